@@ -1,0 +1,85 @@
+"""What the journal records: enough to rebuild the broker's state, and to audit it afterwards."""
+
+from typing import TypeAlias
+
+from attrs import field, frozen
+
+from paintmq.task import TaskId, TaskRequest, TaskState, TaskStatus
+
+
+@frozen
+class BrokerBooted:
+    """A broker started on this store with this incarnation."""
+
+    incarnation: int
+    at: float
+
+
+@frozen
+class TaskAccepted:
+    """A task was accepted; its input payloads are stored with this record."""
+
+    request: TaskRequest
+    status: TaskStatus
+
+
+@frozen
+class TaskChanged:
+    """A task's status is now this one."""
+
+    task_id: TaskId
+    event: str
+    """``lease``, ``start``, ``requeue``, ``finish``, ``acknowledge``, ``revive``, ``claim``."""
+    status: TaskStatus
+
+
+@frozen
+class TaskPurged:
+    """The task and its payloads are forgotten."""
+
+    task_id: TaskId
+
+
+Record: TypeAlias = BrokerBooted | TaskAccepted | TaskChanged | TaskPurged
+
+
+@frozen
+class StoredTask:
+    """A task as a store gives it back."""
+
+    request: TaskRequest
+    status: TaskStatus
+
+
+def replay(records: list[Record]) -> dict[TaskId, StoredTask]:
+    """Return the tasks that remain after these records, by id, in order of acceptance."""
+    tasks: dict[TaskId, StoredTask] = {}
+    for record in records:
+        match record:
+            case TaskAccepted(request, status):
+                tasks[request.id] = StoredTask(request, status)
+            case TaskChanged(task_id, _, status):
+                tasks[task_id] = StoredTask(tasks[task_id].request, status)
+            case TaskPurged(task_id):
+                del tasks[task_id]
+            case BrokerBooted():
+                pass
+    return tasks
+
+
+@frozen(kw_only=True)
+class Recovered:
+    """What a store holds when it is opened."""
+
+    tasks: tuple[StoredTask, ...] = ()
+    durable_sequence: int = 0
+    last_time: float = 0.0
+    """Latest broker time in the store: the clock of a new broker starts no earlier."""
+    damaged: tuple[TaskId, ...] = ()
+    """Tasks whose row or payload failed its checksum, and are given back as FAILED(corrupt)."""
+    notes: tuple[str, ...] = field(default=())
+
+
+def keeps_inputs(state: TaskState) -> bool:
+    """Return whether a task in this state may still need its inputs."""
+    return not state.is_final or state is TaskState.DEAD

@@ -1,0 +1,179 @@
+"""Every setting and its default, as plain values. Reading them from a file: ``config_file.py``.
+
+Seconds are floats, bytes are integers, memory is in megabytes of 2**20 bytes. Each field's
+``metadata["help"]`` is what ``paintmq config`` prints beside it.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from attrs import Attribute, field, frozen
+
+from paintmq.model import Effort
+from paintmq.task import DeviceKind, Json
+
+MIB = 1024 * 1024
+
+
+def setting(default: Any, help_text: str, **more: Any) -> Any:
+    """Return a field with a default and a line of help."""
+    return field(default=default, metadata={"help": help_text}, **more)
+
+
+def table(factory: Any, help_text: str) -> Any:
+    """Return a field that holds a table of settings."""
+    return field(factory=factory, metadata={"help": help_text})
+
+
+def _positive(instance: object, attribute: "Attribute[float]", value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"{attribute.name} = {value!r} must be greater than 0")
+
+
+def _port(instance: object, attribute: "Attribute[int]", value: int) -> None:
+    if not 0 <= value <= 65535:
+        raise ValueError(f"{attribute.name} = {value!r} is no port: use 1 to 65535, or 0 for any")
+
+
+@frozen(kw_only=True)
+class QueueConfig:
+    """A queue: a port, and what a task in it may need at most."""
+
+    port: int = setting(0, "TCP port workers connect to; 0 lets the system choose", validator=_port)
+    device: DeviceKind = setting("cpu", "what its tasks run on: cpu or cuda")
+    gpu_memory_mb: int = setting(0, "GPU memory a task may count on")
+    memory_mb: int = setting(0, "main memory a task may count on; 0 is unlimited")
+    cores: int = setting(0, "CPU cores a task may count on; 0 is unlimited")
+    effort: Effort | Literal["any"] = setting("any", "takes light, intensive or any tasks")
+    capacity: int = setting(10_000, "tasks that may wait in it", validator=_positive)
+    max_bytes: int = setting(4096 * MIB, "input bytes that may wait in it", validator=_positive)
+    transport: Literal["router", "pushpull"] = setting("router", "how tasks reach its workers")
+
+
+DEFAULT_QUEUE_CONFIGS: Mapping[str, QueueConfig] = {
+    "gpu-high": QueueConfig(port=5555, device="cuda", gpu_memory_mb=81_920),
+    "gpu-medium": QueueConfig(port=5556, device="cuda", gpu_memory_mb=12_288),
+    "gpu-low": QueueConfig(port=5557, device="cuda", gpu_memory_mb=4_096),
+    "cpu-intensive": QueueConfig(port=5558, effort="intensive"),
+    "cpu-light": QueueConfig(port=5559, effort="light", memory_mb=4_096),
+    "serverless": QueueConfig(port=5560, memory_mb=10_240, cores=6),
+}
+"""The six queues of a default installation, by name."""
+
+
+@frozen(kw_only=True)
+class Timers:
+    """How long things may take, in seconds. Sources: facts on leases in ``core/README.md``."""
+
+    heartbeat: float = setting(5.0, "between two heartbeats", validator=_positive)
+    lease: float = setting(30.0, "of silence until a worker's attempts go to others")
+    dispatch: float = setting(10.0, "until a dispatched attempt must have shown a sign of life")
+    restart_grace: float = setting(45.0, "workers have to claim their attempts after a restart")
+    cancel_grace: float = setting(5.0, "a running model has to heed a cancel before it is killed")
+    drain_grace: float = setting(30.0, "running attempts have to finish at shutdown")
+    result_kept: float = setting(600.0, "a result is kept after its client has it")
+    result_kept_at_most: float = setting(86_400.0, "a result nobody fetched is kept")
+    dead_kept: float = setting(604_800.0, "a dead letter and its inputs are kept")
+    retry_first: float = setting(1.0, "before the second attempt of a failed task")
+    retry_most: float = setting(60.0, "between attempts at most")
+    ageing: float = setting(60.0, "of waiting that one level of priority is worth")
+
+
+@frozen(kw_only=True)
+class Limits:
+    """How much is allowed. Every limit refuses in words."""
+
+    max_payload_bytes: int = setting(256 * MIB, "one input or output", validator=_positive)
+    max_task_bytes: int = setting(512 * MIB, "all inputs of one task", validator=_positive)
+    max_bytes_in_flight: int = setting(4096 * MIB, "inputs the broker holds", validator=_positive)
+    max_tasks: int = setting(200_000, "unfinished tasks in the broker", validator=_positive)
+    max_pixels: int = setting(40_000_000, "one image", validator=_positive)
+    max_side: int = setting(16_384, "pixels along one side of an image", validator=_positive)
+    max_peers: int = setting(1_000, "connections", validator=_positive)
+    crashes: int = setting(3, "confirmed crashes of one task before it is dead")
+    losses: int = setting(10, "lost leases of one task before it is dead")
+    undelivered: int = setting(20, "dispatches of one task that never started, before it is dead")
+    tenant_window: int = setting(8, "tasks of one tenant that may be scheduled at once")
+    history: int = setting(40, "attempts kept in a task's history")
+
+
+@frozen(kw_only=True)
+class BrokerConfig:
+    """The broker."""
+
+    host: str = setting("127.0.0.1", "address to bind")
+    port: int = setting(5550, "TCP port clients connect to; 0: any", validator=_port)
+    insecure: bool = setting(False, "allow another address than loopback without keys")
+    admission: Literal["wait", "strict"] = setting("wait", "strict refuses what nobody can run now")
+    durability: Literal["full", "process", "memory"] = setting(
+        "memory", "full survives power loss, process a killed broker, memory nothing"
+    )
+    journal: str = setting("", "path of the journal; empty: the platform's data folder")
+
+
+@frozen(kw_only=True)
+class WorkersConfig:
+    """The workers of this machine."""
+
+    count: int | None = setting(None, "worker processes; unset: one a GPU and one for the CPU")
+    memory_mb: int | None = setting(None, "memory a worker may fill with models; unset: measured")
+    threads: int | None = setting(None, "CPU threads a worker uses; unset: all cores")
+    pinned: tuple[str, ...] = setting((), "models to load at start and never evict")
+    prefetch: int = setting(1, "tasks a worker holds beside the one it runs")
+    idle_exit: float | None = setting(None, "seconds without a task after which a worker stops")
+
+
+@frozen(kw_only=True)
+class RouterConfig:
+    """The router."""
+
+    name: str = setting("least-loaded", "an installed router; see: paintmq plugins")
+    parameters: Mapping[str, Json] = table(dict[str, Json], "its parameters")
+
+
+@frozen(kw_only=True)
+class MonitoringConfig:
+    """What is measured, and how often."""
+
+    enabled: bool = setting(True, "collect statistics")
+    metrics_interval: float = setting(60, "seconds between two samples", validator=_positive)
+    collect_queue_metrics: bool = setting(True, "sample the queues")
+    collect_system_metrics: bool = setting(True, "sample CPU, memory and GPUs")
+
+
+@frozen(kw_only=True)
+class PluginsConfig:
+    """Which plugins are used."""
+
+    disable: tuple[str, ...] = setting((), "plugins or distributions not to load")
+    allow: tuple[str, ...] | None = setting(None, "load these plugins or distributions alone")
+    settings: Mapping[str, Mapping[str, Json]] = table(
+        dict[str, Mapping[str, Json]], "settings of a plugin, by its name"
+    )
+
+
+@frozen(kw_only=True)
+class WeightsConfig:
+    """Where model weights are looked for."""
+
+    folder: str = setting("", "models folder; empty: the platform's data folder")
+    paths: Mapping[str, str] = table(dict[str, str], "a file or folder for one weight file, by name")
+    offline: bool = setting(False, "never download")
+    trusted_torchscript: tuple[str, ...] = setting((), "SHA-256 of TorchScript files to trust")
+
+
+@frozen(kw_only=True)
+class Config:
+    """All settings."""
+
+    broker: BrokerConfig = table(BrokerConfig, "the broker")
+    queues: Mapping[str, QueueConfig] = table(
+        lambda: dict(DEFAULT_QUEUE_CONFIGS), "the queues, by name"
+    )
+    router: RouterConfig = table(RouterConfig, "the router")
+    workers: WorkersConfig = table(WorkersConfig, "the workers of this machine")
+    timers: Timers = table(Timers, "time limits, in seconds")
+    limits: Limits = table(Limits, "limits")
+    monitoring: MonitoringConfig = table(MonitoringConfig, "monitoring")
+    plugins: PluginsConfig = table(PluginsConfig, "plugins")
+    weights: WeightsConfig = table(WeightsConfig, "model weights")

@@ -1,0 +1,149 @@
+"""Every error PaintMQ raises on purpose.
+
+::
+
+    PaintMQError
+    ├── ConfigError                 a setting is wrong: file, key and remedy in the text
+    ├── PluginError                 a plugin cannot be used: plugin and distribution in the text
+    ├── InvalidTaskError            the task as given makes no sense (also a ValueError)
+    │   ├── UnknownModelError       no installed plugin provides the model
+    │   ├── InvalidOptionError      the model has no such option, or not with that value
+    │   └── InvalidInputError       an input is missing, unreadable, too large or of a wrong shape
+    ├── RejectedError               the broker refused the task; carries code and retry_after
+    ├── PortInUseError              a queue's port is taken
+    ├── StoreError                  the journal cannot be opened, read or written
+    ├── WireError                   a frame or message is not of our protocol
+    ├── ModelError                  for model authors: an attempt failed, retryable or not
+    ├── WeightsMissingError         a model's weights are not on this machine
+    └── TaskNotCompletedError       what ``TaskHandle.result()`` raises; carries task id and state
+        ├── TaskFailedError
+        ├── TaskCancelledError
+        ├── TaskExpiredError
+        ├── TaskDeadError
+        ├── TaskRejectedError
+        └── ManagerStoppedError     the embedding manager or client stopped first
+
+``result(timeout)`` raises the built-in TimeoutError when the time is up. Inside a model,
+``context.raise_if_cancelled()`` raises Cancelled, a BaseException, so that a model's own
+``except Exception`` cannot swallow it.
+"""
+
+from paintmq.task import TaskId, TaskState
+
+
+class PaintMQError(Exception):
+    """Base of all errors that PaintMQ raises on purpose."""
+
+
+class ConfigError(PaintMQError):
+    """A setting is wrong."""
+
+
+class PluginError(PaintMQError):
+    """A plugin cannot be used."""
+
+
+class InvalidTaskError(PaintMQError, ValueError):
+    """The task as given makes no sense."""
+
+    code = "invalid_task"
+
+
+class UnknownModelError(InvalidTaskError):
+    """No installed plugin provides the model."""
+
+    code = "unknown_model"
+
+
+class InvalidOptionError(InvalidTaskError):
+    """The model has no such option, or not with that value."""
+
+    code = "invalid_option"
+
+
+class InvalidInputError(InvalidTaskError):
+    """An input is missing, unreadable, too large or of a wrong shape."""
+
+    code = "invalid_input"
+
+
+class RejectedError(PaintMQError):
+    """The broker refused the task; nothing was stored."""
+
+    def __init__(self, code: str, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.retry_after = retry_after
+
+
+class PortInUseError(PaintMQError):
+    """A queue's port is taken by another process."""
+
+
+class StoreError(PaintMQError):
+    """The journal cannot be opened, read or written."""
+
+
+class WireError(PaintMQError):
+    """A frame or message is not of our protocol."""
+
+
+class ModelError(PaintMQError):
+    """Raise it in a model to end an attempt with words for the client.
+
+    ``retryable`` says that another attempt, perhaps elsewhere, may succeed.
+    """
+
+    def __init__(
+        self, message: str, *, code: str = "model_error", retryable: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retryable = retryable
+
+
+class WeightsMissingError(ModelError):
+    """A model's weights are not on this machine; the text says how to get them."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="weights_missing")
+
+
+class TaskNotCompletedError(PaintMQError):
+    """A task ended otherwise than in success."""
+
+    def __init__(self, task_id: TaskId, state: TaskState | None, code: str, message: str) -> None:
+        super().__init__(message)
+        self.task_id = task_id
+        self.state = state
+        self.code = code
+
+
+class TaskFailedError(TaskNotCompletedError):
+    """The model, or its worker, reported an error."""
+
+
+class TaskCancelledError(TaskNotCompletedError):
+    """The task was cancelled."""
+
+
+class TaskExpiredError(TaskNotCompletedError):
+    """The task was not started before its deadline."""
+
+
+class TaskDeadError(TaskNotCompletedError):
+    """The task was given up on after repeated crashes or losses; see ``paintmq dead show``."""
+
+
+class TaskRejectedError(TaskNotCompletedError):
+    """The broker refused the task."""
+
+    retry_after: float | None = None
+
+
+class ManagerStoppedError(TaskNotCompletedError):
+    """The manager or client was stopped before the task ended."""
+
+
+class Cancelled(BaseException):  # noqa: N818 -- a signal to leave run(), not a fault
+    """Raised inside a model by ``context.raise_if_cancelled()``; let it through."""

@@ -1,0 +1,39 @@
+"""Identifiers, made at the edge: the pure parts are only ever handed them."""
+
+import hashlib
+import os
+import time
+
+from paintmq.task import PeerId, TaskId
+
+
+def new_task_id() -> TaskId:
+    """Return a UUID version 7 (RFC 9562 section 5.7): sorts by time, 74 random bits."""
+    milliseconds = time.time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10))
+    value = (milliseconds & (1 << 48) - 1) << 80 | random
+    value = value & ~(0xF << 76) | 0x7 << 76  # version
+    value = value & ~(0x3 << 62) | 0x2 << 62  # variant
+    return TaskId(f"{value:032x}")
+
+
+def task_id_for_key(tenant: str, idempotency_key: str) -> TaskId:
+    """Return the id that every task with this key has, so that submitting it twice is one task.
+
+    A UUID version 8 (RFC 9562 section 5.8) of the first 128 bits of SHA-256.
+    """
+    digest = hashlib.sha256(f"{tenant}\0{idempotency_key}".encode()).digest()
+    value = int.from_bytes(digest[:16])
+    value = value & ~(0xF << 76) | 0x8 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return TaskId(f"{value:032x}")
+
+
+def new_peer_id() -> PeerId:
+    """Return a fresh routing id. Its first byte is not zero, as ZeroMQ demands."""
+    return PeerId(b"p" + os.urandom(15))
+
+
+def new_incarnation() -> int:
+    """Return a random number of 63 bits for one run of a broker."""
+    return int.from_bytes(os.urandom(8)) >> 1
