@@ -1,0 +1,35 @@
+"""PaintMQ: image models as a distributed service over ZeroMQ."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from paintmq.config import DEFAULT_QUEUE_CONFIGS as DEFAULT_QUEUE_CONFIGS
+    from paintmq.config import Config as Config
+    from paintmq.config import MonitoringConfig as MonitoringConfig
+    from paintmq.config import QueueConfig as QueueConfig
+    from paintmq.task import TaskState as TaskState
+    from paintmq.task import TaskType as TaskType
+
+_HOMES = {
+    "DEFAULT_QUEUE_CONFIGS": "paintmq.config",
+    "Config": "paintmq.config",
+    "MonitoringConfig": "paintmq.config",
+    "QueueConfig": "paintmq.config",
+    "TaskState": "paintmq.task",
+    "TaskType": "paintmq.task",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that ``import paintmq`` stays light."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

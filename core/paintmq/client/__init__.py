@@ -1,0 +1,1 @@
+"""Submitting tasks and waiting for their results, blocking or with asyncio."""

@@ -1,0 +1,1 @@
+"""One machine's supervisor: detects hardware and keeps workers alive."""

@@ -1,0 +1,1 @@
+"""What client, broker and worker say to each other: messages, their encoding and framing."""

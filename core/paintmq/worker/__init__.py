@@ -1,0 +1,1 @@
+"""One process, one device: the machine that holds attempts, and the shells around it."""

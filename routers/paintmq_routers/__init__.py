@@ -1,0 +1,1 @@
+"""First-party routers: one policy a file."""
