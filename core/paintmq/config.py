@@ -157,7 +157,9 @@ class WeightsConfig:
     """Where model weights are looked for."""
 
     folder: str = setting("", "models folder; empty: the platform's data folder")
-    paths: Mapping[str, str] = table(dict[str, str], "a file or folder for one weight file, by name")
+    paths: Mapping[str, str] = table(
+        dict[str, str], "a file or folder for one weight file, by name"
+    )
     offline: bool = setting(False, "never download")
     trusted_torchscript: tuple[str, ...] = setting((), "SHA-256 of TorchScript files to trust")
 

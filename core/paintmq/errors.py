@@ -94,9 +94,7 @@ class ModelError(PaintMQError):
     ``retryable`` says that another attempt, perhaps elsewhere, may succeed.
     """
 
-    def __init__(
-        self, message: str, *, code: str = "model_error", retryable: bool = False
-    ) -> None:
+    def __init__(self, message: str, *, code: str = "model_error", retryable: bool = False) -> None:
         super().__init__(message)
         self.code = code
         self.retryable = retryable

@@ -189,9 +189,7 @@ class RunContext(Protocol):
     scratch: Path
     """An empty folder of this attempt; removed afterwards."""
 
-    def progress(
-        self, step: int, total: int, preview: "NDArray[np.uint8] | None" = None
-    ) -> None:
+    def progress(self, step: int, total: int, preview: "NDArray[np.uint8] | None" = None) -> None:
         """Report that ``step`` of ``total`` is done; renews the lease. ``preview`` is uint8 RGB."""
         ...
 

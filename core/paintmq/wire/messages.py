@@ -82,9 +82,7 @@ class ClientGoodbye:
     """The client leaves on purpose."""
 
 
-FromClient: TypeAlias = (
-    ClientHello | Submit | Cancel | Query | ResultReceived | Ask | ClientGoodbye
-)
+FromClient: TypeAlias = ClientHello | Submit | Cancel | Query | ResultReceived | Ask | ClientGoodbye
 
 # ---- broker to client --------------------------------------------------------------------------
 
