@@ -86,6 +86,9 @@ class Limits:
     max_payload_bytes: int = setting(256 * MIB, "one input or output", validator=_positive)
     max_task_bytes: int = setting(512 * MIB, "all inputs of one task", validator=_positive)
     max_bytes_in_flight: int = setting(4096 * MIB, "inputs the broker holds", validator=_positive)
+    max_spent_bytes: int = setting(
+        512 * MIB, "results kept although their clients have them", validator=_positive
+    )
     max_tasks: int = setting(200_000, "unfinished tasks in the broker", validator=_positive)
     max_pixels: int = setting(40_000_000, "one image", validator=_positive)
     max_side: int = setting(16_384, "pixels along one side of an image", validator=_positive)

@@ -1,0 +1,78 @@
+"""Deadlines by key: which are due, and when the next one is."""
+
+import heapq
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+from attrs import define, field
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+@define
+class Deadlines(Generic[Key]):
+    """A heap of deadlines in which moving one further away costs nothing.
+
+    Heartbeats push a lease's deadline away every few seconds. So a later time is only noted; the
+    heap entry stays where it is and is corrected when it surfaces.
+    """
+
+    _when: dict[Key, float] = field(factory=dict[Key, float], init=False)
+    # Invariant: every key in _when has exactly one live heap entry, whose time is not later than
+    # the key's deadline and whose number is in _live. Other entries are dead.
+    _heap: list[tuple[float, int, Key]] = field(factory=list[tuple[float, int, Key]], init=False)
+    _live: dict[Key, tuple[float, int]] = field(factory=dict[Key, tuple[float, int]], init=False)
+    _count: int = field(default=0, init=False)
+
+    def set(self, key: Key, when: float) -> None:
+        """Make ``when`` the deadline of ``key``, instead of any it had."""
+        self._when[key] = when
+        live = self._live.get(key)
+        if live is None or when < live[0]:
+            self._push(key, when)
+
+    def discard(self, key: Key) -> None:
+        self._when.pop(key, None)
+        self._live.pop(key, None)
+
+    def get(self, key: Key) -> float | None:
+        return self._when.get(key)
+
+    def next(self) -> float | None:
+        """Return the earliest deadline; exactly then ``pop_due`` returns it."""
+        self._settle()
+        return self._heap[0][0] if self._heap else None
+
+    def pop_due(self, now: float) -> list[Key]:
+        """Remove and return the keys whose deadline is not after ``now``, earliest first."""
+        due = []
+        while True:
+            self._settle()
+            if not self._heap or self._heap[0][0] > now:
+                return due
+            _, _, key = heapq.heappop(self._heap)
+            self.discard(key)
+            due.append(key)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._when
+
+    def __len__(self) -> int:
+        return len(self._when)
+
+    def _push(self, key: Key, when: float) -> None:
+        self._count += 1  # ties break by age, so that a run can be replayed
+        self._live[key] = (when, self._count)
+        heapq.heappush(self._heap, (when, self._count, key))
+
+    def _settle(self) -> None:
+        """Bring a live entry with the right time to the top of the heap."""
+        while self._heap:
+            when, number, key = self._heap[0]
+            if self._live.get(key) != (when, number):
+                heapq.heappop(self._heap)
+            elif self._when[key] != when:
+                heapq.heappop(self._heap)
+                self._push(key, self._when[key])
+            else:
+                return
