@@ -21,6 +21,7 @@
         ├── TaskExpiredError
         ├── TaskDeadError
         ├── TaskRejectedError
+        ├── TaskUnknownError    the broker does not know the task: never accepted, or forgotten
         └── ManagerStoppedError     the embedding manager or client stopped first
 
 ``result(timeout)`` raises the built-in TimeoutError when the time is up. Inside a model,
@@ -137,6 +138,10 @@ class TaskRejectedError(TaskNotCompletedError):
     """The broker refused the task."""
 
     retry_after: float | None = None
+
+
+class TaskUnknownError(TaskNotCompletedError):
+    """The broker does not know the task: never accepted, or its result was kept long enough."""
 
 
 class ManagerStoppedError(TaskNotCompletedError):
