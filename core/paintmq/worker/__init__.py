@@ -1,1 +1,1 @@
-"""One process, one device: the machine that holds attempts, and the shells around it."""
+"""A worker: an agent that speaks with the broker, and the process in which its models run."""
