@@ -1,0 +1,74 @@
+"""What settings must hold among each other; each by itself is checked where it is defined."""
+
+from itertools import pairwise
+
+from paintmq.config import Config
+
+_LOOPBACK = ("localhost", "::1", "[::1]")
+
+
+def conflicts(config: Config) -> list[str]:
+    """Return every pair of settings that cannot both be meant, one line each."""
+    return [*_ports(config), *_exposure(config), *_queues(config), *_order(config)]
+
+
+def _ports(config: Config) -> list[str]:
+    """Name two users of one port; port 0 asks the system for a free one."""
+    users: dict[int, str] = {}
+    found = []
+    taken = {"broker": config.broker.port}
+    taken |= {f"queues.{name}": queue.port for name, queue in config.queues.items()}
+    for user, port in taken.items():
+        if port and port in users:
+            found.append(f"{user}.port = {port} is also {users[port]}.port")
+        users.setdefault(port, user)
+    return found
+
+
+def _exposure(config: Config) -> list[str]:
+    host = config.broker.host
+    if config.broker.insecure or host in _LOOPBACK or host.startswith("127."):
+        return []
+    return [
+        f"broker.host = {host!r} lets anyone who reaches that address send tasks and connect"
+        " workers; if its network is trusted, say so with broker.insecure = true"
+    ]
+
+
+def _queues(config: Config) -> list[str]:
+    if not config.queues:
+        return ["queues: there must be at least one"]
+    return [
+        f"queues.{name}.gpu_memory_mb = {queue.gpu_memory_mb} needs queues.{name}.device = 'cuda'"
+        for name, queue in config.queues.items()
+        if queue.device != "cuda" and queue.gpu_memory_mb
+    ]
+
+
+def _order(config: Config) -> list[str]:
+    timers, limits = config.timers, config.limits
+    found = []
+    if timers.lease < 2 * timers.heartbeat:
+        found.append(
+            f"timers.lease = {timers.lease:g} must be at least twice timers.heartbeat ="
+            f" {timers.heartbeat:g}, or one lost heartbeat costs a worker its tasks"
+        )
+    ascending = (
+        ("timers.retry_first", timers.retry_first, "timers.retry_most", timers.retry_most),
+        *(
+            (low, getattr(limits, low.split(".")[1]), high, getattr(limits, high.split(".")[1]))
+            for low, high in pairwise(
+                (
+                    "limits.max_payload_bytes",
+                    "limits.max_task_bytes",
+                    "limits.max_bytes_in_flight",
+                )
+            )
+        ),
+    )
+    found += [
+        f"{low} = {smaller:g} must not be greater than {high} = {larger:g}"
+        for low, smaller, high, larger in ascending
+        if smaller > larger
+    ]
+    return found
