@@ -1,0 +1,122 @@
+"""Every hook, in the order a task meets them: setting up, running, watching, operating.
+
+A plugin is an entry point in the group ``paintmq`` that names a module (or an object). Functions of
+it whose names start with ``paintmq_`` implement hooks; they may take fewer arguments than the hook
+offers. Hooks only ever gain arguments. A ``paintmq_`` function that is no hook is refused at load.
+
+The module is the *manifest*: it is imported by the broker, by clients and by every command, so it
+imports nothing heavy. What is heavy is named as text, ``"package.module:Class"``.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pluggy
+
+from paintmq.model import ModelSpec
+from paintmq.task import Json
+
+if TYPE_CHECKING:
+    import typer
+
+    from paintmq.monitoring.statistics import BrokerStatistics
+    from paintmq.routing import Router
+
+PROJECT = "paintmq"
+"""Name of the pluggy project and of the entry-point group."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Only needed for pluggy's options, such as ``@hookimpl(tryfirst=True)``; the name marks a hook."""
+
+
+class RegisterModel(Protocol):
+    """What ``paintmq_register_models`` is handed."""
+
+    def __call__(self, spec: ModelSpec) -> None:
+        """Offer a model.
+
+        Raises:
+            PluginError: the spec makes no sense, or another plugin has a model of that name.
+        """
+
+
+class RegisterRouter(Protocol):
+    """What ``paintmq_register_routers`` is handed."""
+
+    def __call__(
+        self, name: str, factory: "Callable[[Any], Router]", parameters_class: type = ...
+    ) -> None:
+        """Offer a routing strategy for ``[router] name = ...``.
+
+        ``parameters_class`` is an attrs class, validated like a model's options; an instance of it
+        is the factory's one argument. A class that takes it in its constructor is a factory.
+        """
+
+
+class RegisterStore(Protocol):
+    """What ``paintmq_register_stores`` is handed."""
+
+    def __call__(self, scheme: str, factory: Callable[[str], Any]) -> None:
+        """Offer a place for the journal.
+
+        The factory gets the ``scheme:...`` text of ``[broker] journal`` and returns an open store.
+        """
+
+
+class RegisterLauncher(Protocol):
+    """What ``paintmq_register_launchers`` is handed."""
+
+    def __call__(self, name: str, factory: Callable[[Mapping[str, Json]], Any]) -> None:
+        """Offer a way to start workers elsewhere; the factory gets the plugin's settings."""
+
+
+@hookspec
+def paintmq_configure(settings: Mapping[str, Json]) -> None:
+    """Take the settings of ``[plugins.settings.NAME]``.
+
+    Called once, before any other hook, and only with this plugin's own; raise ValueError for what
+    is wrong with them.
+    """
+
+
+@hookspec
+def paintmq_register_models(register: RegisterModel) -> None:
+    """Register the models this plugin provides: one ModelSpec each."""
+
+
+@hookspec
+def paintmq_register_routers(register: RegisterRouter) -> None:
+    """Register the routing strategies this plugin provides."""
+
+
+@hookspec
+def paintmq_register_stores(register: RegisterStore) -> None:
+    """Register places where the journal may live."""
+
+
+@hookspec
+def paintmq_register_launchers(register: RegisterLauncher) -> None:
+    """Register ways of starting workers, such as a batch system or a cloud."""
+
+
+@hookspec
+def paintmq_events(batch: Sequence[Mapping[str, Json]]) -> None:
+    """Observe what happened to tasks and workers, oldest first.
+
+    Called in a thread of its own, off the hot path; batches are dropped, and counted, when
+    observers cannot keep up. A plugin that raises again and again is no longer called.
+    """
+
+
+@hookspec
+def paintmq_statistics(sample: "BrokerStatistics") -> None:
+    """Observe one sample of the statistics, every ``[monitoring] metrics_interval`` seconds.
+
+    Called in the same thread, under the same rules, as ``paintmq_events``.
+    """
+
+
+@hookspec
+def paintmq_register_commands(app: "typer.Typer") -> None:
+    """Add subcommands to the ``paintmq`` command."""

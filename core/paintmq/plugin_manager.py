@@ -1,0 +1,366 @@
+"""Plugins: loading them, setting aside those that cannot be used, and calling their hooks.
+
+Rule 1: nothing a plugin does while it is loaded reaches the host, save not returning: an exception,
+``sys.exit``, a clash or nonsense sets that plugin aside, whole, and the others work on.
+Rule 2: the rest of PaintMQ calls the methods here, never a hook directly.
+Rule 3: there is no manager of the module: whoever needs plugins is given one.
+"""
+
+import inspect
+import logging
+import sys
+import time
+import types
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+from attrs import evolve
+
+from paintmq import hookspecs
+from paintmq.catalog import Catalog
+from paintmq.config import PluginsConfig, RouterConfig
+from paintmq.errors import ConfigError, InvalidOptionError, PluginError
+from paintmq.options import nearest, parse_options
+from paintmq.plugin_discovery import FoundPlugin, find_plugins, select
+from paintmq.plugin_registry import Registry, RouterEntry
+from paintmq.plugin_report import PluginReport
+from paintmq.task import Json
+
+if TYPE_CHECKING:
+    import typer
+
+    from paintmq.monitoring.statistics import BrokerStatistics
+    from paintmq.routing import Router
+
+logger = logging.getLogger(__name__)
+
+HEAVY_MODULES = (
+    "cv2",
+    "diffusers",
+    "jax",
+    "numba",
+    "onnxruntime",
+    "tensorflow",
+    "torch",
+    "transformers",
+)
+"""What a manifest must not import: each costs the broker and every command seconds or memory."""
+
+FAILURES_ALLOWED = 5
+"""An observer that raised so many times in a row is no longer called."""
+
+_PREFIX = "paintmq_"
+_DEFAULTS = PluginsConfig()
+
+
+class _HookFinder(pluggy.PluginManager):
+    """Takes every function called ``paintmq_...`` for a hook, decorated or not."""
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
+        if not name.startswith(_PREFIX) or not _is_function(plugin, name):
+            return None
+        return super().parse_hookimpl_opts(plugin, name) or {}
+
+
+class PluginManager:
+    """The plugins of one embedding application, command or process."""
+
+    def __init__(self, config: PluginsConfig = _DEFAULTS) -> None:
+        self.warnings: list[str] = []
+        """What is wrong with the settings, in words."""
+        self._config = config
+        self._hooks = _HookFinder(hookspecs.PROJECT)
+        self._hooks.add_hookspecs(hookspecs)
+        self._known_hooks = sorted(name for name in vars(hookspecs) if name.startswith(_PREFIX))
+        self._registry = Registry()
+        self._reports: dict[tuple[str, str], PluginReport] = {}
+        self._failures: dict[tuple[str, str], int] = {}
+
+    @classmethod
+    def installed(cls, config: PluginsConfig = _DEFAULTS) -> "PluginManager":
+        """Return a manager with every installed plugin that works.
+
+        Never raises for one that does not: ``reports()`` tells, and so does the log.
+        """
+        manager = cls(config)
+        found = find_plugins()
+        selection = select(found, config)
+        for plugin in found:
+            refused = selection.refused.get((plugin.distribution, plugin.name))
+            if refused is None:
+                manager._load(plugin)
+            else:
+                manager._keep(evolve(_report_of(plugin), state="disabled", reason=refused))
+        manager._warn([*selection.warnings, *manager._unmatched_settings()])
+        return manager
+
+    def register(self, plugin: object, name: str) -> None:
+        """Add a plugin that is not installed: for tests and embedding applications.
+
+        Worker processes do not see it: a model of it must have an importable implementation.
+
+        Raises:
+            PluginError: it cannot be used, and why; nothing of it is kept.
+        """
+        if self._hooks.has_plugin(name):
+            raise PluginError(f"plugin {name}: a plugin of this name is already registered")
+        report = self._admit(PluginReport(name=name), lambda: plugin)
+        if report.state == "set aside":
+            raise PluginError(f"plugin {name}: {report.reason}")
+        self._keep(report)
+
+    def reports(self) -> list[PluginReport]:
+        """Return what became of every plugin, ours first, in order of loading."""
+        return list(self._reports.values())
+
+    # ---- what plugins provide ------------------------------------------------------------------
+
+    def catalog(self) -> Catalog:
+        return Catalog(self._registry.models.values())
+
+    @property
+    def routers(self) -> Sequence[str]:
+        return sorted(self._registry.routers)
+
+    @property
+    def stores(self) -> Mapping[str, Callable[[str], Any]]:
+        """Factories of stores, by scheme."""
+        return dict(self._registry.stores)
+
+    @property
+    def launchers(self) -> Mapping[str, Callable[[Mapping[str, Json]], Any]]:
+        """Factories of launchers, by name."""
+        return dict(self._registry.launchers)
+
+    def router_parameters(self, name: str) -> type:
+        """Return the attrs class of a router's parameters.
+
+        Raises:
+            ConfigError: no such router is installed.
+        """
+        return self._router_entry(name).parameters_class
+
+    def make_router(self, config: RouterConfig) -> "Router":
+        """Return a fresh router of the configured name with its parameters.
+
+        Raises:
+            ConfigError: no such router is installed, or it does not take these parameters.
+        """
+        entry = self._router_entry(config.name)
+        try:
+            parameters = parse_options(entry.parameters_class, config.parameters)
+        except InvalidOptionError as error:
+            raise ConfigError(f"[router] {config.name}: {error}") from error
+        try:
+            return entry.factory(parameters)
+        except Exception as error:  # a plugin's code; the operator chose it, so say so and stop
+            owner = self._registry.owners["router", config.name]
+            raise ConfigError(
+                f"[router] {config.name} of plugin {owner} cannot be made: {error}"
+            ) from error
+
+    def _router_entry(self, name: str) -> RouterEntry:
+        entry = self._registry.routers.get(name)
+        if entry is None:
+            absent = [r for r in self._reports.values() if r.name == name and r.reason]
+            why = "".join(f"; plugin {r.title} is {r.state}: {r.reason}" for r in absent)
+            raise ConfigError(
+                f"[router] name = {name!r} is not installed (installed:"
+                f" {', '.join(self.routers) or 'none'}){why or nearest(name, self.routers)}"
+            )
+        return entry
+
+    # ---- hooks that observe or extend ----------------------------------------------------------
+
+    @property
+    def has_observers(self) -> bool:
+        """Whether any plugin wants events or statistics."""
+        hook = self._hooks.hook
+        return bool(hook.paintmq_events.get_hookimpls() or hook.paintmq_statistics.get_hookimpls())
+
+    def deliver_events(self, batch: Sequence[Mapping[str, Json]]) -> None:
+        """Hand a batch of events to every observer; see ``plugin_observers`` for the thread."""
+        self._observe("paintmq_events", batch=batch)
+
+    def deliver_statistics(self, sample: "BrokerStatistics") -> None:
+        """Hand one sample to every observer."""
+        self._observe("paintmq_statistics", sample=sample)
+
+    def register_commands(self, app: "typer.Typer") -> None:
+        """Let plugins add subcommands; one that fails is left out and reported."""
+        for implementation in self._implementations("paintmq_register_commands"):
+            try:
+                _call(implementation, {"app": app})
+            except (Exception, SystemExit) as error:  # noqa: BLE001 -- rule 1
+                self._blame(
+                    implementation.plugin_name, f"its commands are left out: {_words(error)}"
+                )
+
+    def _observe(self, hook: str, **arguments: object) -> None:
+        for implementation in self._implementations(hook):
+            key = (hook, implementation.plugin_name)
+            if self._failures.get(key, 0) >= FAILURES_ALLOWED:
+                continue
+            try:
+                _call(implementation, arguments)
+                self._failures[key] = 0
+            except (Exception, SystemExit) as error:  # noqa: BLE001 -- rule 1
+                self._failures[key] = self._failures.get(key, 0) + 1
+                if self._failures[key] == FAILURES_ALLOWED:
+                    self._blame(
+                        implementation.plugin_name,
+                        f"{hook} raised {FAILURES_ALLOWED} times in a row and is no longer called;"
+                        f" last: {_words(error)}",
+                    )
+
+    def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
+        # pluggy keeps implementations in the reverse of the order they are to be called in.
+        return list(reversed(getattr(self._hooks.hook, hook).get_hookimpls()))
+
+    # ---- loading -------------------------------------------------------------------------------
+
+    def _load(self, found: FoundPlugin) -> None:
+        report = _report_of(found)
+        holder = next((r for r in self._reports.values() if r.name == found.name), None)
+        if holder is not None and holder.state == "ready":
+            reason = f"plugin {holder.title} already has its name"
+            self._keep(evolve(report, state="set aside", reason=reason))
+        else:
+            self._keep(self._admit(report, found.load))
+
+    def _admit(self, report: PluginReport, load: Callable[[], object]) -> PluginReport:
+        """Load, check and register one plugin, wholly or not at all."""
+        started = time.perf_counter()
+        heavy_before = _heavy_imported()
+        registry = self._registry.copy()
+        try:
+            plugin = load()
+            if isinstance(plugin, type):
+                plugin = plugin()
+            self._refuse_unknown_hooks(plugin)
+            self._hooks.register(plugin, report.name)
+            self._call_registering_hooks(report, registry)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 -- rule 1
+            if self._hooks.has_plugin(report.name):
+                self._hooks.unregister(name=report.name)
+            report = evolve(report, state="set aside", reason=_words(error))
+        else:
+            self._registry = registry
+            provides = (*registry.provided_by(report.title), *self._extras(report.name))
+            warnings = [
+                f"its manifest imports {name}: leave that to the implementation"
+                for name in sorted(_heavy_imported() - heavy_before)
+            ]
+            if not provides:
+                warnings.append("it provides nothing")
+            report = evolve(report, provides=provides, warnings=tuple(warnings))
+        return evolve(report, load_seconds=time.perf_counter() - started)
+
+    def _refuse_unknown_hooks(self, plugin: object) -> None:
+        for name in dir(plugin):
+            unknown = name.startswith(_PREFIX) and name not in self._known_hooks
+            if unknown and _is_function(plugin, name):
+                remedy = nearest(name, self._known_hooks) or (
+                    f"; hooks: {', '.join(self._known_hooks)}"
+                )
+                raise PluginError(f"there is no hook {name}{remedy}")
+
+    def _call_registering_hooks(self, report: PluginReport, registry: Registry) -> None:
+        def adder(add: Callable[..., None]) -> Callable[..., None]:
+            return partial(add, report.title)
+
+        settings = self._config.settings.get(report.name)
+        calls: tuple[tuple[str, Mapping[str, object]], ...] = (
+            ("paintmq_configure", {"settings": settings or {}}),
+            ("paintmq_register_models", {"register": adder(registry.add_model)}),
+            ("paintmq_register_routers", {"register": adder(registry.add_router)}),
+            ("paintmq_register_stores", {"register": adder(registry.add_store)}),
+            ("paintmq_register_launchers", {"register": adder(registry.add_launcher)}),
+        )
+        for hook, arguments in calls:
+            for implementation in self._implementations(hook):
+                if implementation.plugin_name == report.name:
+                    _call(implementation, arguments)
+
+    def _extras(self, plugin_name: str) -> tuple[str, ...]:
+        return tuple(
+            words
+            for hook, words in _EXTRAS.items()
+            if any(each.plugin_name == plugin_name for each in self._implementations(hook))
+        )
+
+    def _unmatched_settings(self) -> list[str]:
+        configurable = {each.plugin_name for each in self._implementations("paintmq_configure")}
+        names = {report.name for report in self._reports.values()}
+        warnings = []
+        for name in self._config.settings:
+            if name not in names:
+                remedy = nearest(name, sorted(names))
+                warnings.append(f"[plugins.settings.{name}]: no such plugin is installed{remedy}")
+            elif name not in configurable and self._is_ready(name):
+                warnings.append(f"[plugins.settings.{name}]: this plugin takes no settings")
+        return warnings
+
+    # ---- reporting -----------------------------------------------------------------------------
+
+    def _is_ready(self, name: str) -> bool:
+        return any(r.name == name and r.state == "ready" for r in self._reports.values())
+
+    def _keep(self, report: PluginReport) -> None:
+        self._reports[report.distribution, report.name] = report
+        if report.state == "set aside":
+            logger.warning("plugin %s is set aside: %s", report.title, report.reason)
+        for warning in report.warnings:
+            logger.warning("plugin %s: %s", report.title, warning)
+
+    def _blame(self, plugin_name: str, warning: str) -> None:
+        for key, report in self._reports.items():
+            if report.name == plugin_name and report.state == "ready":
+                self._reports[key] = evolve(report, warnings=(*report.warnings, warning))
+        logger.warning("plugin %s: %s", plugin_name, warning)
+
+    def _warn(self, warnings: Sequence[str]) -> None:
+        self.warnings.extend(warnings)
+        for warning in warnings:
+            logger.warning("%s", warning)
+
+
+_EXTRAS = {
+    "paintmq_events": "events",
+    "paintmq_statistics": "statistics",
+    "paintmq_register_commands": "commands",
+}
+"""Hooks that provide something without a name of its own, and what ``paintmq plugins`` calls it."""
+
+
+def _report_of(found: FoundPlugin) -> PluginReport:
+    return PluginReport(name=found.name, distribution=found.distribution, version=found.version)
+
+
+def _is_function(plugin: object, name: str) -> bool:
+    # Looked up without running properties or a module's __getattr__.
+    return isinstance(
+        inspect.getattr_static(plugin, name, None),
+        types.FunctionType | types.MethodType | staticmethod | classmethod,
+    )
+
+
+def _call(implementation: pluggy.HookImpl, arguments: Mapping[str, object]) -> None:
+    """Call one implementation with the arguments it takes. What it raises comes out."""
+    if implementation.wrapper or implementation.hookwrapper:
+        raise PluginError(f"{implementation.function.__name__} must not be a hook wrapper")
+    implementation.function(*(arguments[name] for name in implementation.argnames))
+
+
+def _heavy_imported() -> set[str]:
+    return {name for name in HEAVY_MODULES if name in sys.modules}
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, PluginError):
+        return str(error)
+    if isinstance(error, SystemExit):
+        return f"it called sys.exit({error.code!r})"
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,190 @@
+"""What plugins have registered, by kind and name; nonsense and clashes are refused in words."""
+
+import re
+from collections.abc import Callable, Mapping
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, evolve, field, frozen
+
+from paintmq.errors import PluginError
+from paintmq.model import API_VERSION, InputSpec, ModelSpec, NoOptions, WeightFile
+from paintmq.options import check_options_class
+from paintmq.task import Json
+
+if TYPE_CHECKING:
+    from paintmq.routing import Router
+
+OLDEST_API_VERSION = max(1, API_VERSION - 1)
+"""Models written for this version of ``paintmq.model`` or a later one still work."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+@frozen
+class RouterEntry:
+    """A registered routing strategy."""
+
+    factory: "Callable[[Any], Router]"
+    parameters_class: type
+
+
+@define
+class Registry:
+    """Models, routers, stores and launchers by name, and which plugin each comes from."""
+
+    models: dict[str, ModelSpec] = field(factory=dict[str, ModelSpec])
+    routers: dict[str, RouterEntry] = field(factory=dict[str, RouterEntry])
+    stores: dict[str, Callable[[str], Any]] = field(factory=dict[str, Callable[[str], Any]])
+    launchers: dict[str, Callable[[Mapping[str, Json]], Any]] = field(
+        factory=dict[str, Callable[[Mapping[str, Json]], Any]]
+    )
+    owners: dict[tuple[str, str], str] = field(factory=dict[tuple[str, str], str])
+    """(kind, name) -> title of the plugin that registered it."""
+
+    def copy(self) -> "Registry":
+        """Return a registry to try a plugin on, so that a refused one leaves nothing behind."""
+        return evolve(
+            self,
+            models=dict(self.models),
+            routers=dict(self.routers),
+            stores=dict(self.stores),
+            launchers=dict(self.launchers),
+            owners=dict(self.owners),
+        )
+
+    def add_model(self, owner: str, spec: ModelSpec) -> None:
+        check_spec(spec)
+        self._claim("model", spec.name, owner)
+        self.models[spec.name] = spec
+
+    def add_router(
+        self,
+        owner: str,
+        name: str,
+        factory: "Callable[[Any], Router]",
+        parameters_class: type = NoOptions,
+    ) -> None:
+        _check_factory("router", name, factory)
+        check_options_class(parameters_class)
+        self._claim("router", name, owner)
+        self.routers[name] = RouterEntry(factory, parameters_class)
+
+    def add_store(self, owner: str, scheme: str, factory: Callable[[str], Any]) -> None:
+        _check_factory("store", scheme, factory)
+        self._claim("store", scheme, owner)
+        self.stores[scheme] = factory
+
+    def add_launcher(
+        self, owner: str, name: str, factory: Callable[[Mapping[str, Json]], Any]
+    ) -> None:
+        _check_factory("launcher", name, factory)
+        self._claim("launcher", name, owner)
+        self.launchers[name] = factory
+
+    def provided_by(self, owner: str) -> tuple[str, ...]:
+        return tuple(f"{kind} {name}" for (kind, name), who in self.owners.items() if who == owner)
+
+    def _claim(self, kind: str, name: str, owner: str) -> None:
+        holder = self.owners.get((kind, name))
+        if holder == owner:
+            raise PluginError(f"it registers the {kind} {name!r} twice")
+        if holder is not None:
+            raise PluginError(f"its {kind} {name!r} is already provided by plugin {holder}")
+        self.owners[kind, name] = owner
+
+
+def check_spec(spec: object) -> None:
+    """Check that a ModelSpec means something.
+
+    Raises:
+        PluginError: with the model, the field and what is allowed.
+    """
+    if not isinstance(spec, ModelSpec):
+        raise PluginError(f"it registers {spec!r} as a model; a ModelSpec is wanted")
+    if not isinstance(spec.name, str) or not _NAME.fullmatch(spec.name):
+        raise PluginError(f"model name {spec.name!r} is not like {_NAME.pattern}")
+    _check_api(spec)
+    for wrong in (_wrong_text(spec), _wrong_number(spec), _wrong_collection(spec)):
+        if wrong:
+            raise PluginError(f"model {spec.name}: {wrong}")
+    try:
+        check_options_class(spec.options)
+    except PluginError as error:
+        raise PluginError(f"model {spec.name}: {error}") from error
+
+
+def _check_api(spec: ModelSpec) -> None:
+    if spec.api > API_VERSION:
+        raise PluginError(
+            f"model {spec.name} is written for version {spec.api} of the model interface and this"
+            f" PaintMQ has version {API_VERSION}: upgrade paintmq"
+        )
+    if spec.api < OLDEST_API_VERSION:
+        raise PluginError(
+            f"model {spec.name} is written for version {spec.api} of the model interface and this"
+            f" PaintMQ takes {OLDEST_API_VERSION} to {API_VERSION}: upgrade the plugin"
+        )
+
+
+def _wrong_text(spec: ModelSpec) -> str:
+    if not isinstance(spec.implementation, str) or not _TARGET.fullmatch(spec.implementation):
+        return f"implementation {spec.implementation!r} is not like 'package.module:Class'"
+    if spec.effort not in ("light", "intensive"):
+        return f"effort {spec.effort!r} is neither 'light' nor 'intensive'"
+    for name in ("needs", "run_seconds"):
+        if not callable(getattr(spec, name)):
+            return f"{name} must be a function of a Job"
+    if spec.batch_key is not None and not callable(spec.batch_key):
+        return "batch_key must be a function of a Job, or None"
+    return ""
+
+
+def _wrong_number(spec: ModelSpec) -> str:
+    for name in ("run_limit", "stall_limit", "load_limit"):
+        value = getattr(spec, name)
+        if not (_is_number(value) and value > 0):
+            return f"{name} {value!r} must be more than 0 seconds"
+    for name in ("load_seconds", "resident_mb"):
+        value = getattr(spec, name)
+        if not (_is_number(value) and value >= 0):
+            return f"{name} {value!r} must not be negative"
+    if not isinstance(spec.max_batch, int) or spec.max_batch < 1:
+        return f"max_batch {spec.max_batch!r} must be at least 1"
+    if spec.max_batch > 1 and spec.batch_key is None:
+        return f"max_batch is {spec.max_batch}, but without a batch_key nothing is ever batched"
+    return ""
+
+
+def _wrong_collection(spec: ModelSpec) -> str:
+    for name, kind in (
+        ("task_types", str),
+        ("inputs", InputSpec),
+        ("devices", str),
+        ("requires", str),
+        ("weights", WeightFile),
+    ):
+        values = getattr(spec, name)
+        # A lone string is iterable too: task_types="inpaint" would be seven task types.
+        if not isinstance(values, tuple | list) or not all(isinstance(v, kind) for v in values):
+            return f"{name} must be a tuple of {kind.__name__}, not {values!r}"
+    if not spec.task_types or not all(_NAME.fullmatch(each) for each in spec.task_types):
+        return f"task_types {spec.task_types!r} must be one or more names like {_NAME.pattern}"
+    if not spec.devices or not set(spec.devices) <= {"cpu", "cuda"}:
+        return f"devices {spec.devices!r} must be 'cpu', 'cuda' or both"
+    names = [item.name for item in spec.inputs]
+    if len(set(names)) < len(names):
+        return f"two inputs have one name: {', '.join(names)}"
+    return ""
+
+
+def _check_factory(kind: str, name: object, factory: object) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise PluginError(f"{kind} name {name!r} is not like {_NAME.pattern}")
+    if not callable(factory):
+        raise PluginError(f"{kind} {name}: {factory!r} is no factory: it cannot be called")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
