@@ -15,6 +15,7 @@ from paintmq.broker.deadlines import Deadlines
 from paintmq.broker.records import Record, TaskAccepted, TaskChanged, TaskPurged
 from paintmq.broker.retry import RetryPolicy
 from paintmq.broker.scheduler import Scheduler, Waiting
+from paintmq.broker.sessions import Sessions
 from paintmq.broker.tasks import TaskEntry, TaskTable
 from paintmq.config import Limits, Timers
 from paintmq.task import (
@@ -65,6 +66,7 @@ class Lifecycle:
     """Tasks and their transitions; collects what each input to the machine leads to."""
 
     tasks: TaskTable
+    sessions: Sessions
     scheduler: Scheduler
     _timers: Timers
     _limits: Limits
@@ -72,6 +74,9 @@ class Lifecycle:
     _rng: random.Random
     deadlines: Deadlines[DeadlineKey] = field(factory=Deadlines[DeadlineKey], init=False)
     stale_answers: int = field(default=0, init=False)
+    retries: int = field(default=0, init=False)
+    leases_lost: int = field(default=0, init=False)
+    crashes: int = field(default=0, init=False)
     _records: list[Record] = field(factory=list[Record], init=False)
     _sends: list[Send] = field(factory=list[Send], init=False)
     # Attempts that were cancelled or lost while their worker may still be at it: its credit is
@@ -106,6 +111,8 @@ class Lifecycle:
         status = entry.status
         if status.state.is_final:
             self._schedule_purge(entry, now=now)
+            if status.acknowledged_at is not None:
+                self._note_spent(entry)
         elif entry.checked is None:
             error = TaskError(
                 code="unknown_model",
@@ -163,16 +170,14 @@ class Lifecycle:
             state=TaskState.LEASED,
             incarnation=self._incarnation,
             attempt=entry.status.attempt + 1,
-            worker=self.scheduler.worker_name(session),
+            worker=self.sessions.workers[session].hello.name,
             leased_at=now,
             started_at=None,
         )
         self._change(entry, "lease", status)
         entry.session, entry.delivered = session, False
         self.deadlines.set(("lease", task_id, 0), now + self._timers.dispatch)
-        return Assignment(
-            task=entry.request, fence=status.fence, run_limit=entry.checked.run_limit
-        )
+        return Assignment(task=entry.request, fence=status.fence, run_limit=entry.checked.run_limit)
 
     def current(self, task_id: TaskId, fence: Fence) -> TaskEntry | None:
         """Return the task if this fence still has the right to answer for it."""
@@ -200,27 +205,33 @@ class Lifecycle:
         self._change(entry, "start", evolve(entry.status, state=state, started_at=now))
         if entry.session is not None:
             self.scheduler.started(entry.session, entry.id, loading=loading, now=now)
-        self._tell(entry, Progressed(
-            task_id=entry.id,
-            state=state,
-            worker=entry.status.worker,
-            attempt=entry.status.attempt,
-        ))
+        self._tell(
+            entry,
+            Progressed(
+                task_id=entry.id,
+                state=state,
+                worker=entry.status.worker,
+                attempt=entry.status.attempt,
+            ),
+        )
 
     def progress(
         self, entry: TaskEntry, step: int, total: int, preview: tuple[PayloadInfo, ...], now: float
     ) -> None:
         """Pass the worker's progress on to those who watch."""
         self.start(entry, loading=False, now=now)
-        self._tell(entry, Progressed(
-            task_id=entry.id,
-            state=TaskState.RUNNING,
-            step=step,
-            total=total,
-            worker=entry.status.worker,
-            attempt=entry.status.attempt,
-            preview=preview,
-        ))
+        self._tell(
+            entry,
+            Progressed(
+                task_id=entry.id,
+                state=TaskState.RUNNING,
+                step=step,
+                total=total,
+                worker=entry.status.worker,
+                attempt=entry.status.attempt,
+                preview=preview,
+            ),
+        )
 
     def claim(self, entry: TaskEntry, session: PeerId, worker: str, *, now: float) -> None:
         """Let a worker go on with an attempt it still holds, over a new connection."""
@@ -266,6 +277,7 @@ class Lifecycle:
     def crash(self, entry: TaskEntry, *, alone: bool, detail: str, now: float) -> None:
         """End the attempt with its worker process; blame the task only if it ran alone."""
         self._end_attempt(entry, now=now)
+        self.crashes += 1
         status = entry.status
         error = TaskError(code="worker_crashed", message=f"its worker process died: {detail}")
         if alone:
@@ -287,8 +299,9 @@ class Lifecycle:
         session = entry.session
         self._end_attempt(entry, now=now, limbo=True)
         status = entry.status
-        if entry.delivered:
+        if entry.delivered or status.started_at is not None:
             status = evolve(status, losses=status.losses + 1)
+            self.leases_lost += 1
             spent = status.losses >= self._limits.losses
             outcome, words = "lost", "its worker fell silent"
         else:
@@ -363,9 +376,7 @@ class Lifecycle:
             return
         self._change(entry, "acknowledge", evolve(entry.status, acknowledged_at=now))
         self._schedule_purge(entry, now=now)
-        size = sum(output.size for output in entry.status.outputs)
-        self._spent[entry.id] = size
-        self._spent_bytes += size
+        self._note_spent(entry)
         while self._spent_bytes > self._limits.max_spent_bytes:
             oldest = self.tasks.get(next(iter(self._spent)))
             assert oldest is not None
@@ -434,6 +445,7 @@ class Lifecycle:
             entry.status = status  # the counters; the record below carries them
             self._finish(entry, TaskState.DEAD, now=now, error=error, outcome=outcome)
             return
+        self.retries += 1
         policy = RetryPolicy(first=self._timers.retry_first, most=self._timers.retry_most)
         delay = policy.delay(tries, self._rng) if tries else 0.0
         status = self._with_report(status, outcome, error, now)
@@ -449,12 +461,15 @@ class Lifecycle:
             )
             return
         self._wait(entry, now=now)
-        self._tell(entry, Progressed(
-            task_id=entry.id,
-            state=TaskState.QUEUED,
-            attempt=entry.status.attempt,
-            note=error.message,
-        ))
+        self._tell(
+            entry,
+            Progressed(
+                task_id=entry.id,
+                state=TaskState.QUEUED,
+                attempt=entry.status.attempt,
+                note=error.message,
+            ),
+        )
 
     def _finish(
         self,
@@ -491,6 +506,11 @@ class Lifecycle:
             error=error,
         )
         return evolve(status, history=(*status.history, report)[-self._limits.history :])
+
+    def _note_spent(self, entry: TaskEntry) -> None:
+        size = sum(output.size for output in entry.status.outputs)
+        self._spent[entry.id] = size
+        self._spent_bytes += size
 
     def _schedule_purge(self, entry: TaskEntry, *, now: float) -> None:
         status, timers = entry.status, self._timers

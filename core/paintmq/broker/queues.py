@@ -50,9 +50,7 @@ def feasibility(queues: Mapping[str, QueueConfig], checked: CheckedTask) -> Feas
 class QueueCounts:
     """What is in a queue now, and what came out of it since the broker started."""
 
-    by_state: dict[TaskState, int] = field(
-        factory=lambda: dict.fromkeys(TaskState, 0), init=False
-    )
+    by_state: dict[TaskState, int] = field(factory=lambda: dict.fromkeys(TaskState, 0), init=False)
     """Tasks the broker still knows."""
     ended: dict[TaskState, int] = field(factory=lambda: dict.fromkeys(TaskState, 0), init=False)
     """Tasks that came to this ending, forgotten ones too; a revived one is taken back."""

@@ -1,0 +1,131 @@
+"""What is checked before a task is accepted, in this order; every refusal says what to do."""
+
+from collections.abc import Mapping
+
+from attrs import define
+
+from paintmq.broker.queues import feasibility
+from paintmq.broker.scheduler import Scheduler
+from paintmq.broker.tasks import TaskTable
+from paintmq.catalog import Catalog, CheckedTask
+from paintmq.config import Limits, QueueConfig
+from paintmq.errors import InvalidTaskError
+from paintmq.task import TaskRequest
+from paintmq.wire.messages import Rejected
+
+
+@define
+class Admission:
+    """Decides whether a task is accepted, and into which queue."""
+
+    catalog: Catalog
+    queues: Mapping[str, QueueConfig]
+    _scheduler: Scheduler
+    _tasks: TaskTable
+    _limits: Limits
+    strict: bool = False
+    draining: bool = False
+    disk_full: bool = False
+
+    def decide(self, request: TaskRequest, *, now: float) -> tuple[str, CheckedTask] | Rejected:
+        """Return the queue and the checked task, or the refusal."""
+        if self.draining:
+            return _reject(request, "draining", "the broker is shutting down", retry_after=30.0)
+        if self.disk_full:
+            return _reject(request, "disk_full", "the broker's disk is full", retry_after=60.0)
+        try:
+            checked = self.catalog.check(request)
+        except InvalidTaskError as error:
+            return _reject(request, error.code, str(error))
+        if (refusal := self._over_a_limit(request)) is not None:
+            return refusal
+        return self._queue_for(request, checked, now)
+
+    def _over_a_limit(self, request: TaskRequest) -> Rejected | None:
+        limits, size = self._limits, request.input_bytes
+        for info in request.inputs:
+            if info.size > limits.max_payload_bytes:
+                return _reject(
+                    request,
+                    "invalid_input",
+                    f"input {info.name!r} has {info.size} bytes, at most "
+                    f"{limits.max_payload_bytes} are allowed (limits.max_payload_bytes)",
+                )
+        if size > limits.max_task_bytes:
+            return _reject(
+                request,
+                "invalid_input",
+                f"the inputs have {size} bytes, at most {limits.max_task_bytes} are allowed "
+                f"(limits.max_task_bytes)",
+            )
+        if self._tasks.unfinished >= limits.max_tasks:
+            return _reject(
+                request,
+                "queue_full",
+                f"the broker holds {limits.max_tasks} unfinished tasks (limits.max_tasks)",
+                retry_after=5.0,
+            )
+        held = self._tasks.input_bytes + self._tasks.output_bytes
+        if held + size > limits.max_bytes_in_flight:
+            return _reject(
+                request,
+                "bytes_full",
+                f"the broker holds {held} bytes of images and results, at most "
+                f"{limits.max_bytes_in_flight} are allowed (limits.max_bytes_in_flight)",
+                retry_after=5.0,
+            )
+        return None
+
+    def _queue_for(
+        self, request: TaskRequest, checked: CheckedTask, now: float
+    ) -> tuple[str, CheckedTask] | Rejected:
+        if request.queue and request.queue not in self.queues:
+            known = ", ".join(self.queues)
+            return _reject(
+                request, "invalid_task", f"no queue {request.queue!r}; there are {known}"
+            )
+        feasible = feasibility(self.queues, checked)
+        if not feasible.queues:
+            return _reject(
+                request, "no_queue_fits", f"no queue can hold this task: {feasible.reason()}"
+            )
+        if request.queue and request.queue not in feasible.queues:
+            return _reject(
+                request,
+                "no_queue_fits",
+                f"queue {request.queue} cannot hold this task: "
+                f"{feasible.objections[request.queue]}; {', '.join(feasible.queues)} could",
+            )
+        if (self.strict or request.strict) and not self._scheduler.could_run(checked):
+            return _reject(
+                request,
+                "no_worker",
+                f"no connected worker can run model {request.model!r} on "
+                f"{' or '.join(checked.needs)}: {self._scheduler.why_none_could(checked)}",
+            )
+        candidates = (request.queue,) if request.queue else feasible.queues
+        open_queues = [name for name in candidates if not self._is_full(name, request)]
+        if not open_queues:
+            name = candidates[0]
+            return _reject(
+                request,
+                "queue_full",
+                f"queue {' and '.join(candidates)} is full "
+                f"({self._tasks.counts[name].waiting} tasks waiting, "
+                f"{self._tasks.counts[name].bytes_waiting} bytes)",
+                retry_after=max(1.0, self._scheduler.expected_work(name)),
+            )
+        return self._scheduler.choose_queue(checked, open_queues, now=now), checked
+
+    def _is_full(self, name: str, request: TaskRequest) -> bool:
+        queue, counts = self.queues[name], self._tasks.counts[name]
+        return (
+            counts.waiting >= queue.capacity
+            or counts.bytes_waiting + request.input_bytes > queue.max_bytes
+        )
+
+
+def _reject(
+    request: TaskRequest, code: str, reason: str, *, retry_after: float | None = None
+) -> Rejected:
+    return Rejected(task_id=request.id, code=code, reason=reason, retry_after=retry_after)

@@ -1,0 +1,12 @@
+"""The simplest router there is, for tests that are about something else."""
+
+from paintmq.routing import BacklogView, BoardView, Router, WorkerView
+
+
+class PlainRouter(Router):
+    """Whoever came first, on whoever has been idle longest."""
+
+    def score(
+        self, backlog: BacklogView, worker: WorkerView, board: BoardView, *, now: float
+    ) -> float | None:
+        return 1.0

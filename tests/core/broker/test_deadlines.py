@@ -1,0 +1,67 @@
+"""Deadlines by key."""
+
+import hypothesis.strategies as st
+from hypothesis import given
+
+from paintmq.broker.deadlines import Deadlines
+
+
+def test_what_is_due_comes_earliest_first() -> None:
+    deadlines = Deadlines[str]()
+    deadlines.set("late", 3.0)
+    deadlines.set("early", 1.0)
+    deadlines.set("never", 9.0)
+
+    assert deadlines.pop_due(3.0) == ["early", "late"]
+
+
+def test_a_deadline_moved_away_is_not_due_at_its_old_time() -> None:
+    deadlines = Deadlines[str]()
+    deadlines.set("lease", 1.0)
+    deadlines.set("lease", 5.0)
+
+    assert deadlines.next() == 5.0
+    assert deadlines.pop_due(4.9) == []
+    assert deadlines.pop_due(5.0) == ["lease"]
+
+
+def test_a_deadline_moved_nearer_is_due_once() -> None:
+    deadlines = Deadlines[str]()
+    deadlines.set("lease", 5.0)
+    deadlines.set("lease", 1.0)
+
+    assert deadlines.pop_due(9.0) == ["lease"]
+
+
+def test_a_discarded_key_may_be_set_again() -> None:
+    deadlines = Deadlines[str]()
+    deadlines.set("lease", 1.0)
+    deadlines.discard("lease")
+    assert deadlines.next() is None
+
+    deadlines.set("lease", 2.0)
+
+    assert "lease" in deadlines
+    assert deadlines.get("lease") == 2.0
+    assert deadlines.pop_due(2.0) == ["lease"]
+
+
+changes = st.lists(st.tuples(st.sampled_from("abc"), st.none() | st.floats(0, 10)), max_size=30)
+
+
+@given(changes, st.floats(0, 10))
+def test_it_agrees_with_a_plain_table(made: list[tuple[str, float | None]], now: float) -> None:
+    """However keys are set, moved and discarded, what is due is what a dictionary would say."""
+    deadlines, table = Deadlines[str](), dict[str, float]()
+    for key, when in made:
+        if when is None:
+            deadlines.discard(key)
+            table.pop(key, None)
+        else:
+            deadlines.set(key, when)
+            table[key] = when
+
+    assert deadlines.next() == min(table.values(), default=None)
+    assert len(deadlines) == len(table)
+    assert sorted(deadlines.pop_due(now)) == sorted(key for key in table if table[key] <= now)
+    assert deadlines.next() == min((t for t in table.values() if t > now), default=None)
