@@ -7,6 +7,7 @@ Rule 3: what is sent cannot change any more: arrays are copied, so the caller ma
 """
 
 import os
+import re
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
@@ -31,10 +32,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Input: TypeAlias = "NDArray[Any] | np.generic | bytes | bytearray | memoryview | str | os.PathLike[str]"
+Input: TypeAlias = (
+    "NDArray[Any] | np.generic | bytes | bytearray | memoryview | str | os.PathLike[str]"
+)
 """An image or mask as an array, an encoded file as bytes, or a path of a file to read."""
 
-Payload: TypeAlias = bytes | memoryview
+Payload: TypeAlias = bytes | bytearray | memoryview
 """The bytes of one input, as they are sent."""
 
 
@@ -139,14 +142,14 @@ class Task:
             if self.idempotency_key is None:
                 return new_task_id()
             return task_id_for_key(self.tenant, self.idempotency_key)
-        if not isinstance(self.id, str) or len(self.id) != 32 or set(self.id) - _HEX_DIGITS:
+        if not _TASK_ID.fullmatch(str(self.id)):
             raise InvalidTaskError(
                 f"id {self.id!r} is no task id: 32 lower-case hexadecimal digits, or leave it out"
             )
         return self.id
 
 
-_HEX_DIGITS = set("0123456789abcdef")
+_TASK_ID = re.compile("[0-9a-f]{32}")
 _MAX_TEXT = 200
 _DEVICES = get_args(DeviceChoice)
 
@@ -193,6 +196,11 @@ def _plain(name: str, value: object) -> Json:
             return {str(key): _plain(f"{name}.{key}", each) for key, each in value.items()}
         case list() | tuple():
             return [_plain(name, each) for each in value]
+        case _:
+            return _plain_number(name, value)
+
+
+def _plain_number(name: str, value: object) -> Json:
     item = getattr(value, "item", None)
     if callable(item) and getattr(value, "ndim", None) == 0:
         return _plain(name, item())
@@ -243,13 +251,13 @@ def _check_file(name: str, path: Path) -> None:
 
 
 def _described(name: str, value: Input) -> tuple[PayloadInfo, Payload]:
-    from paintmq.image import payload_of_array, payload_of_bytes  # noqa: PLC0415 -- imports NumPy
+    from paintmq.image import payload_of_array, payload_of_bytes
 
     if isinstance(value, Path):
         return payload_of_bytes(name, _read(name, value))
     if isinstance(value, bytes):
         return payload_of_bytes(name, value)
-    import numpy as np  # noqa: PLC0415 -- only those who send arrays need it
+    import numpy as np
 
     # The bytes must not change between the digest and the last time they are sent.
     return payload_of_array(name, np.array(value, order="C", copy=True))

@@ -1,0 +1,98 @@
+"""What the client's machine orders its shell to do: speak to the broker, or tell the program."""
+
+from typing import TypeAlias
+
+from attrs import frozen
+
+from paintmq.task import Json, TaskId, TaskState
+from paintmq.wire.messages import Finished, FromClient, Heartbeat, Progressed, Rejected
+
+
+@frozen
+class Send:
+    """Say this to the broker; the payloads of a Submit are the task's inputs."""
+
+    message: FromClient | Heartbeat
+
+
+@frozen
+class Reconnect:
+    """Close the connection, open another under a fresh peer id, and call ``opened``."""
+
+    reason: str
+
+
+@frozen(kw_only=True)
+class TaskAccepted:
+    """The broker has the task, and says where it stands."""
+
+    task_id: TaskId
+    queue: str
+    state: TaskState
+    waiting_for: str
+
+
+@frozen
+class TaskProgressed:
+    """The task gets on; a preview may have come along."""
+
+    message: Progressed
+
+
+@frozen
+class TaskEnded:
+    """The task has its ending: the first one heard, and the only one reported."""
+
+    message: Finished
+
+
+@frozen
+class TaskRefused:
+    """The broker did not take the task."""
+
+    message: Rejected
+
+
+@frozen
+class TaskUnknown:
+    """The broker does not know the task that was to be fetched."""
+
+    task_id: TaskId
+
+
+@frozen
+class CancelSettled:
+    """The answer to a cancel: ``cancelled``, ``too_late`` or ``unknown``."""
+
+    task_id: TaskId
+    answer: str
+
+
+@frozen
+class Answered:
+    """The answer to a question; ``error`` is empty unless it failed."""
+
+    request_id: int
+    value: Json
+    error: str
+
+
+@frozen
+class AlarmRaised:
+    """The broker's store has lost something it had promised; the client makes good for it."""
+
+    reason: str
+
+
+Command: TypeAlias = (
+    Send
+    | Reconnect
+    | TaskAccepted
+    | TaskProgressed
+    | TaskEnded
+    | TaskRefused
+    | TaskUnknown
+    | CancelSettled
+    | Answered
+    | AlarmRaised
+)

@@ -1,0 +1,413 @@
+"""The client's half of the promise that no task is lost, as a pure state machine.
+
+Rule 1: a submission is repeated until the broker answers it, a task is asked after until it ended.
+Rule 2: the first ending heard is the task's ending; any later one is confirmed and ignored.
+Rule 3: a broker that forgot what it had promised gets the task again, under the same id.
+Rule 4: silence is never taken for an answer: a silent broker costs a new connection, not a task.
+"""
+
+import random
+from collections.abc import Iterable
+from math import inf
+from typing import assert_never
+
+from attrs import define, field, frozen
+
+from paintmq.client.commands import (
+    AlarmRaised,
+    Answered,
+    CancelSettled,
+    Command,
+    Reconnect,
+    Send,
+    TaskAccepted,
+    TaskEnded,
+    TaskProgressed,
+    TaskRefused,
+    TaskUnknown,
+)
+from paintmq.client.tracked_tasks import TrackedTask, TrackedTasks
+from paintmq.task import Json, TaskId, TaskRequest, TaskState
+from paintmq.wire.messages import (
+    Accepted,
+    Answer,
+    Ask,
+    BrokerHeartbeat,
+    Cancel,
+    CancelAnswered,
+    ClientGoodbye,
+    ClientHello,
+    Finished,
+    Heartbeat,
+    Progressed,
+    Query,
+    Refused,
+    Rejected,
+    ResultReceived,
+    Submit,
+    ToClient,
+    UnknownTask,
+    Welcome,
+    WhoAreYou,
+)
+
+
+@frozen(kw_only=True)
+class ClientTimers:
+    """How patient a client is, in seconds. Source: the timers in ``core/README.md``."""
+
+    resend_first: float = 2.0
+    resend_most: float = 30.0
+    heartbeat: float = 5.0
+    """Until the broker says what it would like."""
+    silence: float = 15.0
+    """Of a broker that had answered, until another connection is tried; at least 3 heartbeats."""
+    connect_first: float = 5.0
+    """A new connection has to be answered."""
+    connect_most: float = 30.0
+
+
+IDS_A_QUERY = 500
+"""Far below the wire's limit on the length of a message."""
+
+# What passes by itself: a promise that was already made is worth waiting for.
+_PASSING = {"queue_full", "bytes_full", "no_worker", "draining", "disk_full"}
+
+
+@define
+class ClientMachine:
+    """All that a client knows of its tasks, and when to say what.
+
+    Every method returns what the shell has to do, in order. ``opened`` must have been called
+    before anything can be sent; what is asked for earlier is kept until then.
+    """
+
+    rng: random.Random
+    name: str = ""
+    timers: ClientTimers = field(factory=ClientTimers, kw_only=True)
+    acknowledges: bool = field(default=True, kw_only=True)
+    """Confirm an ending when it arrives; else the shell calls ``acknowledge`` later."""
+    alarms: int = field(default=0, init=False)
+    """How often the broker was found to have forgotten what it had promised."""
+    connections: int = field(default=0, init=False)
+
+    _tasks: TrackedTasks = field(init=False)
+    _cancels: dict[TaskId, float] = field(factory=dict[TaskId, float], init=False)
+    """Cancels without an answer, and when to repeat them; never while held for an acceptance."""
+    _cancels_due: float = field(default=inf, init=False)
+    """No later than the earliest of them."""
+    _asks: dict[int, Ask] = field(factory=dict[int, Ask], init=False)
+    _withheld: dict[TaskId, None] = field(factory=dict[TaskId, None], init=False)
+    """Endings that the shell has not confirmed yet."""
+    _durable_sequence: int = field(default=0, init=False)
+    _open: bool = field(default=False, init=False)
+    _welcomed: bool = field(default=False, init=False)
+    _patience: float = field(default=0.0, init=False)
+    _heartbeat: float = field(default=0.0, init=False)
+    _heartbeat_at: float = field(default=0.0, init=False)
+    _silent_at: float = field(default=0.0, init=False)
+
+    @_tasks.default
+    def _no_tasks(self) -> TrackedTasks:
+        return TrackedTasks(self.rng, self.timers.resend_first, self.timers.resend_most)
+
+    # ---- what the program wants ----------------------------------------------------------------
+
+    def submit(self, request: TaskRequest, *, now: float) -> list[Command]:
+        """Bring the task to its ending. The shell keeps the inputs until that was reported."""
+        if request.id in self._tasks:
+            return []
+        task = self._tasks.add(request.id, request, now=now)
+        return [_submission(task)] if self._open else []
+
+    def fetch(self, task_id: TaskId, *, now: float) -> list[Command]:
+        """Ask how a task stands that somebody submitted before."""
+        if task_id in self._tasks:
+            return []
+        self._tasks.add(task_id, None, now=now)
+        return [Send(Query((task_id,)))] if self._open else []
+
+    def cancel(self, task_id: TaskId, *, now: float) -> list[Command]:
+        """Cancel the task; a task that is not accepted yet is cancelled when it is."""
+        if task_id in self._cancels:
+            return []
+        self._cancels[task_id] = inf
+        return self._send_cancel(task_id, now) if self._may_cancel(task_id) else []
+
+    def ask(self, request_id: int, subject: str, arguments: dict[str, Json]) -> list[Command]:
+        """Ask the broker; the number comes back with the answer."""
+        question = Ask(request_id=request_id, subject=subject, arguments=arguments)
+        self._asks[request_id] = question
+        return [Send(question)] if self._open else []
+
+    def forget_ask(self, request_id: int) -> None:
+        """Nobody waits for this answer any more."""
+        self._asks.pop(request_id, None)
+
+    def forget(self, task_id: TaskId) -> None:
+        """Nobody waits for this task any more; the broker brings it to its ending all the same."""
+        self._tasks.pop(task_id)
+        self._cancels.pop(task_id, None)
+
+    def acknowledge(self, task_id: TaskId) -> list[Command]:
+        """Confirm an ending that was reported; needed only when ``acknowledges`` is off."""
+        if task_id not in self._withheld:
+            return []
+        del self._withheld[task_id]
+        return [Send(ResultReceived(task_id))] if self._open else []
+
+    def leave(self) -> list[Command]:
+        """Say goodbye. Accepted tasks go on without us."""
+        if not self._open:
+            return []
+        self._open = False
+        return [Send(ClientGoodbye())]
+
+    @property
+    def unfinished(self) -> int:
+        return len(self._tasks)
+
+    # ---- the connection ------------------------------------------------------------------------
+
+    def opened(self, *, now: float) -> list[Command]:
+        """Introduce ourselves on a new connection and take up everything that is unanswered."""
+        timers = self.timers
+        self._open, self._welcomed = True, False
+        self.connections += 1
+        self._heartbeat = self._heartbeat or timers.heartbeat
+        self._heartbeat_at = now + self._heartbeat
+        self._patience = self._patience or timers.connect_first
+        self._silent_at = now + self._tasks.jittered(self._patience)
+        commands: list[Command] = [Send(ClientHello(name=self.name))]
+        for task in self._tasks:
+            self._tasks.reset(task, now=now)
+        commands += _take_up(self._tasks)
+        for task_id in self._cancels:
+            if self._may_cancel(task_id):
+                commands += self._send_cancel(task_id, now)
+        commands += [Send(question) for question in self._asks.values()]
+        return commands
+
+    def receive(self, message: ToClient, *, now: float) -> list[Command]:
+        """Take in what the broker said."""
+        # Until it is welcomed, a connection may well be answered and still be of no use: a broker
+        # that was restarted in between never got our hello.
+        if self._welcomed or isinstance(message, Welcome):
+            self._silent_at = now + max(self.timers.silence, 3 * self._heartbeat)
+        match message:
+            case Welcome():
+                return self._welcome(message, now)
+            case Accepted():
+                return self._accepted(message, now)
+            case Rejected():
+                return self._rejected(message, now)
+            case Progressed(task_id=task_id):
+                return self._progressed(task_id, message, now)
+            case Finished():
+                return self._finished(message)
+            case UnknownTask(task_id):
+                return self._unknown(task_id, now)
+            case CancelAnswered(task_id, answer):
+                return self._settle(task_id, answer)
+            case Answer(request_id=request_id, value=value, error=error):
+                known = self._asks.pop(request_id, None)
+                return [] if known is None else [Answered(request_id, value, error)]
+            case WhoAreYou():
+                return self._reintroduce(now)
+            case Refused(reason):
+                return self._refused(reason, now)
+            case BrokerHeartbeat():
+                return []
+            case _:
+                assert_never(message)
+
+    def tick(self, *, now: float) -> list[Command]:
+        """Do what is due."""
+        if not self._open:
+            return []
+        if self._silent_at <= now:
+            return [self._reconnect("the broker does not answer")]
+        commands: list[Command] = []
+        if self._heartbeat_at <= now:
+            self._heartbeat_at = now + self._heartbeat
+            commands.append(Send(Heartbeat()))
+        commands += _take_up(self._tasks.pop_due(now=now))
+        commands += self._repeat_cancels(now)
+        return commands
+
+    def next_deadline(self) -> float | None:
+        """Return when ``tick`` is next worth calling; None until a connection is open."""
+        if not self._open:
+            return None
+        tasks_due = self._tasks.next_due()
+        return min(self._silent_at, self._heartbeat_at, self._cancels_due, tasks_due)
+
+    # ---- answers -------------------------------------------------------------------------------
+
+    def _welcome(self, welcome: Welcome, now: float) -> list[Command]:
+        self._welcomed, self._patience = True, 0.0
+        self._heartbeat = welcome.heartbeat
+        self._heartbeat_at = min(self._heartbeat_at, now + self._heartbeat)
+        return self._check_sequence(welcome.durable_sequence)
+
+    def _accepted(self, message: Accepted, now: float) -> list[Command]:
+        commands = self._check_sequence(message.durable_sequence)
+        task = self._tasks.get(message.task_id)
+        if task is None:
+            return commands
+        if not task.accepted:
+            self._tasks.reset(task, now=now)
+        task.accepted = task.promised = True
+        commands.append(
+            TaskAccepted(
+                task_id=message.task_id,
+                queue=message.queue,
+                state=message.state,
+                waiting_for=message.waiting_for,
+            )
+        )
+        # Held back until now, because the broker could not have known the task.
+        if self._cancels.get(message.task_id) == inf:
+            commands += self._send_cancel(message.task_id, now)
+        return commands
+
+    def _rejected(self, message: Rejected, now: float) -> list[Command]:
+        task = self._tasks.get(message.task_id)
+        if task is None or task.accepted:
+            return []  # an answer to a repetition that crossed with the acceptance
+        if task.promised and message.code in _PASSING:
+            wait = max(message.retry_after or 0.0, self._tasks.jittered(task.backoff))
+            self._tasks.schedule(task, now + wait)
+            return []
+        self._tasks.pop(message.task_id)
+        return [TaskRefused(message), *self._settle(message.task_id, "too_late")]
+
+    def _progressed(self, task_id: TaskId, message: Progressed, now: float) -> list[Command]:
+        task = self._tasks.get(task_id)
+        if task is None:
+            return []
+        commands: list[Command] = [TaskProgressed(message)]
+        if not task.accepted:
+            task.accepted = task.promised = True
+            if self._cancels.get(task_id) == inf:
+                commands += self._send_cancel(task_id, now)
+        self._tasks.schedule(task, now + task.backoff)  # no need to ask while it tells by itself
+        return commands
+
+    def _finished(self, message: Finished) -> list[Command]:
+        task_id = message.task_id
+        if task_id in self._withheld:
+            return []
+        commands: list[Command] = []
+        if self._tasks.pop(task_id) is not None:
+            commands.append(TaskEnded(message))
+            if not self.acknowledges:
+                self._withheld[task_id] = None
+        if self.acknowledges or not commands:
+            commands.append(Send(ResultReceived(task_id)))
+        answer = "cancelled" if message.state is TaskState.CANCELLED else "too_late"
+        return commands + self._settle(task_id, answer)
+
+    def _unknown(self, task_id: TaskId, now: float) -> list[Command]:
+        task = self._tasks.get(task_id)
+        if task is None:
+            return []
+        if task.request is None:
+            self._tasks.pop(task_id)
+            return [TaskUnknown(task_id), *self._settle(task_id, "unknown")]
+        commands: list[Command] = []
+        if task.accepted:
+            self.alarms += 1
+            commands.append(AlarmRaised(f"the broker has forgotten task {task_id}: sent again"))
+        task.accepted = False
+        self._tasks.reset(task, now=now)
+        if task_id in self._cancels:
+            self._cancels[task_id] = inf
+        return [*commands, _submission(task)]
+
+    def _settle(self, task_id: TaskId, answer: str) -> list[Command]:
+        if self._cancels.pop(task_id, None) is None:
+            return []
+        return [CancelSettled(task_id, answer)]
+
+    def _reintroduce(self, now: float) -> list[Command]:
+        # On a connection that was never welcomed, it may be our hello that is still under way.
+        if not self._welcomed:
+            return []
+        return [self._reconnect("the broker was restarted")]
+
+    def _refused(self, reason: str, now: float) -> list[Command]:
+        """Give up what the broker has not taken; for what it has, try again later."""
+        self._patience = self.timers.connect_most
+        self._silent_at = now + self._tasks.jittered(self._patience)
+        commands: list[Command] = []
+        for task in list(self._tasks):
+            if not task.promised:
+                self._tasks.pop(task.id)
+                refusal = Rejected(task_id=task.id, code="refused", reason=reason)
+                commands += [TaskRefused(refusal), *self._settle(task.id, "unknown")]
+        commands += [Answered(request_id, None, reason) for request_id in self._asks]
+        self._asks.clear()
+        return commands
+
+    def _check_sequence(self, sequence: int) -> list[Command]:
+        """Notice a store that went back in time: what it had promised may be gone."""
+        before, self._durable_sequence = self._durable_sequence, sequence
+        if sequence >= before:
+            return []
+        self.alarms += 1
+        reason = f"the broker's store went back from record {before} to {sequence}"
+        accepted = [task.id for task in self._tasks if task.accepted]
+        return [AlarmRaised(reason), *_queries(accepted)]
+
+    # ---- repeating -----------------------------------------------------------------------------
+
+    def _repeat_cancels(self, now: float) -> list[Command]:
+        if now < self._cancels_due:
+            return []
+        commands: list[Command] = []
+        self._cancels_due = inf
+        for task_id, due in self._cancels.items():
+            if due <= now and self._may_cancel(task_id):
+                commands += self._send_cancel(task_id, now)
+            self._cancels_due = min(self._cancels_due, self._cancels[task_id])
+        return commands
+
+    def _send_cancel(self, task_id: TaskId, now: float) -> list[Command]:
+        due = now + self._tasks.jittered(2 * self.timers.resend_first)
+        self._cancels[task_id] = due
+        self._cancels_due = min(self._cancels_due, due)
+        return [Send(Cancel(task_id))]
+
+    def _may_cancel(self, task_id: TaskId) -> bool:
+        task = self._tasks.get(task_id)
+        return self._open and (task is None or task.request is None or task.accepted)
+
+    def _reconnect(self, reason: str) -> Reconnect:
+        self._open = False
+        if not self._welcomed:
+            self._patience = min(2 * self._patience, self.timers.connect_most)
+        return Reconnect(reason)
+
+
+def _take_up(tasks: Iterable[TrackedTask]) -> list[Command]:
+    """Submit each task again, or ask after it."""
+    commands: list[Command] = []
+    to_query = []
+    for task in tasks:
+        if task.is_query_cheaper:
+            to_query.append(task.id)
+        else:
+            commands.append(_submission(task))
+    return commands + _queries(to_query)
+
+
+def _queries(task_ids: Iterable[TaskId]) -> list[Command]:
+    ids = tuple(task_ids)
+    return [Send(Query(ids[i : i + IDS_A_QUERY])) for i in range(0, len(ids), IDS_A_QUERY)]
+
+
+def _submission(task: TrackedTask) -> Send:
+    assert task.request is not None
+    task.sent = True
+    return Send(Submit(task.request))
