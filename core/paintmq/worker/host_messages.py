@@ -169,6 +169,8 @@ class AttemptsEnded:
 
     batch: int
     outcomes: tuple[Outcome, ...]
+    memory_mb: int = 0
+    """Resident set of the process afterwards; growth that never ends is seen here."""
 
 
 @frozen

@@ -1,0 +1,112 @@
+"""The attempts a worker holds, as the batches in which they are run."""
+
+from collections import deque
+
+from attrs import define, field
+
+from paintmq.wire.messages import Assignment
+from paintmq.worker.host_messages import Key, Run, RunItem
+
+
+@define
+class HeldAttempt:
+    """An attempt that the worker still owes the broker an answer for."""
+
+    assignment: Assignment
+    stop_at: float | None = None
+    """Set once the broker abandoned it: when the worker stops asking and acts."""
+
+    @property
+    def key(self) -> Key:
+        return self.assignment.task.id, self.assignment.fence
+
+
+@define(eq=False)
+class Batch:
+    """Attempts that run together, in the order they came."""
+
+    number: int
+    model: str
+    attempts: dict[Key, HeldAttempt]
+    """Those that the host has not answered."""
+    size: int
+    """How many there were at first: whoever was alone is to blame for a crash."""
+    run_until: float = field(default=float("inf"), init=False)
+    stall_at: float = field(default=float("inf"), init=False)
+
+    @property
+    def run_limit(self) -> float:
+        """Seconds that the whole batch may take."""
+        return max(held.assignment.run_limit for held in self.attempts.values())
+
+    def order(self) -> Run:
+        """Return what to tell the host."""
+        items = tuple(
+            RunItem(
+                task_id=held.assignment.task.id,
+                fence=held.assignment.fence,
+                task_type=held.assignment.task.task_type,
+                options=held.assignment.task.options,
+                inputs=held.assignment.task.inputs,
+            )
+            for held in self.attempts.values()
+        )
+        return Run(batch=self.number, model=self.model, items=items)
+
+
+@define
+class Batches:
+    """Waiting batches, and those the host has: it runs the first while it reads the second."""
+
+    waiting: deque[Batch] = field(factory=deque[Batch], init=False)
+    sent: deque[Batch] = field(factory=deque[Batch], init=False)
+    _count: int = field(default=0, init=False)
+
+    @property
+    def running(self) -> Batch | None:
+        return self.sent[0] if self.sent else None
+
+    def add(self, model: str, attempts: list[HeldAttempt]) -> None:
+        self._count += 1
+        by_key = {held.key: held for held in attempts}
+        self.waiting.append(Batch(self._count, model, by_key, len(by_key)))
+
+    def find_sent(self, number: int) -> Batch | None:
+        return next((batch for batch in self.sent if batch.number == number), None)
+
+    def drop_waiting(self, key: Key) -> bool:
+        """Take an attempt that the host has not seen out; return whether there was one."""
+        for batch in self.waiting:
+            if batch.attempts.pop(key, None) is not None:
+                if not batch.attempts:
+                    self.waiting.remove(batch)
+                else:
+                    batch.size -= 1
+                return True
+        return False
+
+    def pop_waiting(self, model: str | None = None) -> list[Key]:
+        """Take out all waiting attempts (of a model); return their keys in order."""
+        gone = [batch for batch in self.waiting if model in (None, batch.model)]
+        for batch in gone:
+            self.waiting.remove(batch)
+        return [key for batch in gone for key in batch.attempts]
+
+    def pop_abandoned(self) -> list[HeldAttempt]:
+        """Take out what waits, though the broker abandoned it when the host had it."""
+        gone = [
+            held
+            for batch in self.waiting
+            for held in batch.attempts.values()
+            if held.stop_at is not None
+        ]
+        for held in gone:
+            self.drop_waiting(held.key)
+        return gone
+
+    def host_lost(self) -> Batch | None:
+        """Put back what had been sent but not begun; return the batch that was running."""
+        running = self.sent.popleft() if self.sent else None
+        self.waiting.extendleft(reversed([batch for batch in self.sent if batch.attempts]))
+        self.sent.clear()
+        return running

@@ -1,0 +1,102 @@
+"""Where a worker's model host stands: started lazily, watched, replaced when it dies."""
+
+from enum import Enum
+
+from attrs import define, field
+
+from paintmq.worker.host_messages import HostBeat
+from paintmq.worker.profile import Patience
+
+SETTLING_BATCHES = 3
+"""A model's first runs make lasting buffers; growth is measured from after them."""
+
+
+class HostState(Enum):
+    """What can be asked of the host now."""
+
+    ABSENT = "absent"
+    STARTING = "starting"
+    UP = "up"
+    LEAVING = "leaving"
+    """Stopped or killed; its exit has not been seen yet."""
+
+
+@define
+class HostLife:
+    """Deadlines and measurements of one model host after the other."""
+
+    _patience: Patience
+    _growth_mb: int
+    state: HostState = field(default=HostState.ABSENT, init=False)
+    loading: str | None = field(default=None, init=False)
+    memory_mb: int = field(default=0, init=False)
+    gpu_memory_free_mb: int = field(default=0, init=False)
+    outgrown: bool = field(default=False, init=False)
+    """It keeps more and more memory and is to be replaced once idle."""
+    restart_at: float = field(default=0.0, init=False)
+    _load_until: float | None = field(default=None, init=False)
+    _silent_at: float | None = field(default=None, init=False)
+    _deaths: int = field(default=0, init=False)
+    _settling: int = field(default=0, init=False)
+    _baseline_mb: int = field(default=0, init=False)
+
+    def starting(self, *, now: float) -> None:
+        self.state = HostState.STARTING
+        self._silent_at = now + self._patience.host_start
+        self.outgrown = False
+        self._settling = SETTLING_BATCHES
+
+    def ready(self, *, now: float) -> None:
+        self.state = HostState.UP
+        self.alive(now=now)
+
+    def alive(self, *, now: float) -> None:
+        """Note a sign of life; a starting host is judged by its start alone."""
+        if self.state is HostState.UP:
+            self._silent_at = now + self._patience.host_silence
+
+    def beat(self, beat: HostBeat) -> None:
+        self.memory_mb, self.gpu_memory_free_mb = beat.memory_mb, beat.gpu_memory_free_mb
+
+    def load_begins(self, model: str, *, until: float) -> None:
+        self.loading, self._load_until = model, until
+
+    def load_ends(self) -> None:
+        self.loading = self._load_until = None
+        self._settling = SETTLING_BATCHES
+
+    def leaving(self) -> None:
+        self.state = HostState.LEAVING
+        self.loading = self._load_until = self._silent_at = None
+        self.memory_mb = 0
+
+    def gone(self, *, died: bool, now: float) -> None:
+        """Note the exit. One that died of itself is replaced later each time."""
+        self.leaving()
+        self.state = HostState.ABSENT
+        self._deaths = self._deaths + 1 if died else 0
+        waits = 2.0 ** (self._deaths - 2) if self._deaths > 1 else 0.0
+        self.restart_at = now + min(waits, self._patience.restart_most)
+
+    def batch_ended(self, memory_mb: int) -> None:
+        """Note that work succeeds, and watch what the process keeps afterwards."""
+        self._deaths = 0
+        if self._settling:
+            self._settling -= 1
+            self._baseline_mb = memory_mb
+        elif self._growth_mb and memory_mb - self._baseline_mb > self._growth_mb:
+            self.outgrown = True
+
+    def failure(self, *, now: float, load_limit: float) -> str:
+        """Return what the host did not do in time, in words; empty while all is well."""
+        if self._load_until is not None and self._load_until <= now:
+            return f"killed after {load_limit:g} s load limit"
+        if self._silent_at is not None and self._silent_at <= now:
+            if self.state is HostState.STARTING:
+                return f"did not start within {self._patience.host_start:g} s; killed"
+            return f"gave no sign of life for {self._patience.host_silence:g} s; killed"
+        return ""
+
+    def next_deadline(self) -> float | None:
+        deadlines = (self._load_until, self._silent_at)
+        return min((at for at in deadlines if at is not None), default=None)
