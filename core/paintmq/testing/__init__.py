@@ -1,1 +1,1 @@
-"""Shipped for plugin authors: factories, contract tests, a virtual clock and a simulated cluster."""
+"""Shipped for plugin authors: factories, contract tests, a virtual clock and a cluster in one."""

@@ -1,0 +1,142 @@
+"""A broker process: the real machine between a simulated disk and a simulated network."""
+
+import random
+from collections import deque
+from collections.abc import Callable
+
+from attrs import define, evolve, field
+
+from paintmq.broker.machine import BrokerMachine, Send, Step
+from paintmq.broker.scheduler import Scheduler
+from paintmq.catalog import Catalog
+from paintmq.config import Limits, QueueConfig, Timers
+from paintmq.model import ModelSpec
+from paintmq.task import PeerId
+from paintmq.testing.plain_router import PlainRouter
+from paintmq.testing.simulation.store import SimulatedStore
+from paintmq.testing.simulation.world import Agenda
+from paintmq.wire.messages import Accepted, FromBroker, ToBroker, Welcome
+
+QUEUES = {
+    "cpu-light": QueueConfig(effort="light", capacity=40),
+    "cpu-intensive": QueueConfig(effort="intensive", capacity=40),
+}
+
+
+@define
+class SimulatedBroker:
+    """Dies, freezes and starts again; ``transmit`` carries a message to a peer."""
+
+    agenda: Agenda
+    rng: random.Random
+    specs: list[ModelSpec]
+    store: SimulatedStore
+    transmit: Callable[[PeerId, FromBroker], None]
+    timers: Timers = field(factory=Timers)
+    limits: Limits = field(factory=Limits)
+    machine: BrokerMachine | None = field(default=None, init=False)
+    starts: int = field(default=0, init=False)
+    steps: int = field(default=0, init=False)
+    frozen_until: float = field(default=0.0, init=False)
+    disk_full: bool = field(default=False, init=False)
+    _outbox: deque[tuple[int, tuple[Send, ...]]] = field(
+        factory=deque[tuple[int, tuple[Send, ...]]], init=False
+    )
+    _tick_at: float | None = field(default=None, init=False)
+    _behind: float = field(default=0.0, init=False)
+    """Seconds the broker's clock stood still while it was frozen (fault F5)."""
+
+    @property
+    def now(self) -> float:
+        return self.agenda.now - self._behind
+
+    def start(self) -> None:
+        self.starts += 1
+        self.machine = BrokerMachine(
+            incarnation=self.starts,
+            catalog=Catalog(self.specs),
+            scheduler=Scheduler(
+                PlainRouter(), tenant_window=self.limits.tenant_window, rng=self.rng
+            ),
+            queues=QUEUES,
+            timers=self.timers,
+            limits=self.limits,
+            admission="wait",
+            rng=self.rng,
+        )
+        self.machine.set_disk_full(full=self.disk_full)
+        self.perform(self.machine.restore(self.store.tasks(), now=self.now))
+
+    def kill(self) -> None:
+        self.machine = None
+        self._outbox.clear()
+        self._tick_at = None
+        self.store.crash()
+
+    def freeze(self, seconds: float) -> None:
+        """Stop the process as SIGSTOP does; what arrives meanwhile waits in its sockets."""
+        self.frozen_until = self.agenda.now + seconds
+        self._behind += seconds
+
+    def receive(self, peer: PeerId, message: ToBroker) -> None:
+        if self.machine is None:
+            return
+        if self.frozen_until > self.agenda.now:
+            self.agenda.at(self.frozen_until, lambda: self.receive(peer, message))
+            return
+        self.perform(self.machine.receive(peer, message, now=self.now))
+
+    def set_disk_full(self, *, full: bool) -> None:
+        self.disk_full = full
+        if self.machine is not None:
+            self.machine.set_disk_full(full=full)
+
+    def perform(self, step: Step) -> None:
+        """Commit, then speak: also what has no record of its own may rest on one before it."""
+        machine = self.machine
+        assert machine is not None
+        self.steps += 1
+        if self.steps % 97 == 0:
+            machine.check_invariants()
+            assert machine.statistics(now=self.now).unaccounted == 0, "I10: does not add up"
+        sequence = self.write(step)
+        if step.sends:
+            self._outbox.append((sequence, step.sends))
+        self.flush()
+        self._schedule_tick()
+
+    def write(self, step: Step) -> int:
+        return self.store.write(step.records, self.flush)
+
+    def flush(self) -> None:
+        while self._outbox and self._outbox[0][0] <= self.store.durable:
+            for send in self._outbox.popleft()[1]:
+                self.speak(send)
+
+    def speak(self, send: Send) -> None:
+        message = send.message
+        if isinstance(message, Accepted | Welcome):
+            message = evolve(message, durable_sequence=self.store.durable)
+        self.transmit(send.peer, message)
+
+    def _schedule_tick(self) -> None:
+        assert self.machine is not None
+        deadline = self.machine.next_deadline()
+        if deadline is None:
+            return
+        when = max(deadline + self._behind, self.frozen_until)
+        if self._tick_at is None or when < self._tick_at:
+            self._tick_at = when
+            machine = self.machine
+            self.agenda.at(when, lambda: self._tick(machine, when))
+
+    def _tick(self, machine: BrokerMachine, when: float) -> None:
+        if machine is not self.machine or self._tick_at != when:
+            return
+        if self.frozen_until > self.agenda.now:
+            self.agenda.at(self.frozen_until, lambda: self._tick(machine, when))
+            return
+        self._tick_at = None
+        self.perform(machine.tick(now=self.now))
+        again = machine.next_deadline()
+        assert again is None or again > self.now, "tick left something due: it would spin"

@@ -1,0 +1,123 @@
+"""A program that submits tasks through the real client machine, and remembers what it was told."""
+
+import random
+from collections.abc import Callable, Sequence
+
+from attrs import define, field
+
+from paintmq.client.commands import (
+    AlarmRaised,
+    CancelSettled,
+    Command,
+    Reconnect,
+    Send,
+    TaskAccepted,
+    TaskEnded,
+    TaskRefused,
+    TaskUnknown,
+)
+from paintmq.client.machine import ClientMachine
+from paintmq.task import PeerId, TaskId, TaskRequest
+from paintmq.testing.simulation.world import Agenda
+from paintmq.wire.messages import Finished, FromClient, Heartbeat, Rejected, ToClient
+
+
+@define
+class Memory:
+    """What one program was told, over all its lives: the journal the oracle reads."""
+
+    submitted: dict[TaskId, TaskRequest] = field(factory=dict[TaskId, TaskRequest])
+    accepted: dict[TaskId, None] = field(factory=dict[TaskId, None])
+    refused: dict[TaskId, Rejected] = field(factory=dict[TaskId, Rejected])
+    endings: dict[TaskId, list[Finished]] = field(factory=dict[TaskId, list[Finished]])
+    cancelled: dict[TaskId, str] = field(factory=dict[TaskId, str])
+    unknown: dict[TaskId, None] = field(factory=dict[TaskId, None])
+    alarms: int = 0
+
+
+@define
+class SimulatedClient:
+    """Dies and comes back, and then asks after what it had submitted."""
+
+    name: str
+    agenda: Agenda
+    rng: random.Random
+    transmit: Callable[["SimulatedClient", FromClient | Heartbeat], None]
+    memory: Memory = field(factory=Memory)
+    peer: PeerId = field(default=PeerId(b""))
+    machine: ClientMachine | None = None
+    connections: int = 0
+    _tick_at: float | None = None
+
+    def start(self) -> None:
+        self.machine = ClientMachine(self.rng, self.name)
+        self._connect()
+        for task_id, request in self.memory.submitted.items():
+            if task_id in self.memory.endings or task_id in self.memory.refused:
+                continue
+            # Its journal holds the request too, so it can submit again under the same id.
+            self._obey(self.machine.submit(request, now=self.agenda.now))
+
+    def kill(self, back_after: float) -> None:
+        self.machine, self._tick_at = None, None
+        self.agenda.after(back_after, self.start)
+
+    def submit(self, request: TaskRequest) -> None:
+        if self.machine is not None:
+            self.memory.submitted[request.id] = request
+            self._obey(self.machine.submit(request, now=self.agenda.now))
+
+    def cancel(self, task_id: TaskId) -> None:
+        if self.machine is not None:
+            self._obey(self.machine.cancel(task_id, now=self.agenda.now))
+
+    def receive(self, peer: PeerId, message: ToClient) -> None:
+        if self.machine is not None and peer == self.peer:
+            self._obey(self.machine.receive(message, now=self.agenda.now))
+
+    def _connect(self) -> None:
+        assert self.machine is not None
+        self.connections += 1
+        self.peer = PeerId(f"{self.name}/{self.connections}".encode())
+        self._obey(self.machine.opened(now=self.agenda.now))
+
+    def _obey(self, commands: Sequence[Command]) -> None:
+        memory = self.memory
+        for command in commands:
+            match command:
+                case Send(message):
+                    self.transmit(self, message)
+                case Reconnect():
+                    self._connect()
+                case TaskAccepted(task_id=task_id):
+                    memory.accepted[task_id] = None
+                case TaskEnded(message):
+                    memory.endings.setdefault(message.task_id, []).append(message)
+                case TaskRefused(message):
+                    memory.refused[message.task_id] = message
+                case CancelSettled(task_id, answer):
+                    memory.cancelled[task_id] = answer
+                case TaskUnknown(task_id):
+                    memory.unknown[task_id] = None
+                case AlarmRaised():
+                    memory.alarms += 1
+                case _:
+                    pass
+        self._schedule_tick()
+
+    def _schedule_tick(self) -> None:
+        if self.machine is None:
+            return
+        deadline = self.machine.next_deadline()
+        if deadline is None:
+            return
+        when = max(deadline, self.agenda.now)
+        if self._tick_at is None or when < self._tick_at:
+            self._tick_at = when
+            machine = self.machine
+            self.agenda.at(when, lambda: self._tick(machine, when))
+
+    def _tick(self, machine: ClientMachine, when: float) -> None:
+        if machine is self.machine and self._tick_at == when:
+            self._tick_at = None
+            self._obey(machine.tick(now=self.agenda.now))

@@ -1,0 +1,230 @@
+"""A node with one worker: the real machine around a simulated model host."""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from attrs import define, field
+
+from paintmq.model import ModelSpec
+from paintmq.task import PeerId, TaskId
+from paintmq.testing.simulation.host import Behaviour, Nature, SimulatedHost
+from paintmq.testing.simulation.world import Agenda
+from paintmq.wire.messages import FromWorker, ToWorker
+from paintmq.worker.commands import (
+    Command,
+    KillHost,
+    Leave,
+    Reconnect,
+    SendToBroker,
+    SendToHost,
+    StartHost,
+    StopHost,
+)
+from paintmq.worker.host_messages import FromHost, HostBeat, Key
+from paintmq.worker.machine import WorkerMachine
+from paintmq.worker.profile import Patience, WorkerProfile
+
+
+@define
+class GroundTruth:
+    """What really happened to tasks, seen from outside every machine."""
+
+    behaviours: dict[TaskId, Behaviour] = field(factory=dict[TaskId, Behaviour])
+    starts: Counter[TaskId] = field(factory=Counter[TaskId])
+    crashes_alone: Counter[TaskId] = field(factory=Counter[TaskId])
+    crashes: int = 0
+
+
+@define
+class SimulatedNode:
+    """Dies, freezes and comes back under the same worker's name."""
+
+    name: str
+    agenda: Agenda
+    rng: random.Random
+    specs: list[ModelSpec]
+    truth: GroundTruth
+    transmit: Callable[["SimulatedNode", FromWorker], None]
+    connections: int = 0
+    peer: PeerId = field(default=PeerId(b""))
+    machine: WorkerMachine | None = None
+    frozen_until: float = 0.0
+    _host: SimulatedHost | None = None
+    _tick_at: float | None = None
+    _thawed: list[Callable[[], None]] = field(factory=list[Callable[[], None]])
+
+    def start(self, found: Sequence[Key] = (), *, alone: bool = True) -> None:
+        """Boot; ``found`` is what the crash journal says ran when the node died."""
+        self.machine = WorkerMachine(
+            WorkerProfile(
+                name=self.name,
+                node=self.name,
+                queue="cpu-light",
+                memory_mb=4096,
+                cores=4,
+                models=tuple(spec.name for spec in self.specs),
+                credit=2,
+            ),
+            {spec.name: spec for spec in self.specs},
+            patience=Patience(host_silence=30.0),
+        )
+        self._connect()
+        if found:
+            self._obey(self.machine.crashes_found(found, alone=alone, now=self.agenda.now))
+
+    def kill(self, back_after: float) -> None:
+        """Kill agent and host at once, as a power cut of the machine does."""
+        if self.machine is None:
+            return
+        running = self.machine.running
+        alone = len(running) == 1
+        self._host_dies(self._host)
+        self.machine, self._tick_at, self.frozen_until = None, None, 0.0
+        self._thawed.clear()
+        self.agenda.after(back_after, lambda: self.start(running, alone=alone))
+
+    def kill_host(self) -> None:
+        if self._host is not None:
+            self._died(self._host, "killed by SIGKILL")
+
+    def freeze(self, seconds: float) -> None:
+        """Stop agent and host as SIGSTOP does; what arrives meanwhile waits."""
+        if self.machine is None or self.frozen_until > self.agenda.now:
+            return
+        self.frozen_until = self.agenda.now + seconds
+        machine = self.machine
+        self.agenda.after(seconds, lambda: self._thaw(machine))
+
+    def receive(self, peer: PeerId, message: ToWorker) -> None:
+        if peer != self.peer or self.machine is None:
+            return
+        machine = self.machine
+        self._when_awake(lambda: self._obey(machine.receive(message, now=self.agenda.now)))
+
+    def _connect(self) -> None:
+        assert self.machine is not None
+        self.connections += 1
+        self.peer = PeerId(f"{self.name}/{self.connections}".encode())
+        self._obey(self.machine.connected(self.peer, now=self.agenda.now))
+
+    def _obey(self, commands: Sequence[Command]) -> None:
+        for command in commands:
+            match command:
+                case SendToBroker(message):
+                    self.transmit(self, message)
+                case SendToHost(message):
+                    if self._host is not None:
+                        self._host.receive(message)
+                case StartHost():
+                    self._host = SimulatedHost(
+                        self.agenda,
+                        self.rng,
+                        self.truth.behaviours,
+                        say=self._host_says,
+                        die=self._died,
+                        started=self._task_starts,
+                    )
+                    self._host.start()
+                case KillHost():
+                    self._died(self._host, "killed by SIGKILL")
+                case StopHost():
+                    self._died(self._host, "exit status 0")
+                case Reconnect():
+                    self._connect()
+                case Leave():
+                    self.machine = None
+                case _:
+                    pass  # payloads exist only as descriptions here
+        self._schedule_tick()
+
+    def _task_starts(self, host: SimulatedHost, task_id: TaskId) -> None:
+        self.truth.starts[task_id] += 1
+
+    def _host_says(self, host: SimulatedHost, message: FromHost) -> None:
+        if host is not self._host or self.machine is None:
+            return
+        machine = self.machine
+        if self.frozen_until > self.agenda.now and isinstance(message, HostBeat):
+            return
+        self._when_awake(
+            lambda: (
+                self._obey(machine.receive_from_host(message, now=self.agenda.now))
+                if host is self._host
+                else None
+            )
+        )
+
+    def _host_dies(self, host: SimulatedHost | None) -> None:
+        if host is None or not host.alive:
+            return
+        host.alive = False
+        if host.running:
+            self.truth.crashes += 1
+        if len(host.running) == 1:
+            self.truth.crashes_alone[host.running[0]] += 1
+
+    def _died(self, host: SimulatedHost | None, detail: str) -> None:
+        if host is None or not host.alive:
+            return
+        self._host_dies(host)
+        machine = self.machine
+
+        def notice() -> None:
+            if host is self._host and machine is self.machine and machine is not None:
+                self._host = None
+                self._obey(machine.host_exited(detail, now=self.agenda.now))
+
+        self.agenda.after(0.01, lambda: self._when_awake(notice))
+
+    def _when_awake(self, action: Callable[[], None]) -> None:
+        if self.frozen_until > self.agenda.now:
+            self._thawed.append(action)
+        else:
+            action()
+
+    def _thaw(self, machine: WorkerMachine) -> None:
+        if machine is not self.machine:
+            return
+        waiting, self._thawed = self._thawed, []
+        for action in waiting:
+            if self.machine is machine:
+                action()
+        self._schedule_tick()
+
+    def _schedule_tick(self) -> None:
+        if self.machine is None:
+            return
+        deadline = self.machine.next_deadline()
+        if deadline is None:
+            return
+        when = max(deadline, self.frozen_until, self.agenda.now)
+        if self._tick_at is None or when < self._tick_at or self._tick_at < self.agenda.now:
+            self._tick_at = when
+            machine = self.machine
+            self.agenda.at(when, lambda: self._tick(machine, when))
+
+    def _tick(self, machine: WorkerMachine, when: float) -> None:
+        if machine is not self.machine or self._tick_at != when:
+            return
+        if self.frozen_until > self.agenda.now:
+            self._tick_at = None
+            return  # the thaw schedules the next
+        self._tick_at = None
+        self._obey(machine.tick(now=self.agenda.now))
+
+
+def draw_behaviour(rng: random.Random) -> Behaviour:
+    """Return what a task does; most are good, some are wicked."""
+    nature = rng.choices(
+        [
+            Nature.GOOD,
+            Nature.BROKEN,
+            Nature.FLAKY,
+            Nature.POISON,
+            Nature.STUBBORN,
+            Nature.ENDLESS,
+        ],
+        [85, 3, 5, 3, 3, 1],
+    )[0]
+    return Behaviour(nature, rng.lognormvariate(1.0, 1.0))

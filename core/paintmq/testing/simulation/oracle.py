@@ -1,0 +1,101 @@
+"""What must be true at the end of a run, judged from outside: the log, the clients, the truth.
+
+The invariants I1 to I22 are those of ``core/README.md``.
+"""
+
+from paintmq.broker.records import BrokerBooted, TaskAccepted, TaskChanged, TaskPurged
+from paintmq.task import Fence, TaskId, TaskState, TaskStatus
+from paintmq.testing.simulation.cluster import SimulatedCluster
+from paintmq.testing.simulation.host import Nature, output_of
+
+
+def judge(cluster: SimulatedCluster) -> None:
+    """Raise AssertionError naming the first promise that was broken."""
+    endings = read_log(cluster)
+    machine = cluster.broker.machine
+    assert machine is not None
+    machine.check_invariants()
+    assert machine.statistics(now=cluster.broker.now).unaccounted == 0, "I10: does not add up"
+    if not cluster.weather.lying_disk:
+        assert machine.stored() == {task.request.id: task for task in cluster.store.tasks()}, (
+            "I17: the store and the machine disagree"
+        )
+    clients_heard_the_truth(cluster, endings)
+    the_dead_deserved_it(cluster, endings)
+
+
+def read_log(cluster: SimulatedCluster) -> dict[TaskId, TaskStatus]:
+    """Return how each task ended, having checked that each did so once and in order."""
+    endings: dict[TaskId, TaskStatus] = {}
+    fences: dict[TaskId, Fence] = {}
+    accepted: dict[TaskId, None] = {}
+    for record in cluster.store.log:
+        match record:
+            case TaskAccepted(request, _):
+                assert request.id not in accepted, f"I3: {request.id} accepted twice"
+                accepted[request.id] = None
+            case TaskChanged(task_id, event, status):
+                assert task_id in accepted, f"{task_id} changed before it was accepted"
+                if event == "lease":
+                    before = fences.get(task_id, Fence(0, 0))
+                    assert status.attempt > before.attempt, f"I6: {task_id} fences do not grow"
+                    fences[task_id] = status.fence
+                if event == "finish":
+                    assert task_id not in endings, f"I3: {task_id} ended twice"
+                    endings[task_id] = status
+                    if status.state is TaskState.SUCCEEDED:
+                        assert status.fence == fences[task_id], f"I5: {task_id} by an old fence"
+            case BrokerBooted() | TaskPurged():
+                pass
+    for task_id in accepted:
+        assert task_id in endings, f"I1: {task_id} never ended"
+    return endings
+
+
+def clients_heard_the_truth(cluster: SimulatedCluster, endings: dict[TaskId, TaskStatus]) -> None:
+    """Each client got one ending a task: the durable one, with its own output."""
+    lied_to = cluster.weather.lying_disk
+    for client in cluster.clients:
+        memory = client.memory
+        for task_id in memory.accepted:
+            assert task_id in memory.endings, f"I1: {client.name} waits for {task_id} for ever"
+        for task_id, heard in memory.endings.items():
+            assert len(heard) == 1, f"I4: {client.name} heard {len(heard)} endings of {task_id}"
+            (finished,) = heard
+            if not lied_to:
+                assert task_id in endings, f"I2: {task_id} was told to have ended"
+                assert finished.state is endings[task_id].state, f"I4: {task_id} ended otherwise"
+                assert finished.outputs == endings[task_id].outputs, f"I20: {task_id}"
+            if finished.state is TaskState.SUCCEEDED:
+                assert finished.outputs == (output_of(task_id),), f"I22: {task_id} mixed up"
+        for task_id, answer in memory.cancelled.items():
+            if answer == "cancelled" and not lied_to:
+                assert endings[task_id].state is TaskState.CANCELLED, f"I7: {task_id}"
+
+
+def the_dead_deserved_it(cluster: SimulatedCluster, endings: dict[TaskId, TaskStatus]) -> None:
+    """Crashes are charged to who ran alone in the process that died, and to nobody else."""
+    truth, limits = cluster.truth, cluster.broker.limits
+    for task_id, status in endings.items():
+        nature = truth.behaviours[task_id].nature
+        if status.crashes and not cluster.weather.lying_disk:
+            assert status.crashes <= truth.crashes_alone[task_id], (
+                f"I8: {task_id} is charged {status.crashes} crashes, "
+                f"had {truth.crashes_alone[task_id]}"
+            )
+        if status.state is TaskState.DEAD:
+            assert (
+                status.crashes >= limits.crashes
+                or status.losses >= limits.losses
+                or status.undelivered >= limits.undelivered
+                or (status.failures and nature in (Nature.FLAKY, Nature.ENDLESS))
+                or status.failures >= 3
+            ), f"I8: {task_id} is dead for no reason: {status}"
+            if status.crashes >= limits.crashes:
+                assert truth.starts[task_id] > 0, f"I9: {task_id} never started, dead of crashes"
+        if nature is Nature.POISON:
+            most = 14 + (20 if cluster.weather.lying_disk else 0)
+            assert truth.starts[task_id] <= most, f"I8: {task_id} started too often"
+            assert status.state is not TaskState.SUCCEEDED, f"{task_id} cannot have succeeded"
+        if nature is Nature.BROKEN:
+            assert status.state is not TaskState.SUCCEEDED, f"{task_id} cannot have succeeded"

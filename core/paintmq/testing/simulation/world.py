@@ -1,0 +1,121 @@
+"""Virtual time, and a network nobody should have to rely on."""
+
+import heapq
+import random
+from collections.abc import Callable
+
+from attrs import define, field, frozen
+
+from paintmq.wire.codec import decode, encode
+from paintmq.wire.messages import Message
+
+
+@frozen(kw_only=True)
+class Weather:
+    """How bad the world is in one run. Rates are faults an hour for one process."""
+
+    loss: float = 0.0
+    duplication: float = 0.0
+    delay: float = 0.01
+    """Most seconds a message takes; often far less."""
+    broker_kills: float = 0.0
+    broker_freezes: float = 0.0
+    node_kills: float = 0.0
+    host_kills: float = 0.0
+    node_freezes: float = 0.0
+    partitions: float = 0.0
+    client_kills: float = 0.0
+    disks_full: float = 0.0
+    commit: float = 0.01
+    """Most seconds a commit takes."""
+    lying_disk: bool = False
+    """A killed broker may also lose records that the disk had called durable."""
+
+    @classmethod
+    def draw(cls, rng: random.Random) -> "Weather":
+        """Return one of many climates: many mixes find more bugs than any fixed one."""
+
+        def some(rate: float) -> float:
+            return rng.choice([0.0, rate, rate])
+
+        return cls(
+            loss=rng.choice([0.0, 0.01, 0.1]),
+            duplication=rng.choice([0.0, 0.01, 0.1]),
+            delay=rng.choice([0.01, 0.2, 5.0]),
+            broker_kills=some(8.0),
+            broker_freezes=some(2.0),
+            node_kills=some(4.0),
+            host_kills=some(4.0),
+            node_freezes=some(3.0),
+            partitions=some(3.0),
+            client_kills=some(3.0),
+            disks_full=some(1.0),
+            commit=rng.choice([0.005, 0.2, 2.0]),
+            lying_disk=rng.random() < 0.1,
+        )
+
+
+@define
+class Agenda:
+    """What happens next. Equal times are kept apart by a number, so a run is never ambiguous."""
+
+    now: float = 1_000_000.0
+    _heap: list[tuple[float, int, Callable[[], None]]] = field(
+        factory=list[tuple[float, int, Callable[[], None]]], init=False
+    )
+    events: int = field(default=0, init=False)
+
+    def at(self, when: float, action: Callable[[], None]) -> None:
+        self.events += 1
+        heapq.heappush(self._heap, (max(when, self.now), self.events, action))
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        self.at(self.now + seconds, action)
+
+    def step(self, until: float) -> bool:
+        """Do the next thing; False when nothing happens before ``until``."""
+        if not self._heap or self._heap[0][0] > until:
+            self.now = until
+            return False
+        self.now, _, action = heapq.heappop(self._heap)
+        action()
+        return True
+
+
+@define
+class Network:
+    """Carries messages between named processes, more or less."""
+
+    agenda: Agenda
+    rng: random.Random
+    weather: Weather
+    calm: bool = False
+    """From then on nothing is lost, doubled or cut."""
+    carried: int = 0
+    lost: int = 0
+    doubled: int = 0
+    _cuts: dict[tuple[str, str], float] = field(factory=dict[tuple[str, str], float], init=False)
+
+    def cut(self, a: str, b: str, seconds: float, *, both_ways: bool) -> None:
+        """Let nothing pass from a to b for a while."""
+        self._cuts[a, b] = self.agenda.now + seconds
+        if both_ways:
+            self._cuts[b, a] = self.agenda.now + seconds
+
+    def transmit(
+        self, a: str, b: str, message: Message, deliver: Callable[[Message], None]
+    ) -> None:
+        data = encode(message)
+        weather, rng = self.weather, self.rng
+        copies = 1
+        if not self.calm:
+            if self._cuts.get((a, b), 0.0) > self.agenda.now or rng.random() < weather.loss:
+                self.lost += 1
+                return
+            if rng.random() < weather.duplication:
+                copies = 2
+                self.doubled += 1
+        for _ in range(copies):
+            self.carried += 1
+            delay = rng.uniform(0.0005, weather.delay if rng.random() < 0.2 else 0.002)
+            self.agenda.after(delay, lambda: deliver(decode(data)))
