@@ -137,13 +137,11 @@ def _needs(spec: ModelSpec, job: Job) -> Needs:
     The other estimates are tried too, so that a task they fail for ends here and not in the middle
     of scheduling.
     """
-    needs: object
-    seconds: object
-    key: object
+    plugin: Any = spec  # its functions may return anything
     try:
-        needs = spec.needs(job)
-        seconds = spec.run_seconds(job)
-        key = spec.batch_key(job) if spec.batch_key is not None else ""
+        needs = plugin.needs(job)
+        seconds = plugin.run_seconds(job)
+        key = plugin.batch_key(job) if plugin.batch_key is not None else ""
     except Exception as error:  # a plugin's code: whatever it raises ends this task alone
         raise InvalidTaskError(f"model {spec.name} cannot estimate this task: {error}") from error
     sound = isinstance(seconds, int | float) and isfinite(seconds) and seconds >= 0

@@ -98,7 +98,8 @@ def parse_options(options_class: type, values: Mapping[str, Json], *, model: str
 
 def options_to_json(options: object) -> dict[str, Json]:
     """Return the options as ``parse_options`` takes them."""
-    return {name: _plain(getattr(options, name)) for name in _fields(type(options))}
+    options_class: type = type(options)
+    return {name: _plain(getattr(options, name)) for name in _fields(options_class)}
 
 
 def describe_options(options_class: type) -> list[OptionInfo]:

@@ -95,15 +95,15 @@ class Registry:
         self.owners[kind, name] = owner
 
 
-def check_spec(spec: object) -> None:
-    """Check that a ModelSpec means something.
+def check_spec(spec: Any) -> None:
+    """Check that what a plugin registers as a ModelSpec is one, and means something.
 
     Raises:
         PluginError: with the model, the field and what is allowed.
     """
     if not isinstance(spec, ModelSpec):
         raise PluginError(f"it registers {spec!r} as a model; a ModelSpec is wanted")
-    if not isinstance(spec.name, str) or not _NAME.fullmatch(spec.name):
+    if not _is_name(spec.name):
         raise PluginError(f"model name {spec.name!r} is not like {_NAME.pattern}")
     _check_api(spec)
     for wrong in (_wrong_text(spec), _wrong_number(spec), _wrong_collection(spec)):
@@ -115,7 +115,9 @@ def check_spec(spec: object) -> None:
         raise PluginError(f"model {spec.name}: {error}") from error
 
 
-def _check_api(spec: ModelSpec) -> None:
+def _check_api(spec: Any) -> None:
+    if not isinstance(spec.api, int):
+        raise PluginError(f"model {spec.name}: api {spec.api!r} is no version number")
     if spec.api > API_VERSION:
         raise PluginError(
             f"model {spec.name} is written for version {spec.api} of the model interface and this"
@@ -128,8 +130,8 @@ def _check_api(spec: ModelSpec) -> None:
         )
 
 
-def _wrong_text(spec: ModelSpec) -> str:
-    if not isinstance(spec.implementation, str) or not _TARGET.fullmatch(spec.implementation):
+def _wrong_text(spec: Any) -> str:
+    if not (isinstance(spec.implementation, str) and _TARGET.fullmatch(spec.implementation)):
         return f"implementation {spec.implementation!r} is not like 'package.module:Class'"
     if spec.effort not in ("light", "intensive"):
         return f"effort {spec.effort!r} is neither 'light' nor 'intensive'"
@@ -141,7 +143,7 @@ def _wrong_text(spec: ModelSpec) -> str:
     return ""
 
 
-def _wrong_number(spec: ModelSpec) -> str:
+def _wrong_number(spec: Any) -> str:
     for name in ("run_limit", "stall_limit", "load_limit"):
         value = getattr(spec, name)
         if not (_is_number(value) and value > 0):
@@ -157,7 +159,7 @@ def _wrong_number(spec: ModelSpec) -> str:
     return ""
 
 
-def _wrong_collection(spec: ModelSpec) -> str:
+def _wrong_collection(spec: Any) -> str:
     for name, kind in (
         ("task_types", str),
         ("inputs", InputSpec),
@@ -169,7 +171,7 @@ def _wrong_collection(spec: ModelSpec) -> str:
         # A lone string is iterable too: task_types="inpaint" would be seven task types.
         if not isinstance(values, tuple | list) or not all(isinstance(v, kind) for v in values):
             return f"{name} must be a tuple of {kind.__name__}, not {values!r}"
-    if not spec.task_types or not all(_NAME.fullmatch(each) for each in spec.task_types):
+    if not spec.task_types or not all(map(_is_name, spec.task_types)):
         return f"task_types {spec.task_types!r} must be one or more names like {_NAME.pattern}"
     if not spec.devices or not set(spec.devices) <= {"cpu", "cuda"}:
         return f"devices {spec.devices!r} must be 'cpu', 'cuda' or both"
@@ -180,10 +182,14 @@ def _wrong_collection(spec: ModelSpec) -> str:
 
 
 def _check_factory(kind: str, name: object, factory: object) -> None:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not _is_name(name):
         raise PluginError(f"{kind} name {name!r} is not like {_NAME.pattern}")
     if not callable(factory):
         raise PluginError(f"{kind} {name}: {factory!r} is no factory: it cannot be called")
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
 def _is_number(value: object) -> bool:
