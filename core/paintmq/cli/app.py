@@ -1,0 +1,94 @@
+"""The command line as a whole: its subcommands, and what holds for all of them."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from paintmq.cli import (
+    config_command,
+    dead_commands,
+    run_command,
+    service_commands,
+    status_command,
+    task_commands,
+)
+from paintmq.cli.failures import exit_status, report
+from paintmq.errors import PaintMQError
+
+
+class _Commands(TyperGroup):
+    """Our own commands at once; those of plugins when a name is none of ours.
+
+    Loading plugins takes longer than everything else ``paintmq status`` does.
+    """
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command = super().get_command(ctx, cmd_name)
+        if command is None:
+            command = _plugin_commands().get(cmd_name)
+        return command
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)  # in the order of the sources, not of the alphabet
+
+
+def make_app() -> typer.Typer:
+    """Return the command line."""
+    app = typer.Typer(
+        name="paintmq",
+        cls=_Commands,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        help="Image models as a distributed service. Start with: paintmq run --help",
+    )
+    app.callback()(_common)
+    run_command.add_to(app)
+    service_commands.add_to(app)
+    status_command.add_to(app)
+    task_commands.add_to(app)
+    dead_commands.add_to(app)
+    config_command.add_to(app)
+    return app
+
+
+def run_command_line(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status. ``arguments`` is ``sys.argv[1:]`` by default."""
+    try:
+        make_app()(args=arguments, prog_name="paintmq")
+    except PaintMQError as error:
+        report(error)
+        return exit_status(error)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"paintmq {version('paintmq')}")
+        raise typer.Exit
+
+
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+def _plugin_commands() -> dict[str, Any]:
+    """Return the commands that plugins add, by name."""
+    from paintmq.config_file import load_config
+    from paintmq.plugin_manager import PluginManager
+
+    app = typer.Typer()
+    app.callback()(_common)  # with a callback even a single command stays a subcommand
+    PluginManager.installed(load_config().plugins).register_commands(app)
+    group = typer.main.get_command(app)
+    return dict(getattr(group, "commands", {}))

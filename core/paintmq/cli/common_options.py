@@ -1,0 +1,127 @@
+"""Options that several commands share, and what they lead to."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+from attrs import evolve
+
+from paintmq.cli.failures import CommandError
+from paintmq.config import BrokerConfig, Config
+
+if TYPE_CHECKING:
+    from paintmq.client import Client
+    from paintmq.config_file import Settings
+
+ConfigOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", metavar="FILE", help="Settings; otherwise ./paintmq.toml."),
+]
+ConnectOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--connect", metavar="ENDPOINT", help="The broker, as tcp://HOST:PORT."),
+]
+JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+SERVICE_DEFAULTS = Config(broker=BrokerConfig(durability="full"))
+"""A service keeps what it accepted, where an embedded broker keeps nothing beyond itself."""
+
+_PATIENCE = 2.0
+"""Seconds to wait for a broker to be reached: one on another continent answers within one."""
+
+
+def service_settings(file: Path | None) -> "Settings":
+    """Return the settings of a service.
+
+    Raises:
+        ConfigError: what is wrong with them.
+    """
+    from paintmq.config_file import load_settings
+
+    return load_settings(file, base=SERVICE_DEFAULTS)
+
+
+def client_endpoint(config: Config) -> str:
+    """Return where clients reach the broker these settings describe."""
+    return tcp_endpoint(config.broker.host, config.broker.port)
+
+
+def tcp_endpoint(host: str, port: int) -> str:
+    """Return the address to connect to for a socket that is bound to this host."""
+    anywhere = {"0.0.0.0": "127.0.0.1", "*": "127.0.0.1", "::": "::1"}
+    host = anywhere.get(host, host)
+    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+
+
+def chosen_endpoint(connect: str | None, file: Path | None) -> str:
+    """Return the broker a command is to talk to: as told, else the settings' own.
+
+    Raises:
+        CommandError: what was told is no endpoint.
+    """
+    if connect is None:
+        return client_endpoint(service_settings(file).config)
+    host_and_port(connect)
+    return connect if "://" in connect else f"tcp://{connect}"
+
+
+def host_and_port(endpoint: str) -> tuple[str, int]:
+    """Split ``tcp://HOST:PORT``.
+
+    Raises:
+        CommandError: it is nothing of the kind.
+    """
+    scheme, separator, address = endpoint.rpartition("://")
+    host, _, port = address.rpartition(":")
+    if (separator and scheme != "tcp") or not host or not port.isdecimal():
+        raise CommandError(f"--connect {endpoint}: not an endpoint such as tcp://127.0.0.1:5550")
+    return host.strip("[]"), int(port)
+
+
+def is_reachable(endpoint: str, patience: float = _PATIENCE) -> bool:
+    """Return whether somebody listens there; that it is a broker, only talking to it can tell."""
+    import socket
+
+    try:
+        with socket.create_connection(host_and_port(endpoint), timeout=patience):
+            return True
+    except OSError:
+        return False
+
+
+@contextmanager
+def connected(connect: str | None, file: Path | None) -> Iterator["Client"]:
+    """Give a client of the broker a command is to talk to.
+
+    Raises:
+        CommandError: nobody answers there.
+    """
+    from paintmq.client import Client
+
+    endpoint = chosen_endpoint(connect, file)
+    if not is_reachable(endpoint):
+        raise CommandError(
+            f"no broker answers at {endpoint}; start one with `paintmq up`, or name another with"
+            " --connect"
+        )
+    with Client(endpoint) as client:
+        yield client
+
+
+def on_free_ports(config: Config) -> Config:
+    """Return the settings for a broker of this process alone: ports that are free, no journal."""
+    return evolve(
+        config,
+        broker=evolve(
+            config.broker,
+            host="127.0.0.1",
+            port=0,
+            insecure=False,
+            admission="strict",
+            durability="memory",
+            journal="",
+        ),
+        queues={name: evolve(queue, port=0) for name, queue in config.queues.items()},
+    )

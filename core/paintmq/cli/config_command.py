@@ -1,0 +1,94 @@
+"""``paintmq config``: the effective settings as a file that could be loaded again."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+import typer
+
+from paintmq.cli.common_options import ConfigOption, service_settings
+from paintmq.config import DEFAULT_QUEUE_CONFIGS
+from paintmq.config_file import Settings
+from paintmq.config_structure import KeyPath
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("config")(config)
+
+
+def config(config: ConfigOption = None) -> None:
+    """Print the effective settings as TOML, with their help and who set what."""
+    settings = service_settings(config)
+    from paintmq.plugin_manager import PluginManager
+
+    PluginManager.installed(settings.config.plugins).make_router(settings.config.router)
+    print("\n".join(toml_lines(settings)))
+
+
+def toml_lines(settings: Settings) -> Iterator[str]:
+    """Give the settings as lines of TOML; what was not set by default says who set it."""
+    file = settings.file or "none; defaults and variables alone"
+    yield f"# The effective settings of PaintMQ. File: {file}"
+    yield "# A variable such as PAINTMQ_BROKER__PORT overrides the key broker.port."
+    for section in attrs.fields(attrs.resolve_types(type(settings.config))):
+        value = getattr(settings.config, section.name)
+        if section.name == "queues":
+            yield from _queues(settings)
+        else:
+            yield from _section((section.name,), value, section.metadata["help"], settings)
+
+
+def _queues(settings: Settings) -> Iterator[str]:
+    dropped = [name for name in DEFAULT_QUEUE_CONFIGS if name not in settings.config.queues]
+    if dropped:
+        yield "\n[queues]"
+        yield from (f"{_key(name)} = false" for name in dropped)
+    for position, (name, queue) in enumerate(settings.config.queues.items()):
+        yield from _section(("queues", name), queue, "a queue", settings, explained=position == 0)
+
+
+def _section(
+    path: KeyPath, value: Any, help_text: str, settings: Settings, *, explained: bool = True
+) -> Iterator[str]:
+    yield f"\n[{'.'.join(map(_key, path))}]" + (f"  # {help_text}" if explained else "")
+    for attribute in attrs.fields(type(value)):
+        current = getattr(value, attribute.name)
+        remarks = [attribute.metadata["help"]] if explained else []
+        origin = settings.origin((*path, attribute.name))
+        if origin != "default":
+            remarks.append(f"set by {origin}")
+        # TOML has no word for "unset": the key is shown, but as a comment.
+        line = (
+            f"# {attribute.name} =" if current is None else (f"{attribute.name} = {_toml(current)}")
+        )
+        yield f"{line}  # {'; '.join(remarks)}" if remarks else line
+
+
+def _toml(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case int():
+            return str(value)
+        case float():
+            return repr(value)
+        case str():
+            return _text(value)
+        case Mapping():
+            pairs = (f"{_key(str(key))} = {_toml(each)}" for key, each in value.items())
+            return f"{{ {', '.join(pairs)} }}" if value else "{}"
+        case tuple() | list():
+            return f"[{', '.join(map(_toml, value))}]"
+        case _:
+            raise TypeError(f"no TOML for {value!r}")
+
+
+def _key(name: str) -> str:
+    bare = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
+    return name if bare else _text(name)
+
+
+def _text(text: str) -> str:
+    """Quote text. JSON's escapes are TOML's; but TOML wants the delete character escaped too."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,48 @@
+"""How a command ends: the exit status, and one clear line for whatever went wrong."""
+
+import sys
+
+import typer
+
+from paintmq.errors import PaintMQError, RejectedError, TaskNotCompletedError, WeightsMissingError
+
+FAILED = 1
+"""A task failed, or a service could not go on."""
+BAD_INPUT = 2
+"""What the user gave cannot work: a file, an option, a setting, a port."""
+INTERRUPTED = 130
+"""Stopped by Ctrl-C, as shells have it: 128 + SIGINT."""
+
+_NOT_THE_USERS_FAULT = frozenset(
+    {"bytes_full", "queue_full", "draining", "disk_full", "worker_crashed", "model_error"}
+)
+
+
+class CommandError(PaintMQError):
+    """What a command was given cannot work; the text is for its user."""
+
+
+def exit_status(error: PaintMQError) -> int:
+    """Return BAD_INPUT where other words on the command line may help, else FAILED."""
+    match error:
+        case RejectedError(code=code):
+            return FAILED if code in _NOT_THE_USERS_FAULT else BAD_INPUT
+        case TaskNotCompletedError(code=code):
+            refused = ("invalid_", "unknown_", "no_queue", "no_worker", "weights_missing")
+            return BAD_INPUT if code.startswith(refused) else FAILED
+        case WeightsMissingError():
+            return BAD_INPUT
+        case _:
+            return BAD_INPUT
+
+
+def report(error: PaintMQError | str) -> None:
+    """Print the error, a line a problem, to stderr."""
+    for line in str(error).splitlines() or [type(error).__name__]:
+        typer.secho("error: ", err=True, nl=False, fg=typer.colors.RED)
+        print(line, file=sys.stderr)
+
+
+def note(text: str) -> None:
+    """Tell the user something that is no result."""
+    print(text, file=sys.stderr)

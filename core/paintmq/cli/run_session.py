@@ -1,0 +1,49 @@
+"""Who works for ``paintmq run``: a broker that runs already, or one for the occasion."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from paintmq.cli.common_options import client_endpoint, is_reachable, on_free_ports
+
+if TYPE_CHECKING:
+    from paintmq.client import TaskHandle
+    from paintmq.config import Config
+    from paintmq.plugin_manager import PluginManager
+    from paintmq.task_submission import Task
+
+_A_MOMENT = 0.3
+"""Seconds to look for a broker nobody asked for: on this machine the answer comes at once."""
+
+
+@frozen
+class Session:
+    """A place to send tasks to."""
+
+    submit: "Callable[[Task], TaskHandle]"
+    where: str
+    """In words, for the summary."""
+
+
+@contextmanager
+def open_session(
+    connect: str | None, config: "Config", plugins: "PluginManager"
+) -> Iterator[Session]:
+    """Give a session with the broker named, else with the one of the settings if it runs, else
+    with an embedded one, which stops at the end.
+    """
+    endpoint = connect or client_endpoint(config)
+    if connect is not None or is_reachable(endpoint, patience=_A_MOMENT):
+        from paintmq.client import Client
+
+        with Client(endpoint) as client:
+            yield Session(client.submit, endpoint)
+        return
+    from paintmq.queue_manager import QueueManager
+
+    with QueueManager(on_free_ports(config), plugins=plugins) as manager:
+        yield Session(
+            lambda task: manager.send_task(manager.route_task(task), task), "this process"
+        )

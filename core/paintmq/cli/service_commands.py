@@ -1,0 +1,154 @@
+"""``paintmq up``, ``broker`` and ``node``: what runs until it is told to stop."""
+
+import signal
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from paintmq.cli.common_options import (
+    ConfigOption,
+    chosen_endpoint,
+    host_and_port,
+    is_reachable,
+    service_settings,
+    tcp_endpoint,
+)
+from paintmq.cli.failures import CommandError, note, report
+from paintmq.cli.signals import Signals
+from paintmq.errors import PaintMQError
+
+if TYPE_CHECKING:
+    from paintmq.broker.server import BrokerServer
+    from paintmq.config import Config
+    from paintmq.plugin_manager import PluginManager
+
+_RETRY = 1.0
+"""Seconds between two looks for a broker that is not up yet."""
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("up")(up)
+    app.command("broker")(broker)
+    app.command("node")(node)
+
+
+def up(config: ConfigOption = None) -> None:
+    """Start a broker and this machine's workers; Ctrl-C stops them in order."""
+    from paintmq.node.supervisor import NodeSupervisor
+
+    with Signals() as signals, ExitStack() as stack:
+        server, settings, plugins = _started_broker(config, stack)
+        supervisor = NodeSupervisor(settings, plugins, queue_endpoints=server.queue_endpoints)
+        supervisor.start()
+        stack.callback(supervisor.stop, grace=settings.timers.drain_grace)
+        _serve(server, signals, config)
+
+
+def broker(config: ConfigOption = None) -> None:
+    """Start a broker; workers come from `paintmq node` on any machine."""
+    with Signals() as signals, ExitStack() as stack:
+        server, _, _ = _started_broker(config, stack)
+        _serve(server, signals, config)
+
+
+def node(
+    connect: Annotated[
+        str, typer.Option("--connect", metavar="ENDPOINT", help="The broker, as tcp://HOST:PORT.")
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="Name of this node; otherwise the machine's.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Start this machine's workers for a broker on this or another machine."""
+    from paintmq.node.supervisor import NodeSupervisor
+
+    settings, plugins = _prepared(config)
+    endpoint = chosen_endpoint(connect, config)
+    with Signals() as signals:
+        queue_endpoints = _ask_for_queues(endpoint, signals)
+        if queue_endpoints is None:
+            return
+        named = {} if name is None else {"name": name}
+        supervisor = NodeSupervisor(settings, plugins, queue_endpoints=queue_endpoints, **named)
+        supervisor.start()
+        try:
+            note(f"workers of this machine serve {endpoint}")
+            while signals.wait() == signal.SIGHUP:
+                note("a node has nothing to reload; its broker chooses the router")
+            note("stopping: running tasks are finished or handed back")
+        finally:
+            supervisor.stop(grace=settings.timers.drain_grace)
+
+
+def _prepared(config: Path | None) -> "tuple[Config, PluginManager]":
+    from paintmq.cli.log_setup import log_to_stderr
+    from paintmq.plugin_manager import PluginManager
+
+    settings = service_settings(config).config
+    log_to_stderr()
+    return settings, PluginManager.installed(settings.plugins)
+
+
+def _started_broker(
+    config: Path | None, stack: ExitStack
+) -> "tuple[BrokerServer, Config, PluginManager]":
+    """Start a broker that the stack will stop, and say where it is."""
+    from paintmq.broker.server import BrokerServer
+
+    settings, plugins = _prepared(config)
+    server = BrokerServer(settings, plugins)
+    server.start()
+    stack.callback(_stop_broker, server)
+    note(f"broker for clients at {server.client_endpoint}")
+    for name, endpoint in server.queue_endpoints.items():
+        note(f"  queue {name:<14} {endpoint}")
+    return server, settings, plugins
+
+
+def _stop_broker(server: "BrokerServer") -> None:
+    left = server.stop()
+    note(f"stopped; {left}")
+
+
+def _serve(server: "BrokerServer", signals: Signals, config: Path | None) -> None:
+    """Wait for a signal to stop; on SIGHUP read the settings again."""
+    while signals.wait() == signal.SIGHUP:
+        try:
+            server.reload(service_settings(config).config)
+        except PaintMQError as error:
+            report(error)
+            note("the settings stay as they were")
+        else:
+            note("settings read again")
+    note("stopping: running tasks are finished or handed back; again to stop at once")
+
+
+def _ask_for_queues(endpoint: str, signals: Signals) -> Mapping[str, str] | None:
+    """Return the address of every queue, waiting for the broker if need be; None: told to stop."""
+    from paintmq.client import Client
+
+    if not is_reachable(endpoint):
+        note(f"waiting for a broker at {endpoint}")
+        while not is_reachable(endpoint):
+            if signals.wait_at_most(_RETRY) not in (None, signal.SIGHUP):
+                return None
+    with Client(endpoint) as client:
+        answer = client.ask("endpoints")
+    queues = answer.get("queues") if isinstance(answer, dict) else None
+    if not isinstance(queues, dict):
+        raise CommandError(f"{endpoint} does not answer as a broker does")
+    return seen_from_here(endpoint, {str(name): str(address) for name, address in queues.items()})
+
+
+def seen_from_here(endpoint: str, queues: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the queues' addresses on the host by which the broker itself was reached.
+
+    A broker knows the address it is bound to, which may be all of its machine's addresses, or the
+    inside of a container.
+    """
+    host, _ = host_and_port(endpoint)
+    return {name: tcp_endpoint(host, host_and_port(at)[1]) for name, at in queues.items()}

@@ -1,0 +1,82 @@
+"""``paintmq status``: queues and workers of a running broker at one glance."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from paintmq.cli.common_options import ConfigOption, ConnectOption, JsonOption, connected
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("status")(status)
+
+
+def status(
+    connect: ConnectOption = None, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Show the queues and workers of a running broker."""
+    with connected(connect, config) as client:
+        statistics: Any = client.ask("statistics")
+        workers: Any = client.ask("workers")
+    if as_json:
+        print(json.dumps({"statistics": statistics, "workers": workers}, indent=2))
+        return
+    from rich.console import Console
+
+    console = Console()
+    console.print(_queue_table(statistics))
+    console.print(_worker_table(workers))
+    console.print(
+        f"up {duration(statistics['uptime'])}, {statistics['clients']} clients,"
+        f" {statistics['retries']} retries, {statistics['crashes']} crashes,"
+        f" {statistics['leases_lost']} leases lost"
+    )
+
+
+def _queue_table(statistics: Any) -> "Table":
+    from rich.table import Table
+
+    table = Table("queue", title="Queues", title_justify="left", box=None, pad_edge=False)
+    columns = ("port", "workers", "waiting", "running", "succeeded", "failed", "dead", "rejected")
+    for name in (*columns, "oldest"):
+        table.add_column(name, justify="right")
+    for name, each in statistics["queues"].items():
+        oldest = duration(each["oldest_wait"]) if each["waiting"] else "-"
+        table.add_row(name, *(str(each[column]) for column in columns), oldest)
+    return table
+
+
+def _worker_table(workers: Any) -> "Table":
+    from rich.table import Table
+
+    table = Table(title="\nWorkers", title_justify="left", box=None, pad_edge=False)
+    for name in ("worker", "queue", "device", "resident", "running"):
+        table.add_column(name)
+    for each in workers:
+        state = "draining" if each["draining"] else ", ".join(each["running"]) or "idle"
+        table.add_row(
+            each["name"],
+            each["queue"],
+            each["device_name"] or each["device"],
+            ", ".join(each["resident"]) or "-",
+            state,
+        )
+    if not workers:
+        table.add_row("none connected; start some with `paintmq node` or `paintmq up`")
+    return table
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in the two largest units that say something."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if days:
+        return f"{days:.0f} d {hours % 24:.0f} h"
+    if hours:
+        return f"{hours:.0f} h {minutes % 60:.0f} min"
+    return f"{minutes:.0f} min {seconds % 60:.0f} s"
