@@ -4,14 +4,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from paintmq.client.async_client import AsyncClient as AsyncClient
+    from paintmq.client.client import Client as Client
+    from paintmq.client.result import Progress as Progress
+    from paintmq.client.result import Result as Result
+    from paintmq.client.task_handle import TaskHandle as TaskHandle
     from paintmq.config import DEFAULT_QUEUE_CONFIGS as DEFAULT_QUEUE_CONFIGS
     from paintmq.config import Config as Config
     from paintmq.config import MonitoringConfig as MonitoringConfig
     from paintmq.config import QueueConfig as QueueConfig
+    from paintmq.queue_manager import QueueManager as QueueManager
     from paintmq.task import TaskState as TaskState
     from paintmq.task import TaskType as TaskType
+    from paintmq.task_submission import Task as Task
 
 _HOMES = {
+    "AsyncClient": "paintmq.client.async_client",
+    "Client": "paintmq.client.client",
+    "Progress": "paintmq.client.result",
+    "QueueManager": "paintmq.queue_manager",
+    "Result": "paintmq.client.result",
+    "Task": "paintmq.task_submission",
+    "TaskHandle": "paintmq.client.task_handle",
     "DEFAULT_QUEUE_CONFIGS": "paintmq.config",
     "Config": "paintmq.config",
     "MonitoringConfig": "paintmq.config",

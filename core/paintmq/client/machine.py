@@ -70,7 +70,7 @@ class ClientTimers:
 IDS_A_QUERY = 500
 """Far below the wire's limit on the length of a message."""
 
-# What passes by itself: a promise that was already made is worth waiting for.
+# What passes by itself. A promise that was already made is worth waiting for.
 _PASSING = {"queue_full", "bytes_full", "no_worker", "draining", "disk_full"}
 
 
@@ -113,11 +113,17 @@ class ClientMachine:
 
     # ---- what the program wants ----------------------------------------------------------------
 
-    def submit(self, request: TaskRequest, *, now: float) -> list[Command]:
-        """Bring the task to its ending. The shell keeps the inputs until that was reported."""
-        if request.id in self._tasks:
+    def submit(self, request: TaskRequest, *, now: float, patient: bool = False) -> list[Command]:
+        """Bring the task to its ending. The shell keeps the inputs until that was reported.
+
+        A patient submission is repeated also when the broker refuses it for the moment only.
+        """
+        known = self._tasks.get(request.id)
+        if known is not None:
+            known.request = known.request or request
             return []
         task = self._tasks.add(request.id, request, now=now)
+        task.patient = patient
         return [_submission(task)] if self._open else []
 
     def fetch(self, task_id: TaskId, *, now: float) -> list[Command]:
@@ -275,7 +281,7 @@ class ClientMachine:
         task = self._tasks.get(message.task_id)
         if task is None or task.accepted:
             return []  # an answer to a repetition that crossed with the acceptance
-        if task.promised and message.code in _PASSING:
+        if (task.promised or task.patient) and message.code in _PASSING:
             wait = max(message.retry_after or 0.0, self._tasks.jittered(task.backoff))
             self._tasks.schedule(task, now + wait)
             return []

@@ -32,6 +32,8 @@ class TrackedTask:
     """The submission has left at least once."""
     accepted: bool = False
     """The broker has the task, as far as we know."""
+    patient: bool = False
+    """A refusal that will pass is waited out."""
     promised: bool = False
     """It was accepted at some time, also if the broker forgot it since."""
 

@@ -1,0 +1,250 @@
+# ruff: noqa: ASYNC109 -- the same signatures as the blocking client; asyncio.timeout works too
+"""The client for asyncio: the same names as ``Client`` and ``TaskHandle``, awaited.
+
+The session's thread does the talking; what it learns is handed to the loop that asked. One client
+may serve several loops.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from concurrent.futures import Future
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from paintmq.client.client import ASK_SECONDS, DEFAULT_ENDPOINT, is_enough_ahead
+from paintmq.client.result import Progress, Result
+from paintmq.client.session import Session
+from paintmq.client.task_handle import CANCEL_SECONDS, TaskView
+from paintmq.client.window import WindowLimits
+from paintmq.task import Json, TaskId, TaskState
+from paintmq.task_submission import Task
+
+if TYPE_CHECKING:
+    import zmq
+
+T = TypeVar("T")
+
+
+class AsyncTaskHandle(TaskView):
+    """One task that was handed in; its methods are awaited in any loop."""
+
+    async def result(self, timeout: float | None = None) -> Result:
+        """Wait for the task's ending, and return the result; see ``TaskHandle.result``."""
+        if not self._followed.done:
+            ended = _LoopEvent()
+            self._followed.when_done(ended.set)
+            if not await ended.wait(timeout):
+                raise TimeoutError(f"task {self.id} is {self._described()} after {timeout} s")
+        return self._followed.outcome()
+
+    async def cancel(self, timeout: float | None = CANCEL_SECONDS) -> str:
+        """Cancel the task and return ``cancelled``, ``too_late`` or ``unknown``."""
+        if self._followed.done:
+            return "cancelled" if self.state is TaskState.CANCELLED else "too_late"
+        answer = self._session.cancel(self.id)
+        return await _answer(answer, timeout, f"to the cancel of task {self.id}")
+
+    async def updates(self, timeout: float | None = None) -> AsyncIterator[Progress]:
+        """Yield how the task gets on, now and after each change; see ``TaskHandle.updates``."""
+        changed = _LoopEvent()
+        stop = self._followed.when_changed(changed.set)
+        try:
+            while True:
+                changed.clear()
+                done = self._followed.done
+                yield self._followed.progress()
+                if done:
+                    return
+                if not await changed.wait(timeout):
+                    raise TimeoutError(
+                        f"task {self.id} is {self._described()}: no news in {timeout} s"
+                    )
+        finally:
+            stop()
+
+    def add_done_callback(self, callback: "Callable[[AsyncTaskHandle], object]") -> None:
+        """Call ``callback(handle)`` in this loop once the task has ended, or soon if it has."""
+        loop = asyncio.get_running_loop()
+
+        def tell() -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody is there to be told
+                loop.call_soon_threadsafe(callback, self)
+
+        self._followed.when_done(tell)
+
+
+class AsyncClient:
+    """A connection to a broker that heals itself, for asyncio; see ``Client``."""
+
+    def __init__(
+        self,
+        endpoint: str = DEFAULT_ENDPOINT,
+        *,
+        context: "zmq.Context[zmq.Socket[bytes]] | None" = None,
+        name: str = "",
+        max_tasks: int = WindowLimits().tasks,
+        max_bytes: int = WindowLimits().bytes,
+    ) -> None:
+        window = WindowLimits(tasks=max_tasks, bytes=max_bytes)
+        self._session = Session(endpoint, context=context, name=name, window=window)
+
+    @property
+    def endpoint(self) -> str:
+        return self._session.endpoint
+
+    @property
+    def alarms(self) -> int:
+        """How often the broker was found to have forgotten what it had promised."""
+        return self._session.alarms
+
+    async def connect(self, timeout: float | None = 10.0) -> None:
+        """Wait until the broker has answered; see ``Client.connect``."""
+        if not await asyncio.to_thread(self._session.wait_until_connected, timeout):
+            raise TimeoutError(f"no broker answers at {self.endpoint} within {timeout} s")
+
+    async def submit(
+        self, task: Task, *, queue: str = "", timeout: float | None = None, patient: bool = False
+    ) -> AsyncTaskHandle:
+        """Hand the task in; waits for room, not for the broker. See ``Client.submit``."""
+        # Reading and hashing large inputs would hold up the loop.
+        prepared = await asyncio.to_thread(task.prepare, queue=queue)
+        await self._enter(prepared.request.input_bytes, timeout)
+        return AsyncTaskHandle(self._session, self._session.submit(prepared, task, patient=patient))
+
+    async def fetch(self, task_id: str) -> AsyncTaskHandle:
+        """Return a handle of a task that was submitted before; see ``Client.fetch``."""
+        return AsyncTaskHandle(self._session, self._session.fetch(TaskId(task_id)))
+
+    async def cancel(
+        self, task: AsyncTaskHandle | str, timeout: float | None = CANCEL_SECONDS
+    ) -> str:
+        """Cancel a task, given by handle or id."""
+        if isinstance(task, AsyncTaskHandle):
+            return await task.cancel(timeout)
+        answer = self._session.cancel(TaskId(task))
+        return await _answer(answer, timeout, f"to the cancel of task {task}")
+
+    async def map(
+        self,
+        tasks: Iterable[Task] | AsyncIterable[Task],
+        *,
+        ahead: int = 256,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Result]:
+        """Run the tasks and yield their results in the order of the tasks; see ``Client.map``."""
+        waiting: deque[AsyncTaskHandle] = deque()
+        most_bytes = self._session.window.limits.bytes
+        try:
+            async for task in _each(tasks):
+                waiting.append(await self.submit(task, patient=True))
+                while waiting and is_enough_ahead(waiting, ahead, most_bytes):
+                    yield await waiting.popleft().result(timeout)
+            while waiting:
+                yield await waiting.popleft().result(timeout)
+        finally:
+            for handle in waiting:
+                self._session.cancel_quietly(handle.id)
+
+    async def as_completed(
+        self,
+        handles: Iterable[AsyncTaskHandle] | AsyncIterable[AsyncTaskHandle],
+        *,
+        timeout: float | None = None,
+    ) -> AsyncIterator[AsyncTaskHandle]:
+        """Yield the handles as their tasks end; see ``Client.as_completed``."""
+        ended: asyncio.Queue[AsyncTaskHandle] = asyncio.Queue()
+        pending = 0
+        async for handle in _each(handles):
+            handle.add_done_callback(ended.put_nowait)
+            pending += 1
+            while not ended.empty():
+                pending -= 1
+                yield ended.get_nowait()
+        while pending:
+            try:
+                handle = await asyncio.wait_for(ended.get(), timeout)
+            except TimeoutError:
+                raise TimeoutError(f"{pending} tasks have not ended; none in {timeout} s") from None
+            pending -= 1
+            yield handle
+
+    async def ask(
+        self, subject: str, *, timeout: float | None = ASK_SECONDS, **arguments: Json
+    ) -> Json:
+        """Ask the broker one of its subjects; see ``Client.ask``."""
+        answer = self._session.ask(subject, arguments)
+        return await _answer(answer, timeout, f"to {subject!r} at {self.endpoint}")
+
+    async def close(self) -> None:
+        """Say goodbye. Accepted tasks go on; handles that wait get a ManagerStoppedError."""
+        await asyncio.to_thread(self._session.close)
+
+    async def __aenter__(self) -> Self:
+        self._session.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _enter(self, size: int, timeout: float | None) -> None:
+        self._session.start()
+        window = self._session.window
+        granted = window.enter(size)
+        try:
+            await asyncio.wait_for(asyncio.wrap_future(granted), timeout)
+        except BaseException as error:
+            # Cancelled or timed out just as room was made: give it back.
+            if granted.done() and not granted.cancelled() and granted.exception() is None:
+                window.leave(size)
+            if isinstance(error, TimeoutError):
+                raise TimeoutError(
+                    f"no room for another task in {timeout} s: {window.tasks} tasks with"
+                    f" {window.bytes:,} bytes are under way"
+                ) from None
+            raise
+
+
+class _LoopEvent:
+    """An event of the running loop that any thread may set."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._event.set)
+
+    def clear(self) -> None:
+        self._event.clear()
+
+    async def wait(self, timeout: float | None) -> bool:
+        """Wait until it is set; False if the time is up before."""
+        try:
+            await asyncio.wait_for(self._event.wait(), timeout)
+        except TimeoutError:
+            return False
+        return True
+
+
+async def _answer(answer: "Future[T]", timeout: float | None, to_what: str) -> T:
+    try:
+        return await asyncio.wait_for(asyncio.wrap_future(answer), timeout)
+    except TimeoutError:
+        raise TimeoutError(f"no answer of the broker {to_what} within {timeout} s") from None
+
+
+async def _each(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item

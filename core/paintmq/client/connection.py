@@ -1,0 +1,87 @@
+"""One connection of a client: a DEALER with a fresh peer id, and the link that frames messages."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from time import monotonic
+
+import zmq
+
+from paintmq.identifiers import new_peer_id
+from paintmq.task import TaskId
+from paintmq.task_submission import Payload
+from paintmq.transport.sockets import dealer
+from paintmq.wire.link import Buffer, Delivery, Link
+from paintmq.wire.messages import FromClient, Heartbeat, Submit
+
+MESSAGES_A_TURN = 200
+"""Read at most, before orders and deadlines get their turn. facts: drain until EAGAIN, budget."""
+
+
+class Connection:
+    """Sends and receives messages; belongs to one thread and never blocks it."""
+
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str) -> None:
+        self._socket = dealer(context, new_peer_id())
+        self._socket.connect(endpoint)
+        self._link = Link()
+        self._unsent: deque[list[Buffer]] = deque()
+        self._submitting: dict[TaskId, None] = {}
+        """Submissions that may not have left yet. Repeating one would only make the line longer."""
+
+    def send(
+        self, message: FromClient | Heartbeat, payloads: Mapping[TaskId, Sequence[Payload]]
+    ) -> None:
+        """Queue the message; a Submit takes its inputs from ``payloads``."""
+        if not isinstance(message, Submit):
+            self._link.send(message)
+        elif message.task.id not in self._submitting:
+            self._submitting[message.task.id] = None
+            self._link.send(message, payloads[message.task.id])
+
+    def receive(self) -> list[Delivery]:
+        """Return what has arrived, a limited amount at a time.
+
+        Raises:
+            WireError: the broker, or something that is none, sent what is no message.
+        """
+        deliveries: list[Delivery] = []
+        for _ in range(MESSAGES_A_TURN):
+            try:
+                frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
+            except zmq.Again:
+                break
+            deliveries += self._link.receive([frame.buffer for frame in frames])
+        return deliveries
+
+    def send_what_may_go(self) -> None:
+        """Give the socket what it takes; the rest follows when there is room again."""
+        while True:
+            if not self._unsent:
+                self._unsent.extend(self._link.outgoing())
+            if not self._unsent:
+                if self._link.is_idle:
+                    self._submitting.clear()
+                return
+            try:
+                self._socket.send_multipart(self._unsent[0], zmq.DONTWAIT, copy=False)
+            except zmq.Again:
+                return
+            self._unsent.popleft()
+
+    def wait(self, waker: int, seconds: float) -> None:
+        """Wait for a message, for room to send, or for the waker to become readable."""
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN | (zmq.POLLOUT if self._unsent else 0))
+        poller.register(waker, zmq.POLLIN)
+        poller.poll(int(seconds * 1000) + 1)
+
+    def flush(self, seconds: float) -> None:
+        """Try to send everything that is queued, for so long."""
+        deadline = monotonic() + seconds
+        self.send_what_may_go()
+        while self._unsent and (left := deadline - monotonic()) > 0:
+            self._socket.poll(int(left * 1000) + 1, zmq.POLLOUT)
+            self.send_what_may_go()
+
+    def close(self) -> None:
+        self._socket.close()

@@ -1,0 +1,110 @@
+"""What a task gave back, and how it gets on: the values a program reads."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from paintmq.errors import InvalidInputError, TaskFailedError
+from paintmq.task import PayloadInfo, TaskId, TaskState
+from paintmq.task_submission import Payload
+from paintmq.wire.messages import Finished
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@frozen(kw_only=True)
+class Progress:
+    """How a task gets on, at one moment."""
+
+    state: TaskState
+    step: int = 0
+    total: int = 0
+    """Steps in all; 0 while unknown."""
+    queue: str = ""
+    worker: str = ""
+    attempt: int = 0
+    """Counts the attempts from 1; 0 before the first."""
+    note: str = ""
+    waiting_for: str = ""
+    """Why no worker takes the task now, in words; empty when one soon will."""
+    preview: "NDArray[np.uint8] | None" = field(default=None, eq=False)
+    """The picture so far, uint8, shape (height, width, 3), RGB, where the model shows one."""
+
+    @property
+    def fraction(self) -> float:
+        """How much is done, from 0 to 1."""
+        if self.state is TaskState.SUCCEEDED:
+            return 1.0
+        return min(1.0, self.step / self.total) if self.total else 0.0
+
+
+@frozen(kw_only=True)
+class Result:
+    """What a task gave back."""
+
+    outputs: "Mapping[str, NDArray[Any] | bytes]" = field(eq=False)
+    """By name: arrays (read-only views of what arrived), or bytes. The main one is ``image``."""
+    task_id: TaskId
+    queue: str = ""
+    worker: str = ""
+    attempts: int = 1
+    waited: float = 0.0
+    """Seconds from acceptance to the start of the attempt that succeeded."""
+    ran: float = 0.0
+    """Seconds that attempt took."""
+
+    @property
+    def image(self) -> "NDArray[Any]":
+        """Return the main output: uint8, shape (height, width, 3), RGB, rows top to bottom.
+
+        With transparency it has four channels, and a model that works in 16 bits gives uint16.
+        The array is read-only; ``.copy()`` gives one to draw on.
+
+        Raises:
+            KeyError: the model gives back no image.
+        """
+        value = self.outputs["image"]
+        if not isinstance(value, bytes):
+            return value
+        from paintmq.config import Limits
+        from paintmq.image import decode_image
+
+        return decode_image(value, Limits()).pixels
+
+
+def result_of(message: Finished, payloads: Sequence[Payload]) -> Result:
+    """Return the result that a message of success and its payloads carry.
+
+    Raises:
+        TaskFailedError: the bytes are not those the worker sent.
+    """
+    try:
+        outputs = {
+            info.name: _value(info, payload)
+            for info, payload in zip(message.outputs, payloads, strict=True)
+        }
+    except InvalidInputError as error:
+        raise TaskFailedError(
+            message.task_id, message.state, "corrupt_result", f"the result is damaged: {error}"
+        ) from error
+    return Result(
+        outputs=outputs,
+        task_id=message.task_id,
+        queue=message.queue,
+        worker=message.worker,
+        attempts=message.attempts,
+        waited=message.waited,
+        ran=message.ran,
+    )
+
+
+def _value(info: PayloadInfo, payload: Payload) -> "NDArray[Any] | bytes":
+    from paintmq.image import array_from_payload, check_payload
+
+    if info.kind == "array":
+        return array_from_payload(info, payload)
+    check_payload(info, payload)
+    return bytes(payload)

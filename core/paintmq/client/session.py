@@ -1,0 +1,389 @@
+"""The shell around the client's machine: one thread, one socket, one clock.
+
+Rule 1: the machine, the link and the socket belong to the session's thread. Other threads leave
+orders in a queue and wake it up.
+Rule 2: what others read is a FollowedTask or a future; the session's thread alone writes it.
+Rule 3: nothing starts in the constructor; a session that was closed stays closed.
+"""
+
+import logging
+import os
+import random
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from typing import TypeAlias
+
+import zmq
+from attrs import evolve
+
+from paintmq.client.commands import (
+    AlarmRaised,
+    Answered,
+    CancelSettled,
+    Command,
+    Reconnect,
+    Send,
+    TaskAccepted,
+    TaskEnded,
+    TaskProgressed,
+    TaskRefused,
+    TaskUnknown,
+)
+from paintmq.client.connection import Connection
+from paintmq.client.followed_task import FollowedTask
+from paintmq.client.machine import ClientMachine
+from paintmq.client.window import Window, WindowLimits
+from paintmq.errors import (
+    InvalidTaskError,
+    ManagerStoppedError,
+    RejectedError,
+    WireError,
+)
+from paintmq.task import Json, TaskId, TaskRequest
+from paintmq.task_submission import Payload, PreparedTask, Task
+from paintmq.wire.messages import Welcome
+
+logger = logging.getLogger(__name__)
+
+Order: TypeAlias = Callable[[], None]
+
+GOODBYE_SECONDS = 1.0
+"""What is still to be said at the end gets so long to leave. facts: LINGER 1000 on clients."""
+
+
+class Session:
+    """A client's conversation with one broker, over any number of connections."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        context: "zmq.Context[zmq.Socket[bytes]] | None" = None,
+        name: str = "",
+        window: WindowLimits | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.window = Window(window or WindowLimits())
+        self._given_context = context
+        self._name = name or f"client {os.getpid()} on {socket.gethostname()}"
+        self._machine = ClientMachine(rng or random.Random(), self._name)
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._orders: deque[Order] = deque()
+        self._is_awake = False
+        self._followed: dict[TaskId, FollowedTask] = {}
+        self._payloads: dict[TaskId, tuple[Payload, ...]] = {}
+        self._cancels: dict[TaskId, list[Future[str]]] = {}
+        self._asks: dict[int, Future[Json]] = {}
+        self._last_ask = 0
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._connected = threading.Event()
+
+    # ---- used by any thread --------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread; harmless to repeat.
+
+        Raises:
+            RuntimeError: the session is closed, or was made before a fork.
+        """
+        self._check_process()
+        with self._lock:
+            if self._closing:
+                raise RuntimeError("this client is closed; make another")
+            if self._thread is not None:
+                return
+            self._woken, self._waker = socket.socketpair()
+            for end in (self._woken, self._waker):
+                end.settimeout(0)
+            self._thread = threading.Thread(target=self._run, name="paintmq-client", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Say goodbye and stop the thread; harmless to repeat.
+
+        Accepted tasks go on in the broker; handles that still wait get a ManagerStoppedError.
+        """
+        if os.getpid() != self._pid:
+            return  # the threads and sockets are the parent's
+        with self._lock:
+            self._closing = True
+            thread = self._thread
+        if thread is None:
+            self._abandon("the client was closed")
+            return
+        self._wake()
+        if thread is not threading.current_thread():
+            thread.join()
+
+    def wait_until_connected(self, timeout: float | None) -> bool:
+        """Wait for the broker's first answer; False if the time is up before."""
+        self.start()
+        return self._connected.wait(timeout)
+
+    @property
+    def is_own_thread(self) -> bool:
+        """Whether the caller runs in the session's thread, which must not wait for itself."""
+        return self._thread is threading.current_thread()
+
+    @property
+    def alarms(self) -> int:
+        """How often the broker was found to have forgotten what it had promised."""
+        return self._machine.alarms
+
+    def submit(
+        self, prepared: PreparedTask, task: Task | None = None, *, patient: bool = False
+    ) -> FollowedTask:
+        """Hand the task over and return at once. Room in the window must have been taken.
+
+        Raises:
+            InvalidTaskError: another task with this id is under way.
+        """
+        self.start()
+        request = prepared.request
+        with self._lock:
+            known = self._followed.get(request.id)
+            if known is not None and known.request is not None:
+                self.window.leave(request.input_bytes)
+                _check_same(request, known.request)
+                return known
+            followed = known or FollowedTask(request.id)
+            followed.task, followed.request = task, request
+            self._followed[request.id] = followed
+        followed.when_done(partial(self.window.leave, request.input_bytes))
+        self._order(partial(self._submit, request, prepared.payloads, patient=patient))
+        return followed
+
+    def fetch(self, task_id: TaskId) -> FollowedTask:
+        """Follow a task that was submitted before, by this client or another."""
+        self.start()
+        with self._lock:
+            if (known := self._followed.get(task_id)) is not None:
+                return known
+            followed = self._followed[task_id] = FollowedTask(task_id)
+        self._order(lambda: self._obey(self._machine.fetch(task_id, now=time.monotonic())))
+        return followed
+
+    def cancel(self, task_id: TaskId) -> "Future[str]":
+        """Cancel the task; the answer is ``cancelled``, ``too_late`` or ``unknown``."""
+        self.start()
+        answer: Future[str] = Future()
+        with self._lock:
+            self._cancels.setdefault(task_id, []).append(answer)
+        self._order(lambda: self._obey(self._machine.cancel(task_id, now=time.monotonic())))
+        return answer
+
+    def cancel_quietly(self, task_id: TaskId) -> None:
+        """Cancel the task without waiting for the answer, if the session is still open."""
+        with suppress(RuntimeError):
+            self.cancel(task_id)
+
+    def ask(self, subject: str, arguments: Mapping[str, Json]) -> "Future[Json]":
+        """Ask the broker one of its subjects."""
+        self.start()
+        answer: Future[Json] = Future()
+        with self._lock:
+            self._last_ask += 1
+            number = self._last_ask
+            self._asks[number] = answer
+        answer.add_done_callback(partial(self._forget_ask, number))
+        self._order(lambda: self._obey(self._machine.ask(number, subject, dict(arguments))))
+        return answer
+
+    # ---- the thread ----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        context = self._given_context or zmq.Context()
+        self._context = context
+        self._connection = Connection(context, self.endpoint)
+        try:
+            self._obey(self._machine.opened(now=time.monotonic()))
+            while not self._closing:
+                self._run_once()
+            self._obey(self._machine.leave())
+            self._connection.flush(GOODBYE_SECONDS)
+        except Exception:
+            # A bug of ours: nobody may be left waiting for a thread that is gone.
+            logger.exception("the client's thread failed")
+            raise
+        finally:
+            self._closing = True
+            self._connection.close()
+            self._abandon("the client was closed before the task ended")
+            self._woken.close()
+            self._waker.close()
+            if self._given_context is None:
+                context.term()
+
+    def _run_once(self) -> None:
+        """Wait for a message, an order or a deadline, and act on it."""
+        deadline = self._machine.next_deadline()
+        wait = 3600.0 if deadline is None else max(0.0, deadline - time.monotonic())
+        self._connection.wait(self._woken.fileno(), wait)
+        self._take_orders()
+        self._take_messages()
+        self._obey(self._machine.tick(now=time.monotonic()))
+        self._connection.send_what_may_go()
+
+    def _take_orders(self) -> None:
+        with suppress(BlockingIOError):
+            self._woken.recv(64)
+        with self._lock:
+            self._is_awake = False
+            orders, self._orders = self._orders, deque()
+        for order in orders:
+            order()
+
+    def _take_messages(self) -> None:
+        try:
+            deliveries = self._connection.receive()
+        except WireError as error:
+            logger.warning("broker %s: %s", self.endpoint, error)
+            self._reconnect("the broker sent what is not of our protocol")
+            return
+        for message, payloads in deliveries:
+            if isinstance(message, Welcome):
+                self._connected.set()
+            self._obey(self._machine.receive(message, now=time.monotonic()), payloads)
+
+    def _obey(self, commands: Sequence[Command], payloads: Sequence[Payload] = ()) -> None:
+        """Do what the machine says; the payloads are those of the message it answers."""
+        for command in commands:
+            match command:
+                case Send(message):
+                    self._connection.send(message, self._payloads)
+                case Reconnect(reason):
+                    self._reconnect(reason)
+                case TaskAccepted(task_id=task_id, queue=queue, state=state, waiting_for=reason):
+                    if (followed := self._followed.get(task_id)) is not None:
+                        followed.accepted(queue, state, reason)
+                case TaskProgressed(message):
+                    if (followed := self._followed.get(message.task_id)) is not None:
+                        followed.progressed(message, payloads)
+                case TaskEnded(message):
+                    if (followed := self._unfollow(message.task_id)) is not None:
+                        followed.ended(message, payloads)
+                case TaskRefused(message):
+                    if (followed := self._unfollow(message.task_id)) is not None:
+                        followed.refused(message)
+                case TaskUnknown(task_id):
+                    if (followed := self._unfollow(task_id)) is not None:
+                        followed.unknown()
+                case CancelSettled(task_id, answer):
+                    self._settle_cancels(task_id, answer)
+                case Answered():
+                    self._answered(command)
+                case AlarmRaised(reason):
+                    logger.error("broker %s: %s", self.endpoint, reason)
+
+    # ---- orders --------------------------------------------------------------------------------
+
+    def _submit(
+        self, request: TaskRequest, payloads: tuple[Payload, ...], *, patient: bool
+    ) -> None:
+        self._payloads[request.id] = payloads
+        self._obey(self._machine.submit(request, now=time.monotonic(), patient=patient))
+
+    def _forget_ask(self, number: int, answer: "Future[Json]") -> None:
+        """Drop a question whose asker has gone away."""
+        if answer.cancelled():
+            with self._lock:
+                self._asks.pop(number, None)
+            with suppress(RuntimeError):
+                self._order(lambda: self._machine.forget_ask(number))
+
+    def _answered(self, answered: Answered) -> None:
+        with self._lock:
+            future = self._asks.pop(answered.request_id, None)
+        if future is None:
+            return
+        if answered.error:
+            _fail(future, RejectedError("ask", answered.error))
+        else:
+            _resolve(future, answered.value)
+
+    def _settle_cancels(self, task_id: TaskId, answer: str) -> None:
+        with self._lock:
+            futures = self._cancels.pop(task_id, [])
+        for future in futures:
+            _resolve(future, answer)
+
+    # --------------------------------------------------------------------------------------------
+
+    def _unfollow(self, task_id: TaskId) -> FollowedTask | None:
+        self._payloads.pop(task_id, None)
+        with self._lock:
+            return self._followed.pop(task_id, None)
+
+    def _reconnect(self, reason: str) -> None:
+        logger.info("broker %s: connecting again: %s", self.endpoint, reason)
+        self._connection.close()
+        self._connection = Connection(self._context, self.endpoint)
+        self._obey(self._machine.opened(now=time.monotonic()))
+
+    def _abandon(self, reason: str) -> None:
+        """End every wait: nothing more will come."""
+        with self._lock:
+            followed, self._followed = self._followed, {}
+            cancels, self._cancels = self._cancels, {}
+            asks, self._asks = self._asks, {}
+            self._orders.clear()
+        for task_id, task in followed.items():
+            task.gave_up(ManagerStoppedError(task_id, None, "stopped", reason))
+        stopped = ManagerStoppedError(TaskId(""), None, "stopped", reason)
+        for answers in cancels.values():
+            for cancel in answers:
+                _fail(cancel, stopped)
+        for answer in asks.values():
+            _fail(answer, stopped)
+        self.window.give_up(stopped)
+        self._payloads.clear()
+
+    def _order(self, order: Order) -> None:
+        with self._lock:
+            if self._closing:
+                raise RuntimeError("this client is closed; make another")
+            self._orders.append(order)
+        self._wake()
+
+    def _wake(self) -> None:
+        with self._lock:
+            if self._is_awake:
+                return
+            self._is_awake = True
+        # Full: it has been woken often enough. Closed: it needs no waking any more.
+        with suppress(BlockingIOError, OSError):
+            self._waker.send(b"!")
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise RuntimeError(
+                "this client was made before the process forked, and its connection stays with"
+                " the parent; make a client in each process"
+            )
+
+
+def _check_same(request: TaskRequest, known: TaskRequest) -> None:
+    # The queue is where it is to wait, not what it is.
+    if evolve(request, queue="") != evolve(known, queue=""):
+        raise InvalidTaskError(
+            f"task {request.id} is under way with other contents; use another id or idempotency key"
+        )
+
+
+def _resolve(future: "Future[str] | Future[Json]", value: Json) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_result(value)  # type: ignore[arg-type]  # a cancel's answer is a str
+
+
+def _fail(future: "Future[str] | Future[Json]", error: Exception) -> None:
+    if not future.done() and future.set_running_or_notify_cancel():
+        future.set_exception(error)

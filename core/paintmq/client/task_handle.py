@@ -1,0 +1,154 @@
+"""What a program holds of a task it handed in: wait for it, watch it, cancel it."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from time import monotonic
+from typing import TYPE_CHECKING, TypeVar
+
+from paintmq.client.followed_task import FollowedTask
+from paintmq.client.result import Progress, Result
+from paintmq.task import TaskId, TaskState
+from paintmq.task_submission import Task
+
+if TYPE_CHECKING:
+    from paintmq.client.session import Session
+
+CANCEL_SECONDS = 30.0
+"""The broker answers at once; this is for a broker that is being restarted."""
+
+T = TypeVar("T")
+
+
+class TaskView:
+    """What a handle tells at once, without waiting. Always true; safe to use from any thread."""
+
+    def __init__(self, session: "Session", followed: FollowedTask) -> None:
+        self._session = session
+        self._followed = followed
+
+    @property
+    def id(self) -> TaskId:
+        return self._followed.id
+
+    @property
+    def task(self) -> Task | None:
+        """The task as it was handed in; None if it was fetched by its id."""
+        return self._followed.task
+
+    @property
+    def state(self) -> TaskState:
+        """Where the task stands, as far as the broker has told."""
+        return self._followed.progress().state
+
+    @property
+    def queue(self) -> str:
+        """The queue it was accepted into; empty until then."""
+        return self._followed.progress().queue
+
+    @property
+    def waiting_for(self) -> str:
+        """Why no worker takes the task now, in words; empty when one soon will."""
+        return self._followed.progress().waiting_for
+
+    def done(self) -> bool:
+        """Return whether the task has ended, well or not."""
+        return self._followed.done
+
+    @property
+    def result_bytes(self) -> int:
+        """Bytes of the result; 0 until it is there."""
+        return self._followed.output_bytes
+
+    def progress(self) -> Progress:
+        """Return how the task gets on, as far as the broker has told."""
+        return self._followed.progress()
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {self._described()}>"
+
+    def _described(self) -> str:
+        progress = self._followed.progress()
+        where = f" in {progress.queue}" if progress.queue else ""
+        why = f" ({progress.waiting_for})" if progress.waiting_for else ""
+        return f"{progress.state.value}{where}{why}"
+
+
+class TaskHandle(TaskView):
+    """One task that was handed in; its methods block the caller, and it alone."""
+
+    def result(self, timeout: float | None = None) -> Result:
+        """Wait for the task's ending, for ``timeout`` seconds at most, and return the result.
+
+        Raises:
+            TimeoutError: the time is up; the task goes on.
+            TaskNotCompletedError: one of its subclasses, if the task ended otherwise.
+            RuntimeError: called in a callback before the task is done; it would wait for ever.
+        """
+        if not self._followed.done:
+            self._check_thread("result()")
+        if not self._followed.wait(timeout):
+            raise TimeoutError(f"task {self.id} is {self._described()} after {timeout} s")
+        return self._followed.outcome()
+
+    def cancel(self, timeout: float | None = CANCEL_SECONDS) -> str:
+        """Cancel the task and return ``cancelled``, ``too_late`` or ``unknown``.
+
+        ``cancelled`` is a promise that no result will come; ``too_late`` says it has ended before.
+
+        Raises:
+            TimeoutError: the broker did not answer in time; the cancel stays in force.
+        """
+        if self._followed.done:
+            return "cancelled" if self.state is TaskState.CANCELLED else "too_late"
+        self._check_thread("cancel()")
+        return wait_for_answer(
+            self._session.cancel(self.id), timeout, f"to the cancel of task {self.id}"
+        )
+
+    def updates(self, timeout: float | None = None) -> Iterator[Progress]:
+        """Yield how the task gets on, now and after each change, until it has ended.
+
+        A slow reader misses the changes in between, never the last one.
+
+        Raises:
+            TimeoutError: nothing changed for ``timeout`` seconds.
+        """
+        seen = -1
+        while True:
+            version, done = self._followed.version, self._followed.done
+            if version != seen:
+                seen = version
+                yield self._followed.progress()
+            if done:
+                return
+            self._check_thread("updates()")
+            deadline = None if timeout is None else monotonic() + timeout
+            if self._followed.wait_for_change(seen, timeout) == seen and deadline is not None:
+                raise TimeoutError(f"task {self.id} is {self._described()}: no news in {timeout} s")
+
+    def add_done_callback(self, callback: "Callable[[TaskHandle], object]") -> None:
+        """Call ``callback(handle)`` once the task has ended, or now if it has.
+
+        It runs in the client's own thread, so it must be quick; what it raises is logged.
+        """
+        self._followed.when_done(lambda: (callback(self), None)[1])
+
+    def _check_thread(self, what: str) -> None:
+        if self._session.is_own_thread:
+            raise RuntimeError(
+                f"{what} in a callback waits for the thread it runs in; hand the handle to another"
+            )
+
+
+def wait_for_answer(answer: "Future[T]", timeout: float | None, to_what: str) -> T:
+    """Return the broker's answer, or raise TimeoutError in words."""
+    try:
+        return answer.result(timeout)
+    except FutureTimeoutError:
+        if answer.done():
+            return answer.result()
+        raise TimeoutError(f"no answer of the broker {to_what} within {timeout} s") from None
