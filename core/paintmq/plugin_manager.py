@@ -6,7 +6,6 @@ Rule 2: the rest of PaintMQ calls the methods here, never a hook directly.
 Rule 3: there is no manager of the module: whoever needs plugins is given one.
 """
 
-import inspect
 import logging
 import sys
 import time
@@ -15,15 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import pluggy
 from attrs import evolve
 
-from paintmq import hookspecs
 from paintmq.catalog import Catalog
 from paintmq.config import PluginsConfig, RouterConfig
 from paintmq.errors import ConfigError, InvalidOptionError, PluginError
 from paintmq.options import nearest, parse_options
 from paintmq.plugin_discovery import FoundPlugin, find_plugins, select
+from paintmq.plugin_hooks import HookTable, call
 from paintmq.plugin_registry import Registry, RouterEntry
 from paintmq.plugin_report import PluginReport
 from paintmq.task import Json
@@ -51,17 +49,7 @@ HEAVY_MODULES = (
 FAILURES_ALLOWED = 5
 """An observer that raised so many times in a row is no longer called."""
 
-_PREFIX = "paintmq_"
 _DEFAULTS = PluginsConfig()
-
-
-class _HookFinder(pluggy.PluginManager):
-    """Takes every function called ``paintmq_...`` for a hook, decorated or not."""
-
-    def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
-        if not name.startswith(_PREFIX) or not _is_function(plugin, name):
-            return None
-        return super().parse_hookimpl_opts(plugin, name) or {}
 
 
 class PluginManager:
@@ -71,12 +59,11 @@ class PluginManager:
         self.warnings: list[str] = []
         """What is wrong with the settings, in words."""
         self._config = config
-        self._hooks = _HookFinder(hookspecs.PROJECT)
-        self._hooks.add_hookspecs(hookspecs)
-        self._known_hooks = sorted(name for name in vars(hookspecs) if name.startswith(_PREFIX))
+        self._hooks = HookTable()
         self._registry = Registry()
         self._reports: dict[tuple[str, str], PluginReport] = {}
         self._failures: dict[tuple[str, str], int] = {}
+        self._modules: dict[str, str] = {}
 
     @classmethod
     def installed(cls, config: PluginsConfig = _DEFAULTS) -> "PluginManager":
@@ -99,17 +86,24 @@ class PluginManager:
     def register(self, plugin: object, name: str) -> None:
         """Add a plugin that is not installed: for tests and embedding applications.
 
-        Worker processes do not see it: a model of it must have an importable implementation.
+        Worker processes see it only if it is an importable module; see ``modules``.
 
         Raises:
             PluginError: it cannot be used, and why; nothing of it is kept.
         """
-        if self._hooks.has_plugin(name):
+        if name in self._hooks:
             raise PluginError(f"plugin {name}: a plugin of this name is already registered")
         report = self._admit(PluginReport(name=name), lambda: plugin)
         if report.state == "set aside":
             raise PluginError(f"plugin {name}: {report.reason}")
         self._keep(report)
+        if isinstance(plugin, types.ModuleType):
+            self._modules[name] = plugin.__name__
+
+    @property
+    def modules(self) -> Mapping[str, str]:
+        """Modules that were registered by hand, by name: what a worker process imports too."""
+        return dict(self._modules)
 
     def reports(self) -> list[PluginReport]:
         """Return what became of every plugin, ours first, in order of loading."""
@@ -177,8 +171,7 @@ class PluginManager:
     @property
     def has_observers(self) -> bool:
         """Whether any plugin wants events or statistics."""
-        hook = self._hooks.hook
-        return bool(hook.paintmq_events.get_hookimpls() or hook.paintmq_statistics.get_hookimpls())
+        return any(map(self._hooks.implementations, ("paintmq_events", "paintmq_statistics")))
 
     def deliver_events(self, batch: Sequence[Mapping[str, Json]]) -> None:
         """Hand a batch of events to every observer; see ``plugin_observers`` for the thread."""
@@ -190,21 +183,21 @@ class PluginManager:
 
     def register_commands(self, app: "typer.Typer") -> None:
         """Let plugins add subcommands; one that fails is left out and reported."""
-        for implementation in self._implementations("paintmq_register_commands"):
+        for implementation in self._hooks.implementations("paintmq_register_commands"):
             try:
-                _call(implementation, {"app": app})
+                call(implementation, {"app": app})
             except (Exception, SystemExit) as error:  # noqa: BLE001 -- rule 1
                 self._blame(
                     implementation.plugin_name, f"its commands are left out: {_words(error)}"
                 )
 
     def _observe(self, hook: str, **arguments: object) -> None:
-        for implementation in self._implementations(hook):
+        for implementation in self._hooks.implementations(hook):
             key = (hook, implementation.plugin_name)
             if self._failures.get(key, 0) >= FAILURES_ALLOWED:
                 continue
             try:
-                _call(implementation, arguments)
+                call(implementation, arguments)
                 self._failures[key] = 0
             except (Exception, SystemExit) as error:  # noqa: BLE001 -- rule 1
                 self._failures[key] = self._failures.get(key, 0) + 1
@@ -214,10 +207,6 @@ class PluginManager:
                         f"{hook} raised {FAILURES_ALLOWED} times in a row and is no longer called;"
                         f" last: {_words(error)}",
                     )
-
-    def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
-        # pluggy keeps implementations in the reverse of the order they are to be called in.
-        return list(reversed(getattr(self._hooks.hook, hook).get_hookimpls()))
 
     # ---- loading -------------------------------------------------------------------------------
 
@@ -239,12 +228,10 @@ class PluginManager:
             plugin = load()
             if isinstance(plugin, type):
                 plugin = plugin()
-            self._refuse_unknown_hooks(plugin)
-            self._hooks.register(plugin, report.name)
+            self._hooks.add(plugin, report.name)
             self._call_registering_hooks(report, registry)
         except (Exception, SystemExit) as error:  # noqa: BLE001 -- rule 1
-            if self._hooks.has_plugin(report.name):
-                self._hooks.unregister(name=report.name)
+            self._hooks.discard(report.name)
             report = evolve(report, state="set aside", reason=_words(error))
         else:
             self._registry = registry
@@ -257,15 +244,6 @@ class PluginManager:
                 warnings.append("it provides nothing")
             report = evolve(report, provides=provides, warnings=tuple(warnings))
         return evolve(report, load_seconds=time.perf_counter() - started)
-
-    def _refuse_unknown_hooks(self, plugin: object) -> None:
-        for name in dir(plugin):
-            unknown = name.startswith(_PREFIX) and name not in self._known_hooks
-            if unknown and _is_function(plugin, name):
-                remedy = nearest(name, self._known_hooks) or (
-                    f"; hooks: {', '.join(self._known_hooks)}"
-                )
-                raise PluginError(f"there is no hook {name}{remedy}")
 
     def _call_registering_hooks(self, report: PluginReport, registry: Registry) -> None:
         def adder(add: Callable[..., None]) -> Callable[..., None]:
@@ -280,26 +258,21 @@ class PluginManager:
             ("paintmq_register_launchers", {"register": adder(registry.add_launcher)}),
         )
         for hook, arguments in calls:
-            for implementation in self._implementations(hook):
-                if implementation.plugin_name == report.name:
-                    _call(implementation, arguments)
+            self._hooks.call_one(report.name, hook, arguments)
 
     def _extras(self, plugin_name: str) -> tuple[str, ...]:
         return tuple(
-            words
-            for hook, words in _EXTRAS.items()
-            if any(each.plugin_name == plugin_name for each in self._implementations(hook))
+            words for hook, words in _EXTRAS.items() if self._hooks.implements(plugin_name, hook)
         )
 
     def _unmatched_settings(self) -> list[str]:
-        configurable = {each.plugin_name for each in self._implementations("paintmq_configure")}
         names = {report.name for report in self._reports.values()}
         warnings = []
         for name in self._config.settings:
             if name not in names:
                 remedy = nearest(name, sorted(names))
                 warnings.append(f"[plugins.settings.{name}]: no such plugin is installed{remedy}")
-            elif name not in configurable and self._is_ready(name):
+            elif self._is_ready(name) and not self._hooks.implements(name, "paintmq_configure"):
                 warnings.append(f"[plugins.settings.{name}]: this plugin takes no settings")
         return warnings
 
@@ -339,21 +312,6 @@ def _report_of(found: FoundPlugin) -> PluginReport:
     return PluginReport(name=found.name, distribution=found.distribution, version=found.version)
 
 
-def _is_function(plugin: object, name: str) -> bool:
-    # Looked up without running properties or a module's __getattr__.
-    return isinstance(
-        inspect.getattr_static(plugin, name, None),
-        types.FunctionType | types.MethodType | staticmethod | classmethod,
-    )
-
-
-def _call(implementation: pluggy.HookImpl, arguments: Mapping[str, object]) -> None:
-    """Call one implementation with the arguments it takes. What it raises comes out."""
-    if implementation.wrapper or implementation.hookwrapper:
-        raise PluginError(f"{implementation.function.__name__} must not be a hook wrapper")
-    implementation.function(*(arguments[name] for name in implementation.argnames))
-
-
 def _heavy_imported() -> set[str]:
     return {name for name in HEAVY_MODULES if name in sys.modules}
 
@@ -363,4 +321,4 @@ def _words(error: BaseException) -> str:
         return str(error)
     if isinstance(error, SystemExit):
         return f"it called sys.exit({error.code!r})"
-    return f"{type(error).__name__}: {error}"
+    return " ".join(f"{type(error).__name__}: {error}".split())  # in one line
