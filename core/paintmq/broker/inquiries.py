@@ -11,8 +11,8 @@ from paintmq.broker.scheduler import Scheduler
 from paintmq.broker.sessions import Sessions
 from paintmq.broker.tasks import TaskEntry, TaskTable
 from paintmq.monitoring.statistics import BrokerStatistics, QueueStatistics
-from paintmq.task import Json, TaskId, TaskState
-from paintmq.wire.messages import Answer, Ask, Drain
+from paintmq.task import Json, PayloadInfo, TaskId, TaskRequest, TaskState
+from paintmq.wire.messages import Answer, Ask, Drain, Rejected
 
 MOST_ROWS = 1_000
 """Rows of one listing; a listing that is cut says so by ``more``."""
@@ -40,6 +40,7 @@ class Inquiries:
         subjects: dict[str, Callable[[Mapping[str, Json], float], Json]] = {
             "statistics": self._statistics,
             "why": self._why,
+            "route": self._route,
             "tasks": self._list_tasks,
             "workers": self._list_workers,
             "dead_list": self._dead_list,
@@ -111,6 +112,14 @@ class Inquiries:
             explanation = self._scheduler.explain(entry.id, now=now)
             answer["explanation"] = _json(asdict(explanation))
         return answer
+
+    def _route(self, arguments: Mapping[str, Json], now: float) -> Json:
+        """Tell the queue a task would go to now, or why it would be refused; store nothing."""
+        request = _request(arguments)
+        decision = self._admission.decide(request, now=now)
+        if isinstance(decision, Rejected):
+            return _json(asdict(decision))
+        return {"queue": decision[0]}
 
     def _list_tasks(self, arguments: Mapping[str, Json], now: float) -> Json:
         wanted = arguments.get("state")
@@ -202,6 +211,36 @@ class Inquiries:
         if entry.status.state is not TaskState.DEAD:
             raise BadQuestionError(f"task {entry.id} is {entry.status.state}, not dead")
         return entry
+
+
+def _request(arguments: Mapping[str, Json]) -> TaskRequest:
+    """Return as much of a request as routing looks at."""
+    match arguments:
+        case {
+            "task_type": str(task_type),
+            "model": str(model),
+            "device": "auto" | "cpu" | "cuda" as device,
+            "options": dict(options),
+            "inputs": list(inputs),
+        }:
+            return TaskRequest(
+                id=TaskId(""),
+                task_type=task_type,
+                model=model,
+                device=device,
+                options=options,
+                inputs=tuple(_payload(each) for each in inputs),
+            )
+    raise BadQuestionError("route wants task_type, model, device, options and inputs")
+
+
+def _payload(value: Json) -> PayloadInfo:
+    match value:
+        case {"name": str(name), "size": int(size), "width": int(width), "height": int(height)}:
+            return PayloadInfo(
+                name=name, size=size, digest="", kind="file", width=width, height=height
+            )
+    raise BadQuestionError("an input to route has a name, a size, a width and a height")
 
 
 def _summary(entry: TaskEntry, now: float) -> dict[str, Json]:
