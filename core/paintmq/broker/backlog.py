@@ -1,0 +1,182 @@
+"""Backlogs: the waiting tasks of one model that the same workers can run, in order of rank."""
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator, Sequence
+from heapq import heapify, heappop, heappush
+
+from attrs import define, field, frozen
+
+from paintmq.broker.estimates import RunKey
+from paintmq.catalog import CheckedTask
+from paintmq.model import ModelSpec, Needs
+from paintmq.task import DeviceKind, TaskId, TaskRequest
+
+HEAD = 64
+"""Tasks kept fully sorted at the front of a backlog; batches and scores look no further."""
+
+
+@frozen
+class Waiting:
+    """A task as the scheduler is given it."""
+
+    request: TaskRequest
+    checked: CheckedTask
+    queue: str
+    rank: float
+    not_before: float
+    suspect: bool
+    excluded: tuple[str, ...]
+
+
+@define(eq=False)
+class WaitingTask:
+    """A task in the scheduler, with all that is worked out once and needed often."""
+
+    waiting: Waiting
+    id: TaskId
+    key: tuple[float, int]
+    """Its place in line: rank, then order of arrival."""
+    priority: int
+    tenant: str
+    queue: str
+    arrived_at: float
+    batch_keys: dict[DeviceKind, str | None]
+    runs: dict[DeviceKind, RunKey]
+    """What its run time depends on, a device."""
+    work: float
+    """Seconds it adds to its queue's expected work."""
+    backlog: "Backlog | None" = None
+    """Where it waits to be started; None while it is held back (backoff, tenant's window)."""
+    in_window: bool = False
+    """It counts against its tenant's window."""
+
+    @property
+    def rank(self) -> float:
+        return self.key[0]
+
+
+@define(eq=False)
+class RankedTasks:
+    """Tasks in order of their keys; cheap at both ends of a very long line.
+
+    Invariant: no task in the head ranks behind one in the tail, and the head is only shorter than
+    HEAD // 2 when the tail is empty.
+    """
+
+    _head: list[tuple[tuple[float, int], WaitingTask]] = field(factory=list, init=False)
+    _tail: list[tuple[tuple[float, int], WaitingTask]] = field(factory=list, init=False)
+    _members: dict[TaskId, WaitingTask] = field(factory=dict[TaskId, WaitingTask], init=False)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __iter__(self) -> Iterator[WaitingTask]:
+        """Iterate over all, in no particular order."""
+        return iter(list(self._members.values()))
+
+    def __contains__(self, task: WaitingTask) -> bool:
+        return self._members.get(task.id) is task
+
+    def first(self, count: int = 1) -> Sequence[WaitingTask]:
+        return [task for _, task in self._head[:count]]
+
+    def push(self, task: WaitingTask) -> bool:
+        """Add a task; return whether the head changed."""
+        self._members[task.id] = task
+        item = (task.key, task)
+        if self._tail and task.key > self._head[-1][0]:
+            heappush(self._tail, item)
+            return False
+        # Keys are unique, so tasks themselves are never compared.
+        insort(self._head, item)
+        if len(self._head) > HEAD:
+            heappush(self._tail, self._head.pop())
+        return True
+
+    def remove(self, task: WaitingTask) -> bool:
+        """Take a task out; return whether the head changed."""
+        del self._members[task.id]
+        place = bisect_left(self._head, (task.key,))
+        if place == len(self._head) or self._head[place][1] is not task:
+            self._tidy()
+            return False
+        del self._head[place]
+        self._refill()
+        return True
+
+    def position(self, task: WaitingTask) -> int:
+        """Return how many tasks come before it."""
+        return sum(other.key < task.key for other in self._members.values())
+
+    def _refill(self) -> None:
+        if len(self._head) >= HEAD // 2:
+            return
+        while self._tail and len(self._head) < HEAD:
+            item = heappop(self._tail)
+            if self._members.get(item[1].id) is item[1]:
+                self._head.append(item)
+
+    def _tidy(self) -> None:
+        """Drop what was removed from the tail once it is the larger part."""
+        if len(self._head) + len(self._tail) > 2 * len(self._members) + HEAD:
+            self._tail = [item for item in self._tail if self._members.get(item[1].id) is item[1]]
+            heapify(self._tail)
+            self._refill()
+
+
+@frozen
+class BacklogKey:
+    """What tasks of one backlog have in common."""
+
+    model: str
+    devices: tuple[DeviceKind, ...]
+    suspect: bool
+    excluded: tuple[str, ...]
+    profiles: int
+    """Bit mask of the worker profiles that fit."""
+
+
+@define(eq=False)
+class Backlog:
+    """The waiting tasks of one model that the same workers can run."""
+
+    key: BacklogKey
+    spec: ModelSpec
+    number: int
+    """Order of creation: breaks ties."""
+    ready: RankedTasks = field(factory=RankedTasks, init=False)
+    """May be started now."""
+    parked: RankedTasks = field(factory=RankedTasks, init=False)
+    """Beyond their tenant's window."""
+    lowest: dict[DeviceKind, Needs] = field(factory=dict[DeviceKind, Needs], init=False)
+    highest: dict[DeviceKind, Needs] = field(factory=dict[DeviceKind, Needs], init=False)
+    """Bounds of its tasks' needs: whoever fits the highest fits them all."""
+
+    @property
+    def model(self) -> str:
+        return self.key.model
+
+    def __len__(self) -> int:
+        return len(self.ready)
+
+    def first(self, count: int = 1) -> Sequence[WaitingTask]:
+        return self.ready.first(count)
+
+    def tasks(self) -> Iterator[WaitingTask]:
+        yield from self.ready
+        yield from self.parked
+
+    def cover(self, checked: CheckedTask) -> None:
+        """Widen the bounds by the needs of one more task."""
+        for device in self.key.devices:
+            needs = checked.needs[device]
+            self.lowest[device] = _fold(min, self.lowest.get(device, needs), needs)
+            self.highest[device] = _fold(max, self.highest.get(device, needs), needs)
+
+
+def _fold(choose: Callable[[int, int], int], left: Needs, right: Needs) -> Needs:
+    return Needs(
+        gpu_memory_mb=choose(left.gpu_memory_mb, right.gpu_memory_mb),
+        memory_mb=choose(left.memory_mb, right.memory_mb),
+        cores=choose(left.cores, right.cores),
+    )

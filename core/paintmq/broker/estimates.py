@@ -1,0 +1,106 @@
+"""How long models take to load and tasks to run: declared first, measured ever after."""
+
+from math import exp, isfinite
+
+from attrs import define, field, frozen
+
+from paintmq.model import Job, ModelSpec
+from paintmq.task import DeviceKind
+
+WEIGHT = 0.2
+"""Of a new measurement: a change is learned to two thirds within five tasks."""
+
+RATE_SECONDS = 60.0
+"""Time constant of arrival rates."""
+
+FALLBACK_SECONDS = 1.0
+"""For a spec whose estimate fails or makes no sense; measurements soon replace it."""
+
+
+@frozen
+class RunKey:
+    """What a task's run time depends on, but for the device it runs on."""
+
+    model: str
+    device: DeviceKind
+    bucket: int
+    """Doublings of the number of pixels."""
+    declared: float
+    """The spec's own estimate, seconds."""
+
+
+def run_key(spec: ModelSpec, job: Job) -> RunKey:
+    """Return the key of the job's run time; a spec that raises is given a plain estimate."""
+    try:
+        declared = float(spec.run_seconds(job))
+    except Exception:  # noqa: BLE001 -- a plugin's function: it must not stop the scheduler
+        declared = FALLBACK_SECONDS
+    if not isfinite(declared) or declared <= 0:
+        declared = FALLBACK_SECONDS
+    return RunKey(spec.name, job.device, job.pixels.bit_length(), declared)
+
+
+@define
+class Estimates:
+    """Moving averages of load and run times, and of arrivals.
+
+    Run times are learned as ratios to what the spec declares, so that a task with twice the
+    declared time (more steps, say) counts twice from its first measurement on. They are kept for
+    each model, device name and size; a size or device not measured yet borrows the model's ratio.
+    """
+
+    _ratios: dict[tuple[str, ...], float] = field(factory=dict[tuple[str, ...], float], init=False)
+    _loads: dict[tuple[str, ...], float] = field(factory=dict[tuple[str, ...], float], init=False)
+    _rates: dict[str, tuple[float, float]] = field(
+        factory=dict[str, tuple[float, float]], init=False
+    )
+
+    def run_seconds(self, key: RunKey, device_name: str = "") -> float:
+        """Return how long such a task should run on a device of this name."""
+        ratios = self._ratios
+        for learned in (
+            (key.model, key.device, device_name, str(key.bucket)),
+            (key.model, key.device, device_name),
+            (key.model, key.device),
+        ):
+            ratio = ratios.get(learned)
+            if ratio is not None:
+                return key.declared * ratio
+        return key.declared
+
+    def ran(self, key: RunKey, device_name: str, seconds: float) -> None:
+        """Learn from an attempt that succeeded."""
+        ratio = max(seconds, 1e-6) / key.declared
+        for learned in (
+            (key.model, key.device, device_name, str(key.bucket)),
+            (key.model, key.device, device_name),
+            (key.model, key.device),
+        ):
+            _average(self._ratios, learned, ratio)
+
+    def load_seconds(self, spec: ModelSpec, device: DeviceKind, device_name: str = "") -> float:
+        """Return how long the model should take to load on such a device."""
+        for learned in ((spec.name, device, device_name), (spec.name, device)):
+            seconds = self._loads.get(learned)
+            if seconds is not None:
+                return seconds
+        return spec.load_seconds if spec.load_seconds > 0 else 0.0
+
+    def loaded(self, model: str, device: DeviceKind, device_name: str, seconds: float) -> None:
+        """Learn from a model that was loaded."""
+        _average(self._loads, (model, device, device_name), max(seconds, 0.0))
+        _average(self._loads, (model, device), max(seconds, 0.0))
+
+    def arrived(self, model: str, *, now: float) -> None:
+        """Count a task for the model."""
+        self._rates[model] = (self.arrival_rate(model, now=now) + 1.0 / RATE_SECONDS, now)
+
+    def arrival_rate(self, model: str, *, now: float) -> float:
+        """Return the tasks a second that lately came for the model."""
+        rate, at = self._rates.get(model, (0.0, now))
+        return rate * exp(-max(0.0, now - at) / RATE_SECONDS)
+
+
+def _average(table: dict[tuple[str, ...], float], key: tuple[str, ...], value: float) -> None:
+    known = table.get(key)
+    table[key] = value if known is None else known + WEIGHT * (value - known)

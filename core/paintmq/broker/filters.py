@@ -1,0 +1,80 @@
+"""Filters: whether a worker may run a task at all, and if not, why not, in words."""
+
+from collections.abc import Mapping
+
+from attrs import frozen
+
+from paintmq.catalog import CheckedTask
+from paintmq.model import Needs
+from paintmq.task import DeviceKind
+from paintmq.wire.messages import WorkerHello
+
+
+@frozen
+class Profile:
+    """What a worker can do, as far as filters care; many workers share one."""
+
+    device: DeviceKind
+    gpu_memory_mb: int
+    memory_mb: int
+    """0 when unknown."""
+    cores: int
+    models: frozenset[str]
+    unavailable: tuple[tuple[str, str], ...]
+
+
+def profile_of(hello: WorkerHello) -> Profile:
+    """Return what the worker can do."""
+    return Profile(
+        device=hello.device,
+        gpu_memory_mb=hello.gpu_memory_mb,
+        memory_mb=hello.memory_mb,
+        cores=hello.cores,
+        models=frozenset(hello.models),
+        unavailable=tuple(sorted(hello.unavailable.items())),
+    )
+
+
+def needs_objection(profile: Profile, needs: Needs) -> str:
+    """Return what the worker lacks; empty when it has enough of everything."""
+    if profile.device == "cuda" and needs.gpu_memory_mb > profile.gpu_memory_mb:
+        return f"needs {needs.gpu_memory_mb} MB GPU memory, has {profile.gpu_memory_mb}"
+    if profile.memory_mb and needs.memory_mb > profile.memory_mb:
+        return f"needs {needs.memory_mb} MB memory, has {profile.memory_mb}"
+    if needs.cores > profile.cores:
+        return f"needs {needs.cores} CPU cores, has {profile.cores}"
+    return ""
+
+
+def model_objection(profile: Profile, model: str) -> str:
+    """Return why the worker does not offer the model; empty when it does."""
+    if model in profile.models:
+        return ""
+    reason = dict(profile.unavailable).get(model, "no installed plugin provides it there")
+    return f"does not offer {model}: {reason}"
+
+
+def objection(profile: Profile, checked: CheckedTask) -> str:
+    """Return why such a worker can never run the task; empty when it can."""
+    if profile.device not in checked.jobs:
+        return f"runs {profile.device} tasks, needs {' or '.join(checked.jobs)}"
+    return model_objection(profile, checked.spec.name) or needs_objection(
+        profile, checked.needs[profile.device]
+    )
+
+
+def spread(
+    profile: Profile, lowest: Mapping[DeviceKind, Needs], highest: Mapping[DeviceKind, Needs]
+) -> bool | None:
+    """Return whether all (True) or none (False) of the tasks with needs in these bounds fit.
+
+    None: some may.
+    """
+    device = profile.device
+    if device not in highest:
+        return False
+    if not needs_objection(profile, highest[device]):
+        return True
+    if needs_objection(profile, lowest[device]):
+        return False
+    return None

@@ -1,0 +1,365 @@
+"""The worker board: who is connected, what each holds, and which models it has or is loading.
+
+Rule 1: what was decided here counts at once. A model a worker was told to load is a copy from that
+moment on, and the memory it will need is taken; reports of workers confirm or correct.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from heapq import merge
+
+from attrs import define, field
+
+from paintmq.broker.backlog import Backlog, WaitingTask
+from paintmq.broker.filters import Profile, profile_of
+from paintmq.task import DeviceKind, PeerId, TaskId
+from paintmq.wire.messages import ResidentModel, WorkerHello
+
+PREFETCH_SECONDS = 0.25
+"""A busy worker is given its next task early only if both are shorter than this: then a message's
+way is worth hiding, and the task loses nothing by being bound a moment too soon."""
+
+OVERDUE_SHARE = 0.15
+"""A run that has outlasted its estimate is expected to take this share of its age longer: long runs
+have long tails."""
+
+FIRST_COOL_OFF, LONGEST_COOL_OFF = 5.0, 300.0
+"""Seconds for which a worker is not asked again to load a model that it failed to load."""
+
+
+@define(eq=False)
+class Resident:
+    """A model in a worker's memory."""
+
+    memory_mb: int
+    pinned: bool
+    used_at: float
+
+
+@define(eq=False)
+class Holding:
+    """A batch that was given to a worker: one of its credits."""
+
+    model: str
+    device: DeviceKind
+    suspect: bool
+    expected: float
+    """Seconds it should run, once it has begun."""
+    tasks: dict[TaskId, WaitingTask] = field(factory=dict[TaskId, WaitingTask], init=False)
+    started_at: float | None = field(default=None, init=False)
+
+
+@define
+class CoolOff:
+    """A model that a worker failed to load."""
+
+    until: float
+    failures: int
+
+
+@define(eq=False)
+class Worker:
+    """A connected worker as the scheduler sees it."""
+
+    hello: WorkerHello
+    session: PeerId
+    number: int
+    """Order of arrival: breaks ties."""
+    profile: int
+    """Number of its profile: its bit in a backlog's mask."""
+    idle_since: float
+    draining: bool = field(default=False, init=False)
+    holdings: list[Holding] = field(factory=list[Holding], init=False)
+    resident: dict[str, Resident] = field(factory=dict[str, Resident], init=False)
+    loading: dict[str, float] = field(factory=dict[str, float], init=False)
+    memory_used_mb: int = field(default=0, init=False)
+    cool_offs: dict[str, CoolOff] = field(factory=dict[str, CoolOff], init=False)
+    _loading_mb: dict[str, int] = field(factory=dict[str, int], init=False)
+
+    @property
+    def name(self) -> str:
+        return self.hello.name
+
+    @property
+    def node(self) -> str:
+        return self.hello.node
+
+    @property
+    def queue(self) -> str:
+        return self.hello.queue
+
+    @property
+    def device(self) -> DeviceKind:
+        return self.hello.device
+
+    @property
+    def device_name(self) -> str:
+        return self.hello.device_name
+
+    @property
+    def memory_mb(self) -> int:
+        return self.hello.gpu_memory_mb if self.hello.device == "cuda" else self.hello.memory_mb
+
+    @property
+    def idle(self) -> bool:
+        return not self.holdings
+
+    def has(self, model: str) -> bool:
+        return model in self.resident
+
+    def holds(self, task_id: TaskId) -> bool:
+        return any(task_id in holding.tasks for holding in self.holdings)
+
+    def free_at(self, now: float) -> float:
+        at = now
+        for holding in self.holdings:
+            if holding.started_at is not None:
+                age = now - holding.started_at
+                at += max(holding.expected - age, OVERDUE_SHARE * age)
+            else:
+                at = max(at, self.loading.get(holding.model, at)) + holding.expected
+        return at
+
+    def may_prefetch(self, now: float) -> bool:
+        """Return whether it is busy, but so shortly that its next task may be sent already."""
+        return (
+            0 < len(self.holdings) < self.hello.credit
+            and not self.draining
+            and not any(holding.suspect for holding in self.holdings)
+            and self.free_at(now) - now <= PREFETCH_SECONDS
+        )
+
+    def cooling(self, model: str, now: float) -> bool:
+        """Return whether it lately failed to load the model."""
+        cool_off = self.cool_offs.get(model)
+        return cool_off is not None and cool_off.until > now
+
+    def victims(self, memory_mb: int) -> list[str]:
+        """Return the models it will evict, least recently used first, to load that much more."""
+        if not self.memory_mb:
+            return []
+        excess = self.memory_used_mb + memory_mb - self.memory_mb
+        if excess <= 0:
+            return []
+        in_use = {holding.model for holding in self.holdings}
+        victims: list[str] = []
+        for used_at, model in sorted((item.used_at, name) for name, item in self.resident.items()):
+            del used_at
+            if excess <= 0:
+                break
+            if not self.resident[model].pinned and model not in in_use:
+                victims.append(model)
+                excess -= self.resident[model].memory_mb
+        return victims
+
+    def reserve(self, model: str, memory_mb: int, ready_at: float) -> None:
+        """Count a model as on its way into memory."""
+        if model not in self.loading:
+            self._loading_mb[model] = memory_mb
+            self.memory_used_mb += memory_mb
+        self.loading[model] = ready_at
+
+    def keep(self, model: str, resident: Resident) -> None:
+        """Count a model as resident."""
+        self.forget(model)
+        self.resident[model] = resident
+        self.memory_used_mb += resident.memory_mb
+
+    def forget(self, model: str) -> None:
+        """Count a model as neither resident nor loading."""
+        resident = self.resident.pop(model, None)
+        if resident is not None:
+            self.memory_used_mb -= resident.memory_mb
+        self.loading.pop(model, None)
+        self.memory_used_mb -= self._loading_mb.pop(model, 0)
+
+
+@define(eq=False)
+class WorkerBoard:
+    """The connected workers, and the indices that make decisions quick."""
+
+    profiles: list[Profile] = field(factory=list[Profile], init=False)
+    """Every profile seen so far; a backlog's mask names them by their place."""
+    _profile_numbers: dict[Profile, int] = field(factory=dict[Profile, int], init=False)
+    _workers: dict[PeerId, Worker] = field(factory=dict[PeerId, Worker], init=False)
+    _idle: dict[int, dict[PeerId, Worker]] = field(
+        factory=dict[int, dict[PeerId, Worker]], init=False
+    )
+    """Idle workers of each profile, longest idle first."""
+    _live: dict[int, dict[PeerId, Worker]] = field(
+        factory=dict[int, dict[PeerId, Worker]], init=False
+    )
+    """Workers of each profile that are not leaving."""
+    _copies: dict[str, dict[PeerId, Worker]] = field(
+        factory=dict[str, dict[PeerId, Worker]], init=False
+    )
+    _joined: int = field(default=0, init=False)
+
+    # ---- joining and leaving -------------------------------------------------------------------
+
+    def number_of(self, profile: Profile) -> int | None:
+        """Return the number of a profile that was seen before."""
+        return self._profile_numbers.get(profile)
+
+    def add_profile(self, profile: Profile) -> int:
+        number = len(self.profiles)
+        self.profiles.append(profile)
+        self._profile_numbers[profile] = number
+        return number
+
+    def join(self, session: PeerId, hello: WorkerHello, *, now: float) -> Worker:
+        """Add a worker; its profile must be known."""
+        number = self._profile_numbers[profile_of(hello)]
+        self._joined += 1
+        worker = Worker(hello, session, self._joined, number, now)
+        self._workers[session] = worker
+        self._live.setdefault(number, {})[session] = worker
+        self._idle.setdefault(number, {})[session] = worker
+        for item in hello.resident:
+            self.resident(worker, item, now=now)
+        return worker
+
+    def leave(self, session: PeerId) -> Worker | None:
+        worker = self._workers.pop(session, None)
+        if worker is not None:
+            self.drain(worker)
+            for model in [*worker.resident, *worker.loading]:
+                self._drop_copy(model, worker)
+        return worker
+
+    def drain(self, worker: Worker) -> None:
+        worker.draining = True
+        self._live[worker.profile].pop(worker.session, None)
+        self._idle[worker.profile].pop(worker.session, None)
+
+    # ---- what they hold ------------------------------------------------------------------------
+
+    def give(self, worker: Worker, holding: Holding) -> None:
+        worker.holdings.append(holding)
+        self._idle[worker.profile].pop(worker.session, None)
+
+    def take_back(self, worker: Worker, task_id: TaskId, *, now: float) -> WaitingTask | None:
+        """Return the task, no longer held; the credit is free once its whole batch is gone."""
+        for holding in worker.holdings:
+            task = holding.tasks.pop(task_id, None)
+            if task is None:
+                continue
+            if not holding.tasks:
+                worker.holdings.remove(holding)
+                wanted = any(other.model == holding.model for other in worker.holdings)
+                if holding.model in worker.loading and not wanted:
+                    # Given back before it was loaded. If it is loaded all the same, the worker
+                    # will say so.
+                    self.unloaded(worker, holding.model)
+                if worker.idle and not worker.draining:
+                    worker.idle_since = now
+                    self._idle[worker.profile][worker.session] = worker
+            return task
+        return None
+
+    # ---- what they have in memory --------------------------------------------------------------
+
+    def will_load(self, worker: Worker, model: str, memory_mb: int, ready_at: float) -> None:
+        """Count the model as a copy from now on, and what it will evict as gone."""
+        if model in worker.resident:
+            return
+        if model not in worker.loading:
+            for victim in worker.victims(memory_mb):
+                self.unloaded(worker, victim)
+        worker.reserve(model, memory_mb, ready_at)
+        self._copies.setdefault(model, {})[worker.session] = worker
+
+    def resident(self, worker: Worker, item: ResidentModel, *, now: float) -> None:
+        worker.keep(item.model, Resident(item.memory_mb, item.pinned, now))
+        worker.cool_offs.pop(item.model, None)
+        self._copies.setdefault(item.model, {})[worker.session] = worker
+
+    def unloaded(self, worker: Worker, model: str) -> None:
+        worker.forget(model)
+        self._drop_copy(model, worker)
+
+    def failed_to_load(self, worker: Worker, model: str, *, now: float) -> float:
+        """Keep the model away from the worker for a while; return until when."""
+        known = worker.cool_offs.get(model)
+        failures = 1 if known is None else known.failures + 1
+        pause = min(LONGEST_COOL_OFF, FIRST_COOL_OFF * 2 ** (failures - 1))
+        worker.cool_offs[model] = CoolOff(now + pause, failures)
+        return now + pause
+
+    def _drop_copy(self, model: str, worker: Worker) -> None:
+        copies = self._copies.get(model, {})
+        copies.pop(worker.session, None)
+        if not copies:
+            self._copies.pop(model, None)
+
+    # ---- looking -------------------------------------------------------------------------------
+
+    def get(self, session: PeerId) -> Worker | None:
+        return self._workers.get(session)
+
+    def all(self) -> Iterable[Worker]:
+        """Return all connected workers, leaving ones too."""
+        return self._workers.values()
+
+    def live(self) -> Iterator[Worker]:
+        return (worker for worker in self._workers.values() if not worker.draining)
+
+    def any_idle(self) -> bool:
+        return any(self._idle.values())
+
+    def copies(self, model: str) -> Mapping[PeerId, Worker]:
+        return self._copies.get(model, {})
+
+    def has_live(self, mask: int) -> bool:
+        """Return whether a live worker has one of the mask's profiles."""
+        return any(mask >> number & 1 and workers for number, workers in self._live.items())
+
+    def live_of(self, mask: int) -> Iterator[Worker]:
+        """Iterate over live workers with one of the mask's profiles, profile by profile."""
+        for number, workers in self._live.items():
+            if mask >> number & 1:
+                yield from workers.values()
+
+    def live_in(self, profile: int) -> int:
+        return len(self._live.get(profile, ()))
+
+    def idle_of(self, mask: int) -> Iterable[Worker]:
+        """Iterate over idle workers with one of the mask's profiles, longest idle first."""
+        groups = [
+            workers.values()
+            for number, workers in self._idle.items()
+            if workers and mask >> number & 1
+        ]
+        if len(groups) == 1:
+            return groups[0]
+        return merge(*groups, key=lambda worker: (worker.idle_since, worker.number))
+
+    def may_take(self, worker: Worker, backlog: Backlog, *, now: float) -> bool:
+        """Return whether the worker may run the backlog's tasks, once it is free."""
+        key = backlog.key
+        if worker.draining or not key.profiles >> worker.profile & 1:
+            return False
+        if worker.cool_offs and worker.cooling(key.model, now):
+            return False
+        return not key.excluded or worker.name not in key.excluded or not self._others(backlog)
+
+    def _others(self, backlog: Backlog) -> bool:
+        """Return whether a live worker that is not excluded could take the tasks."""
+        key = backlog.key
+        return any(worker.name not in key.excluded for worker in self.live_of(key.profiles))
+
+    def check(self) -> None:
+        """Raise AssertionError if an index or a guarantee is broken; for tests and simulation."""
+        for worker in self._workers.values():
+            name = worker.name
+            assert len(worker.holdings) <= max(1, worker.hello.credit), f"{name} holds too much"
+            alone = len(worker.holdings) == 1 and len(worker.holdings[0].tasks) == 1
+            suspects = any(holding.suspect for holding in worker.holdings)
+            assert not suspects or alone, f"a suspect is not alone on {name}"
+            is_listed = worker.session in self._idle[worker.profile]
+            assert is_listed == (worker.idle and not worker.draining), f"{name}: idle or not?"
+            assert not worker.resident.keys() & worker.loading.keys(), f"{name} loads what it has"
+            for model in [*worker.resident, *worker.loading]:
+                assert worker.session in self._copies[model], f"{model} of {name} is not listed"
+        for model, copies in self._copies.items():
+            for worker in copies.values():
+                assert model in worker.resident or model in worker.loading, f"{model}: no copy"

@@ -1,0 +1,38 @@
+"""least-loaded: the worker, and the queue, with the least expected work; tasks in order of rank.
+
+Work is counted in seconds that a task should still take there, loading its model included, never in
+tasks. A task waits for a busy worker only when that one should finish it sooner than a free one.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from paintmq.routing import BacklogView, BoardView, Router, WorkerView
+
+if TYPE_CHECKING:
+    from paintmq.hookspecs import RegisterRouter
+
+
+@frozen
+class LeastLoadedParameters:
+    """least-loaded has no parameters."""
+
+
+class LeastLoaded(Router):
+    """Each worker takes the task that came first; each task goes where it should end soonest."""
+
+    def score(
+        self, backlog: BacklogView, worker: WorkerView, board: BoardView, *, now: float
+    ) -> float | None:
+        return -(board.load_seconds(backlog.model, worker) + board.run_seconds(backlog, worker))
+
+    def choose_backlog(
+        self, worker: WorkerView, waiting: Iterable[BacklogView], board: BoardView, *, now: float
+    ) -> BacklogView | None:
+        return min(waiting, key=lambda backlog: backlog.first()[0].rank, default=None)
+
+
+def paintmq_register_routers(register: "RegisterRouter") -> None:
+    register("least-loaded", lambda parameters: LeastLoaded(), LeastLoadedParameters)
