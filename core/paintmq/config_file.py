@@ -8,6 +8,7 @@ name makes a new queue, and ``name = false`` under ``[queues]`` drops one.
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, get_args
@@ -229,9 +230,9 @@ def _parsed(text: str, kind: object) -> object:
 
 def _culprits(line: str, origins: Mapping[KeyPath, str]) -> str:
     """Return who set the keys a conflict is about."""
-    names = {
-        origin: None
+    names = [
+        origin
         for path, origin in origins.items()
-        if f"{'.'.join(path)} " in line or f"{'.'.join(path)}:" in line
-    }
-    return ", ".join(names)
+        if re.search(rf"{re.escape('.'.join(path))}(?![\w.-])", line)
+    ]
+    return ", ".join(dict.fromkeys(names))

@@ -27,7 +27,7 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook(bool, _exactly(bool))
     converter.register_structure_hook(int, _exactly(int))
     converter.register_structure_hook(str, _exactly(str))
-    converter.register_structure_hook_func(lambda kind: kind is float, _number)
+    converter.register_structure_hook(float, _number)
     converter.register_structure_hook_func(lambda kind: kind == Json, _json)
     converter.register_structure_hook_func(is_choice, _choice)
     converter.register_structure_hook_func(is_optional, _optional(converter))
