@@ -231,7 +231,8 @@ def _request(arguments: Mapping[str, Json]) -> TaskRequest:
                 options=options,
                 inputs=tuple(_payload(each) for each in inputs),
             )
-    raise BadQuestionError("route wants task_type, model, device, options and inputs")
+        case _:
+            raise BadQuestionError("route wants task_type, model, device, options and inputs")
 
 
 def _payload(value: Json) -> PayloadInfo:
@@ -240,7 +241,8 @@ def _payload(value: Json) -> PayloadInfo:
             return PayloadInfo(
                 name=name, size=size, digest="", kind="file", width=width, height=height
             )
-    raise BadQuestionError("an input to route has a name, a size, a width and a height")
+        case _:
+            raise BadQuestionError("an input to route has a name, a size, a width and a height")
 
 
 def _summary(entry: TaskEntry, now: float) -> dict[str, Json]:
