@@ -47,11 +47,9 @@ class Settings:
     """File name or variable of every key that one of them set."""
 
     def origin(self, path: KeyPath) -> str:
-        """Return who set the key or the table it is in; ``"default"`` if nobody did."""
-        for length in range(len(path), 0, -1):
-            if path[:length] in self.origins:
-                return self.origins[path[:length]]
-        return "default"
+        """Return who set the key, or anything in it if it is a table; ``"default"``: nobody did."""
+        found = [origin for key, origin in self.origins.items() if key[: len(path)] == path]
+        return ", ".join(dict.fromkeys(found)) or "default"
 
 
 def load_config(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:

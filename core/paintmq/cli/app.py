@@ -15,7 +15,7 @@ from paintmq.cli import (
     status_command,
     task_commands,
 )
-from paintmq.cli.failures import exit_status, report
+from paintmq.cli.failures import FAILED, exit_status, report
 from paintmq.errors import PaintMQError
 
 
@@ -62,6 +62,9 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
     except PaintMQError as error:
         report(error)
         return exit_status(error)
+    except TimeoutError as error:  # a broker that does not answer in time
+        report(str(error))
+        return FAILED
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     return 0

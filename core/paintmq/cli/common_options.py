@@ -92,7 +92,7 @@ def is_reachable(endpoint: str, patience: float = _PATIENCE) -> bool:
 
 
 @contextmanager
-def connected(connect: str | None, file: Path | None) -> Iterator["Client"]:
+def connected(connect: str | None, file: Path | None = None) -> Iterator["Client"]:
     """Give a client of the broker a command is to talk to.
 
     Raises:
@@ -107,6 +107,10 @@ def connected(connect: str | None, file: Path | None) -> Iterator["Client"]:
             " --connect"
         )
     with Client(endpoint) as client:
+        try:
+            client.connect(timeout=_PATIENCE)
+        except TimeoutError as error:
+            raise CommandError(f"{endpoint} does not answer as a broker does") from error
         yield client
 
 

@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import typer
 
 from paintmq.cli.common_options import ConfigOption, service_settings
 from paintmq.config import DEFAULT_QUEUE_CONFIGS
-from paintmq.config_file import Settings
-from paintmq.config_structure import KeyPath
+
+if TYPE_CHECKING:
+    from paintmq.config_file import Settings
+    from paintmq.config_structure import KeyPath
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,7 +28,7 @@ def config(config: ConfigOption = None) -> None:
     print("\n".join(toml_lines(settings)))
 
 
-def toml_lines(settings: Settings) -> Iterator[str]:
+def toml_lines(settings: "Settings") -> Iterator[str]:
     """Give the settings as lines of TOML; what was not set by default says who set it."""
     file = settings.file or "none; defaults and variables alone"
     yield f"# The effective settings of PaintMQ. File: {file}"
@@ -39,7 +41,7 @@ def toml_lines(settings: Settings) -> Iterator[str]:
             yield from _section((section.name,), value, section.metadata["help"], settings)
 
 
-def _queues(settings: Settings) -> Iterator[str]:
+def _queues(settings: "Settings") -> Iterator[str]:
     dropped = [name for name in DEFAULT_QUEUE_CONFIGS if name not in settings.config.queues]
     if dropped:
         yield "\n[queues]"
@@ -49,7 +51,7 @@ def _queues(settings: Settings) -> Iterator[str]:
 
 
 def _section(
-    path: KeyPath, value: Any, help_text: str, settings: Settings, *, explained: bool = True
+    path: "KeyPath", value: Any, help_text: str, settings: "Settings", *, explained: bool = True
 ) -> Iterator[str]:
     yield f"\n[{'.'.join(map(_key, path))}]" + (f"  # {help_text}" if explained else "")
     for attribute in attrs.fields(type(value)):

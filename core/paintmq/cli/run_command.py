@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paintmq.cli.common_options import ConfigOption, ConnectOption, chosen_endpoint, is_reachable
+from paintmq.cli.common_options import ConfigOption, ConnectOption, chosen_endpoint
 from paintmq.cli.failures import CommandError
 from paintmq.task import TaskType
 
@@ -63,8 +63,6 @@ def run(
     log_to_stderr(default="error")
     settings = load_config(config)
     endpoint = None if connect is None else chosen_endpoint(connect, config)
-    if endpoint is not None and not is_reachable(endpoint):
-        raise CommandError(f"no broker answers at {endpoint}")
     plugins = PluginManager.installed(settings.plugins)
     if endpoint is None:
         plugins.catalog().get(model)  # says what is installed, if this is not

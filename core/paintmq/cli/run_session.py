@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from paintmq.cli.common_options import client_endpoint, is_reachable, on_free_ports
+from paintmq.cli.common_options import (
+    client_endpoint,
+    connected,
+    is_reachable,
+    on_free_ports,
+)
+from paintmq.cli.failures import note
 
 if TYPE_CHECKING:
     from paintmq.client import TaskHandle
@@ -34,13 +40,22 @@ def open_session(
     """Give a session with the broker named, else with the one of the settings if it runs, else
     with an embedded one, which stops at the end.
     """
-    endpoint = connect or client_endpoint(config)
-    if connect is not None or is_reachable(endpoint, patience=_A_MOMENT):
+    if connect is not None:
+        with connected(connect) as client:
+            yield Session(client.submit, connect)
+        return
+    own = client_endpoint(config)
+    if is_reachable(own, patience=_A_MOMENT):
         from paintmq.client import Client
 
-        with Client(endpoint) as client:
-            yield Session(client.submit, endpoint)
-        return
+        with Client(own) as client:
+            try:
+                client.connect(timeout=_A_MOMENT)
+            except TimeoutError:
+                note(f"{own} does not answer as a broker does: starting one for the occasion")
+            else:
+                yield Session(client.submit, own)
+                return
     from paintmq.queue_manager import QueueManager
 
     with QueueManager(on_free_ports(config), plugins=plugins) as manager:

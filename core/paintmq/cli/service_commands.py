@@ -11,6 +11,7 @@ import typer
 from paintmq.cli.common_options import (
     ConfigOption,
     chosen_endpoint,
+    connected,
     host_and_port,
     is_reachable,
     service_settings,
@@ -129,14 +130,12 @@ def _serve(server: "BrokerServer", signals: Signals, config: Path | None) -> Non
 
 def _ask_for_queues(endpoint: str, signals: Signals) -> Mapping[str, str] | None:
     """Return the address of every queue, waiting for the broker if need be; None: told to stop."""
-    from paintmq.client import Client
-
     if not is_reachable(endpoint):
         note(f"waiting for a broker at {endpoint}")
         while not is_reachable(endpoint):
             if signals.wait_at_most(_RETRY) not in (None, signal.SIGHUP):
                 return None
-    with Client(endpoint) as client:
+    with connected(endpoint) as client:
         answer = client.ask("endpoints")
     queues = answer.get("queues") if isinstance(answer, dict) else None
     if not isinstance(queues, dict):

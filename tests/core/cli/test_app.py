@@ -1,0 +1,43 @@
+"""The command line as a whole."""
+
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from paintmq.cli.app import run_command_line
+
+HEAVY = ("numpy", "cv2", "PIL", "zmq", "msgspec", "pluggy", "cattrs", "sqlite3", "asyncio")
+
+
+@pytest.mark.parametrize(
+    "what", ["import paintmq", "from paintmq.cli.app import make_app; make_app()"]
+)
+def test_a_start_imports_nothing_heavy(what: str) -> None:
+    """Else every ``paintmq --help`` would wait for it."""
+    code = f"{what}; import sys; print([n for n in {HEAVY} if n in sys.modules])"
+
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert shown == "[]\n"
+
+
+def test_the_version_is_the_distributions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(["--version"]) == 0
+    assert capsys.readouterr().out == f"paintmq {version('paintmq')}\n"
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(["--help"]) == 0
+
+    shown = capsys.readouterr().out
+    commands = ("run", "up", "broker", "node", "status", "why", "cancel", "dead", "config")
+    assert all(f"│ {name} " in shown for name in commands)
+
+
+@pytest.mark.parametrize("arguments", [["no-such-command"], ["run"], ["run", "opencv"], ["--no"]])
+def test_a_line_that_makes_no_sense_ends_in_status_2(arguments: list[str]) -> None:
+    assert run_command_line(arguments) == 2

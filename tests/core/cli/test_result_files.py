@@ -1,0 +1,44 @@
+"""Results are written wholly or not at all."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paintmq.cli.failures import CommandError
+from paintmq.cli.result_files import write_result, write_whole
+from paintmq.client.result import Result
+from paintmq.image_files import decode_image
+from paintmq.task import TaskId
+
+PIXELS = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+
+
+def test_an_image_is_written_in_the_format_of_its_name(tmp_path: Path) -> None:
+    result = Result(outputs={"image": PIXELS}, task_id=TaskId("t"))
+
+    write_result(result, tmp_path / "out.tiff")
+
+    decoded = decode_image((tmp_path / "out.tiff").read_bytes())
+    assert decoded.format == "tiff"
+    assert np.array_equal(decoded.pixels, PIXELS)
+
+
+def test_bytes_are_written_as_they_are_and_further_outputs_beside_the_image(
+    tmp_path: Path,
+) -> None:
+    result = Result(outputs={"mask": b"abc", "image": PIXELS}, task_id=TaskId("t"))
+
+    written = write_result(result, tmp_path / "out.png")
+
+    assert written == [tmp_path / "out-mask.png", tmp_path / "out.png"]
+    assert (tmp_path / "out-mask.png").read_bytes() == b"abc"
+
+
+def test_a_file_that_cannot_be_replaced_stays_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "out.png").mkdir()
+
+    with pytest.raises(CommandError, match="cannot be written"):
+        write_whole(tmp_path / "out.png", b"new")
+
+    assert [each.name for each in tmp_path.iterdir()] == ["out.png"]
