@@ -7,6 +7,7 @@
     ├── PluginError                 a plugin cannot be used: plugin and distribution in the text
     ├── InvalidTaskError            the task as given makes no sense (also a ValueError)
     │   ├── UnknownModelError       no installed plugin provides the model
+    │   ├── UnknownQueueError       no queue of that name is configured
     │   ├── InvalidOptionError      the model has no such option, or not with that value
     │   └── InvalidInputError       an input is missing, unreadable, too large or of a wrong shape
     ├── RejectedError               the broker refused the task; carries code and retry_after
@@ -54,6 +55,12 @@ class UnknownModelError(InvalidTaskError):
     """No installed plugin provides the model."""
 
     code = "unknown_model"
+
+
+class UnknownQueueError(InvalidTaskError):
+    """No queue of that name is configured."""
+
+    code = "unknown_queue"
 
 
 class InvalidOptionError(InvalidTaskError):

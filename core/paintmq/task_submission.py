@@ -308,5 +308,5 @@ def _check_text(name: str, text: object) -> None:
 
 def _shown(value: object) -> str:
     """Return the value's type and the start of its repr: enough to recognise it by."""
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
