@@ -186,8 +186,11 @@ class RunContext(Protocol):
     """What a running model may ask of its host. Safe to use from the thread that runs ``run``."""
 
     logger: logging.Logger
-    scratch: Path
-    """An empty folder of this attempt; removed afterwards."""
+
+    @property
+    def scratch(self) -> Path:
+        """An empty folder of this attempt; removed afterwards."""
+        ...
 
     def progress(self, step: int, total: int, preview: "NDArray[np.uint8] | None" = None) -> None:
         """Report that ``step`` of ``total`` is done; renews the lease. ``preview`` is uint8 RGB."""

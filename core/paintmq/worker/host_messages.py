@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 from attrs import field, frozen
 
 from paintmq.task import DeviceKind, Fence, PayloadInfo, TaskError, TaskId
+from paintmq.worker.spec_outline import SpecOutline
 
 Key: TypeAlias = tuple[TaskId, Fence]
 """Names one attempt."""
@@ -31,15 +32,14 @@ class Configure:
     """Folder of this host alone; the agent removes it once the host is gone."""
     path: tuple[str, ...] = ()
     """The agent's ``sys.path``: the host finds the plugins that the agent found."""
-    modules: Mapping[str, str] = field(factory=dict)
-    """Plugins that were registered by hand: name to module."""
+    models: tuple[SpecOutline, ...] = ()
+    """The models it may be asked for; the specs of installed plugins go before these."""
     plugins: Mapping[str, Any] = field(factory=dict)
     """The PluginsConfig, as plain data."""
     weights: Mapping[str, Any] = field(factory=dict)
     """The WeightsConfig, as plain data."""
-    max_payload_bytes: int
-    max_pixels: int
-    max_side: int
+    limits: Mapping[str, Any] = field(factory=dict)
+    """The Limits, as plain data."""
 
 
 @frozen

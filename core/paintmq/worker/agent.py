@@ -1,0 +1,370 @@
+"""The shell of a WorkerMachine: its connection, its model host, its payloads, its crash journal.
+
+It lives in its node's loop beside the other agents and never computes: what it is told it carries
+out at once, and what would block it waits in a queue until the loop says that it can go on.
+"""
+
+import logging
+import math
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias, cast
+
+import zmq
+from attrs import evolve, frozen
+
+from paintmq.errors import WireError
+from paintmq.identifiers import new_peer_id
+from paintmq.model import ModelSpec
+from paintmq.transport.sockets import dealer
+from paintmq.wire.link import Link
+from paintmq.wire.messages import (
+    Assign,
+    AttemptProgressed,
+    AttemptSucceeded,
+    FromWorker,
+    ToWorker,
+)
+from paintmq.worker.commands import (
+    Command,
+    KillHost,
+    Leave,
+    Reconnect,
+    ReleaseInputs,
+    ReleaseOutputs,
+    SendToBroker,
+    SendToHost,
+    StartHost,
+    StopHost,
+)
+from paintmq.worker.crash_journal import CrashJournal
+from paintmq.worker.host_channel import Buffer, HostDelivery
+from paintmq.worker.host_messages import (
+    AttemptsEnded,
+    BatchProgressed,
+    Configure,
+    Key,
+    Run,
+    Shutdown,
+    ToHost,
+)
+from paintmq.worker.host_process import READ_BUDGET, HostProcess
+from paintmq.worker.machine import WorkerMachine
+from paintmq.worker.profile import Patience, WorkerProfile
+from paintmq.worker.readiness import Readiness
+
+RECEIVE_BUDGET = 64
+"""Messages of the broker that one turn of the loop takes."""
+STOP_GRACE = 2.0
+"""Seconds a host has to unload its models when it is stopped."""
+PROBE_AFTER = 2.5
+"""Seconds without a word of the host after which the system is asked whether it runs."""
+
+logger = logging.getLogger(__name__)
+
+Clock: TypeAlias = Callable[[], float]
+
+
+@frozen(kw_only=True)
+class AgentSetup:
+    """What an agent is made for."""
+
+    profile: WorkerProfile
+    specs: Mapping[str, ModelSpec]
+    endpoint: str
+    """Of its home queue."""
+    configure: Configure
+    """What to tell a new host; the scratch folder is filled in."""
+    environment: Mapping[str, str]
+    """Variables of the host beside our own, such as CUDA_VISIBLE_DEVICES."""
+    patience: Patience = Patience()
+
+
+class WorkerAgent:
+    """One worker in its node's loop. All methods belong to the thread of that loop."""
+
+    def __init__(
+        self,
+        setup: AgentSetup,
+        *,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        readiness: Readiness,
+        journal: CrashJournal | None = None,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self.has_left = False
+        """It drained and said goodbye; only ``close`` is left to do."""
+        self._setup = setup
+        self._context = context
+        self._readiness = readiness
+        self._journal = journal
+        self._clock = clock
+        self._machine = WorkerMachine(setup.profile, setup.specs, patience=setup.patience)
+        self._socket: zmq.Socket[bytes] | None = None
+        self._link = Link()
+        self._blocked: deque[list[Buffer]] = deque()
+        self._host: HostProcess | None = None
+        self._dismissed = False
+        self._kill_at = math.inf
+        self._probe_at = math.inf
+        self._inputs: dict[Key, tuple[Buffer, ...]] = {}
+        self._outputs: dict[Key, tuple[Buffer, ...]] = {}
+        self._preview: tuple[Buffer, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self._setup.profile.name
+
+    @property
+    def held(self) -> tuple[Key, ...]:
+        return self._machine.held
+
+    def start(self, *, found_alone: bool = True) -> None:
+        """Connect, and report what the crash journal holds.
+
+        ``found_alone`` says whether that is all that ran in the node that died.
+        """
+        found = self._journal.found if self._journal is not None else ()
+        if found:
+            logger.warning("%s: an earlier process died while it ran %s", self.name, found)
+            now = self._clock()
+            self._obey(self._machine.crashes_found(found, alone=found_alone, now=now))
+        self._connect()
+
+    def drain(self, grace: float) -> None:
+        """Take nothing more, finish or hand back within so many seconds, then leave."""
+        self._obey(self._machine.drain(grace, now=self._clock()))
+
+    def next_deadline(self) -> float:
+        """Return when ``tick`` is next worth calling, by the agent's clock."""
+        deadline = self._machine.next_deadline()
+        return min(self._kill_at, self._probe_at, math.inf if deadline is None else deadline)
+
+    def tick(self) -> None:
+        """Do what is due."""
+        now = self._clock()
+        if self._host is not None and self._kill_at <= now:
+            self._kill_at = math.inf
+            self._host.kill()
+        if self._host is not None and self._probe_at <= now:
+            self._probe_at = now + PROBE_AFTER / 2
+            if not self._host.is_stopped():
+                self._machine.host_alive(now=now)
+        if self.next_deadline() <= now:
+            self._obey(self._machine.tick(now=now))
+
+    def close(self) -> None:
+        """Leave nothing behind: no process, socket or file."""
+        if self._host is not None:
+            self._end_host(self._host)
+        self._disconnect(linger=200)
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+        self._inputs.clear()
+        self._outputs.clear()
+
+    # ---- the broker ----------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        peer = new_peer_id()
+        self._socket = dealer(self._context, peer)
+        self._socket.connect(self._setup.endpoint)
+        self._link = Link()
+        self._watch_broker()
+        self._obey(self._machine.connected(peer, now=self._clock()))
+
+    def _disconnect(self, *, linger: int = 0) -> None:
+        if self._socket is not None:
+            self._readiness.forget(self._socket)
+            self._socket.close(linger=linger)
+            self._socket = None
+        self._blocked.clear()
+
+    def _watch_broker(self) -> None:
+        if self._socket is not None:
+            self._readiness.watch(self._socket, self._broker_ready, write=bool(self._blocked))
+
+    def _broker_ready(self) -> None:
+        for _ in range(RECEIVE_BUDGET):
+            socket = self._socket
+            if socket is None:
+                return
+            try:
+                frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                break
+            try:
+                deliveries = self._link.receive([frame.buffer for frame in frames])
+            except WireError as error:
+                logger.warning("%s: dropped a message from the broker: %s", self.name, error)
+                continue
+            for delivery in deliveries:
+                if isinstance(delivery.message, Assign):
+                    self._keep_inputs(delivery.message, delivery.payloads)
+                message = cast("ToWorker", delivery.message)
+                self._obey(self._machine.receive(message, now=self._clock()))
+        self._flush()
+
+    def _keep_inputs(self, message: Assign, payloads: Sequence[Buffer]) -> None:
+        rest = iter(payloads)
+        for item in message.assignments:
+            key = item.task.id, item.fence
+            self._inputs[key] = tuple(next(rest) for _ in item.task.inputs)
+
+    def _say(self, message: FromWorker) -> None:
+        if self._socket is None:
+            return  # what must arrive is said again once there is a connection
+        payloads: tuple[Buffer, ...] = ()
+        match message:
+            case AttemptSucceeded(task_id=task_id, fence=fence):
+                payloads = self._outputs[task_id, fence]
+            case AttemptProgressed(preview=preview) if preview:
+                payloads = self._preview
+            case _:
+                pass
+        self._link.send(message, payloads)
+
+    def _flush(self) -> None:
+        """Hand to ZeroMQ what it takes now."""
+        if self._socket is None:
+            return
+        was_blocked = bool(self._blocked)
+        try:
+            while True:
+                while self._blocked:
+                    self._socket.send_multipart(self._blocked[0], zmq.NOBLOCK, copy=False)
+                    self._blocked.popleft()
+                self._blocked.extend(self._link.outgoing())
+                if not self._blocked:
+                    break
+        except zmq.Again:
+            pass
+        if bool(self._blocked) != was_blocked:
+            self._watch_broker()
+
+    # ---- commands ------------------------------------------------------------------------------
+
+    def _obey(self, commands: list[Command]) -> None:
+        """Carry out the machine's commands, in order."""
+        if self._journal is not None:
+            self._journal.write(self._machine.running)
+        for command in commands:
+            match command:
+                case SendToBroker(message):
+                    self._say(message)
+                case SendToHost(message):
+                    self._order(message)
+                case StartHost():
+                    self._start_host()
+                case StopHost():
+                    self._dismissed = True
+                    self._kill_at = self._clock() + STOP_GRACE
+                    self._order(Shutdown())
+                case KillHost(reason):
+                    logger.warning("%s: its model host %s", self.name, reason)
+                    self._dismissed = True
+                    if self._host is not None:
+                        self._host.kill()
+                case Reconnect(reason):
+                    logger.info("%s: connecting again: %s", self.name, reason)
+                    self._disconnect()
+                    self._connect()
+                case ReleaseInputs(task_id, fence):
+                    self._inputs.pop((task_id, fence), None)
+                case ReleaseOutputs(task_id, fence):
+                    self._outputs.pop((task_id, fence), None)
+                case Leave():
+                    self.has_left = True
+        self._flush()
+
+    # ---- the host ------------------------------------------------------------------------------
+
+    def _start_host(self) -> None:
+        setup = self._setup
+        try:
+            host = HostProcess.start(
+                self.name,
+                environment=setup.environment,
+                max_payload_bytes=int(setup.configure.limits["max_payload_bytes"]),
+            )
+        except OSError as error:
+            self._obey(self._machine.host_exited(f"cannot be started: {error}", now=self._clock()))
+            return
+        logger.info("%s: started model host %d", self.name, host.process.pid)
+        self._host = host
+        self._dismissed = False
+        self._probe_at = self._clock() + PROBE_AFTER
+        self._readiness.watch(host.socket.fileno(), self._host_ready)
+        self._readiness.watch(host.words_descriptor, host.hear)
+        if host.exit_descriptor >= 0:
+            self._readiness.watch(host.exit_descriptor, self._host_ready)
+        self._order(evolve(setup.configure, scratch=host.scratch))
+
+    def _order(self, message: ToHost) -> None:
+        if self._host is None:
+            return
+        payloads: tuple[Buffer, ...] = ()
+        if isinstance(message, Run):
+            payloads = tuple(
+                payload
+                for item in message.items
+                for payload in self._inputs[item.task_id, item.fence]
+            )
+        self._host.send(message, payloads)
+        self._watch_host(self._host)
+
+    def _watch_host(self, host: HostProcess) -> None:
+        self._readiness.watch(host.socket.fileno(), self._host_ready, write=host.wants_to_write)
+
+    def _host_ready(self) -> None:
+        """Read what the host says, write what it takes, and see whether it is gone."""
+        host = self._host
+        if host is None:
+            return
+        self._probe_at = self._clock() + PROBE_AFTER
+        if host.wants_to_write:
+            host.write()
+            self._watch_host(host)
+        self._hear_host(host, budget=READ_BUDGET)
+        if (detail := host.exit_in_words()) is not None:
+            self._hear_host(host, budget=sys.maxsize)  # what it managed to say before
+            self._end_host(host)
+            if not self._dismissed:
+                host.log_last_words(detail)
+            self._obey(self._machine.host_exited(detail, now=self._clock()))
+        self._flush()
+
+    def _hear_host(self, host: HostProcess, *, budget: int) -> None:
+        try:
+            deliveries = host.read(budget=budget)
+        except WireError as error:
+            logger.warning("%s: its model host speaks nonsense: %s", self.name, error)
+            host.kill()
+            return
+        for delivery in deliveries:
+            self._keep_outputs(delivery)
+            self._obey(self._machine.receive_from_host(delivery.message, now=self._clock()))
+
+    def _keep_outputs(self, delivery: HostDelivery) -> None:
+        match delivery.message:
+            case AttemptsEnded(outcomes=outcomes):
+                rest = iter(delivery.payloads)
+                for outcome in outcomes:
+                    buffers = tuple(next(rest) for _ in outcome.outputs)
+                    if outcome.ending == "succeeded":
+                        self._outputs[outcome.task_id, outcome.fence] = buffers
+            case BatchProgressed():
+                self._preview = delivery.payloads
+            case _:
+                pass
+
+    def _end_host(self, host: HostProcess) -> None:
+        self._readiness.forget(host.socket.fileno())
+        self._readiness.forget(host.words_descriptor)
+        self._readiness.forget(host.exit_descriptor)
+        host.close()
+        self._host = None
+        self._kill_at = self._probe_at = math.inf

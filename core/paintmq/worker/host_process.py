@@ -1,0 +1,205 @@
+"""The agent's end of a model host: starting it, speaking with it, seeing it die.
+
+``subprocess`` and never ``multiprocessing``: spawning would run the caller's main module again.
+Nothing here blocks: the agent's loop calls ``read`` and ``write`` when the socket is ready.
+"""
+
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+import psutil  # type: ignore[import-untyped]  # it ships no types
+from attrs import define, field
+
+from paintmq.worker.host_channel import Buffer, FrameReader, HostDelivery, encode
+from paintmq.worker.host_messages import ToHost
+
+READ_BUDGET = 64
+"""Reads of one turn of the loop: a busy host must not starve the broker's messages."""
+_TAIL = 20
+"""Lines of a host's last words that are logged when it dies."""
+
+logger = logging.getLogger(__name__)
+
+
+@define(eq=False)
+class HostProcess:
+    """One child process. Call ``close`` when it is gone, or to be rid of it."""
+
+    name: str
+    """Of the worker, for the log."""
+    scratch: str
+    process: "subprocess.Popen[bytes]"
+    socket: socket.socket
+    exit_descriptor: int
+    """Readable once the process has ended (pidfd); -1 where the system has no such thing."""
+    _reader: FrameReader
+    at_end: bool = field(default=False, init=False)
+    """The host has closed its end: it is gone, or about to be."""
+    _unsent: deque[memoryview] = field(factory=deque[memoryview], init=False)
+    _last_words: deque[str] = field(factory=lambda: deque[str](maxlen=_TAIL), init=False)
+    _partial_line: bytes = field(default=b"", init=False)
+
+    @classmethod
+    def start(
+        cls, name: str, *, environment: Mapping[str, str], max_payload_bytes: int
+    ) -> "HostProcess":
+        """Start a host with these variables beside our own.
+
+        Raises:
+            OSError: the system cannot start another process.
+        """
+        ours, theirs = socket.socketpair()
+        scratch = ""
+        try:
+            scratch = tempfile.mkdtemp(prefix="paintmq-host-")
+            descriptor = theirs.fileno()
+            # A session of its own: Ctrl-C is the supervisor's to handle, and what the model starts
+            # can be killed with it.
+            process = subprocess.Popen(
+                [sys.executable, "-m", "paintmq.worker.host", str(descriptor), str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env={**os.environ, **environment},
+                pass_fds=(descriptor,),
+                start_new_session=True,
+            )
+        except OSError:
+            ours.close()
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+        finally:
+            theirs.close()
+        ours.setblocking(False)  # noqa: FBT003 -- it takes no keyword
+        assert process.stderr is not None
+        os.set_blocking(process.stderr.fileno(), False)
+        exit_descriptor = os.pidfd_open(process.pid) if hasattr(os, "pidfd_open") else -1
+        return cls(name, scratch, process, ours, exit_descriptor, FrameReader(max_payload_bytes))
+
+    @property
+    def words_descriptor(self) -> int:
+        """Readable when the host has written to its standard error."""
+        assert self.process.stderr is not None
+        return self.process.stderr.fileno()
+
+    @property
+    def wants_to_write(self) -> bool:
+        return bool(self._unsent)
+
+    def send(self, message: ToHost, payloads: Sequence[Buffer] = ()) -> None:
+        """Queue the message and write what fits. To a host that is gone, nothing is sent."""
+        self._unsent.extend(encode(message, payloads))
+        self.write()
+
+    def write(self) -> None:
+        """Write what fits now."""
+        try:
+            while self._unsent:
+                sent = self.socket.sendmsg([*self._unsent][:64])
+                while self._unsent and sent >= self._unsent[0].nbytes:
+                    sent -= self._unsent.popleft().nbytes
+                if sent:
+                    self._unsent[0] = self._unsent[0][sent:]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._unsent.clear()  # its exit is about to be seen
+
+    def read(self, *, budget: int = READ_BUDGET) -> list[HostDelivery]:
+        """Return the messages that have come, as far as one turn's budget goes.
+
+        Raises:
+            WireError: the host speaks nonsense; kill it.
+        """
+        deliveries: list[HostDelivery] = []
+        for _ in range(budget):
+            try:
+                count = self.socket.recv_into(self._reader.space())
+            except BlockingIOError:
+                break
+            except OSError:
+                count = 0
+            if not count:
+                self.at_end = True
+                break
+            deliveries += self._reader.received(count)
+        return deliveries
+
+    def hear(self) -> None:
+        """Log what the host, or a model in it, wrote to its standard output or error."""
+        assert self.process.stderr is not None
+        try:
+            data = os.read(self.process.stderr.fileno(), 65536)
+        except BlockingIOError:
+            return
+        *lines, self._partial_line = (self._partial_line + data).split(b"\n")
+        for line in lines:
+            text = line.decode(errors="replace").rstrip()[:2000]
+            self._last_words.append(text)
+            logger.debug("%s: %s", self.name, text)
+
+    def is_stopped(self) -> bool:
+        """Return whether the system has stopped the process (SIGSTOP): it cannot beat."""
+        try:
+            return bool(psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED)
+        except psutil.Error:
+            return False
+
+    def exit_in_words(self) -> str | None:
+        """Return how the process ended; None while it lives."""
+        status = self.process.poll()
+        if status is None and self.at_end:
+            status = self._insist_on_exit()
+        if status is None:
+            return None
+        if status < 0:
+            return f"was killed by {_signal_name(-status)}"
+        return f"exited with status {status}"
+
+    def _insist_on_exit(self) -> int:
+        """Return the status of a process that closed its socket, and so cannot be of use."""
+        try:
+            return self.process.wait(timeout=0.5)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self.process.wait()
+
+    def kill(self) -> None:
+        """Kill the process and what it started."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        except PermissionError:
+            self.process.kill()
+
+    def close(self) -> None:
+        """Make sure that nothing of the host is left: process, descriptors, scratch folder."""
+        self.kill()
+        self.process.wait()
+        self.hear()
+        self.socket.close()
+        if self.exit_descriptor >= 0:
+            os.close(self.exit_descriptor)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def log_last_words(self, detail: str) -> None:
+        words = "\n  ".join(self._last_words)
+        logger.warning("%s: the model host %s; its last words:\n  %s", self.name, detail, words)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

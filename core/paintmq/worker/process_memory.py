@@ -1,0 +1,41 @@
+"""How much memory this process takes, cheaply enough to ask after every batch."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+_STATM = Path("/proc/self/statm")
+_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+MIB = 1024 * 1024
+
+
+def resident_mb() -> int:
+    """Return the resident set; where the system does not say, the largest it ever was."""
+    try:
+        return int(_STATM.read_text().split()[1]) * _PAGE // MIB
+    except OSError:
+        import resource  # there is none on Windows
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak // MIB if sys.platform == "darwin" else peak // 1024
+
+
+def device_memory_used_mb() -> int:
+    """Return the GPU memory that this process's torch has allocated; 0 without any."""
+    torch: Any = _torch()
+    return int(torch.cuda.memory_allocated()) // MIB if torch is not None else 0
+
+
+def device_memory_free_mb() -> int:
+    """Return the GPU memory that is free on the device in use; 0 without one."""
+    torch: Any = _torch()
+    return int(torch.cuda.mem_get_info()[0]) // MIB if torch is not None else 0
+
+
+def _torch() -> Any:
+    """Return torch if the process has begun to use a GPU with it; it is never imported here."""
+    torch: Any = sys.modules.get("torch")
+    cuda: Any = getattr(torch, "cuda", None)  # absent while another thread imports torch
+    ready = getattr(cuda, "is_initialized", None)
+    return torch if ready is not None and ready() else None
