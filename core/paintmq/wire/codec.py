@@ -1,0 +1,139 @@
+"""Messages to bytes and back: a fixed header, then a msgpack body.
+
+A message's ``task_id`` and ``fence`` travel in the header alone. A body without fields is empty.
+Whatever the bytes, ``decode`` returns a message or raises WireError: any other exception is a bug.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias, cast
+
+import attrs
+import msgspec
+
+from paintmq.errors import WireError
+from paintmq.task import Fence, TaskId
+from paintmq.wire import messages as m
+from paintmq.wire.body_schema import Schema
+from paintmq.wire.frames import HEADER_BYTES, KIND_OF, Buffer, Header, unpack_header
+
+KIB = 1024
+MAX_BODY_BYTES = 64 * KIB
+LARGE_BODY_BYTES = 1024 * KIB
+"""For what may list much: answers, batches of tasks and what a restarted peer still holds."""
+
+_LARGE: frozenset[type] = frozenset(
+    {m.Ask, m.Answer, m.Submit, m.Assign, m.Query, m.Heartbeat, m.WorkerHello, m.Finished}
+)
+_NO_ID = bytes(16)
+_NO_FENCE = Fence(0, 0)
+
+_ReadCarried: TypeAlias = Callable[[Any], tuple[bytes, Fence]]
+
+
+class _Codec:
+    """Encodes and decodes one class of message."""
+
+    def __init__(self, cls: type, kind: int) -> None:
+        names = {field.name for field in attrs.fields(cls)}
+        self.kind = kind
+        self.name = cls.__name__
+        self.has_task_id = "task_id" in names
+        self.has_fence = "fence" in names
+        self.max_body_bytes = LARGE_BODY_BYTES if cls in _LARGE else MAX_BODY_BYTES
+        carried = frozenset(names & {"task_id", "fence"})
+        self.schema = Schema(cls, carried)
+        self.bodiless = names == carried
+        self.decoder = msgspec.msgpack.Decoder(self.schema.struct)
+        self.make = cast("Callable[..., m.Message]", cls)
+
+    def encode(self, message: Any) -> tuple[Header, bytes]:
+        task_id, fence = _NO_ID, _NO_FENCE
+        if self.has_task_id:
+            task_id = bytes.fromhex(message.task_id)
+        elif isinstance(message, m.Submit):
+            task_id = bytes.fromhex(message.task.id)
+        if self.has_fence:
+            fence = message.fence
+        body = b""
+        if not self.bodiless:
+            body = _ENCODER.encode(self.schema.to_wire(message))
+            if body == _EMPTY_MAP:
+                body = b""
+        self.check_size(len(body))
+        return Header(self.kind, len(body), task_id, fence), body
+
+    def decode(self, header: Header, body: Buffer) -> m.Message:
+        carried: dict[str, Any] = {}
+        task_id = TaskId(header.task_id.hex())
+        if self.has_task_id:
+            carried["task_id"] = task_id
+        if self.has_fence:
+            carried["fence"] = header.fence
+        if self.bodiless:
+            if body:
+                raise WireError(f"{self.name} has no body")
+            return self.make(**carried)
+        message: m.Message = self.schema.from_wire(
+            self.decoder.decode(body or _EMPTY_MAP), **carried
+        )
+        if isinstance(message, m.Submit) and message.task.id != task_id:
+            raise WireError("the header of a Submit names another task than its body")
+        return message
+
+    def check_size(self, size: int) -> None:
+        if size > self.max_body_bytes:
+            raise WireError(
+                f"{self.name} of {size} bytes is too large: {self.max_body_bytes} at most"
+            )
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_EMPTY_MAP = b"\x80"
+_CODECS: dict[type, _Codec] = {cls: _Codec(cls, kind) for cls, kind in KIND_OF.items()}
+_CODEC_OF_KIND = {codec.kind: codec for codec in _CODECS.values()}
+
+
+def encode(message: m.Message) -> bytes:
+    """Return the message as bytes, without its payloads.
+
+    Raises:
+        WireError: it is too large, or holds a value that has no form on the wire.
+    """
+    header, body = encode_parts(message)
+    return header.pack() + body
+
+
+def encode_parts(message: m.Message) -> tuple[Header, bytes]:
+    """Return header and body apart, so that the header can still be completed."""
+    try:
+        return _CODECS[type(message)].encode(message)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise WireError(f"this {type(message).__name__} cannot be sent: {error}") from error
+
+
+def decode(data: Buffer) -> m.Message:
+    """Return the message that ``encode`` made these bytes of.
+
+    Raises:
+        WireError: these bytes are no message, or (VersionMismatchError) one of another version.
+    """
+    header = unpack_header(data)
+    if header.body_bytes != len(data) - HEADER_BYTES:
+        raise WireError("the body is not as long as its header says")
+    return decode_body(header, memoryview(data)[HEADER_BYTES:])
+
+
+def decode_body(header: Header, body: Buffer) -> m.Message:
+    """Return the message with this header and body.
+
+    Raises:
+        WireError: there is no such message.
+    """
+    codec = _CODEC_OF_KIND.get(header.kind)
+    if codec is None:
+        raise WireError(f"there is no message of kind {header.kind:#04x}")
+    codec.check_size(len(body))
+    try:
+        return codec.decode(header, body)
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise WireError(f"this {codec.name} cannot be read: {error}") from error
