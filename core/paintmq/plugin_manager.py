@@ -9,7 +9,6 @@ Rule 3: there is no manager of the module: whoever needs plugins is given one.
 import logging
 import sys
 import time
-import types
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -63,7 +62,6 @@ class PluginManager:
         self._registry = Registry()
         self._reports: dict[tuple[str, str], PluginReport] = {}
         self._failures: dict[tuple[str, str], int] = {}
-        self._modules: dict[str, str] = {}
 
     @classmethod
     def installed(cls, config: PluginsConfig = _DEFAULTS) -> "PluginManager":
@@ -86,7 +84,7 @@ class PluginManager:
     def register(self, plugin: object, name: str) -> None:
         """Add a plugin that is not installed: for tests and embedding applications.
 
-        Worker processes see it only if it is an importable module; see ``modules``.
+        Worker processes are told of its models; their classes must be importable there.
 
         Raises:
             PluginError: it cannot be used, and why; nothing of it is kept.
@@ -97,13 +95,6 @@ class PluginManager:
         if report.state == "set aside":
             raise PluginError(f"plugin {name}: {report.reason}")
         self._keep(report)
-        if isinstance(plugin, types.ModuleType):
-            self._modules[name] = plugin.__name__
-
-    @property
-    def modules(self) -> Mapping[str, str]:
-        """Modules that were registered by hand, by name: what a worker process imports too."""
-        return dict(self._modules)
 
     def reports(self) -> list[PluginReport]:
         """Return what became of every plugin, ours first, in order of loading."""

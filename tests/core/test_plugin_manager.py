@@ -309,16 +309,6 @@ def test_registering_a_plugin_that_cannot_be_used_raises() -> None:
     assert list(manager.catalog().specs) == ["brush"]
 
 
-def test_registering_tells_which_module_a_worker_process_can_find_it_in() -> None:
-    import paintmq.testing.plain_router as module
-
-    manager = PluginManager()
-    manager.register(module, "a-module")
-    manager.register(offering(), "an-object")
-
-    assert manager.modules == {"a-module": "paintmq.testing.plain_router"}
-
-
 def raiser(error: BaseException) -> Callable[..., None]:
     def hook(*arguments: object) -> None:
         raise error

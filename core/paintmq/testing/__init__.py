@@ -1,1 +1,27 @@
-"""Shipped for plugin authors: factories, contract tests, a virtual clock and a cluster in one."""
+"""Shipped for plugin authors: contract tests, factories, a virtual clock and a cluster in one.
+
+``ModelContract`` and ``RouterContract`` are what a plugin's own tests inherit; they need pytest.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from paintmq.testing.model_contract import ModelContract as ModelContract
+    from paintmq.testing.router_contract import RouterContract as RouterContract
+
+_HOMES = {
+    "ModelContract": "paintmq.testing.model_contract",
+    "RouterContract": "paintmq.testing.router_contract",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a contract when it is used, so that the rest needs no pytest."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import pytest
+
+    pytest.register_assert_rewrite(_HOMES[name])
+    return getattr(import_module(_HOMES[name]), name)

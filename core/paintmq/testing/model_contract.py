@@ -1,0 +1,387 @@
+"""What every model must keep to, as tests: inherit ModelContract and name your plugin.
+
+::
+
+    from paintmq.testing import ModelContract
+
+    class TestSepia(ModelContract):
+        plugin = "paintmq_sepia"
+
+pytest collects the inherited tests. A model whose modules or weights are missing here is skipped,
+with the reason. Override the class attributes and ``make_inputs`` to say what your model needs, and
+``check_result`` to look at what comes out.
+"""
+
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from paintmq.catalog import Catalog
+from paintmq.config import Config, WeightsConfig
+from paintmq.errors import (
+    Cancelled,
+    InvalidInputError,
+    InvalidOptionError,
+    ModelError,
+    WeightsMissingError,
+)
+from paintmq.model import Device, Job, Model, ModelSpec, Needs, Request
+from paintmq.options import describe_options, options_to_json, parse_options
+from paintmq.plugin_manager import PluginManager
+from paintmq.task import DeviceKind, Json, PayloadInfo, TaskId, TaskRequest
+from paintmq.task_submission import Task
+from paintmq.testing.example_inputs import make_inputs, make_mask, make_picture
+from paintmq.testing.manifest_budget import measure_manifest
+from paintmq.testing.model_bench import ModelBench, empty_folder, memory_in_use
+from paintmq.testing.scripted_context import ScriptedContext
+from paintmq.worker.weight_folder import WeightFolder
+
+
+class ModelContract:
+    """Tests for one model of one plugin."""
+
+    plugin: ClassVar[str]
+    """The manifest: the module your entry point names."""
+    model: ClassVar[str] = ""
+    """Name of the model, where the plugin has several."""
+    options: ClassVar[Mapping[str, Json]] = {}
+    """Options of the tasks the tests make; what makes them quick."""
+    device: ClassVar[DeviceKind] = "cpu"
+    size: ClassVar[tuple[int, int]] = (48, 64)
+    """Height and width of the pictures the tests make."""
+    weights: ClassVar[WeightsConfig] = WeightsConfig()
+    keeps_outside: ClassVar[bool] = True
+    """The model itself leaves pixels outside the mask as they are. Where it does not, the worker
+    puts them back, and that is tested instead."""
+    leak_mb: ClassVar[int] = 24
+    """Growth of the process over four rounds of load, run and unload that is not called a leak."""
+    timeout: ClassVar[float] = 120.0
+    """Seconds in which eight tasks must be done by a worker that starts for them."""
+
+    def make_inputs(self, seed: int) -> Mapping[str, Any]:
+        """Return the inputs of one task: arrays or bytes by name; others for another seed."""
+        return make_inputs(self.spec().inputs, self.size, seed)
+
+    def check_result(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+        """Look at the outputs of one task, and raise AssertionError if they are not right."""
+
+    # ---- what the tests stand on ---------------------------------------------------------------
+
+    @classmethod
+    def spec(cls) -> ModelSpec:
+        return _spec_of(cls.plugin, cls.model)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def bench(cls) -> ModelBench:
+        spec = cls.spec()
+        missing = [name for name in spec.requires if find_spec(name) is None]
+        if missing:
+            pytest.skip(f"{spec.name} needs {', '.join(missing)}: install {spec.extra or 'them'}")
+        device = Device(kind=cls.device, threads=2, memory_mb=8192)
+        bench = ModelBench(spec=spec, weights=WeightFolder(cls.weights), device=device)
+        try:
+            for file in spec.weights:
+                bench.weights.path(file.name)
+        except WeightsMissingError as error:
+            pytest.skip(f"{spec.name}: {error}")
+        return bench
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def loaded(cls, bench: ModelBench) -> Iterator[Model]:
+        model = bench.load()
+        yield model
+        model.unload()
+
+    @pytest.fixture
+    def context(self, tmp_path: Path) -> ScriptedContext:
+        return ScriptedContext(scratch=empty_folder(tmp_path, "scratch"))
+
+    def works_or_is_refused(
+        self, bench: ModelBench, loaded: Model, context: ScriptedContext, inputs: Mapping[str, Any]
+    ) -> None:
+        request = bench.request(self.options, inputs)
+        try:
+            outputs = bench.run(loaded, request, context)
+        except (InvalidInputError, ModelError) as error:
+            assert str(error), "a refusal needs words"  # noqa: PT017 -- either may happen
+        else:
+            assert bench.as_sent(self.options, request, outputs)
+
+    def request_for(self, bench: ModelBench, seed: int) -> Request:
+        return bench.request(self.options, self.make_inputs(seed))
+
+    # ---- the manifest --------------------------------------------------------------------------
+
+    def test_the_manifest_is_light(self) -> None:
+        assert not measure_manifest(self.plugin).fault
+
+    def test_the_spec_describes_itself(self) -> None:
+        spec = self.spec()
+
+        assert spec.summary, f"{spec.name} has no summary for `paintmq models list`"
+        assert spec.licence, f"{spec.name} does not say what its licence is"
+
+    @pytest.mark.parametrize("megapixels", [0, 1, 100])
+    def test_estimates_hold_for_any_size(self, megapixels: int) -> None:
+        spec, options = self.spec(), parse_options(self.spec().options, self.options)
+        side = int((megapixels * 1e6) ** 0.5)
+        inputs = tuple(
+            PayloadInfo(name=i.name, size=1, digest="", kind="file", width=side, height=side)
+            for i in spec.inputs
+        )
+
+        for device in spec.devices:
+            job = Job(device=device, options=options, inputs=inputs)
+            needs = spec.needs(job)
+            assert isinstance(needs, Needs)
+            assert min(needs.memory_mb, needs.gpu_memory_mb) >= 0
+            assert needs.cores >= 1
+            assert spec.run_seconds(job) >= 0
+            assert spec.needs(job) == needs, "needs must depend on nothing but the job"
+            if spec.batch_key is not None:
+                assert spec.batch_key(job) == spec.batch_key(job)
+
+    # ---- options -------------------------------------------------------------------------------
+
+    def test_options_go_out_as_json_and_come_back(self) -> None:
+        options = parse_options(self.spec().options, self.options)
+
+        assert parse_options(self.spec().options, options_to_json(options)) == options
+
+    def test_every_option_is_documented(self) -> None:
+        undocumented = [
+            each.name for each in describe_options(self.spec().options) if not each.help
+        ]
+
+        assert not undocumented, 'give each a metadata={"help": ...}'
+
+    def test_an_unknown_option_is_refused_by_name(self) -> None:
+        request = TaskRequest(
+            id=TaskId("0" * 32),
+            task_type="plugin",
+            model=self.spec().name,
+            options={**self.options, "no_such_option": 1},
+        )
+
+        with pytest.raises(InvalidOptionError, match="no_such_option"):
+            Catalog([self.spec()]).check(request)
+
+    def test_an_option_of_a_wrong_kind_is_refused_by_name(self) -> None:
+        for each in describe_options(self.spec().options):
+            if each.kind == "any JSON value":
+                continue
+            with pytest.raises(InvalidOptionError, match=each.name):
+                parse_options(
+                    self.spec().options, {**self.options, each.name: [{"neither": "this"}]}
+                )
+
+    # ---- one task ------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("seed", [1, 2])
+    def test_outputs_are_of_the_right_shape_and_kind(
+        self, bench: ModelBench, loaded: Model, context: ScriptedContext, seed: int
+    ) -> None:
+        inputs = self.make_inputs(seed)
+        request = bench.request(self.options, inputs)
+
+        outputs = bench.run(loaded, request, context)
+
+        assert "image" in outputs, f"the main output is named 'image', not {list(outputs)}"
+        for name, value in outputs.items():
+            if isinstance(value, bytes):
+                continue
+            assert value.dtype in (np.uint8, np.uint16), f"{name} is {value.dtype}"
+            assert value.ndim == 2 or value.shape[2] in (3, 4), f"{name} has shape {value.shape}"
+        assert bench.as_sent(self.options, request, outputs)
+        if "inpaint" in bench.spec.task_types:
+            assert np.shape(outputs["image"])[:2] == inputs["image"].shape[:2]
+        self.check_result(inputs, outputs)
+
+    def test_pixels_outside_the_mask_stay_as_they_are(
+        self, bench: ModelBench, loaded: Model, context: ScriptedContext
+    ) -> None:
+        if "inpaint" not in bench.spec.task_types:
+            pytest.skip("this model does not inpaint")
+        inputs = self.make_inputs(3)
+        request = bench.request(self.options, inputs)
+
+        outputs: Mapping[str, Any] = bench.run(loaded, request, context)
+        if not self.keeps_outside:
+            outputs = bench.as_sent(self.options, request, outputs)
+
+        outside = np.asarray(inputs["mask"]) == 0
+        kept = np.asarray(outputs["image"])[outside][:, :3]
+        assert np.array_equal(kept, inputs["image"][outside][:, :3])
+
+    def test_the_same_request_gives_the_same_bytes(
+        self, bench: ModelBench, loaded: Model, context: ScriptedContext
+    ) -> None:
+        if not bench.spec.deterministic:
+            pytest.skip("the spec says that this model is not deterministic")
+
+        first = bench.run(loaded, self.request_for(bench, 4), context)
+        bench.run(loaded, self.request_for(bench, 5), context)  # what came between must not matter
+        again = bench.run(loaded, self.request_for(bench, 4), context)
+
+        assert _same(first, again)
+
+    def test_a_fresh_copy_of_the_model_gives_the_same_bytes(
+        self, bench: ModelBench, loaded: Model, context: ScriptedContext
+    ) -> None:
+        if not bench.spec.deterministic:
+            pytest.skip("the spec says that this model is not deterministic")
+        copy = bench.load()
+
+        first = bench.run(loaded, self.request_for(bench, 6), context)
+        again = bench.run(copy, self.request_for(bench, 6), context)
+        copy.unload()
+
+        assert _same(first, again)
+
+    def test_progress_counts_up_to_its_total(
+        self, bench: ModelBench, loaded: Model, context: ScriptedContext
+    ) -> None:
+        bench.run(loaded, self.request_for(bench, 7), context)
+
+        steps = [step for step, _ in context.steps]
+        assert steps == sorted(steps)
+        assert all(0 <= step <= total for step, total in context.steps)
+
+    def test_a_cancelled_task_ends_within_a_step(
+        self, bench: ModelBench, loaded: Model, tmp_path: Path
+    ) -> None:
+        context = ScriptedContext(scratch=empty_folder(tmp_path, "scratch"), cancel_after=1)
+
+        try:
+            bench.run(loaded, self.request_for(bench, 8), context)
+        except Cancelled:
+            pass
+        else:
+            last, total = context.steps[-1] if context.steps else (1, 1)
+            assert last == total, "it stopped early but did not raise Cancelled"
+
+        assert len(context.steps) <= 2, (
+            f"cancelled after its first step, it took {len(context.steps) - 1} more:"
+            " call context.raise_if_cancelled() in every step"
+        )
+
+    def test_a_task_after_a_cancelled_one_is_not_affected(
+        self, bench: ModelBench, loaded: Model, context: ScriptedContext, tmp_path: Path
+    ) -> None:
+        if not bench.spec.deterministic:
+            pytest.skip("the spec says that this model is not deterministic")
+        stopped = ScriptedContext(scratch=empty_folder(tmp_path, "stopped"), cancel_after=0)
+        before = bench.run(loaded, self.request_for(bench, 9), context)
+
+        with suppress(Cancelled):
+            bench.run(loaded, self.request_for(bench, 10), stopped)
+        after = bench.run(loaded, self.request_for(bench, 9), context)
+
+        assert _same(before, after)
+
+    # ---- bad input -----------------------------------------------------------------------------
+
+    def test_a_missing_input_is_refused_by_name(self, bench: ModelBench) -> None:
+        for wanted in bench.spec.inputs:
+            inputs = {k: v for k, v in self.make_inputs(1).items() if k != wanted.name}
+            if wanted.required:
+                with pytest.raises(InvalidInputError, match=wanted.name):
+                    bench.request(self.options, inputs)
+
+    def test_a_file_that_is_no_picture_is_refused(self, bench: ModelBench) -> None:
+        for wanted in bench.spec.inputs:
+            if wanted.kind != "data":
+                inputs = {**self.make_inputs(1), wanted.name: b"\x89PNG\r\n\x1a\n but no more"}
+                with pytest.raises(InvalidInputError):
+                    bench.request(self.options, inputs)
+
+    @pytest.mark.parametrize("size", [(1, 1), (1, 40), (33, 17)])
+    def test_an_odd_size_works_or_is_refused_in_words(
+        self, bench: ModelBench, loaded: Model, context: ScriptedContext, size: tuple[int, int]
+    ) -> None:
+        inputs = dict(self.make_inputs(1))
+        for wanted in bench.spec.inputs:
+            if wanted.name in inputs and wanted.kind != "data":
+                make = make_mask if wanted.kind == "mask" else make_picture
+                inputs[wanted.name] = make(size, 1)
+
+        self.works_or_is_refused(bench, loaded, context, inputs)
+
+    def test_a_picture_with_alpha_works_or_is_refused_in_words(
+        self, bench: ModelBench, loaded: Model, context: ScriptedContext
+    ) -> None:
+        inputs = dict(self.make_inputs(1))
+        for wanted in bench.spec.inputs:
+            if wanted.name in inputs and wanted.kind == "image":
+                inputs[wanted.name] = make_picture(self.size, 1, channels=4)
+
+        self.works_or_is_refused(bench, loaded, context, inputs)
+
+    # ---- life in a worker ----------------------------------------------------------------------
+
+    def test_unloading_gives_the_memory_back(self, bench: ModelBench, tmp_path: Path) -> None:
+        def round_trip(number: int) -> "weakref.ref[Model]":
+            context = ScriptedContext(scratch=empty_folder(tmp_path, str(number)))
+            model = bench.load()
+            bench.run(model, self.request_for(bench, number), context)
+            model.unload()
+            return weakref.ref(model)
+
+        first = round_trip(0)
+        before = memory_in_use(bench.device)
+        rest = [round_trip(number) for number in range(1, 5)]
+        grown = (memory_in_use(bench.device) - before) // 2**20
+
+        alive = sum(model() is not None for model in (first, *rest))
+        assert not alive, f"{alive} of 5 unloaded models are still referred to from somewhere"
+        assert grown <= self.leak_mb, f"four rounds of load, run, unload cost {grown} MB"
+
+    @pytest.mark.slow
+    def test_eight_tasks_at_once_each_get_their_own_result(
+        self, bench: ModelBench, loaded: Model, context: ScriptedContext
+    ) -> None:
+        """Through a real broker and worker process; compared with each task run alone, here."""
+        from paintmq.queue_manager import QueueManager
+
+        alone = [bench.run(loaded, self.request_for(bench, seed), context) for seed in range(8)]
+        plugins = PluginManager()
+        plugins.register(import_module(self.plugin), self.plugin)
+        config = {"model": bench.spec.name, "device": self.device, **self.options}
+
+        with QueueManager(Config(weights=self.weights), plugins=plugins) as manager:
+            tasks = [
+                Task(bench.spec.task_types[0], config, self.make_inputs(seed)) for seed in range(8)
+            ]
+            handles = [manager.send_task(manager.route_task(task), task) for task in tasks]
+            results = [handle.result(timeout=self.timeout) for handle in handles]
+
+        for seed, (result, expected) in enumerate(zip(results, alone, strict=True)):
+            sent = bench.as_sent(self.options, self.request_for(bench, seed), expected)
+            self.check_result(self.make_inputs(seed), result.outputs)
+            if bench.spec.deterministic:
+                assert _same(result.outputs, sent), f"task {seed} got something else than alone"
+
+
+def _spec_of(plugin: str, model: str) -> ModelSpec:
+    manager = PluginManager()
+    manager.register(import_module(plugin), plugin)
+    specs = manager.catalog().specs
+    if model:
+        return specs[model]
+    (only,) = specs.values()
+    return only
+
+
+def _same(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    return list(first) == list(second) and all(
+        np.array_equal(np.asarray(first[name]), np.asarray(second[name])) for name in first
+    )
