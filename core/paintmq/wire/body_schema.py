@@ -209,7 +209,8 @@ def _tuple_field(arguments: tuple[Any, ...], name: str) -> _Field:
             ),
         )
     item = _field_of(arguments[0], name)
-    wire_type = Annotated[tuple[item.wire_type, ...], Meta(max_length=MAX_ITEMS)]
+    inner: Any = item.wire_type
+    wire_type = Annotated[tuple[inner, ...], Meta(max_length=MAX_ITEMS)]
     to_wire, from_wire = item.to_wire, item.from_wire
     if to_wire is None or from_wire is None:
         return _Field(wire_type)
@@ -222,7 +223,8 @@ def _tuple_field(arguments: tuple[Any, ...], name: str) -> _Field:
 
 def _mapping_field(kind: Any, name: str) -> _Field:
     item = _field_of(kind, name)
-    wire_type = Annotated[dict[_TEXT, item.wire_type], Meta(max_length=MAX_KEYS)]
+    inner: Any = item.wire_type
+    wire_type = Annotated[dict[_TEXT, inner], Meta(max_length=MAX_KEYS)]
     if item.to_wire is None:
         return _Field(wire_type, dict)
     return _Field(wire_type, check_json, check_json)  # Json is the only other kind of value
@@ -231,7 +233,8 @@ def _mapping_field(kind: Any, name: str) -> _Field:
 def _optional_field(kind: Any, name: str) -> _Field:
     item = _field_of(kind, name)
     to_wire, from_wire = item.to_wire, item.from_wire
-    wire_type = Union[item.wire_type, None]  # noqa: UP007 -- Annotated types have no |
+    inner: Any = item.wire_type
+    wire_type: Any = Union[inner, None]  # noqa: UP007 -- Annotated types have no |
     if to_wire is None or from_wire is None:
         return _Field(wire_type)
     return _Field(

@@ -14,7 +14,15 @@ from paintmq.errors import WireError
 from paintmq.task import Fence, TaskId
 from paintmq.wire import messages as m
 from paintmq.wire.body_schema import Schema
-from paintmq.wire.frames import HEADER_BYTES, KIND_OF, Buffer, Header, unpack_header
+from paintmq.wire.frames import (
+    HEADER_BYTES,
+    KIND_OF,
+    NO_FENCE,
+    NO_TASK,
+    Buffer,
+    Header,
+    unpack_header,
+)
 
 KIB = 1024
 MAX_BODY_BYTES = 64 * KIB
@@ -24,8 +32,6 @@ LARGE_BODY_BYTES = 1024 * KIB
 _LARGE: frozenset[type] = frozenset(
     {m.Ask, m.Answer, m.Submit, m.Assign, m.Query, m.Heartbeat, m.WorkerHello, m.Finished}
 )
-_NO_ID = bytes(16)
-_NO_FENCE = Fence(0, 0)
 
 _ReadCarried: TypeAlias = Callable[[Any], tuple[bytes, Fence]]
 
@@ -47,7 +53,7 @@ class _Codec:
         self.make = cast("Callable[..., m.Message]", cls)
 
     def encode(self, message: Any) -> tuple[Header, bytes]:
-        task_id, fence = _NO_ID, _NO_FENCE
+        task_id, fence = NO_TASK, NO_FENCE
         if self.has_task_id:
             task_id = bytes.fromhex(message.task_id)
         elif isinstance(message, m.Submit):

@@ -11,14 +11,15 @@ from typing import TypeAlias
 from attrs import frozen
 
 from paintmq.errors import WireError
-from paintmq.task import Fence, TaskId
+from paintmq.task import Fence
 from paintmq.wire import messages as m
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 """What holds bytes here: payloads are passed on as they are, never copied to change their type."""
 
 MAGIC = b"PQ"
-NO_TASK = TaskId("0" * 32)
+NO_TASK = bytes(16)
+NO_FENCE = Fence(0, 0)
 
 CHUNK = 0xF0
 """Not a message: the next pieces of a transfer follow."""
@@ -89,8 +90,8 @@ class Header:
 
     kind: int
     body_bytes: int = 0
-    task_id: bytes = bytes(16)
-    fence: Fence = Fence(0, 0)
+    task_id: bytes = NO_TASK
+    fence: Fence = NO_FENCE
     frames: int = 0
     """Payload frames that follow in the same ZeroMQ message."""
     number: int = 0

@@ -55,7 +55,8 @@ class Cancel:
 @frozen
 class Query:
     """How do these tasks stand? Each is answered by Accepted, Finished or UnknownTask, and the
-    client is told of their further progress."""
+    client is told of their further progress.
+    """
 
     task_ids: tuple[TaskId, ...]
 
@@ -258,7 +259,7 @@ class WorkerHello:
     credit: int = 1
     """Assignments (batches) it holds at most at a time: 1 running, the rest prefetched."""
     running: tuple[tuple[TaskId, Fence], ...] = ()
-    replaces: PeerId = PeerId(b"")
+    replaces: PeerId = PeerId(b"")  # noqa: RUF009 -- a NewType: only a name for the bytes
     """The connection this worker used before, now certainly dead."""
 
 
@@ -305,7 +306,7 @@ class AttemptFailed:
 
 @frozen(kw_only=True)
 class AttemptCrashed:
-    """The process that ran the attempt died, confirmed by its supervisor. Repeated until recorded."""
+    """The process that ran the attempt died, its supervisor confirms. Repeated until recorded."""
 
     task_id: TaskId
     fence: Fence
@@ -402,7 +403,8 @@ class Assign:
 @frozen(kw_only=True)
 class Abandon:
     """Stop this attempt: it was cancelled, or lost to the worker. First asked through the model's
-    context, then by replacing the process once ``grace`` seconds have passed."""
+    context, then by replacing the process once ``grace`` seconds have passed.
+    """
 
     task_id: TaskId
     fence: Fence

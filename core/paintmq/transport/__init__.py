@@ -1,0 +1,1 @@
+"""ZeroMQ as PaintMQ uses it: sockets with every option set, keys, and the two transports."""

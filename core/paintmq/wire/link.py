@@ -1,0 +1,256 @@
+"""One connection's traffic: many small messages in one ZeroMQ message, big payloads in bursts.
+
+A ZeroMQ message is one head frame (items: a header and a body each) and then payload frames, in
+the order of the items. A message whose payloads are small carries them at once. Bigger payloads
+are a *transfer*: cut into pieces of 1 MiB and sent in bursts, of which eight may be under way;
+credits from the receiver let the next ones go. So a cancel or a heartbeat never waits behind an
+image, and neither side holds more than it agreed to.
+
+Rule 1: no payload byte is copied on the way out, nor on the way in unless it came in pieces.
+Rule 2: whatever arrives, ``receive`` returns deliveries or raises WireError.
+Rule 3: a hello starts a connection anew: what was under way in either direction is forgotten.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+
+from attrs import evolve, frozen
+
+from paintmq.errors import WireError
+from paintmq.wire.codec import decode_body, encode_parts
+from paintmq.wire.frames import (
+    CHUNK,
+    CREDIT,
+    HEADER_BYTES,
+    Buffer,
+    Header,
+    unpack_header,
+)
+from paintmq.wire.messages import ClientHello, Message, WorkerHello, payloads_of
+from paintmq.wire.transfer import (
+    INLINE_BYTES,
+    MAX_PAYLOADS,
+    WINDOW,
+    IncomingTransfer,
+    OutgoingTransfer,
+)
+
+__all__ = ["Buffer", "Delivery", "Link", "LinkLimits"]
+
+MAX_HEAD_BYTES = 2 * 1024 * 1024
+"""Of a head frame: no more than a socket takes (MAXMSGSIZE)."""
+MAX_ITEMS = 256
+"""Messages in one ZeroMQ message."""
+_COALESCED_BYTES = 256 * 1024
+"""A head frame, and the small payloads beside it, grow no further by coalescing."""
+_CREDIT_STEP = WINDOW // 2
+"""Credits are returned so many at a time: half as often as needed to keep the sender going."""
+
+
+@frozen(kw_only=True)
+class LinkLimits:
+    """How much one peer may make us hold."""
+
+    max_message_bytes: int = 1024 * 1024 * 1024
+    """Payload bytes of one message; one is reassembled at a time."""
+
+
+@frozen
+class Delivery:
+    """A message that has arrived whole, with its payloads in the order of ``payloads_of``."""
+
+    message: Message
+    payloads: tuple[Buffer, ...] = ()
+
+
+@frozen
+class _Item:
+    """A message that fits into the next ZeroMQ message, small payloads included."""
+
+    header: Header
+    body: bytes = b""
+    payloads: tuple[Buffer, ...] = ()
+    payload_bytes: int = 0
+
+    @property
+    def head_bytes(self) -> int:
+        return HEADER_BYTES + len(self.body)
+
+
+class Link:
+    """Both directions of one connection; pure. Make a new one for each new connection."""
+
+    def __init__(self, limits: LinkLimits = LinkLimits()) -> None:
+        self._limits = limits
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        self._small: deque[_Item] = deque()
+        self._transfers: deque[OutgoingTransfer] = deque()
+        self._next_number = 1
+        self._under_way = 0
+        self._incoming: IncomingTransfer | None = None
+        self._owed = 0
+        self._queued_bytes = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything sent so far was given out by ``outgoing``."""
+        return not self._small and not self._transfers
+
+    @property
+    def queued_bytes(self) -> int:
+        """Payload bytes that were sent but not yet given out: for back-pressure."""
+        return self._queued_bytes
+
+    def send(self, message: Message, payloads: Sequence[Buffer] = ()) -> None:
+        """Queue the message. After this, call ``outgoing``.
+
+        The buffers are kept, not copied, until they are given out: do not change them.
+
+        Raises:
+            ValueError: the payloads are not those the message describes.
+            WireError: the message is too large to be sent.
+        """
+        infos = payloads_of(message)
+        sizes = [memoryview(payload).nbytes for payload in payloads]
+        if sizes != [info.size for info in infos]:
+            raise ValueError(
+                f"{type(message).__name__} describes payloads of {[i.size for i in infos]} bytes "
+                f"and is sent with {sizes}"
+            )
+        total = sum(sizes)
+        if len(sizes) > MAX_PAYLOADS:
+            raise WireError(f"{len(sizes)} payloads are too many: {MAX_PAYLOADS} at most")
+        header, body = encode_parts(message)
+        self._queued_bytes += total
+        if total <= INLINE_BYTES:
+            header = evolve(header, frames=len(sizes)) if sizes else header
+            self._small.append(_Item(header, body, tuple(payloads), total))
+        else:
+            number, self._next_number = self._next_number, self._next_number % 0xFFFF_FFFF + 1
+            self._transfers.append(OutgoingTransfer(header, body, number, payloads))
+
+    def outgoing(self) -> list[list[Buffer]]:
+        """Return the multipart messages that may be sent now, in order, each only once.
+
+        Call it after every ``send`` and every ``receive``.
+        """
+        multiparts: list[list[Buffer]] = []
+        while self._small:
+            multiparts.append(self._coalesced())
+        while self._transfers and self._under_way < WINDOW:
+            multiparts.append(self._next_burst())
+        return multiparts
+
+    def receive(self, frames: Sequence[Buffer]) -> list[Delivery]:
+        """Return the messages that are complete now that this multipart has arrived.
+
+        Raises:
+            WireError: this is not of our protocol. The connection is of no use any more: forget
+                this link, and answer ``VersionMismatchError`` with Refused, anything else with
+                WhoAreYou, so that an honest peer starts anew.
+        """
+        if not frames:
+            raise WireError("a message without frames")
+        head = frames[0]
+        if len(head) > MAX_HEAD_BYTES:
+            raise WireError(f"a head of {len(head)} bytes is too large: {MAX_HEAD_BYTES} at most")
+        view = memoryview(head)
+        deliveries: list[Delivery] = []
+        offset, used, items = 0, 1, 0
+        while offset < len(head) or items == 0:
+            header = unpack_header(head, offset)
+            start = offset + HEADER_BYTES
+            offset = start + header.body_bytes
+            if offset > len(head):
+                raise WireError("the body is not as long as its header says")
+            if used + header.frames > len(frames):
+                raise WireError("payload frames are missing")
+            if (items := items + 1) > MAX_ITEMS:
+                raise WireError(f"more than {MAX_ITEMS} messages in one")
+            payloads = frames[used : used + header.frames]
+            used += header.frames
+            deliveries += self._received(header, view[start:offset], payloads)
+        if used != len(frames):
+            raise WireError("payload frames that belong to no message")
+        return deliveries
+
+    def _received(self, header: Header, body: Buffer, payloads: Sequence[Buffer]) -> list[Delivery]:
+        match header.kind:
+            case _ if header.kind == CREDIT:
+                self._under_way = max(0, self._under_way - header.number)
+                return []
+            case _ if header.kind == CHUNK:
+                return self._burst_received(header, payloads)
+            case _:
+                return self._message_received(header, body, payloads)
+
+    def _message_received(
+        self, header: Header, body: Buffer, payloads: Sequence[Buffer]
+    ) -> list[Delivery]:
+        message = decode_body(header, body)
+        if isinstance(message, ClientHello | WorkerHello):
+            self._start_anew()
+        sizes = [info.size for info in payloads_of(message)]
+        total = sum(sizes)
+        if total > self._limits.max_message_bytes:
+            raise WireError(
+                f"{total} bytes of payloads are too many: {self._limits.max_message_bytes} at most"
+            )
+        if len(sizes) > MAX_PAYLOADS:
+            raise WireError(f"{len(sizes)} payloads are too many: {MAX_PAYLOADS} at most")
+        if header.number == 0:
+            if total > INLINE_BYTES or [len(payload) for payload in payloads] != sizes:
+                raise WireError("the payloads are not those the message describes")
+            return [Delivery(message, tuple(payloads))]
+        if self._incoming is not None:
+            raise WireError("a transfer begins before the one before it is complete")
+        if total <= INLINE_BYTES or header.sequence != 0:
+            raise WireError("this is no beginning of a transfer")
+        self._incoming = IncomingTransfer(message, header.number, sizes)
+        return self._burst_received(header, payloads)
+
+    def _burst_received(self, header: Header, payloads: Sequence[Buffer]) -> list[Delivery]:
+        transfer = self._incoming
+        if transfer is None:
+            # Sent before this side started anew; it is on its way to nobody.
+            return []
+        transfer.add(header.number, header.sequence, payloads)
+        self._owe_a_credit()
+        if not transfer.is_complete:
+            return []
+        self._incoming = None
+        return [Delivery(transfer.message, transfer.payloads)]
+
+    def _owe_a_credit(self) -> None:
+        self._owed += 1
+        if self._owed == _CREDIT_STEP:
+            self._small.append(_Item(Header(CREDIT, number=self._owed)))
+            self._owed = 0
+
+    def _coalesced(self) -> list[Buffer]:
+        """Take as many small messages as one ZeroMQ message should hold."""
+        heads: list[bytes] = []
+        payloads: list[Buffer] = []
+        head_bytes = payload_bytes = 0
+        while self._small and len(heads) < 2 * MAX_ITEMS:
+            item = self._small[0]
+            head_bytes += item.head_bytes
+            payload_bytes += item.payload_bytes
+            if heads and max(head_bytes, payload_bytes) > _COALESCED_BYTES:
+                break
+            heads += (item.header.pack(), item.body)
+            payloads += item.payloads
+            self._queued_bytes -= item.payload_bytes
+            self._small.popleft()
+        return [b"".join(heads), *payloads]
+
+    def _next_burst(self) -> list[Buffer]:
+        transfer = self._transfers[0]
+        burst, size = transfer.next_burst()
+        self._under_way += 1
+        self._queued_bytes -= size
+        if transfer.is_done:
+            self._transfers.popleft()
+        return burst
