@@ -179,13 +179,22 @@ class Lifecycle:
         self.deadlines.set(("lease", task_id, 0), now + self._timers.dispatch)
         return Assignment(task=entry.request, fence=status.fence, run_limit=entry.checked.run_limit)
 
-    def current(self, task_id: TaskId, fence: Fence) -> TaskEntry | None:
-        """Return the task if this fence still has the right to answer for it."""
+    def holds(self, task_id: TaskId, fence: Fence, worker: str) -> bool:
+        """Return whether this worker, by this fence, has the right to answer for the task."""
         entry = self.tasks.get(task_id)
-        if entry is None or not entry.status.state.is_leased or entry.status.fence != fence:
+        return (
+            entry is not None
+            and entry.status.state.is_leased
+            and entry.status.fence == fence
+            and entry.status.worker == worker
+        )
+
+    def current(self, task_id: TaskId, fence: Fence, worker: str) -> TaskEntry | None:
+        """Return the task the worker answers for; None, and count it, if it has lost the right."""
+        if not self.holds(task_id, fence, worker):
             self.stale_answers += 1
             return None
-        return entry
+        return self.tasks.get(task_id)
 
     def renew(self, entry: TaskEntry, *, now: float) -> None:
         """Push the lease's end away: its worker has named the fence."""
@@ -233,18 +242,14 @@ class Lifecycle:
             ),
         )
 
-    def claim(self, entry: TaskEntry, session: PeerId, worker: str, *, now: float) -> None:
-        """Let a worker go on with an attempt it still holds, over a new connection."""
-        if entry.session == session:
-            self.renew(entry, now=now)
-            return
-        if entry.session is not None:
-            self.scheduler.released(entry.session, entry.id, ran=None, now=now)
-        entry.session = session
-        self.scheduler.claimed(session, waiting(entry), now=now)
+    def claim(self, entry: TaskEntry, session: PeerId, *, now: float) -> None:
+        """Let a worker go on with an attempt it still holds, perhaps over a new connection."""
+        if entry.session != session:
+            if entry.session is not None:
+                self.scheduler.released(entry.session, entry.id, ran=None, now=now)
+            entry.session = session
+            self.scheduler.claimed(session, waiting(entry), now=now)
         self.renew(entry, now=now)
-        if entry.status.worker != worker:
-            self._change(entry, "claim", evolve(entry.status, worker=worker))
 
     def succeed(
         self, entry: TaskEntry, outputs: tuple[PayloadInfo, ...], *, ran: float, now: float

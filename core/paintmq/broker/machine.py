@@ -354,10 +354,13 @@ class BrokerMachine:
         if known is None or evolve(known.hello, running=()) != evolve(hello, running=()):
             self._join(peer, hello, rejoins=known is not None, now=now)
         self._claims(peer, hello.name, hello.running, now)
-        if hello.replaces and hello.replaces != peer:
-            # What the worker did not claim just now, it no longer has.
-            for entry in self._held_by(hello.replaces):
+        # What the worker does not claim now, it no longer has: it was restarted.
+        gone = {None} if hello.replaces in (b"", peer) else {None, hello.replaces}
+        for entry in list(self._tasks):
+            mine = entry.status.worker == hello.name and entry.session in gone
+            if mine and entry.status.state.is_leased:
                 self._life.lose(entry, now=now)
+        if hello.replaces != peer:
             self._drop(hello.replaces, now, gone=True)
 
     def _join(self, peer: PeerId, hello: WorkerHello, *, rejoins: bool, now: float) -> None:
@@ -368,7 +371,7 @@ class BrokerMachine:
         self._scheduler.worker_joined(peer, hello, now=now)
         for entry in held:
             entry.session = None
-            self._life.claim(entry, peer, hello.name, now=now)
+            self._life.claim(entry, peer, now=now)
 
     def _from_worker(self, worker: WorkerSession, message: ToBroker, now: float) -> None:
         peer = worker.peer
@@ -415,11 +418,11 @@ class BrokerMachine:
         self._life.leave_limbo(task_id, fence.attempt, now=now)
         # Stale or not, the worker may stop repeating itself.
         self._life.send(peer, AttemptRecorded(task_id=task_id, fence=fence))
-        entry = self._life.current(task_id, fence)
+        entry = self._life.current(task_id, fence, worker.hello.name)
         if entry is None:
             return
         if entry.session != peer:
-            self._life.claim(entry, peer, worker.hello.name, now=now)
+            self._life.claim(entry, peer, now=now)
         match message:
             case AttemptSucceeded(outputs=outputs, ran=ran):
                 self._life.succeed(entry, outputs, ran=ran, now=now)
@@ -439,11 +442,11 @@ class BrokerMachine:
         self, peer: PeerId, worker: WorkerSession, task_id: TaskId, fence: Fence, now: float
     ) -> TaskEntry | None:
         """Return the task the worker speaks of; tell it to stop if it has lost the right to."""
-        entry = self._life.current(task_id, fence)
+        entry = self._life.current(task_id, fence, worker.hello.name)
         if entry is None:
             self._life.send(peer, Abandon(task_id=task_id, fence=fence, grace=0.0))
         elif entry.session != peer:
-            self._life.claim(entry, peer, worker.hello.name, now=now)
+            self._life.claim(entry, peer, now=now)
         return entry
 
     def _claims(
@@ -454,11 +457,12 @@ class BrokerMachine:
         now: float,
     ) -> None:
         for task_id, fence in running:
-            entry = self._tasks.get(task_id)
-            if entry is None or not entry.status.state.is_leased or entry.status.fence != fence:
-                self._life.send(peer, Abandon(task_id=task_id, fence=fence, grace=0.0))
+            if self._life.holds(task_id, fence, name):
+                entry = self._tasks.get(task_id)
+                assert entry is not None
+                self._life.claim(entry, peer, now=now)
             else:
-                self._life.claim(entry, peer, name, now=now)
+                self._life.send(peer, Abandon(task_id=task_id, fence=fence, grace=0.0))
 
     # ---- peers come and go ---------------------------------------------------------------------
 

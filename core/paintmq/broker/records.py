@@ -29,7 +29,7 @@ class TaskChanged:
 
     task_id: TaskId
     event: str
-    """``lease``, ``start``, ``requeue``, ``finish``, ``acknowledge``, ``revive``, ``claim``."""
+    """``lease``, ``start``, ``requeue``, ``finish``, ``acknowledge``, ``revive``."""
     status: TaskStatus
 
 

@@ -319,7 +319,7 @@ def test_fences_of_one_task_grow() -> None:
     broker.submit()
     for _ in range(2):
         fail(broker, broker.assigned()[-1], retryable=True)
-        broker.let_pass(100.0)
+        broker.let_pass(5.0)
 
     assert [item.fence.attempt for item in broker.assigned()] == [1, 2, 3]
 
@@ -373,8 +373,8 @@ def test_a_silent_worker_loses_its_lease_and_cannot_publish_when_it_wakes() -> N
     broker.start(item)
     broker.join(W2)
     for _ in range(4):
-        broker.let_pass(10.0)
-        beat(broker, worker=W2)
+        broker.let_pass(9.0)
+        beat(broker, *broker.assigned(W2), worker=W2)
 
     (again,) = broker.assigned(W2)
     assert again.fence.attempt == 2
@@ -431,10 +431,11 @@ def test_an_unreachable_worker_may_come_back_and_finish() -> None:
 
 
 def test_a_worker_that_replaces_its_dead_connection_keeps_what_it_claims_and_no_more() -> None:
-    broker = BrokerHarness()
+    spec = make_spec(max_batch=2, batch_key=lambda job: "same")
+    broker = BrokerHarness(make_machine(specs=[spec]))
     broker.greet()
-    broker.join(W1, credit=2)
     kept, lost = broker.submit(make_request("1")), broker.submit(make_request("2"))
+    broker.join(W1)
     first, second = broker.assigned()
     broker.start(first)
     broker.receive(

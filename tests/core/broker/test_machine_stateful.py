@@ -136,9 +136,11 @@ class BrokerLifecycle(RuleBasedStateMachine):
     @rule(worker=workers, data=st.data())
     def worker_says_hello(self, worker: PeerId, data: st.DataObject) -> None:
         """It claims any attempts, its own or others', current or stale."""
-        running = data.draw(st.lists(st.sampled_from(self.assigned), max_size=3)) if (
-            self.assigned
-        ) else []
+        running = (
+            data.draw(st.lists(st.sampled_from(self.assigned), max_size=3))
+            if self.assigned
+            else []
+        )
         self.tell(
             worker,
             make_hello(

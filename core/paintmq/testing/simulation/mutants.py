@@ -55,14 +55,14 @@ def _speak_at_once_without_records(self: SimulatedBroker, step: Step) -> None:
     self._schedule_tick()
 
 
-def _any_fence(self: Lifecycle, task_id: TaskId, fence: Fence) -> TaskEntry | None:
+def _any_fence(self: Lifecycle, task_id: TaskId, fence: Fence, worker: str) -> bool:
     entry = self.tasks.get(task_id)
-    return entry if entry is not None and entry.status.state.is_leased else None
+    return entry is not None and entry.status.state.is_leased
 
 
-def _even_the_ended(self: Lifecycle, task_id: TaskId, fence: Fence) -> TaskEntry | None:
+def _even_the_ended(self: Lifecycle, task_id: TaskId, fence: Fence, worker: str) -> bool:
     entry = self.tasks.get(task_id)
-    return entry if entry is not None and entry.status.fence == fence else None
+    return entry is not None and entry.status.fence == fence
 
 
 _submit = BrokerMachine._submit
@@ -157,9 +157,9 @@ MUTANTS: Sequence[Mutant] = (
         _replace(SimulatedBroker, "perform", _speak_at_once_without_records),
         seeds=400,
     ),
-    Mutant("does not look at fences", _replace(Lifecycle, "current", _any_fence)),
+    Mutant("does not look at fences", _replace(Lifecycle, "holds", _any_fence)),
     Mutant(
-        "lets a late result overwrite an ending", _replace(Lifecycle, "current", _even_the_ended)
+        "lets a late result overwrite an ending", _replace(Lifecycle, "holds", _even_the_ended)
     ),
     Mutant(
         "runs a task again that is submitted again",
