@@ -1,7 +1,7 @@
 """Deadlines by key: which are due, and when the next one is."""
 
 import heapq
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
 from attrs import define, field
@@ -43,16 +43,18 @@ class Deadlines(Generic[Key]):
         self._settle()
         return self._heap[0][0] if self._heap else None
 
-    def pop_due(self, now: float) -> list[Key]:
-        """Remove and return the keys whose deadline is not after ``now``, earliest first."""
-        due = []
+    def pop_due(self, now: float) -> Iterator[Key]:
+        """Hand out the keys whose deadline is not after ``now``, earliest first.
+
+        Each is removed when it is handed out, so acting on one may discard or set others.
+        """
         while True:
             self._settle()
             if not self._heap or self._heap[0][0] > now:
-                return due
+                return
             _, _, key = heapq.heappop(self._heap)
             self.discard(key)
-            due.append(key)
+            yield key
 
     def __contains__(self, key: object) -> bool:
         return key in self._when

@@ -12,7 +12,7 @@ def test_what_is_due_comes_earliest_first() -> None:
     deadlines.set("early", 1.0)
     deadlines.set("never", 9.0)
 
-    assert deadlines.pop_due(3.0) == ["early", "late"]
+    assert list(deadlines.pop_due(3.0)) == ["early", "late"]
 
 
 def test_a_deadline_moved_away_is_not_due_at_its_old_time() -> None:
@@ -21,8 +21,8 @@ def test_a_deadline_moved_away_is_not_due_at_its_old_time() -> None:
     deadlines.set("lease", 5.0)
 
     assert deadlines.next() == 5.0
-    assert deadlines.pop_due(4.9) == []
-    assert deadlines.pop_due(5.0) == ["lease"]
+    assert list(deadlines.pop_due(4.9)) == []
+    assert list(deadlines.pop_due(5.0)) == ["lease"]
 
 
 def test_a_deadline_moved_nearer_is_due_once() -> None:
@@ -30,7 +30,7 @@ def test_a_deadline_moved_nearer_is_due_once() -> None:
     deadlines.set("lease", 5.0)
     deadlines.set("lease", 1.0)
 
-    assert deadlines.pop_due(9.0) == ["lease"]
+    assert list(deadlines.pop_due(9.0)) == ["lease"]
 
 
 def test_a_discarded_key_may_be_set_again() -> None:
@@ -43,7 +43,19 @@ def test_a_discarded_key_may_be_set_again() -> None:
 
     assert "lease" in deadlines
     assert deadlines.get("lease") == 2.0
-    assert deadlines.pop_due(2.0) == ["lease"]
+    assert list(deadlines.pop_due(2.0)) == ["lease"]
+
+
+def test_what_is_discarded_by_acting_on_another_is_not_due_any_more() -> None:
+    deadlines = Deadlines[str]()
+    deadlines.set("client", 1.0)
+    deadlines.set("its lease", 1.0)
+    seen = []
+    for key in deadlines.pop_due(1.0):
+        seen.append(key)
+        deadlines.discard("its lease")
+
+    assert seen == ["client"]
 
 
 changes = st.lists(st.tuples(st.sampled_from("abc"), st.none() | st.floats(0, 10)), max_size=30)

@@ -992,3 +992,17 @@ def test_what_workers_load_and_unload_is_known() -> None:
     broker.receive(W1, ModelUnloaded(model="toy"))
     (row,) = broker.ask("workers").value  # type: ignore[misc]  # a list, as the table says
     assert row["resident"] == []  # type: ignore[call-overload, index]
+
+
+def test_a_client_that_leaves_as_a_lease_runs_out_leaves_nothing_behind() -> None:
+    """Found by the state machine: both fell due at once, and the cancelled task was queued again."""
+    broker = BrokerHarness()
+    broker.greet()
+    task = broker.submit(make_request(cancel_on_disconnect=True))
+    broker.join(W1)
+    broker.start(broker.assigned()[0])
+    broker.receive(ALICE, Heartbeat())
+    broker.now += 60.0
+    broker.take(broker.machine.tick(now=broker.now))
+
+    assert broker.status(task).state is TaskState.CANCELLED

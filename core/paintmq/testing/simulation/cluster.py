@@ -274,7 +274,7 @@ class SimulatedCluster:
     def _is_quiet(self) -> bool:
         if self.broker.machine is None or any(c.machine is None for c in self.clients):
             return False
-        if self.store.durable == 0 or any(self.broker.machine.unfinished()):
+        if not self.store.is_settled or any(self.broker.machine.unfinished()):
             return False
         return all(
             task_id in client.memory.endings or task_id in client.memory.refused

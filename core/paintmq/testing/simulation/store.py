@@ -29,6 +29,11 @@ class SimulatedStore:
     def durable(self) -> int:
         return len(self.log)
 
+    @property
+    def is_settled(self) -> bool:
+        """Return whether all that was written is durable."""
+        return not self._pending
+
     def write(self, records: tuple[Record, ...], committed: Callable[[], None]) -> int:
         """Take records in; return the number the last of them will have."""
         self._pending += records
