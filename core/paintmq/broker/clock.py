@@ -1,0 +1,37 @@
+"""Broker time: Unix epoch at the start, then monotonic, and standing still while the process was
+stopped, so that a pause of the broker is no reason to expire anybody's lease.
+"""
+
+import time
+from collections.abc import Callable
+
+LONGEST_TICK = 5.0
+"""Seconds; a longer gap between two readings means that the process was stopped, not busy."""
+
+
+class BrokerClock:
+    """Read it at least every second while running."""
+
+    def __init__(
+        self,
+        *,
+        not_before: float = 0.0,
+        wall: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``not_before``: the latest broker time in the journal; time never runs backwards."""
+        self._monotonic = monotonic
+        self._last = monotonic()
+        self._now = max(wall() / 1e9, not_before)
+        self.skipped = 0.0
+        """Seconds of pauses that were left out."""
+
+    def now(self) -> float:
+        """Return broker time; this is also a tick."""
+        reading = self._monotonic()
+        elapsed, self._last = reading - self._last, reading
+        if elapsed > LONGEST_TICK:
+            self.skipped += elapsed
+        else:
+            self._now += elapsed
+        return self._now

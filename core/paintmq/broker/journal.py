@@ -1,0 +1,68 @@
+"""Numbers the broker's records and hands them to the store."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from paintmq.broker.records import Record, Recovered
+from paintmq.broker.stores import Buffer, Collected, Entry, PayloadKey, Store
+
+
+class Journal:
+    """The sequence of records of one run of the broker, over a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.sequence = 0
+        """Number of the last record written."""
+        self.durable = 0
+        """Number of the last record that will survive."""
+
+    @property
+    def keeps_payloads(self) -> bool:
+        return self._store.keeps_payloads
+
+    def open(self, wake: Callable[[], None]) -> Recovered:
+        """Open the store and go on counting where it ends.
+
+        Raises:
+            StoreError: the store cannot be used.
+        """
+        recovered = self._store.open(wake)
+        self.sequence = self.durable = recovered.durable_sequence
+        return recovered
+
+    def write(
+        self,
+        records: Sequence[Record],
+        payloads: Mapping[int, Sequence[tuple[PayloadKey, Buffer]]],
+        *,
+        now: float,
+    ) -> int:
+        """Write records; ``payloads`` belong to the record at that place. Returns the number that
+        must be durable before anything said after this call may leave.
+        """
+        for place, record in enumerate(records):
+            self.sequence += 1
+            self._store.append(Entry(self.sequence, now, record, tuple(payloads.get(place, ()))))
+        return self.sequence
+
+    def fetch(self, key: PayloadKey) -> None:
+        """Ask for a payload; ``collect`` brings it."""
+        self._store.fetch(key)
+
+    def collect(self) -> Collected:
+        """Return what the store has done meanwhile.
+
+        Raises:
+            StoreError: writing failed; the broker must stop.
+        """
+        collected = self._store.collect()
+        self.durable = collected.durable_sequence
+        return collected
+
+    def close(self) -> None:
+        """Make everything durable and let go of the store.
+
+        Raises:
+            StoreError: that failed.
+        """
+        self._store.close()

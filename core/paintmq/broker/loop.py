@@ -1,0 +1,307 @@
+"""The broker's loop: sockets, clock and journal around the machine. One thread, no locks.
+
+Each turn: wait; take in what the store has done; take in messages; let time pass; speak.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Protocol, get_args
+
+import zmq
+
+from paintmq.broker.clock import BrokerClock
+from paintmq.broker.crash_points import crash_point
+from paintmq.broker.endpoints import RouterEndpoint
+from paintmq.broker.journal import Journal
+from paintmq.broker.machine import BrokerMachine, Step
+from paintmq.broker.outbox import Outgoing
+from paintmq.broker.payloads import PayloadTable, payloads_kept
+from paintmq.broker.peers import Endpoint, Peer, PeerTable, UnreachableError
+from paintmq.broker.records import Recovered, TaskChanged
+from paintmq.broker.server_subjects import Subject, answer
+from paintmq.broker.speaker import Speaker
+from paintmq.broker.stores import Buffer
+from paintmq.broker.wakeup import Wakeup
+from paintmq.config import Limits, Timers
+from paintmq.errors import VersionMismatchError, WireError
+from paintmq.task import PeerId
+from paintmq.wire.link import Link, LinkLimits
+from paintmq.wire.messages import (
+    Ask,
+    BrokerHeartbeat,
+    FromBroker,
+    FromClient,
+    FromWorker,
+    Heartbeat,
+    Message,
+    Progressed,
+    Refused,
+    ToBroker,
+    WhoAreYou,
+    WorkerHello,
+)
+
+logger = logging.getLogger(__name__)
+
+BUDGET = 200
+"""Messages taken from one socket before the others have their turn."""
+RETRY_SECONDS = 0.02
+"""Until sending is tried again to a peer that reads too slowly."""
+LONGEST_WAIT = 1.0
+"""The clock must be read that often: it takes longer gaps for pauses of the process."""
+
+_FROM_CLIENT = (*get_args(FromClient), Heartbeat)
+_FROM_WORKER = get_args(FromWorker)
+
+
+class Recorder(Protocol):
+    """Writes down every input of the machine, so that it can be replayed."""
+
+    def received(self, now: float, peer: PeerId, message: ToBroker) -> None: ...
+    def lost(self, now: float, peer: PeerId) -> None: ...
+    def ticked(self, now: float) -> None: ...
+    def disk_full(self, now: float, *, full: bool) -> None: ...
+    def stepped(self, step: Step) -> None: ...
+
+
+class BrokerLoop:
+    """Everything that runs in the broker's thread."""
+
+    def __init__(
+        self,
+        *,
+        machine: BrokerMachine,
+        journal: Journal,
+        clock: BrokerClock,
+        endpoints: Sequence[RouterEndpoint],
+        subjects: Mapping[str, Subject],
+        wakeup: Wakeup,
+        timers: Timers,
+        limits: Limits,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self._machine = machine
+        self._journal = journal
+        self._clock = clock
+        self._endpoints = endpoints
+        self._subjects = subjects
+        self._wakeup = wakeup
+        self._recorder = recorder
+        self._link_limits = LinkLimits(
+            max_message_bytes=max(limits.max_task_bytes, limits.max_payload_bytes)
+        )
+        self._payloads = PayloadTable(not journal.keeps_payloads)
+        self._peers = PeerTable(limits.max_peers, 2 * timers.lease, timers.heartbeat)
+        self._speaker = Speaker(journal, self._payloads, self._peers)
+        self._disk_full = False
+        self._unread: list[RouterEndpoint] = []
+        self.wire_errors = 0
+        """Messages that were not of our protocol."""
+        self._poller = zmq.Poller()
+        self._poller.register(wakeup.fileno(), zmq.POLLIN)
+        for endpoint in endpoints:
+            self._poller.register(endpoint.socket, zmq.POLLIN)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether everything said so far has been handed to the sockets."""
+        return self._speaker.is_silent
+
+    def restore(self, recovered: Recovered) -> None:
+        """Take over what the journal held; call it once, before the first turn."""
+        now = self._clock.now()
+        damaged = frozenset(recovered.damaged)
+        endings = [
+            TaskChanged(task.request.id, "finish", task.status)
+            for task in recovered.tasks
+            if task.request.id in damaged
+        ]
+        self._journal.write(endings, {}, now=now)
+        self._take(self._machine.restore(recovered.tasks, now=now), now)
+
+    def run_once(self, *, max_wait: float = LONGEST_WAIT) -> None:
+        """Wait for a message, a commit or the next deadline, and act on it.
+
+        Raises:
+            StoreError: the journal failed; nothing that was not durable has been said.
+        """
+        ready = dict(self._poller.poll(self._wait_milliseconds(max_wait)))
+        now = self._clock.now()
+        if self._wakeup.fileno() in ready:
+            self._wakeup.clear()
+        self._collect(now)
+        unread, self._unread = self._unread, []
+        for endpoint in self._endpoints:
+            if endpoint.socket in ready or endpoint in unread:
+                self._receive(endpoint, now)
+        self._let_time_pass(now)
+        self._speak(now)
+
+    def _wait_milliseconds(self, max_wait: float) -> int:
+        wait = min(max_wait, LONGEST_WAIT)
+        if self._unread or self._speaker.has_failures:
+            return 0
+        if self._peers.any_marked:
+            wait = min(wait, RETRY_SECONDS)
+        deadline = self._machine.next_deadline()
+        if deadline is not None:
+            wait = min(wait, deadline - self._clock.now())
+        # Rounded up: waking a little early would spin until the deadline has come.
+        return max(0, int(wait * 1000) + 1) if wait > 0 else 0
+
+    # ---- in ------------------------------------------------------------------------------------
+
+    def _collect(self, now: float) -> None:
+        collected = self._journal.collect()
+        for key, data in collected.payloads:
+            self._speaker.fetched(key, data)
+        if collected.disk_full != self._disk_full:
+            self._disk_full = collected.disk_full
+            self._machine.set_disk_full(full=self._disk_full)
+            if self._recorder is not None:
+                self._recorder.disk_full(now, full=self._disk_full)
+        self._payloads.evict(self._journal.durable)
+
+    def _receive(self, endpoint: RouterEndpoint, now: float) -> None:
+        for _ in range(BUDGET):
+            received = endpoint.receive()
+            if received is None:
+                return
+            self._multipart(endpoint, *received, now)
+        self._unread.append(endpoint)
+
+    def _multipart(
+        self, endpoint: RouterEndpoint, peer_id: PeerId, frames: list[Buffer], now: float
+    ) -> None:
+        peer = self._peers.get(peer_id)
+        if peer is None:
+            if self._peers.is_full:
+                self._say_to_stranger(
+                    endpoint, peer_id, Refused(f"{self._peers.limit} peers are too many for me")
+                )
+                return
+            peer = self._peers.open(peer_id, endpoint, Link(self._link_limits), now=now)
+        elif peer.endpoint is not endpoint:
+            self._say_to_stranger(endpoint, peer_id, Refused("another connection has this id"))
+            return
+        self._peers.heard(peer, now=now)
+        try:
+            deliveries = peer.link.receive(frames)
+        except WireError as error:
+            self._not_understood(endpoint, peer, error, now)
+            return
+        for delivery in deliveries:
+            self._message(peer, delivery.message, delivery.payloads, now)
+
+    def _not_understood(
+        self, endpoint: RouterEndpoint, peer: Peer, error: WireError, now: float
+    ) -> None:
+        self.wire_errors += 1
+        if self.wire_errors.bit_count() == 1:  # the 1st, 2nd, 4th, 8th …: a log cannot be flooded
+            logger.warning(
+                "dropped a message from %r on %s (%d so far): %s",
+                peer.id,
+                endpoint.name,
+                self.wire_errors,
+                error,
+            )
+        self._drop(peer, now)
+        is_version = isinstance(error, VersionMismatchError)
+        self._say_to_stranger(endpoint, peer.id, Refused(str(error)) if is_version else WhoAreYou())
+
+    def _message(
+        self, peer: Peer, message: Message, payloads: Sequence[Buffer], now: float
+    ) -> None:
+        refusal = _objection(peer.endpoint, message)
+        if refusal:
+            self._speaker.say_at_once(peer, Refused(refusal))
+            return
+        assert isinstance(message, (*_FROM_CLIENT, *_FROM_WORKER))
+        if isinstance(message, Ask):
+            answered = answer(message, self._subjects)
+            if answered is not None:
+                self._speaker.say_at_once(peer, answered)
+                return
+        if self._recorder is not None:
+            self._recorder.received(now, peer.id, message)
+        step = self._machine.receive(peer.id, message, now=now)
+        self._take(step, now, message, payloads)
+
+    def _let_time_pass(self, now: float) -> None:
+        deadline = self._machine.next_deadline()
+        if deadline is not None and deadline <= now:
+            if self._recorder is not None:
+                self._recorder.ticked(now)
+            self._take(self._machine.tick(now=now), now)
+        for peer in self._peers.silent(now=now):
+            self._drop(peer, now)
+        for peer in self._peers.to_probe(now=now):
+            # Sending is how ZeroMQ tells that a peer is gone.
+            self._speaker.say_at_once(peer, BrokerHeartbeat())
+        for peer_id, failure in self._speaker.take_failures():
+            if self._recorder is not None:
+                self._recorder.received(now, peer_id, failure)
+            self._take(self._machine.receive(peer_id, failure, now=now), now)
+
+    # ---- out -----------------------------------------------------------------------------------
+
+    def _take(
+        self,
+        step: Step,
+        now: float,
+        message: ToBroker | None = None,
+        payloads: Sequence[Buffer] = (),
+    ) -> None:
+        """Record what the machine decided, and queue what it said behind that."""
+        if self._recorder is not None:
+            self._recorder.stepped(step)
+        crash_point("machine.after_step")
+        kept = payloads_kept(message, payloads, step.records) if message is not None else {}
+        before = self._journal.sequence
+        sequence = self._journal.write(step.records, kept, now=now)
+        for place, items in kept.items():
+            for key, data in items:
+                self._payloads.put(key, data, sequence=before + place + 1)
+        self._payloads.follow(step.records)
+        for send in step.sends:
+            preview = isinstance(send.message, Progressed) and send.message.preview
+            carried = tuple(payloads) if preview else None
+            self._speaker.say(sequence, Outgoing(send, carried))
+
+    def _speak(self, now: float) -> None:
+        self._collect(now)
+        self._speaker.release()
+        while lost := self._speaker.flush():
+            for peer in lost:
+                self._drop(peer, now)
+            self._collect(now)
+            self._speaker.release()
+
+    def _drop(self, peer: Peer, now: float) -> None:
+        """Forget a connection. A peer that is still there will be asked who it is."""
+        self._peers.close(peer)
+        if self._recorder is not None:
+            self._recorder.lost(now, peer.id)
+        self._take(self._machine.peer_lost(peer.id, now=now), now)
+
+    def _say_to_stranger(
+        self, endpoint: RouterEndpoint, peer_id: PeerId, message: FromBroker
+    ) -> None:
+        """Answer somebody of whom nothing is kept."""
+        link = Link(self._link_limits)
+        link.send(message)
+        try:
+            for frames in link.outgoing():
+                endpoint.send(peer_id, frames)
+        except UnreachableError:
+            pass
+
+
+def _objection(endpoint: Endpoint, message: Message) -> str:
+    """Return why this message may not come in here; empty when it may."""
+    allowed = _FROM_WORKER if endpoint.is_queue else _FROM_CLIENT
+    if not isinstance(message, allowed):
+        return f"{type(message).__name__} is not understood on the port for {endpoint.name}"
+    if isinstance(message, WorkerHello) and message.queue != endpoint.name:
+        return f"this is the port of queue {endpoint.name}, not of {message.queue}"
+    return ""

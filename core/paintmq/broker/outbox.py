@@ -1,0 +1,41 @@
+"""Commit, then speak: messages wait here until every record they could have observed is durable.
+
+A message without records of its own waits too: the answer to a repeated submission would otherwise
+betray an acceptance that a crash may still take back.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+
+from attrs import define, field, frozen
+
+from paintmq.broker.lifecycle import Send
+from paintmq.broker.stores import Buffer
+
+
+@frozen
+class Outgoing:
+    """A message on its way out, with payloads that exist nowhere else (previews)."""
+
+    send: Send
+    payloads: tuple[Buffer, ...] | None = None
+    """None: to be found in the payload table."""
+
+
+@define
+class Outbox:
+    """Messages in the order in which the machine spoke them."""
+
+    _waiting: deque[tuple[int, Outgoing]] = field(factory=deque[tuple[int, Outgoing]], init=False)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, sequence: int, outgoing: Outgoing) -> None:
+        """Keep a message until that record is durable. Sequences never decrease."""
+        self._waiting.append((sequence, outgoing))
+
+    def release(self, durable: int) -> Iterator[Outgoing]:
+        """Give the messages that may leave now, in order."""
+        while self._waiting and self._waiting[0][0] <= durable:
+            yield self._waiting.popleft()[1]

@@ -1,0 +1,150 @@
+"""The bytes behind the tasks. The machine never sees them; messages are completed from here."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from attrs import define, field
+
+from paintmq.broker.records import Record, TaskAccepted, TaskChanged, TaskPurged, keeps_inputs
+from paintmq.broker.stores import Buffer, PayloadKey
+from paintmq.broker.stores.store import Direction
+from paintmq.task import TaskId, TaskState
+from paintmq.wire.messages import Assign, AttemptSucceeded, Finished, FromBroker, Submit, ToBroker
+
+CACHE_BYTES = 256 * 1024 * 1024
+"""Durable payloads kept in memory beside the disk, so that most are never read back."""
+
+
+@define
+class _Held:
+    data: Buffer
+    size: int
+    sequence: int
+    """The record it is stored with; it must stay in memory until that is durable."""
+
+
+@define
+class PayloadTable:
+    """Payloads in memory: all of them, or those not yet durable and some that were used lately."""
+
+    _all: bool
+    """Nobody else keeps them."""
+    _cache_bytes: int = CACHE_BYTES
+    _held: OrderedDict[PayloadKey, _Held] = field(
+        factory=OrderedDict[PayloadKey, _Held], init=False
+    )
+    _names: dict[tuple[TaskId, Direction], list[str]] = field(
+        factory=dict[tuple[TaskId, Direction], list[str]], init=False
+    )
+    _bytes: int = field(default=0, init=False)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def bytes(self) -> int:
+        return self._bytes
+
+    def get(self, key: PayloadKey) -> Buffer | None:
+        """Return a payload if it is in memory."""
+        held = self._held.get(key)
+        if held is None:
+            return None
+        self._held.move_to_end(key)
+        return held.data
+
+    def put(self, key: PayloadKey, data: Buffer, *, sequence: int = 0) -> None:
+        """Keep a payload, at least until that record is durable."""
+        self._forget(key)
+        held = _Held(data, memoryview(data).nbytes, sequence)
+        self._held[key] = held
+        self._names.setdefault((key.task_id, key.direction), []).append(key.name)
+        self._bytes += held.size
+
+    def follow(self, records: Sequence[Record]) -> None:
+        """Forget what nobody can ask for once these records stand."""
+        for record in records:
+            match record:
+                case TaskChanged(task_id, _, status) if not keeps_inputs(status.state):
+                    self._forget_all(task_id, "in")
+                case TaskPurged(task_id):
+                    self._forget_all(task_id, "in")
+                    self._forget_all(task_id, "out")
+                case _:
+                    pass
+
+    def evict(self, durable: int) -> None:
+        """Keep memory within its bound where the store has a copy, the longest unused first."""
+        if self._all or self._bytes <= self._cache_bytes:
+            return
+        for key, held in list(self._held.items()):
+            if self._bytes <= self._cache_bytes:
+                return
+            if held.sequence <= durable:
+                self._forget(key)
+
+    def _forget_all(self, task_id: TaskId, direction: Direction) -> None:
+        for name in list(self._names.get((task_id, direction), ())):
+            self._forget(PayloadKey(task_id, direction, name))
+
+    def _forget(self, key: PayloadKey) -> None:
+        held = self._held.pop(key, None)
+        if held is None:
+            return
+        self._bytes -= held.size
+        names = self._names[key.task_id, key.direction]
+        names.remove(key.name)
+        if not names:
+            del self._names[key.task_id, key.direction]
+
+
+def payloads_kept(
+    message: ToBroker, delivered: Sequence[Buffer], records: Sequence[Record]
+) -> dict[int, list[tuple[PayloadKey, Buffer]]]:
+    """Return which of the delivered payloads must be stored, by the place of their record.
+
+    A duplicate submission or a stale answer causes no record, so nothing of it is kept.
+    """
+    match message:
+        case Submit(task):
+            for place, record in enumerate(records):
+                if isinstance(record, TaskAccepted) and record.request.id == task.id:
+                    names = [info.name for info in task.inputs]
+                    return {place: _keyed(task.id, "in", names, delivered)}
+        case AttemptSucceeded(task_id=task_id, outputs=outputs):
+            for place, record in enumerate(records):
+                if (
+                    isinstance(record, TaskChanged)
+                    and record.task_id == task_id
+                    and record.status.state is TaskState.SUCCEEDED
+                    and record.status.fence == message.fence
+                ):
+                    names = [info.name for info in outputs]
+                    return {place: _keyed(task_id, "out", names, delivered)}
+        case _:
+            pass
+    return {}
+
+
+def payload_keys(message: FromBroker) -> list[PayloadKey]:
+    """Return the stored payloads that follow a message, in order."""
+    match message:
+        case Assign(assignments):
+            return [
+                PayloadKey(item.task.id, "in", info.name)
+                for item in assignments
+                for info in item.task.inputs
+            ]
+        case Finished(task_id=task_id, outputs=outputs):
+            return [PayloadKey(task_id, "out", info.name) for info in outputs]
+        case _:
+            return []
+
+
+def _keyed(
+    task_id: TaskId, direction: Direction, names: Sequence[str], delivered: Sequence[Buffer]
+) -> list[tuple[PayloadKey, Buffer]]:
+    return [
+        (PayloadKey(task_id, direction, name), data)
+        for name, data in zip(names, delivered, strict=True)
+    ]

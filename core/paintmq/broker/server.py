@@ -1,0 +1,353 @@
+"""The broker as a thread or a process: what is opened, in which order, and closed again."""
+
+import itertools
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from attrs import field, frozen
+
+from paintmq.broker.clock import BrokerClock
+from paintmq.broker.endpoints import (
+    RouterEndpoint,
+    check_exposure,
+    client_endpoint,
+    queue_endpoint,
+)
+from paintmq.broker.journal import Journal
+from paintmq.broker.loop import BrokerLoop
+from paintmq.broker.machine import BrokerMachine
+from paintmq.broker.records import Recovered
+from paintmq.broker.scheduler import Scheduler
+from paintmq.broker.server_subjects import (
+    Subject,
+    describe_endpoints,
+    describe_models,
+    describe_version,
+)
+from paintmq.broker.stores import make_store
+from paintmq.broker.wakeup import Wakeup
+from paintmq.config import Config
+from paintmq.errors import PaintMQError
+from paintmq.identifiers import new_incarnation
+from paintmq.task import Json, TaskId
+from paintmq.transport.sockets import Context, new_context
+
+if TYPE_CHECKING:
+    from paintmq.plugin_manager import PluginManager
+
+logger = logging.getLogger(__name__)
+
+_numbers = itertools.count(1)
+_LAST_WORDS = 1.0
+"""Seconds that closing may take to get the last messages onto the wire."""
+
+
+@frozen(kw_only=True)
+class StopReport:
+    """What was unfinished when a broker stopped."""
+
+    waiting: Mapping[str, int] = field(factory=dict[str, int])
+    """Tasks that waited, by queue; queues without any are left out."""
+    running: int = 0
+    """Tasks that a worker held."""
+    tasks: tuple[TaskId, ...] = ()
+    """All of them, in order of acceptance."""
+    kept: bool = False
+    """The journal keeps them: the next broker on it goes on."""
+
+    def __str__(self) -> str:
+        if not self.tasks:
+            return "nothing was unfinished"
+        parts = [f"{count} waiting in {queue}" for queue, count in self.waiting.items()]
+        if self.running:
+            parts.append(f"{self.running} running")
+        fate = "kept in the journal" if self.kept else "lost, as the journal is in memory"
+        return f"{', '.join(parts)}: {fate}"
+
+
+@frozen(kw_only=True)
+class _Opened:
+    """What a running broker holds."""
+
+    context: Context
+    owns_context: bool
+    endpoints: list[RouterEndpoint]
+    wakeup: Wakeup
+    journal: Journal
+    machine: BrokerMachine
+    loop: BrokerLoop
+
+
+class BrokerServer:
+    """A broker. ``start`` and ``stop`` may be called from any thread, one at a time; ``run`` is
+    both in the foreground. It can be started again after it was stopped.
+    """
+
+    client_endpoint: str
+    """Where clients connect, such as ``tcp://127.0.0.1:5550``. Set by ``start``."""
+    inproc_endpoint: str
+    """Where a client with the same ZeroMQ context connects. Set by ``start``."""
+    queue_endpoints: Mapping[str, str]
+    """Where workers connect, by queue. Set by ``start``."""
+
+    def __init__(
+        self,
+        config: Config,
+        plugins: "PluginManager",
+        *,
+        context: Context | None = None,
+        accept_data_loss: bool = False,
+    ) -> None:
+        """``accept_data_loss``: open a journal that is known to have lost records."""
+        self._config = config
+        self._plugins = plugins
+        self._context = context
+        self._accept_data_loss = accept_data_loss
+        self._opened: _Opened | None = None
+        self._thread: threading.Thread | None = None
+        self._stop_asked = threading.Event()
+        self._grace: float | None = None
+        self._report = StopReport()
+        self.failure: BaseException | None = None
+        """What ended the broker's thread, if it was not ``stop``."""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop(grace=None if error is None else 0.0)
+
+    @property
+    def is_running(self) -> bool:
+        return self._opened is not None and self.failure is None
+
+    def start(self) -> None:
+        """Listen, and serve in a thread of its own until ``stop``.
+
+        Raises:
+            PortInUseError: a port is taken; whatever was bound before is free again.
+            StoreError: the journal cannot be used.
+            ConfigError: an address cannot be bound, or not without keys.
+        """
+        self._open()
+        # A program that ends without stopping its broker must still end.
+        self._thread = threading.Thread(
+            target=self._serve_logged, name="paintmq-broker", daemon=True
+        )
+        self._thread.start()
+
+    def run(self) -> StopReport:
+        """Listen and serve until another thread, or a signal handler, calls ``request_stop``.
+
+        Raises:
+            PortInUseError, StoreError, ConfigError: as ``start``, or when the journal fails later.
+        """
+        self._open()
+        self._serve()
+        return self._report
+
+    def request_stop(self, *, grace: float | None = None) -> None:
+        """Ask the broker to stop, without waiting. Safe in a signal handler."""
+        self._grace = grace
+        self._stop_asked.set()
+        opened = self._opened
+        if opened is not None:
+            opened.wakeup.set()
+
+    def stop(self, *, grace: float | None = None) -> StopReport:
+        """Stop a started broker; return what was unfinished. Harmless to repeat.
+
+        No new task is accepted or given to a worker; running ones may finish within ``grace``
+        seconds (None: the configured ``timers.drain_grace``).
+
+        Raises:
+            PaintMQError: the broker's thread had ended by itself; the cause is its ``__cause__``.
+        """
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return self._report
+        self.request_stop(grace=grace)
+        thread.join()
+        if self.failure is not None:
+            raise PaintMQError(
+                f"the broker had stopped by itself: {self.failure}"
+            ) from self.failure
+        return self._report
+
+    # ---- opening and closing -------------------------------------------------------------------
+
+    def _open(self) -> None:
+        if self._opened is not None:
+            raise RuntimeError("this broker is running already")
+        config = self._config
+        check_exposure(config.broker)
+        self._stop_asked.clear()
+        self._grace, self.failure, self._report = None, None, StopReport()
+        context = self._context if self._context is not None else new_context()
+        endpoints: list[RouterEndpoint] = []
+        wakeup = Wakeup()
+        journal = Journal(make_store(config.broker, accept_data_loss=self._accept_data_loss))
+        try:
+            self._listen(context, endpoints)
+            recovered = journal.open(wakeup.set)
+            machine, loop = self._assemble(journal, recovered, endpoints, wakeup)
+            loop.restore(recovered)
+        except BaseException:
+            self._close(context, endpoints, wakeup, journal)
+            raise
+        self._opened = _Opened(
+            context=context,
+            owns_context=self._context is None,
+            endpoints=endpoints,
+            wakeup=wakeup,
+            journal=journal,
+            machine=machine,
+            loop=loop,
+        )
+
+    def _listen(self, context: Context, endpoints: list[RouterEndpoint]) -> None:
+        self.inproc_endpoint = f"inproc://paintmq-broker-{next(_numbers)}"
+        broker = self._config.broker
+        endpoints.append(client_endpoint(context, broker, self.inproc_endpoint))
+        self.client_endpoint = endpoints[0].address
+        for name, queue in self._config.queues.items():
+            endpoints.append(queue_endpoint(context, broker, name, queue))
+        self.queue_endpoints = {endpoint.name: endpoint.address for endpoint in endpoints[1:]}
+
+    def _assemble(
+        self,
+        journal: Journal,
+        recovered: Recovered,
+        endpoints: list[RouterEndpoint],
+        wakeup: Wakeup,
+    ) -> tuple[BrokerMachine, BrokerLoop]:
+        config, incarnation = self._config, new_incarnation()
+        for note in recovered.notes:
+            logger.warning("%s", note)
+        if recovered.damaged:
+            logger.error("%d tasks in the journal are damaged", len(recovered.damaged))
+        catalog = self._plugins.catalog()
+        rng = random.Random(incarnation)
+        scheduler = Scheduler(
+            self._plugins.make_router(config.router),
+            tenant_window=config.limits.tenant_window,
+            rng=rng,
+        )
+        machine = BrokerMachine(
+            incarnation=incarnation,
+            catalog=catalog,
+            scheduler=scheduler,
+            queues=config.queues,
+            timers=config.timers,
+            limits=config.limits,
+            admission=config.broker.admission,
+            rng=rng,
+        )
+        subjects: dict[str, Subject] = {
+            "endpoints": lambda _: describe_endpoints(self.client_endpoint, self.queue_endpoints),
+            "version": lambda _: describe_version(incarnation, config.broker.durability),
+            "models": lambda _: describe_models(catalog),
+            "shutdown": self._shutdown,
+        }
+        loop = BrokerLoop(
+            machine=machine,
+            journal=journal,
+            clock=BrokerClock(not_before=recovered.last_time),
+            endpoints=endpoints,
+            subjects=subjects,
+            wakeup=wakeup,
+            timers=config.timers,
+            limits=config.limits,
+        )
+        return machine, loop
+
+    def _shutdown(self, arguments: Mapping[str, Json]) -> Json:
+        grace = arguments.get("grace")
+        if grace is not None and not isinstance(grace, int | float):
+            raise ValueError(f"grace = {grace!r} is no number of seconds")
+        self.request_stop(grace=grace)
+        return {"stopping": True}
+
+    def _close(
+        self,
+        context: Context,
+        endpoints: list[RouterEndpoint],
+        wakeup: Wakeup,
+        journal: Journal,
+    ) -> None:
+        """Let go of everything, whatever fails on the way.
+
+        Raises:
+            StoreError: the journal could not be completed.
+        """
+        try:
+            journal.close()
+        finally:
+            for endpoint in endpoints:
+                endpoint.close(linger=_LAST_WORDS)
+            wakeup.close()
+            if self._context is None:
+                context.term()
+
+    # ---- the broker's thread -------------------------------------------------------------------
+
+    def _serve_logged(self) -> None:
+        try:
+            self._serve()
+        except BaseException as error:  # kept, and raised again by stop()
+            self.failure = error
+            logger.critical("the broker stopped by itself: %s", error, exc_info=error)
+
+    def _serve(self) -> None:
+        opened = self._opened
+        assert opened is not None
+        try:
+            while not self._stop_asked.is_set():
+                opened.loop.run_once()
+            self._drain(opened)
+            self._report = self._unfinished(opened)
+        finally:
+            try:
+                self._close(opened.context, opened.endpoints, opened.wakeup, opened.journal)
+            finally:
+                self._opened = None
+
+    def _drain(self, opened: _Opened) -> None:
+        """Let running attempts finish, and say what is still to be said."""
+        opened.machine.set_draining()
+        grace = self._config.timers.drain_grace if self._grace is None else self._grace
+        self._turn(opened, until=opened.machine.is_idle, at_most=grace)
+        self._turn(opened, until=lambda: opened.loop.is_silent, at_most=_LAST_WORDS)
+
+    def _turn(self, opened: _Opened, *, until: Callable[[], bool], at_most: float) -> None:
+        ends = time.monotonic() + at_most
+        while not until() and (left := ends - time.monotonic()) > 0:
+            opened.loop.run_once(max_wait=left)
+
+    def _unfinished(self, opened: _Opened) -> StopReport:
+        waiting: dict[str, int] = {}
+        running = 0
+        tasks: list[TaskId] = []
+        for entry in opened.machine.unfinished():
+            tasks.append(entry.id)
+            if entry.status.state.is_leased:
+                running += 1
+            else:
+                waiting[entry.status.queue] = waiting.get(entry.status.queue, 0) + 1
+        return StopReport(
+            waiting=waiting,
+            running=running,
+            tasks=tuple(tasks),
+            kept=self._config.broker.durability != "memory",
+        )

@@ -1,0 +1,216 @@
+"""Sends what the machine says: once it is durable, whole, and no faster than each peer reads.
+
+A message meets three waits, in this order: the outbox (its records are not durable yet), its
+peer's line (the peer reads slowly), and the store (its payloads are being read back). A slow
+client therefore costs a line of small messages; its results stay in the store meanwhile.
+"""
+
+import logging
+
+from attrs import define, evolve, field
+
+from paintmq.broker.crash_points import crash_point
+from paintmq.broker.journal import Journal
+from paintmq.broker.lifecycle import Send
+from paintmq.broker.outbox import Outbox, Outgoing
+from paintmq.broker.payloads import PayloadTable, payload_keys
+from paintmq.broker.peers import Peer, PeerTable, UnreachableError
+from paintmq.broker.stores import Buffer, PayloadKey
+from paintmq.errors import WireError
+from paintmq.task import PeerId, TaskError, TaskState
+from paintmq.wire.messages import (
+    Accepted,
+    Answer,
+    Assign,
+    Assignment,
+    AttemptFailed,
+    Finished,
+    FromBroker,
+    Progressed,
+    Welcome,
+)
+
+logger = logging.getLogger(__name__)
+
+LINK_BYTES = 16 * 1024 * 1024
+"""While a peer has that much to read already, it is given nothing more."""
+LINE_LENGTH = 50_000
+"""Messages; a peer whose line is longer is not reading at all and is dropped."""
+PREVIEW_LINE = 64
+"""Progress is lossy by contract: with a longer line a peer is told of none."""
+
+
+@define
+class Speaker:
+    """The way out of the broker."""
+
+    _journal: Journal
+    _payloads: PayloadTable
+    _peers: PeerTable
+    _outbox: Outbox = field(factory=Outbox, init=False)
+    _fetching: dict[PayloadKey, list[Peer]] = field(
+        factory=dict[PayloadKey, list[Peer]], init=False
+    )
+    _damaged: set[PayloadKey] = field(factory=set[PayloadKey], init=False)
+    _failures: list[tuple[PeerId, AttemptFailed]] = field(
+        factory=list[tuple[PeerId, AttemptFailed]], init=False
+    )
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether everything said so far has been handed to the sockets."""
+        return not self._outbox and not self._peers.any_marked and not self._fetching
+
+    @property
+    def has_failures(self) -> bool:
+        return bool(self._failures)
+
+    def say(self, sequence: int, outgoing: Outgoing) -> None:
+        """Send the message once that record, and all before it, are durable."""
+        self._outbox.add(sequence, outgoing)
+
+    def release(self) -> None:
+        """Let go what the journal has caught up with."""
+        for outgoing in self._outbox.release(self._journal.durable):
+            peer = self._peers.get(outgoing.send.peer)
+            if peer is None:
+                continue  # it left; it will ask again when it comes back
+            if isinstance(outgoing.send.message, Progressed) and len(peer.held) > PREVIEW_LINE:
+                continue
+            peer.held.append(outgoing)
+            self._peers.mark(peer)
+
+    def fetched(self, key: PayloadKey, data: Buffer | None) -> None:
+        """Take what the store has read; None: the payload is lost."""
+        if data is None:
+            logger.error("cannot read %s %r of task %s", key.direction, key.name, key.task_id)
+            self._damaged.add(key)
+        else:
+            self._payloads.put(key, data)
+        for peer in self._fetching.pop(key, ()):
+            self._peers.mark(peer)
+
+    def take_failures(self) -> list[tuple[PeerId, AttemptFailed]]:
+        """Return attempts that cannot begin because an input is lost, as from their workers."""
+        failures, self._failures = self._failures, []
+        return failures
+
+    def flush(self) -> list[Peer]:
+        """Send what can be sent; return the peers to drop. Those that must wait stay marked."""
+        lost = []
+        for peer in self._peers.take_marked():
+            try:
+                if not self._pump(peer):
+                    self._peers.mark(peer)
+                if len(peer.held) > LINE_LENGTH:
+                    logger.warning("dropped %r: it does not read", peer.id)
+                    lost.append(peer)
+            except UnreachableError:
+                lost.append(peer)
+        return lost
+
+    def _pump(self, peer: Peer) -> bool:
+        """Send to a peer until it, or the store, must be waited for; False: the socket is full."""
+        while True:
+            if not peer.flush():
+                return False
+            if not peer.held or peer.link.queued_bytes > LINK_BYTES:
+                return True
+            if not self._fill_link(peer):
+                return peer.flush()
+
+    def _fill_link(self, peer: Peer) -> bool:
+        """Move messages from the line to the link; False when payloads must be read first."""
+        while peer.held and peer.link.queued_bytes <= LINK_BYTES:
+            outgoing = peer.held[0]
+            message, payloads = outgoing.send.message, outgoing.payloads
+            if payloads is None:
+                message = self._without_damaged(peer, message)
+                if message is not outgoing.send.message:
+                    peer.held[0] = Outgoing(Send(peer.id, message))
+                payloads = self._complete(peer, message)
+                if payloads is None:
+                    return False
+            peer.held.popleft()
+            crash_point("send.before")
+            self._hand_over(peer, self._stamped(message), payloads)
+            crash_point("send.after")
+        return True
+
+    def _complete(self, peer: Peer, message: FromBroker) -> tuple[Buffer, ...] | None:
+        """Return the payloads of a message; None when they are being read."""
+        payloads: list[Buffer] = []
+        missing = False
+        for key in payload_keys(message):
+            data = self._payloads.get(key)
+            if data is not None:
+                payloads.append(data)
+                continue
+            missing = True
+            if not self._journal.keeps_payloads:
+                self.fetched(key, None)
+                self._peers.mark(peer)
+                continue
+            waiting = self._fetching.get(key)
+            if waiting is None:
+                self._fetching[key] = [peer]
+                self._journal.fetch(key)
+            elif peer not in waiting:
+                waiting.append(peer)
+        return None if missing else tuple(payloads)
+
+    def _without_damaged(self, peer: Peer, message: FromBroker) -> FromBroker:
+        """Replace what cannot be sent as it is, because a payload is lost, by the truth."""
+        if not self._damaged:
+            return message
+        lost = [key for key in payload_keys(message) if key in self._damaged]
+        if not lost:
+            return message
+        self._damaged.difference_update(lost)
+        match message:
+            case Finished():
+                return evolve(
+                    message,
+                    state=TaskState.FAILED,
+                    outputs=(),
+                    error=_corrupt(lost[0]),
+                )
+            case Assign(assignments):
+                return Assign(tuple(a for a in assignments if self._is_whole(peer, a, lost)))
+            case _:
+                return message
+
+    def _is_whole(self, peer: Peer, assignment: Assignment, lost: list[PayloadKey]) -> bool:
+        task_id = assignment.task.id
+        mine = [key for key in lost if key.task_id == task_id]
+        if mine:
+            failure = AttemptFailed(
+                task_id=task_id, fence=assignment.fence, error=_corrupt(mine[0])
+            )
+            self._failures.append((peer.id, failure))
+        return not mine
+
+    def _stamped(self, message: FromBroker) -> FromBroker:
+        if isinstance(message, Accepted | Welcome):
+            return evolve(message, durable_sequence=self._journal.durable)
+        return message
+
+    def _hand_over(self, peer: Peer, message: FromBroker, payloads: tuple[Buffer, ...]) -> None:
+        if isinstance(message, Assign) and not message.assignments:
+            return
+        try:
+            peer.link.send(message, payloads)
+        except WireError as error:
+            logger.warning("cannot send %s to %r: %s", type(message).__name__, peer.id, error)
+            if isinstance(message, Answer):
+                peer.link.send(Answer(request_id=message.request_id, error=str(error)))
+
+    def say_at_once(self, peer: Peer, message: FromBroker) -> None:
+        """Send a message that says nothing of any task: a refusal, a sign of life."""
+        peer.held.append(Outgoing(Send(peer.id, message), ()))
+        self._peers.mark(peer)
+
+
+def _corrupt(key: PayloadKey) -> TaskError:
+    what = f"the {key.direction}put {key.name!r}"
+    return TaskError(code="corrupt", message=f"the broker lost {what}; submit the task again")

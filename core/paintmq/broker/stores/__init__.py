@@ -1,0 +1,32 @@
+"""Where the journal lives: the interface ``Store``, in memory, or in SQLite and files."""
+
+from pathlib import Path
+
+from paintmq.broker.stores.store import Buffer, Collected, Entry, PayloadKey, Store
+from paintmq.config import BrokerConfig
+
+__all__ = ["Buffer", "Collected", "Entry", "PayloadKey", "Store", "journal_folder", "make_store"]
+
+
+def journal_folder(config: BrokerConfig) -> Path:
+    """Return where a durable broker with this configuration keeps its journal."""
+    if config.journal:
+        return Path(config.journal).expanduser()
+    import platformdirs  # not needed by a broker in memory
+
+    return Path(platformdirs.user_data_dir("paintmq")) / "journal"
+
+
+def make_store(config: BrokerConfig, *, accept_data_loss: bool = False) -> Store:
+    """Return the store, not yet opened, that the configuration asks for."""
+    if config.durability == "memory":
+        from paintmq.broker.stores.memory import MemoryStore
+
+        return MemoryStore()
+    from paintmq.broker.stores.sqlite import SqliteStore
+
+    return SqliteStore(
+        journal_folder(config),
+        durability=config.durability,
+        accept_data_loss=accept_data_loss,
+    )

@@ -1,0 +1,296 @@
+"""The SQLite database of a journal: its tables, and every statement.
+
+``task`` and ``payload`` are the present, read once at start; ``log`` is the past, for auditors.
+One connection, used by one thread at a time, in exclusive locking mode: with a second connection
+SQLite before 3.51.3 may lose commits while checkpointing, and nobody else has any business here.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from attrs import frozen
+
+from paintmq.broker.crash_points import crash_point
+from paintmq.broker.records import (
+    BrokerBooted,
+    TaskAccepted,
+    TaskChanged,
+    TaskPurged,
+    keeps_inputs,
+)
+from paintmq.broker.stores.rows import checksum, encode, encode_record
+from paintmq.broker.stores.store import Entry, PayloadKey
+from paintmq.errors import StoreError
+from paintmq.task import TaskId
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE task (
+    id TEXT PRIMARY KEY,
+    accepted INTEGER NOT NULL,      -- sequence of its acceptance
+    request BLOB NOT NULL,
+    request_check BLOB NOT NULL,
+    sequence INTEGER NOT NULL,      -- sequence of its last change
+    status BLOB NOT NULL,
+    status_check BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE payload (
+    task TEXT NOT NULL,
+    direction TEXT NOT NULL,        -- 'in' or 'out'
+    name TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    digest TEXT NOT NULL,           -- SHA-256, hexadecimal
+    data BLOB,                      -- NULL: in the file blobs/ab/<digest>
+    row_check BLOB NOT NULL,
+    UNIQUE (task, direction, name)
+);
+CREATE INDEX payload_file ON payload (digest) WHERE data IS NULL;
+CREATE TABLE log (
+    sequence INTEGER PRIMARY KEY,
+    at REAL NOT NULL,
+    record BLOB NOT NULL,
+    row_check BLOB NOT NULL
+);
+"""
+
+
+@frozen
+class StoredPayload:
+    """A row of ``payload`` whose checksum was right."""
+
+    size: int
+    digest: str
+    data: bytes | None
+
+
+@frozen
+class TaskRow:
+    """A row of ``task``; None where a checksum was wrong."""
+
+    task_id: str
+    request: bytes | None
+    status: bytes | None
+
+
+@frozen
+class NewPayload:
+    """A payload about to become a row."""
+
+    key: PayloadKey
+    size: int
+    digest: str
+    data: bytes | memoryview | bytearray | None
+
+
+class Database:
+    """An open database."""
+
+    def __init__(self, path: Path, *, synchronous: Literal["FULL", "NORMAL"]) -> None:
+        self._path = path
+        self.uncheckpointed = True
+        """Whether the write-ahead log may hold something that the database does not."""
+        # The connection is opened by the broker's thread and then used by the writer's alone.
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare(synchronous)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _prepare(self, synchronous: str) -> None:
+        run = self._connection.execute
+        run("PRAGMA locking_mode = EXCLUSIVE")
+        run("PRAGMA auto_vacuum = INCREMENTAL")
+        run("PRAGMA journal_mode = WAL")
+        run(f"PRAGMA synchronous = {synchronous}")
+        run("PRAGMA wal_autocheckpoint = 0")
+        run("PRAGMA cell_size_check = ON")
+        version = run("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise StoreError(
+                f"the journal {self._path} was written by a newer PaintMQ (schema {version}, this "
+                f"one knows {SCHEMA_VERSION}): update PaintMQ, or use another journal"
+            )
+        if version == 0:
+            run("BEGIN IMMEDIATE")
+            for statement in _SCHEMA.split(";\n"):
+                run(statement)
+            run(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            run("COMMIT")
+
+    def close(self) -> None:
+        self._connection.close()
+
+    # ---- reading -------------------------------------------------------------------------------
+
+    def last_entry(self) -> tuple[int, float]:
+        """Return sequence and broker time of the last committed record, or zeros."""
+        row = self._connection.execute(
+            "SELECT sequence, at FROM log ORDER BY sequence DESC LIMIT 1"
+        ).fetchone()
+        return (row[0], row[1]) if row else (0, 0.0)
+
+    def missing_log_rows(self) -> int:
+        """Return how many rows are missing between the first and the last of the log."""
+        first, last, count = self._connection.execute(
+            "SELECT min(sequence), max(sequence), count(*) FROM log"
+        ).fetchone()
+        return last - first + 1 - count if count else 0
+
+    def tasks(self) -> Iterator[TaskRow]:
+        """Give every task, in order of acceptance."""
+        rows = self._connection.execute(
+            "SELECT id, request, request_check, sequence, status, status_check FROM task "
+            "ORDER BY accepted"
+        )
+        for task_id, request, request_check, sequence, status, status_check in rows:
+            key = str(task_id).encode()
+            request_right = checksum(key, request) == request_check
+            status_right = checksum(key, status, str(sequence).encode()) == status_check
+            yield TaskRow(
+                str(task_id), request if request_right else None, status if status_right else None
+            )
+
+    def payload(self, key: PayloadKey, *, with_data: bool = True) -> StoredPayload | None:
+        """Return a payload's row; None if there is none, or its checksum is wrong."""
+        column = "data" if with_data else "CASE WHEN data IS NULL THEN NULL ELSE x'' END"
+        row = self._connection.execute(
+            f"SELECT size, digest, {column}, row_check FROM payload "
+            "WHERE task = ? AND direction = ? AND name = ?",
+            (key.task_id, key.direction, key.name),
+        ).fetchone()
+        if row is None:
+            return None
+        size, digest, data, row_check = row
+        if row_check != _payload_check(key, size, digest, inline=data is not None):
+            return None
+        return StoredPayload(size, digest, data)
+
+    def names_file(self, digest: str) -> bool:
+        """Return whether a payload lies in the file of this digest."""
+        found = self._connection.execute(
+            "SELECT 1 FROM payload WHERE digest = ? AND data IS NULL LIMIT 1", (digest,)
+        ).fetchone()
+        return found is not None
+
+    # ---- writing -------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        crash_point("commit.before_begin")
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        crash_point("commit.before_commit")
+        self._connection.execute("COMMIT")
+        self.uncheckpointed = True
+        crash_point("commit.after_commit")
+
+    def rollback(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def write(self, entry: Entry, payloads: list[NewPayload]) -> list[str]:
+        """Write a record; return the digests of files that it makes superfluous, perhaps."""
+        record = encode_record(entry.record)
+        check = checksum(str(entry.sequence).encode(), repr(entry.at).encode(), record)
+        self._connection.execute(
+            "INSERT INTO log VALUES (?, ?, ?, ?)", (entry.sequence, entry.at, record, check)
+        )
+        freed = self._apply(entry)
+        for new in payloads:
+            row_check = _payload_check(new.key, new.size, new.digest, inline=new.data is not None)
+            self._connection.execute(
+                "INSERT OR REPLACE INTO payload VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    new.key.task_id,
+                    new.key.direction,
+                    new.key.name,
+                    new.size,
+                    new.digest,
+                    new.data,
+                    row_check,
+                ),
+            )
+        crash_point("commit.after_record")
+        return freed
+
+    def _apply(self, entry: Entry) -> list[str]:
+        match entry.record:
+            case TaskAccepted(request, status):
+                key = request.id.encode()
+                wanted, stands = encode(request), encode(status)
+                self._connection.execute(
+                    "INSERT INTO task VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        request.id,
+                        entry.sequence,
+                        wanted,
+                        checksum(key, wanted),
+                        entry.sequence,
+                        stands,
+                        checksum(key, stands, str(entry.sequence).encode()),
+                    ),
+                )
+            case TaskChanged(task_id, _, status):
+                stands = encode(status)
+                check = checksum(task_id.encode(), stands, str(entry.sequence).encode())
+                self._connection.execute(
+                    "UPDATE task SET sequence = ?, status = ?, status_check = ? WHERE id = ?",
+                    (entry.sequence, stands, check, task_id),
+                )
+                if not keeps_inputs(status.state):
+                    return self._forget_payloads(task_id, "in")
+            case TaskPurged(task_id):
+                self._connection.execute("DELETE FROM task WHERE id = ?", (task_id,))
+                return self._forget_payloads(task_id, "in") + self._forget_payloads(task_id, "out")
+            case BrokerBooted():
+                pass
+        return []
+
+    def _forget_payloads(self, task_id: TaskId, direction: str) -> list[str]:
+        where = "WHERE task = ? AND direction = ?"
+        rows = self._connection.execute(
+            f"SELECT digest FROM payload {where} AND data IS NULL",
+            (task_id, direction),
+        ).fetchall()
+        self._connection.execute(f"DELETE FROM payload {where}", (task_id, direction))
+        return [digest for (digest,) in rows]
+
+    # ---- upkeep, in idle moments ---------------------------------------------------------------
+
+    def checkpoint(self, *, truncate: bool = False) -> None:
+        """Move what is in the write-ahead log into the database."""
+        crash_point("checkpoint.before")
+        self._connection.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if truncate else 'PASSIVE'})")
+        self.uncheckpointed = False
+        crash_point("checkpoint.after")
+
+    def wal_bytes(self) -> int:
+        try:
+            return self._path.with_name(self._path.name + "-wal").stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def prune_log(self, *, before: float, at_most: int) -> int:
+        """Forget records older than that, some at a time, but never the last; return how many."""
+        cursor = self._connection.execute(
+            "DELETE FROM log WHERE sequence IN ("
+            "SELECT sequence FROM log WHERE at < ? AND sequence < (SELECT max(sequence) FROM log) "
+            "ORDER BY sequence LIMIT ?)",
+            (before, at_most),
+        )
+        return cursor.rowcount
+
+    def give_back_pages(self, at_most: int) -> int:
+        """Return up to so many free pages to the file system; say how many are left."""
+        self._connection.execute(f"PRAGMA incremental_vacuum({at_most})").fetchall()
+        return int(self._connection.execute("PRAGMA freelist_count").fetchone()[0])
+
+
+def _payload_check(key: PayloadKey, size: int, digest: str, *, inline: bool) -> bytes:
+    """The data itself is covered by its digest."""
+    names = (key.task_id, key.direction, key.name, str(size), digest, str(inline))
+    return checksum(*(name.encode() for name in names))

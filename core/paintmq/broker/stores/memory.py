@@ -1,0 +1,31 @@
+"""The store of a broker that need not outlive its process."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from paintmq.broker.records import Recovered
+from paintmq.broker.stores.store import Collected, Entry, PayloadKey, Store
+
+
+class MemoryStore(Store):
+    """Counts records and forgets them: the machine's own state is all there is."""
+
+    keeps_payloads: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self._sequence = 0
+
+    def open(self, wake: Callable[[], None]) -> Recovered:
+        return Recovered()
+
+    def append(self, entry: Entry) -> None:
+        self._sequence = entry.sequence
+
+    def fetch(self, key: PayloadKey) -> None:
+        raise LookupError(f"a memory store holds no payloads, not even {key}")
+
+    def collect(self) -> Collected:
+        return Collected(durable_sequence=self._sequence)
+
+    def close(self) -> None:
+        pass

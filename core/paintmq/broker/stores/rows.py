@@ -1,0 +1,81 @@
+"""How values become the bytes of a row, and how a row that changed by itself is noticed.
+
+JSON, so that an operator with ``sqlite3`` and an auditor that shares no code with us can read it.
+"""
+
+import hashlib
+from typing import Any
+
+import msgspec
+from attrs import evolve
+
+from paintmq.broker.records import BrokerBooted, Record, TaskAccepted, TaskChanged, TaskPurged
+from paintmq.task import PayloadInfo, TaskError, TaskId, TaskRequest, TaskState, TaskStatus
+
+_encoder = msgspec.json.Encoder()
+_status_decoder = msgspec.json.Decoder(TaskStatus)
+
+
+def checksum(*parts: bytes) -> bytes:
+    """Return 8 bytes that change when any part, or the border between two parts, changes."""
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(len(part).to_bytes(8))
+        digest.update(part)
+    return digest.digest()
+
+
+def encode(value: TaskRequest | TaskStatus) -> bytes:
+    return _encoder.encode(value)
+
+
+def decode_request(data: bytes) -> TaskRequest:
+    """Return the request of a row whose checksum was right."""
+    fields: dict[str, Any] = msgspec.json.decode(data)
+    fields["inputs"] = msgspec.convert(fields["inputs"], tuple[PayloadInfo, ...])
+    return TaskRequest(**fields)
+
+
+def decode_status(data: bytes) -> TaskStatus:
+    """Return the status of a row whose checksum was right."""
+    return _status_decoder.decode(data)
+
+
+def encode_record(record: Record) -> bytes:
+    """Return the record for the log: ``{"record": "TaskChanged", "task_id": …, …}``."""
+    fields: dict[str, object]
+    match record:
+        case BrokerBooted(incarnation, at):
+            fields = {"incarnation": incarnation, "at": at}
+        case TaskAccepted(request, status):
+            fields = {"task_id": request.id, "request": request, "status": status}
+        case TaskChanged(task_id, event, status):
+            fields = {"task_id": task_id, "event": event, "status": status}
+        case TaskPurged(task_id):
+            fields = {"task_id": task_id}
+    return _encoder.encode({"record": type(record).__name__, **fields})
+
+
+def corrupt(status: TaskStatus, what: str, *, at: float) -> TaskStatus:
+    """Return the ending of a task of which a part was lost or changed on the disk."""
+    return evolve(
+        status,
+        state=TaskState.FAILED,
+        ended_at=at,
+        outputs=(),
+        error=TaskError(
+            code="corrupt",
+            message=f"the broker's disk lost or changed {what} of this task; submit it again",
+        ),
+    )
+
+
+def corrupt_request(task_id: str) -> TaskRequest:
+    """Return a stand-in for a request that cannot be read any more."""
+    return TaskRequest(id=TaskId(task_id), task_type="unknown", model="unknown")
+
+
+def corrupt_status(at: float) -> TaskStatus:
+    """Return the ending of a task whose status cannot be read any more."""
+    nothing = TaskStatus(state=TaskState.FAILED, queue="", accepted_at=at, rank=at)
+    return corrupt(nothing, "the record", at=at)

@@ -1,0 +1,187 @@
+"""The durable store: SQLite with one writer thread, large payloads as files beside it."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from attrs import evolve
+
+from paintmq.broker.records import Recovered, StoredTask, keeps_inputs
+from paintmq.broker.stores.blobs import BlobFolder
+from paintmq.broker.stores.database import Database, TaskRow
+from paintmq.broker.stores.folder import StoreFolder
+from paintmq.broker.stores.rows import (
+    corrupt,
+    corrupt_request,
+    corrupt_status,
+    decode_request,
+    decode_status,
+)
+from paintmq.broker.stores.store import Collected, Direction, Entry, PayloadKey, Store
+from paintmq.broker.stores.writer import Writer
+from paintmq.errors import StoreError
+from paintmq.task import PayloadInfo, TaskId, TaskState
+
+DATABASE_NAME = "paintmq.db"
+
+
+class SqliteStore(Store):
+    """A journal folder on a local disk."""
+
+    keeps_payloads: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        durability: Literal["full", "process"] = "full",
+        accept_data_loss: bool = False,
+        watermark: int | None = None,
+    ) -> None:
+        """``full`` survives a power loss, ``process`` a killed broker. ``accept_data_loss`` opens a
+        journal that is known to have lost records. ``watermark``: bytes that must stay free.
+        """
+        self._path = path
+        self._sync = durability == "full"
+        self._accept_data_loss = accept_data_loss
+        self._watermark = watermark
+        self._folder: StoreFolder | None = None
+        self._database: Database | None = None
+        self._writer: Writer | None = None
+
+    def open(self, wake: Callable[[], None]) -> Recovered:
+        self._folder = StoreFolder.open(self._path)
+        try:
+            self._database = Database(
+                self._path / DATABASE_NAME, synchronous="FULL" if self._sync else "NORMAL"
+            )
+            blobs = BlobFolder(self._path / "blobs", sync=self._sync)
+            recovered = self._recover(self._folder, self._database, blobs)
+        except sqlite3.Error as error:
+            self._let_go()
+            raise StoreError(_unreadable(self._path, error)) from error
+        except BaseException:
+            self._let_go()
+            raise
+        self._writer = Writer(
+            self._database,
+            blobs,
+            self._folder,
+            durable_sequence=recovered.durable_sequence,
+            sync=self._sync,
+            watermark=self._watermark,
+            wake=wake,
+        )
+        self._writer.start()
+        return recovered
+
+    def append(self, entry: Entry) -> None:
+        self._opened().append(entry)
+
+    def fetch(self, key: PayloadKey) -> None:
+        self._opened().fetch(key)
+
+    def collect(self) -> Collected:
+        return self._opened().collect()
+
+    def close(self) -> None:
+        writer, self._writer = self._writer, None
+        try:
+            if writer is not None:
+                writer.close()
+        finally:
+            self._let_go()
+
+    def _opened(self) -> Writer:
+        if self._writer is None:
+            raise StoreError(f"the journal {self._path} is not open")
+        return self._writer
+
+    def _let_go(self) -> None:
+        database, self._database = self._database, None
+        folder, self._folder = self._folder, None
+        if database is not None:
+            database.close()
+        if folder is not None:
+            folder.close()
+
+    # ---- recovery ------------------------------------------------------------------------------
+
+    def _recover(self, folder: StoreFolder, database: Database, blobs: BlobFolder) -> Recovered:
+        sequence, last_time = database.last_entry()
+        notes = self._compare(sequence, folder.read_sequence())
+        missing = database.missing_log_rows()
+        if missing:
+            notes.append(f"the log lacks {missing} records")
+        tasks: list[StoredTask] = []
+        damaged: list[TaskId] = []
+        for row in database.tasks():
+            task, whole = _restore(row, database, blobs, last_time)
+            tasks.append(task)
+            if not whole:
+                damaged.append(task.request.id)
+        return Recovered(
+            tasks=tuple(tasks),
+            durable_sequence=sequence,
+            last_time=last_time,
+            damaged=tuple(damaged),
+            notes=tuple(notes),
+        )
+
+    def _compare(self, sequence: int, known: int) -> list[str]:
+        """Return notes; refuse a database that lost records which were committed."""
+        if sequence >= known:
+            return []
+        loss = (
+            f"the journal {self._path} ends at record {sequence}, but record {known} was once "
+            f"committed: {known - sequence} records are lost"
+        )
+        if self._sync and not self._accept_data_loss:
+            raise StoreError(
+                f"{loss}. Restore it from a backup, or start the broker once with "
+                f"--accept-data-loss: clients that are still there notice and submit again"
+            )
+        return [loss]
+
+
+def _restore(
+    row: TaskRow, database: Database, blobs: BlobFolder, now: float
+) -> tuple[StoredTask, bool]:
+    """Return a task as far as it can be read, and whether nothing of it is missing."""
+    request = corrupt_request(row.task_id) if row.request is None else decode_request(row.request)
+    status = corrupt_status(now) if row.status is None else decode_status(row.status)
+    if row.request is None and row.status is not None:
+        status = corrupt(status, "the request", at=now)
+    if row.request is None or row.status is None:
+        return StoredTask(request, status), False
+    task = StoredTask(request, status)
+    if status.state is TaskState.DEAD:
+        return task, True  # an ending stays; a damaged input is found when the task is revived
+    needed: list[tuple[Direction, PayloadInfo]] = []
+    if keeps_inputs(status.state):
+        needed += [("in", info) for info in request.inputs]
+    if status.state is TaskState.SUCCEEDED:
+        needed += [("out", info) for info in status.outputs]
+    for direction, info in needed:
+        if not _is_there(PayloadKey(request.id, direction, info.name), info, database, blobs):
+            what = f"the {direction}put {info.name!r}"
+            return evolve(task, status=corrupt(status, what, at=now)), False
+    return task, True
+
+
+def _is_there(key: PayloadKey, info: PayloadInfo, database: Database, blobs: BlobFolder) -> bool:
+    """Look without reading; the content is proven when it is fetched."""
+    stored = database.payload(key, with_data=False)
+    if stored is None or stored.size != info.size:
+        return False
+    return stored.data is not None or blobs.has(stored.digest, stored.size)
+
+
+def _unreadable(path: Path, error: sqlite3.Error) -> str:
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+        return f"the journal {path} is in use by another program: close it, then start again"
+    return (
+        f"the journal {path} cannot be read ({error}): restore it from a backup, or move the "
+        f"folder away to start with an empty one; clients then submit their tasks again"
+    )

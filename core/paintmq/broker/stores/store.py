@@ -1,0 +1,90 @@
+"""What a store promises the broker.
+
+Rule 1: ``append`` never waits for a disk; what it was given becomes durable in order, later.
+Rule 2: nobody is told anything that a record not yet durable could have caused. The store only says
+how far it has come (``collect``); keeping messages back until then is the outbox's work.
+Rule 3: a failed write is never tried again on trust: after an error the store is finished.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar, Literal, TypeAlias
+
+from attrs import frozen
+
+from paintmq.broker.records import Record, Recovered
+from paintmq.task import TaskId
+
+Direction: TypeAlias = Literal["in", "out"]
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+@frozen
+class PayloadKey:
+    """Names one payload: an input or an output of a task."""
+
+    task_id: TaskId
+    direction: Direction
+    name: str
+
+
+@frozen
+class Entry:
+    """One record on its way to the store, with the payloads that become durable with it."""
+
+    sequence: int
+    at: float
+    """Broker time."""
+    record: Record
+    payloads: tuple[tuple[PayloadKey, Buffer], ...] = ()
+
+
+@frozen(kw_only=True)
+class Collected:
+    """What a store has done since it was last asked."""
+
+    durable_sequence: int
+    payloads: tuple[tuple[PayloadKey, Buffer | None], ...] = ()
+    """Answers to ``fetch``; None: missing, or its checksum is wrong."""
+    disk_full: bool = False
+    """New tasks should be refused until this is False again."""
+
+
+class Store(ABC):
+    """Where the journal lives. All methods are called by one thread, the broker's."""
+
+    keeps_payloads: ClassVar[bool]
+    """Whether ``fetch`` gives payloads back once they are durable, so that the broker need not
+    hold them in memory."""
+
+    @abstractmethod
+    def open(self, wake: Callable[[], None]) -> Recovered:
+        """Return what is stored. ``wake`` is called, from any thread, when ``collect`` has news.
+
+        Raises:
+            StoreError: it cannot be used: locked, newer than this program, damaged, incomplete.
+        """
+
+    @abstractmethod
+    def append(self, entry: Entry) -> None:
+        """Store this entry after all earlier ones. Sequences count up by one."""
+
+    @abstractmethod
+    def fetch(self, key: PayloadKey) -> None:
+        """Read a payload; ``collect`` will give it."""
+
+    @abstractmethod
+    def collect(self) -> Collected:
+        """Return the news.
+
+        Raises:
+            StoreError: writing failed; the broker must stop.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Make everything appended durable and let go of the store. Harmless to repeat.
+
+        Raises:
+            StoreError: something appended could not be made durable.
+        """

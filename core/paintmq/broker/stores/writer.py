@@ -1,0 +1,341 @@
+"""The thread that writes: group commit, payload files, disk-full handling, upkeep when idle.
+
+Group commit needs no timer: whatever is queued when a commit ends makes the next one, so batches
+grow with the load by themselves.
+"""
+
+import errno
+import logging
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import TypeAlias, TypeVar
+
+from attrs import frozen
+
+from paintmq.broker.stores.blobs import BlobFolder, sha256
+from paintmq.broker.stores.database import Database, NewPayload
+from paintmq.broker.stores.folder import StoreFolder
+from paintmq.broker.stores.store import Buffer, Collected, Entry, PayloadKey
+from paintmq.errors import StoreError
+
+logger = logging.getLogger(__name__)
+
+BATCH_RECORDS = 512
+BATCH_BYTES = 4 * 1024 * 1024
+INLINE_BYTES = 256 * 1024
+"""A larger payload becomes a file: in a row it would be written twice and stall the writer."""
+IDLE_SECONDS = 0.05
+WAL_CHECKPOINT_BYTES = 32 * 1024 * 1024
+WAL_TRUNCATE_BYTES = 128 * 1024 * 1024
+LOG_KEPT_SECONDS = 7 * 86_400.0
+DISK_CHECK_SECONDS = 1.0
+FULL_RETRY_SECONDS = 0.2
+
+_T = TypeVar("_T")
+
+FileWrites: TypeAlias = "list[tuple[PayloadKey, Buffer, Future[str] | None]]"
+
+
+@frozen
+class _Queued:
+    """An entry, and its payloads: those above the threshold are being written to files already."""
+
+    entry: Entry
+    payloads: FileWrites
+    size: int
+
+
+class Writer:
+    """Owns the database once ``start`` was called; its methods are the broker thread's to call."""
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: BlobFolder,
+        folder: StoreFolder,
+        *,
+        durable_sequence: int,
+        sync: bool,
+        watermark: int | None,
+        wake: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._folder = folder
+        self._sync = sync
+        self._watermark = watermark
+        self._wake = wake
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="paintmq-payload")
+        self._thread = threading.Thread(target=self._run, name="paintmq-journal")
+        # Everything below is shared and guarded by this.
+        self._changed = threading.Condition()
+        self._queue: deque[_Queued] = deque()
+        self._fetches: deque[PayloadKey] = deque()
+        self._fetched: list[tuple[PayloadKey, Buffer | None]] = []
+        self._pending_bytes = 0
+        self._durable = durable_sequence
+        self._disk_full = False
+        self._failure: StoreError | None = None
+        self._closing = False
+        # Used by the writer's thread alone.
+        self._upkeep_due = True
+        self._swept = False
+        self._next_disk_check = 0.0
+        self._log_time = 0.0
+
+    # ---- called by the broker's thread ---------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def append(self, entry: Entry) -> None:
+        payloads: FileWrites = []
+        size = 0
+        for key, data in entry.payloads:
+            length = memoryview(data).nbytes
+            large = length > INLINE_BYTES
+            # Files are written while earlier records still wait for their commit.
+            payloads.append(
+                (key, data, self._pool.submit(self._blobs.write, data) if large else None)
+            )
+            size += length
+        with self._changed:
+            self._queue.append(_Queued(entry, payloads, size))
+            self._pending_bytes += size
+            self._changed.notify()
+
+    def fetch(self, key: PayloadKey) -> None:
+        with self._changed:
+            self._fetches.append(key)
+            self._changed.notify()
+
+    def collect(self) -> Collected:
+        with self._changed:
+            if self._failure is not None:
+                raise self._failure
+            fetched, self._fetched = tuple(self._fetched), []
+            return Collected(
+                durable_sequence=self._durable, payloads=fetched, disk_full=self._disk_full
+            )
+
+    def close(self) -> None:
+        """Commit what is queued and end the thread; the database may be closed then.
+
+        Raises:
+            StoreError: not everything could be committed.
+        """
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._pool.shutdown()
+        if self._failure is not None:
+            raise self._failure
+
+    # ---- the writer's thread -------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while self._work():
+                pass
+            self._database.checkpoint(truncate=True)
+            self._folder.write_sequence(self._durable, sync=self._sync)
+        except StoreError as error:
+            self._fail(error)
+        except (OSError, sqlite3.Error) as error:
+            # A write or fsync that failed is never tried again: the kernel may have dropped the
+            # pages and report success the second time.
+            self._fail(StoreError(f"the journal {self._folder.path} cannot be written: {error}"))
+
+    def _fail(self, error: StoreError) -> None:
+        logger.error("%s", error)
+        with self._changed:
+            self._failure = error
+        self._wake()
+
+    def _work(self) -> bool:
+        """Do what there is to do, or wait for it; return False when it is time to end."""
+        with self._changed:
+            if not self._queue and not self._fetches and not self._closing:
+                self._changed.wait(IDLE_SECONDS if self._upkeep_due else DISK_CHECK_SECONDS)
+            batch, fetches = self._take_batch(), list(self._fetches)
+            self._fetches.clear()
+            closing = self._closing
+        for key in fetches:
+            self._read(key)
+        if batch:
+            self._commit(batch)
+            self._upkeep_due = True
+        elif not fetches:
+            if closing:
+                return False
+            if self._upkeep_due:
+                self._upkeep_due = self._upkeep()
+        self._check_disk()
+        return True
+
+    def _take_batch(self) -> list[_Queued]:
+        batch: list[_Queued] = []
+        size = 0
+        while self._queue and len(batch) < BATCH_RECORDS and size < BATCH_BYTES:
+            queued = self._queue.popleft()
+            size += queued.size
+            batch.append(queued)
+        return batch
+
+    def _commit(self, batch: list[_Queued]) -> None:
+        rows = [(queued.entry, self._payload_rows(queued)) for queued in batch]
+        files = [new.digest for _, payloads in rows for new in payloads if new.data is None]
+        self._blobs.sync_folders(files)
+        freed = self._with_space(partial(self._transaction, rows))
+        last = batch[-1].entry
+        self._log_time = last.at
+        # The file may lag behind the database but must never be ahead of it.
+        self._folder.write_sequence(last.sequence, sync=False)
+        with self._changed:
+            self._durable = last.sequence
+            self._pending_bytes -= sum(queued.size for queued in batch)
+        self._wake()
+        self._blobs.unpin(files)
+        self._blobs.remove(freed, is_named=self._database.names_file)
+        if self._database.wal_bytes() > WAL_CHECKPOINT_BYTES:
+            self._checkpoint()
+
+    def _payload_rows(self, queued: _Queued) -> list[NewPayload]:
+        """Wait for the files of one entry."""
+        rows = []
+        for key, data, future in queued.payloads:
+            size = memoryview(data).nbytes
+            if future is None:
+                digest = sha256(data)
+                rows.append(NewPayload(key, size, digest, data))
+                continue
+            try:
+                digest = future.result()
+            except OSError as error:
+                if not _is_full(error):
+                    raise
+                digest = self._with_space(partial(self._blobs.write, data))
+            rows.append(NewPayload(key, size, digest, None))
+        return rows
+
+    def _transaction(self, rows: list[tuple[Entry, list[NewPayload]]]) -> list[str]:
+        freed: list[str] = []
+        try:
+            self._database.begin()
+            for entry, payloads in rows:
+                freed += self._database.write(entry, payloads)
+            self._database.commit()
+        except BaseException:
+            self._database.rollback()
+            raise
+        return freed
+
+    def _with_space(self, action: Callable[[], _T]) -> _T:
+        """Do it; while the disk is full, say so, give back the ballast and try again.
+
+        Unlike after a failed fsync, trying again is sound: a full disk refuses before it writes.
+        """
+        while True:
+            try:
+                return action()
+            except (OSError, sqlite3.Error) as error:
+                if not _is_full(error):
+                    raise
+                self._set_disk_full(full=True)
+                if self._folder.release_ballast():
+                    logger.warning("the disk of the journal is full: used the space set aside")
+                    continue
+                with self._changed:
+                    if self._closing:
+                        raise StoreError(
+                            f"the disk of the journal {self._folder.path} is full: what was not "
+                            f"yet stored is lost, but nobody was told of it"
+                        ) from error
+                    self._changed.wait(FULL_RETRY_SECONDS)
+
+    # ---- reading payloads back -----------------------------------------------------------------
+
+    def _read(self, key: PayloadKey) -> None:
+        stored = self._database.payload(key)
+        if stored is None:
+            self._give(key, None)
+        elif stored.data is not None:
+            right = sha256(stored.data) == stored.digest
+            self._give(key, stored.data if right else None)
+        else:
+            digest, size = stored.digest, stored.size
+            future = self._pool.submit(self._blobs.read, digest, size)
+            future.add_done_callback(lambda done: self._give_file(key, done))
+
+    def _give_file(self, key: PayloadKey, done: "Future[memoryview | None]") -> None:
+        if (error := done.exception()) is not None:
+            logger.error("a payload of task %s cannot be read: %s", key.task_id, error)
+            self._give(key, None)
+        else:
+            self._give(key, done.result())
+
+    def _give(self, key: PayloadKey, data: Buffer | None) -> None:
+        with self._changed:
+            self._fetched.append((key, data))
+        self._wake()
+
+    # ---- idle moments --------------------------------------------------------------------------
+
+    def _upkeep(self) -> bool:
+        """Do one piece of upkeep; return whether more is left."""
+        if self._database.uncheckpointed:
+            self._checkpoint()
+            return True
+        if self._database.prune_log(before=self._log_time - LOG_KEPT_SECONDS, at_most=1000):
+            return True
+        if self._database.give_back_pages(1000):
+            return True
+        if not self._swept:
+            self._swept = True
+            removed = self._blobs.sweep(is_named=self._database.names_file)
+            if removed:
+                logger.info("removed %d payload files that belonged to no task", removed)
+            return True
+        if not self._disk_full:
+            self._folder.fill_ballast()
+        return False
+
+    def _checkpoint(self) -> None:
+        self._database.checkpoint(truncate=self._database.wal_bytes() > WAL_TRUNCATE_BYTES)
+        self._folder.write_sequence(self._durable, sync=self._sync)
+
+    def _check_disk(self) -> None:
+        now = time.monotonic()
+        if now < self._next_disk_check:
+            return
+        self._next_disk_check = now + DISK_CHECK_SECONDS
+        self._set_disk_full(
+            full=self._folder.is_scarce(pending=self._pending_bytes, watermark=self._watermark)
+        )
+
+    def _set_disk_full(self, *, full: bool) -> None:
+        with self._changed:
+            if self._disk_full == full:
+                return
+            self._disk_full = full
+        if full:
+            logger.warning(
+                "the disk of the journal %s is full: new tasks are refused", self._folder.path
+            )
+        else:
+            logger.warning("the disk of the journal %s has room again", self._folder.path)
+            self._upkeep_due = True
+        self._wake()
+
+
+def _is_full(error: Exception) -> bool:
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
