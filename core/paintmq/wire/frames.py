@@ -69,7 +69,6 @@ KIND_OF: dict[type[m.Message], int] = {
 _LAYOUT = Struct(">2sBBHHII16sQI")
 HEADER_BYTES = _LAYOUT.size
 
-_MAX_ATTEMPT = (1 << 32) - 1
 _MAX_INCARNATION = (1 << 63) - 1
 
 
