@@ -177,8 +177,19 @@ class BoardView(Protocol):
         """Return how long the backlog's first task should run on the worker."""
         ...
 
+    def mean_run_seconds(self, worker: WorkerView) -> float:
+        """Return how long tasks of any model run on such a worker, on average."""
+        ...
+
     def load_seconds(self, model: str, worker: WorkerView) -> float:
-        """Return how long the worker should take to load the model; measured, once it was."""
+        """Return how long such a worker takes to load the model, whether it has it or not.
+
+        Measured, once it was; 0 for a model that no task has come for.
+        """
+        ...
+
+    def victims(self, model: str, worker: WorkerView) -> Sequence[str]:
+        """Return the models the worker would evict to load this one."""
         ...
 
     def arrival_rate(self, model: str, *, now: float) -> float:

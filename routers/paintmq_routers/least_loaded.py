@@ -26,7 +26,8 @@ class LeastLoaded(Router):
     def score(
         self, backlog: BacklogView, worker: WorkerView, board: BoardView, *, now: float
     ) -> float | None:
-        return -(board.load_seconds(backlog.model, worker) + board.run_seconds(backlog, worker))
+        load = 0.0 if worker.has(backlog.model) else board.load_seconds(backlog.model, worker)
+        return -(load + board.run_seconds(backlog, worker))
 
     def choose_backlog(
         self, worker: WorkerView, waiting: Iterable[BacklogView], board: BoardView, *, now: float

@@ -51,6 +51,7 @@ class Estimates:
 
     _ratios: dict[tuple[str, ...], float] = field(factory=dict[tuple[str, ...], float], init=False)
     _loads: dict[tuple[str, ...], float] = field(factory=dict[tuple[str, ...], float], init=False)
+    _means: dict[tuple[str, ...], float] = field(factory=dict[tuple[str, ...], float], init=False)
     _rates: dict[str, tuple[float, float]] = field(
         factory=dict[str, tuple[float, float]], init=False
     )
@@ -77,6 +78,11 @@ class Estimates:
             (key.model, key.device),
         ):
             _average(self._ratios, learned, ratio)
+        _average(self._means, (key.device, device_name), seconds, weight=0.02)
+
+    def mean_run_seconds(self, device: DeviceKind, device_name: str = "") -> float:
+        """Return how long tasks of any model run on such a device, on average."""
+        return self._means.get((device, device_name), FALLBACK_SECONDS)
 
     def load_seconds(self, spec: ModelSpec, device: DeviceKind, device_name: str = "") -> float:
         """Return how long the model should take to load on such a device."""
@@ -101,6 +107,12 @@ class Estimates:
         return rate * exp(-max(0.0, now - at) / RATE_SECONDS)
 
 
-def _average(table: dict[tuple[str, ...], float], key: tuple[str, ...], value: float) -> None:
+def _average(
+    table: dict[tuple[str, ...], float],
+    key: tuple[str, ...],
+    value: float,
+    *,
+    weight: float = WEIGHT,
+) -> None:
     known = table.get(key)
-    table[key] = value if known is None else known + WEIGHT * (value - known)
+    table[key] = value if known is None else known + weight * (value - known)

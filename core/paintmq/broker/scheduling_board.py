@@ -1,6 +1,6 @@
 """What routers are shown: backlogs, workers and estimates, gathered into one read-only view."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from attrs import define, field
 
@@ -75,12 +75,18 @@ class SchedulingBoard:
         return self.estimates.run_seconds(task.runs[worker.device], worker.device_name)
 
     def load_seconds(self, model: str, worker: WorkerView) -> float:
-        if worker.has(model):
-            return 0.0
         spec = self._specs.get(model)
         if spec is None:
             return 0.0
         return self.estimates.load_seconds(spec, worker.device, worker.device_name)
+
+    def mean_run_seconds(self, worker: WorkerView) -> float:
+        return self.estimates.mean_run_seconds(worker.device, worker.device_name)
+
+    def victims(self, model: str, worker: WorkerView) -> Sequence[str]:
+        assert isinstance(worker, Worker)
+        spec = self._specs.get(model)
+        return worker.victims(spec.resident_mb) if spec is not None else ()
 
     def arrival_rate(self, model: str, *, now: float) -> float:
         return self.estimates.arrival_rate(model, now=now)

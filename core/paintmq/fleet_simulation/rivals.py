@@ -27,6 +27,7 @@ class RivalPolicy:
     released_at: list[float] = field(init=False)
     rng: random.Random = field(factory=lambda: random.Random(1), init=False)
     _runs: dict[str, float] = field(init=False)
+    _memory: dict[str, int] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         workers = self.traffic.workers
