@@ -125,7 +125,7 @@ class ModelSpec:
     batch_key: Callable[[Job], str] | None = None
     """Tasks with equal keys may share a batch; None never batches."""
     requires: tuple[str, ...] = ()
-    """Importable modules the implementation needs; a worker without one does not offer the model."""
+    """Importable modules the implementation needs; a worker without one does not offer it."""
     extra: str = ""
     """What to install when ``requires`` is not met, such as ``paintmq[lama]``."""
     weights: tuple[WeightFile, ...] = ()
@@ -161,6 +161,10 @@ class WeightFinder(Protocol):
         Raises:
             WeightsMissingError: with the command that fetches it.
         """
+        ...
+
+    def trusts(self, sha256: str) -> bool:
+        """Return whether the operator trusts a file with this checksum to be run as code."""
         ...
 
 

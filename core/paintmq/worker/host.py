@@ -29,6 +29,7 @@ from attrs import define, field
 from paintmq.config import Limits, PluginsConfig, WeightsConfig
 from paintmq.errors import PluginError, WireError
 from paintmq.model import Device, ModelSpec
+from paintmq.weights import WeightFolder
 from paintmq.worker.host_channel import Buffer, FrameReader, HostDelivery, encode
 from paintmq.worker.host_messages import (
     CancelItem,
@@ -46,7 +47,6 @@ from paintmq.worker.model_runner import HostSetup, ModelRunner
 from paintmq.worker.process_memory import device_memory_free_mb, resident_mb
 from paintmq.worker.run_context import CancelFlags
 from paintmq.worker.spec_outline import spec_of
-from paintmq.worker.weight_folder import WeightFolder
 
 BEAT_INTERVAL = 1.0
 _MAX_PAYLOAD = 1 << 40  # the agent's limits hold; it is the other end of a socketpair

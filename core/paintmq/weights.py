@@ -1,0 +1,175 @@
+"""Model weights on this machine: where they are looked for, and whether they are the right ones.
+
+Rule 1: nothing here fetches anything; a missing file is an error that names the command which does
+(``weight_download.py``).
+Rule 2: a file that is code once loaded (TorchScript) is used only if its checksum is the one its
+model's spec names, or one that the operator trusts.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
+
+from attrs import evolve, field, frozen
+
+from paintmq.config import WeightsConfig
+from paintmq.errors import ConfigError, ModelError, WeightsMissingError
+from paintmq.model import ModelSpec, WeightFile
+
+WeightState: TypeAlias = Literal["present", "missing", "verified", "unverifiable", "wrong"]
+"""``present``: there, checksum not looked at; ``unverifiable``: there, and no checksum is known."""
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with bytes done and bytes in total; 0 in total when it is not known."""
+
+_CHUNK = 1024 * 1024
+
+
+class _Digest(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+    def hexdigest(self) -> str: ...
+
+
+@frozen(kw_only=True)
+class WeightStatus:
+    """One weight file of a model, as it is found here."""
+
+    file: WeightFile
+    path: Path | None
+    """Where it lies; None when it is missing."""
+    searched: tuple[Path, ...]
+    """Where it was looked for, in order."""
+    state: WeightState
+    problem: str = ""
+    """What is wrong with it, in words."""
+
+
+@frozen
+class WeightFolder:
+    """Finds weight files by the settings ``[weights]``: explicit paths first, then the folder."""
+
+    config: WeightsConfig = field(factory=WeightsConfig)
+
+    @property
+    def folder(self) -> Path:
+        """The models folder; it need not exist."""
+        if self.config.folder:
+            return Path(self.config.folder).expanduser()
+        from platformdirs import user_data_path
+
+        return user_data_path("paintmq") / "models"
+
+    def places(self, name: str) -> tuple[Path, ...]:
+        """Return where a file of this name is looked for, in order."""
+        if not name or name != Path(name).name:
+            raise ConfigError(f"{name!r} is no name of a weight file")
+        given = self.config.paths.get(name)
+        explicit = Path(given).expanduser() if given else None
+        # A path may name the file, or a folder it lies in.
+        first = () if explicit is None else (explicit, explicit / name)
+        return (*first, self.folder / name)
+
+    def path(self, name: str) -> Path:
+        """Return where the file, or the folder of that name, lies.
+
+        Raises:
+            WeightsMissingError: with the command that fetches it.
+        """
+        found = self._find(name)
+        if found is None:
+            raise WeightsMissingError(
+                f"the weights {name} are not on this machine: run `paintmq models download {name}`,"
+                f" or put the file into {self.folder}, or name its place in [weights.paths]"
+            )
+        return found
+
+    def trusts(self, sha256: str) -> bool:
+        """Return whether the operator trusts a file with this checksum to be run as code."""
+        return sha256.lower() in {known.lower() for known in self.config.trusted_torchscript}
+
+    def status(self, file: WeightFile) -> WeightStatus:
+        """Say whether a file is there, by its size; its bytes are not read."""
+        path = self._find(file.name)
+        problem = _size_problem(path, file) if path else ""
+        state: WeightState = "wrong" if problem else "present" if path else "missing"
+        return WeightStatus(
+            file=file, path=path, searched=self.places(file.name), state=state, problem=problem
+        )
+
+    def verify(self, file: WeightFile, progress: Progress | None = None) -> WeightStatus:
+        """Say whether a file is there and is the right one, by its size and checksum."""
+        status = self.status(file)
+        if status.path is None or status.state == "wrong":
+            return status
+        if status.path.is_dir() or not (file.sha256 or file.md5):
+            return evolve(status, state="unverifiable", problem="no checksum is known")
+        problem = weight_problem(status.path, file, progress)
+        return evolve(status, state="wrong" if problem else "verified", problem=problem)
+
+    def _find(self, name: str) -> Path | None:
+        places = self.places(name)
+        # A file first: an explicit place may be the folder that the file lies in.
+        return next((p for p in places if p.is_file()), None) or next(
+            (p for p in places if p.is_dir()), None
+        )
+
+
+def weight_status(spec: ModelSpec, folder: WeightFolder) -> list[WeightStatus]:
+    """Return how each weight file of a model is found here."""
+    return [folder.status(file) for file in spec.weights]
+
+
+def check_runnable_weights(path: Path, file: WeightFile, trusts: Callable[[str], bool]) -> None:
+    """Check that a TorchScript file may be loaded: rule 2.
+
+    Raises:
+        ModelError: its checksum is neither the model's nor trusted by the operator.
+    """
+    sha256, md5 = checksums(path)
+    # MD5 no longer withstands somebody who makes two files at once, but nobody can make a second
+    # file to the MD5 of a given one, and some upstreams publish nothing else.
+    known = (file.sha256 and sha256 == file.sha256) or (file.md5 and md5 == file.md5)
+    if known or trusts(sha256):
+        return
+    raise ModelError(
+        f"the weights {file.name} are TorchScript, which is code, and their checksum is unknown;"
+        f" if you trust them, add '{sha256}' to trusted_torchscript in [weights]",
+        code="weights_untrusted",
+    )
+
+
+def checksums(path: Path, progress: Progress | None = None) -> tuple[str, str]:
+    """Return the SHA-256 and the MD5 of a file, hexadecimal."""
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    _feed(path, (sha256, md5), progress)
+    return sha256.hexdigest(), md5.hexdigest()
+
+
+def weight_problem(path: Path, file: WeightFile, progress: Progress | None = None) -> str:
+    """Return in words how a file differs from what its model expects; empty if it does not."""
+    problem = _size_problem(path, file)
+    if problem or not (file.sha256 or file.md5):
+        return problem
+    sha256, md5 = checksums(path, progress)
+    kind, expected, found = (
+        ("SHA-256", file.sha256, sha256) if file.sha256 else ("MD5", file.md5, md5)
+    )
+    return "" if found == expected else f"{path.name} has the {kind} {found}, not {expected}"
+
+
+def _size_problem(path: Path, file: WeightFile) -> str:
+    if path.is_dir() or not file.size or path.stat().st_size == file.size:
+        return ""
+    return f"{path.name} has {path.stat().st_size:,} bytes, not {file.size:,}"
+
+
+def _feed(path: Path, digests: Sequence[_Digest], progress: Progress | None) -> None:
+    total, done = path.stat().st_size, 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            for digest in digests:
+                digest.update(chunk)
+            done += len(chunk)
+            if progress:
+                progress(done, total)
