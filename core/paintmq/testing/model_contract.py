@@ -41,7 +41,7 @@ from paintmq.testing.example_inputs import make_inputs, make_mask, make_picture
 from paintmq.testing.manifest_budget import measure_manifest
 from paintmq.testing.model_bench import ModelBench, empty_folder, memory_in_use
 from paintmq.testing.scripted_context import ScriptedContext
-from paintmq.worker.weight_folder import WeightFolder
+from paintmq.weights import WeightFolder
 
 
 class ModelContract:

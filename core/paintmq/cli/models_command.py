@@ -1,0 +1,249 @@
+"""``paintmq models``: what is installed, what each takes, and its weights."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from attrs import asdict
+
+from paintmq.cli.common_options import ConfigOption, JsonOption, service_settings
+from paintmq.cli.failures import FAILED, CommandError, note
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from paintmq.catalog import Catalog
+    from paintmq.model import ModelSpec, WeightFile
+    from paintmq.task import Json
+    from paintmq.weights import Progress, WeightFolder, WeightStatus
+
+app = typer.Typer(no_args_is_help=True, help="Installed models: list, show, download, verify.")
+
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a model.")]
+ModelNames = Annotated[
+    list[str] | None, typer.Argument(metavar="MODEL...", help="Models or weight files.")
+]
+
+
+def add_to(app_: typer.Typer) -> None:
+    app_.add_typer(app, name="models")
+
+
+@app.command("list")
+def list_models(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """List the installed models."""
+    catalog, folder = _installed(config)
+    if as_json:
+        print(json.dumps([_to_json(spec, folder) for spec in catalog.specs.values()], indent=2))
+        return
+    from rich.console import Console
+
+    table = _plain_table("model", "task types", "devices", "weights", "licence", "summary")
+    for spec in catalog.specs.values():
+        table.add_row(
+            spec.name,
+            ", ".join(spec.task_types),
+            ", ".join(spec.devices),
+            _readiness(spec, folder),
+            spec.licence,
+            spec.summary,
+        )
+    Console().print(table)
+    if not catalog.specs:
+        note("none; see `paintmq plugins` for plugins that could not be loaded")
+
+
+@app.command("show")
+def show(model: ModelName, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show a model: its options with their defaults and limits, inputs, needs and weights."""
+    catalog, folder = _installed(config)
+    spec = catalog.get(model)
+    if as_json:
+        print(json.dumps(_to_json(spec, folder), indent=2))
+        return
+    from rich.console import Console
+
+    console = Console()
+    console.print(f"[bold]{spec.name}[/bold]  {spec.summary}", highlight=False)
+    for name, value in _facts(spec):
+        console.print(f"{name:>12}  {value}", highlight=False, soft_wrap=True)
+    for title, table in (
+        ("Options", _option_table(spec)),
+        ("Inputs", _input_table(spec)),
+        ("Weights", _weight_table(spec, folder)),
+    ):
+        if table.row_count:
+            console.print(f"\n[bold]{title}[/bold]")
+            console.print(table)
+
+
+@app.command("download")
+def download(models: ModelNames = None, config: ConfigOption = None) -> None:
+    """Fetch the weights of models into the models folder; what is there is left alone."""
+    from paintmq.weight_download import download as fetch
+
+    if not models:
+        raise CommandError("say what to download: names of models or weight files")
+    catalog, folder = _installed(config)
+    for file in _files(catalog, models):
+        with _bar(file.name) as progress:
+            path = fetch(file, folder, progress)
+        note(f"{file.name}: {path}")
+
+
+@app.command("verify")
+def verify(models: ModelNames = None, config: ConfigOption = None) -> None:
+    """Compare weight files with their checksums: of the models named, else of all."""
+    catalog, folder = _installed(config)
+    wanted = models or list(catalog.specs)
+    wrong = False
+    for file in _files(catalog, wanted):
+        with _bar(file.name) as progress:
+            status = folder.verify(file, progress)
+        # Without names, a model that nobody fetched is no problem.
+        wrong |= status.state == "wrong" or (status.state == "missing" and bool(models))
+        print(f"{file.name}: {_status_words(status)}")
+    if wrong:
+        raise typer.Exit(FAILED)
+
+
+def _installed(config: object) -> "tuple[Catalog, WeightFolder]":
+    from pathlib import Path
+
+    from paintmq.plugin_manager import PluginManager
+    from paintmq.weights import WeightFolder
+
+    settings = service_settings(config if isinstance(config, Path) else None).config
+    manager = PluginManager.installed(settings.plugins)
+    return manager.catalog(), WeightFolder(settings.weights)
+
+
+def _files(catalog: "Catalog", names: Sequence[str]) -> "list[WeightFile]":
+    """Return the weight files that names of models or files stand for, each once."""
+    by_file = {file.name: file for spec in catalog.specs.values() for file in spec.weights}
+    found: dict[str, WeightFile] = {}
+    for name in names:
+        if name in by_file:
+            found[name] = by_file[name]
+        else:
+            found.update((file.name, file) for file in catalog.get(name).weights)
+    return list(found.values())
+
+
+@contextmanager
+def _bar(name: str) -> "Iterator[Progress]":
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total or None)
+
+
+# ---- in words and as JSON ----------------------------------------------------------------------
+
+
+def _plain_table(*columns: str) -> "Table":
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def _readiness(spec: "ModelSpec", folder: "WeightFolder") -> str:
+    missing = _missing_modules(spec)
+    if missing:
+        return f"needs {spec.extra or ', '.join(missing)}"
+    if not spec.weights:
+        return "none needed"
+    states = {folder.status(file).state for file in spec.weights}
+    return next((s for s in ("missing", "wrong") if s in states), "present")
+
+
+def _missing_modules(spec: "ModelSpec") -> list[str]:
+    from importlib.util import find_spec
+
+    return [name for name in spec.requires if find_spec(name.partition(".")[0]) is None]
+
+
+def _status_words(status: "WeightStatus") -> str:
+    where = status.path or f"looked for at {', '.join(map(str, status.searched))}"
+    return f"{status.state}{': ' + status.problem if status.problem else ''} ({where})"
+
+
+def _facts(spec: "ModelSpec") -> "Iterator[tuple[str, str]]":
+    yield "licence", spec.licence or "not stated"
+    yield "task types", ", ".join(spec.task_types)
+    yield "runs on", ", ".join(spec.devices)
+    yield "effort", spec.effort
+    yield "batches", f"up to {spec.max_batch}" if spec.max_batch > 1 else "one task at a time"
+    yield "resident", f"{spec.resident_mb} MB once loaded"
+    yield "loads in", f"about {spec.load_seconds:g} s"
+    missing = _missing_modules(spec)
+    if missing:
+        remedy = f"pip install '{spec.extra}'" if spec.extra else f"install {', '.join(missing)}"
+        yield "missing", f"{', '.join(missing)}: {remedy}"
+
+
+def _option_table(spec: "ModelSpec") -> "Table":
+    from rich.markup import escape
+
+    from paintmq.options import describe_options
+
+    table = _plain_table("option", "takes", "default", "help")
+    for each in describe_options(spec.options):
+        takes = f"{each.kind}, {each.limits}" if each.limits else each.kind
+        default = "required" if each.required else json.dumps(each.default, ensure_ascii=False)
+        table.add_row(each.name, escape(takes), escape(default), escape(each.help))
+    return table
+
+
+def _input_table(spec: "ModelSpec") -> "Table":
+    table = _plain_table("input", "kind", "needed", "help")
+    for each in spec.inputs:
+        table.add_row(each.name, each.kind, "yes" if each.required else "no", each.summary)
+    return table
+
+
+def _weight_table(spec: "ModelSpec", folder: "WeightFolder") -> "Table":
+    table = _plain_table("file", "size", "licence", "state", "source")
+    for file in spec.weights:
+        size = f"{file.size / 2**20:,.0f} MB" if file.size else "unknown"
+        words = _status_words(folder.status(file))
+        table.add_row(file.name, size, file.licence, words, file.source or file.url)
+    return table
+
+
+def _to_json(spec: "ModelSpec", folder: "WeightFolder") -> "dict[str, Json]":
+    from paintmq.options import describe_options
+
+    return {
+        "name": spec.name,
+        "summary": spec.summary,
+        "licence": spec.licence,
+        "task_types": list(spec.task_types),
+        "devices": list(spec.devices),
+        "effort": spec.effort,
+        "max_batch": spec.max_batch,
+        "resident_mb": spec.resident_mb,
+        "load_seconds": spec.load_seconds,
+        "missing_modules": list(_missing_modules(spec)),
+        "extra": spec.extra,
+        "options": [asdict(each) for each in describe_options(spec.options)],
+        "inputs": [asdict(each) for each in spec.inputs],
+        "weights": [
+            {
+                **asdict(file),
+                "state": status.state,
+                "path": str(status.path) if status.path else None,
+                "searched": [str(place) for place in status.searched],
+            }
+            for file in spec.weights
+            for status in (folder.status(file),)
+        ],
+    }

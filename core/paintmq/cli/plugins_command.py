@@ -1,0 +1,113 @@
+"""``paintmq plugins``: what is installed, what became of it, and whether one keeps to the rules."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from paintmq.cli.common_options import ConfigOption, JsonOption, service_settings
+from paintmq.cli.failures import FAILED, note
+
+if TYPE_CHECKING:
+    from paintmq.plugin_manager import PluginManager
+    from paintmq.plugin_report import PluginReport
+
+app = typer.Typer(
+    invoke_without_command=True, help="Installed plugins; `paintmq plugins check` tests one."
+)
+
+_STATE_STYLES = {"ready": "green", "disabled": "dim", "set aside": "red"}
+
+
+def add_to(app_: typer.Typer) -> None:
+    app_.add_typer(app, name="plugins")
+
+
+@app.callback()
+def list_plugins(
+    context: typer.Context,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    timings: Annotated[
+        bool, typer.Option("--timings", help="Show how long each took to load.")
+    ] = False,
+) -> None:
+    """List the installed plugins: version, what each provides, and why one is not used."""
+    if context.invoked_subcommand is not None:
+        return
+    manager = _quiet_manager(config)
+    reports = manager.reports()
+    if as_json:
+        from paintmq.model import API_VERSION
+        from paintmq.plugin_registry import OLDEST_API_VERSION
+
+        summary = {
+            "plugins": [report.to_json() for report in reports],
+            "warnings": list(manager.warnings),
+            "model_interface": {"oldest": OLDEST_API_VERSION, "newest": API_VERSION},
+        }
+        print(json.dumps(summary, indent=2))
+        return
+    _print_table(reports, timings=timings)
+    for report in reports:
+        if report.state == "set aside":
+            note(f"{report.title} is set aside: {report.reason}")
+        for warning in report.warnings:
+            note(f"{report.title}: {warning}")
+    for warning in manager.warnings:
+        note(warning)
+
+
+@app.command("check")
+def check(
+    plugin: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH-OR-NAME", help="A project's folder, a manifest's file, or a name."
+        ),
+    ],
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name every test.")] = False,
+) -> None:
+    """Run the conformance tests on a plugin: every model and router it registers."""
+    from paintmq.cli.plugin_check import run_check
+
+    raise typer.Exit(FAILED if run_check(plugin, verbose=verbose) else 0)
+
+
+def _quiet_manager(config: object) -> "PluginManager":
+    """Load the plugins without the log saying what the table says better."""
+    import logging
+    from pathlib import Path
+
+    from paintmq.plugin_manager import PluginManager, logger
+
+    settings = service_settings(config if isinstance(config, Path) else None).config
+    level, logger.level = logger.level, logging.CRITICAL
+    try:
+        return PluginManager.installed(settings.plugins)
+    finally:
+        logger.level = level
+
+
+def _print_table(reports: "list[PluginReport]", *, timings: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("plugin", "distribution", "version", "state"):
+        table.add_column(name, no_wrap=True)
+    if timings:
+        table.add_column("load", justify="right", no_wrap=True)
+    table.add_column("provides")
+    for report in reports:
+        style = _STATE_STYLES[report.state]
+        cells = [
+            report.name,
+            report.distribution,
+            report.version,
+            f"[{style}]{report.state}[/{style}]",
+        ]
+        if timings:
+            cells.append(f"{report.load_seconds * 1000:.1f} ms")
+        table.add_row(*cells, ", ".join(report.provides) or "-")
+    Console().print(table)
