@@ -23,8 +23,9 @@ from paintmq.broker.speaker import Speaker
 from paintmq.broker.stores import Buffer
 from paintmq.broker.wakeup import Wakeup
 from paintmq.config import Limits, Timers
-from paintmq.errors import VersionMismatchError, WireError
+from paintmq.errors import WireError
 from paintmq.task import PeerId
+from paintmq.wire.frames import VersionMismatchError
 from paintmq.wire.link import Link, LinkLimits
 from paintmq.wire.messages import (
     Ask,

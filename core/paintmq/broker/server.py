@@ -100,7 +100,7 @@ class BrokerServer:
         config: Config,
         plugins: "PluginManager",
         *,
-        context: Context | None = None,
+        context: "Context | None" = None,
         accept_data_loss: bool = False,
     ) -> None:
         """``accept_data_loss``: open a journal that is known to have lost records."""
@@ -147,13 +147,15 @@ class BrokerServer:
         )
         self._thread.start()
 
-    def run(self) -> StopReport:
-        """Listen and serve until another thread, or a signal handler, calls ``request_stop``.
+    def run(self, started: Callable[[], None] = lambda: None) -> StopReport:
+        """Listen, call ``started``, and serve until ``request_stop`` is called, from another thread
+        or a signal handler; return what was unfinished.
 
         Raises:
             PortInUseError, StoreError, ConfigError: as ``start``, or when the journal fails later.
         """
         self._open()
+        started()
         self._serve()
         return self._report
 

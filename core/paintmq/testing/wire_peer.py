@@ -1,0 +1,107 @@
+"""A client or worker that says exactly what it is told to: for tests of a broker over real sockets."""
+
+import hashlib
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+import zmq
+
+from paintmq.identifiers import new_peer_id
+from paintmq.task import PayloadInfo
+from paintmq.transport.sockets import Context, dealer, new_context
+from paintmq.wire.link import Buffer, Delivery, Link
+from paintmq.wire.messages import ClientHello, Message, WorkerHello
+
+PATIENCE = 20.0
+"""Seconds after which a message that did not come is a failure; never waited for in a good run."""
+
+MessageT = TypeVar("MessageT")
+
+
+class WirePeer:
+    """One DEALER connection, driven by hand."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        hello: ClientHello | WorkerHello | None = None,
+        *,
+        context: "Context | None" = None,
+    ) -> None:
+        self._owned = new_context() if context is None else None
+        used = context if context is not None else self._owned
+        assert used is not None
+        self.id = new_peer_id()
+        self.socket = dealer(used, self.id)
+        self.socket.connect(endpoint)
+        self.link = Link()
+        self._heard: list[Delivery] = []
+        if hello is not None:
+            self.say(hello)
+
+    def say(self, message: Message, payloads: Sequence[Buffer] = ()) -> None:
+        self.link.send(message, payloads)
+        self._flush()
+
+    def say_raw(self, *frames: bytes) -> None:
+        """Send frames as they are, whether or not they make sense."""
+        self.socket.setsockopt(zmq.SNDTIMEO, int(PATIENCE * 1000))
+        self.socket.send_multipart(frames)
+
+    def hear(self, kind: type[MessageT]) -> MessageT:
+        """Wait for a message of that kind; others that come before it are put aside."""
+        return self.hear_with_payloads(kind)[0]
+
+    def hear_with_payloads(self, kind: type[MessageT]) -> tuple[MessageT, list[bytes]]:
+        while True:
+            for place, delivery in enumerate(self._heard):
+                if isinstance(delivery.message, kind):
+                    del self._heard[place]
+                    return delivery.message, [bytes(payload) for payload in delivery.payloads]
+            if not self.socket.poll(int(PATIENCE * 1000)):
+                raise TimeoutError(
+                    f"no {kind.__name__} came; {len(self._heard)} other messages did"
+                )
+            self.read()
+
+    def read(self) -> None:
+        """Take in everything that has arrived."""
+        while self.socket.poll(0):
+            frames = self.socket.recv_multipart(copy=False)
+            self._heard += self.link.receive([frame.buffer for frame in frames])
+        self._flush()
+
+    def put_aside(self) -> list[Message]:
+        """Return what has arrived and was not asked for."""
+        self.read()
+        return [delivery.message for delivery in self._heard]
+
+    def close(self) -> None:
+        self.socket.close()
+        if self._owned is not None:
+            self._owned.term()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _flush(self) -> None:
+        self.socket.setsockopt(zmq.SNDTIMEO, int(PATIENCE * 1000))
+        while multiparts := self.link.outgoing():
+            for frames in multiparts:
+                self.socket.send_multipart(frames)
+
+
+def describe(name: str, data: bytes) -> PayloadInfo:
+    """Return the description of these bytes, digest included."""
+    return PayloadInfo(
+        name=name, size=len(data), digest=hashlib.sha256(data).hexdigest(), kind="file"
+    )
