@@ -1,0 +1,73 @@
+"""``paintmq new-plugin``: a complete small package to start a model from."""
+
+import re
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from paintmq.cli.failures import CommandError, note
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+_SUFFIX = ".tmpl"
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("new-plugin")(new_plugin)
+
+
+def new_plugin(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The model's name: my-filter.")],
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="Where to write; otherwise ./paintmq-NAME.")
+    ] = None,
+) -> None:
+    """Write a plugin with one model: manifest, implementation, tests, README."""
+    target = folder or Path(f"paintmq-{name}")
+    write_plugin(name, target)
+    note(f"wrote {target}; next: pip install --editable {target} && paintmq plugins check {target}")
+
+
+def write_plugin(name: str, folder: Path) -> None:
+    """Write a complete package into a folder that must not hold anything yet.
+
+    Raises:
+        CommandError: the name will not do, or the folder holds something.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
+        raise CommandError(
+            f"{name!r} is no name for a plugin: use lower-case letters, digits and single hyphens"
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise CommandError(f"{folder} is there already and holds something")
+    module = name.replace("-", "_")
+    words = {
+        "model": name,
+        "distribution": f"paintmq-{name}",
+        "package": f"paintmq_{module}",
+        "module": module,
+        "class_name": "".join(part.capitalize() for part in name.split("-")),
+        "version": version("paintmq"),
+    }
+    for path, text in _templates(files("paintmq.cli") / "plugin_template"):
+        path = path.replace("src/package", f"src/{words['package']}")
+        path = path.replace("test_module", f"test_{module}")
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(Template(text).substitute(words), encoding="utf-8")
+
+
+def _templates(folder: "Traversable", prefix: str = "") -> list[tuple[str, str]]:
+    """Return path and text of every template below the folder."""
+    found: list[tuple[str, str]] = []
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir():
+            found += _templates(entry, f"{prefix}{entry.name}/")
+        elif entry.name.endswith(_SUFFIX):
+            found.append((prefix + entry.name.removesuffix(_SUFFIX), entry.read_text("utf-8")))
+    return found
