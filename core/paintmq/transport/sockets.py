@@ -10,8 +10,8 @@ import zmq
 from paintmq.errors import ConfigError, PortInUseError
 from paintmq.task import PeerId
 
-Context: TypeAlias = "zmq.Context[zmq.Socket[bytes]]"
-Socket: TypeAlias = "zmq.Socket[bytes]"
+Context: TypeAlias = zmq.Context[zmq.Socket[bytes]]
+Socket: TypeAlias = zmq.Socket[bytes]
 
 MAX_FRAME_BYTES = 2 * 1024 * 1024
 """Bounds one frame, not a message: strangers must be kept out before (curve.py)."""
