@@ -14,6 +14,7 @@
     ├── PortInUseError              a queue's port is taken
     ├── StoreError                  the journal cannot be opened, read or written
     ├── WireError                   a frame or message is not of our protocol
+    │   └── VersionMismatchError    the peer speaks a version of it that we do not
     ├── ModelError                  for model authors: an attempt failed, retryable or not
     ├── WeightsMissingError         a model's weights are not on this machine
     └── TaskNotCompletedError       what ``TaskHandle.result()`` raises; carries task id and state
@@ -94,6 +95,16 @@ class StoreError(PaintMQError):
 
 class WireError(PaintMQError):
     """A frame or message is not of our protocol."""
+
+
+class VersionMismatchError(WireError):
+    """The peer speaks a version we do not; answer Refused, which every version can read."""
+
+    def __init__(self, version: int, oldest: int, newest: int) -> None:
+        super().__init__(
+            f"this peer speaks protocol version {version}; {oldest} to {newest} are spoken here"
+        )
+        self.version = version
 
 
 class ModelError(PaintMQError):

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from attrs import frozen
 
-from paintmq.errors import WireError
+from paintmq.errors import VersionMismatchError, WireError
 from paintmq.task import Fence
 from paintmq.wire import messages as m
 
@@ -72,17 +72,6 @@ HEADER_BYTES = _LAYOUT.size
 _MAX_INCARNATION = (1 << 63) - 1
 
 
-class VersionMismatchError(WireError):
-    """The peer speaks a version we do not; answer Refused, which every version can read."""
-
-    def __init__(self, version: int) -> None:
-        super().__init__(
-            f"this peer speaks protocol version {version}; "
-            f"{m.OLDEST_PROTOCOL_VERSION} to {m.PROTOCOL_VERSION} are spoken here"
-        )
-        self.version = version
-
-
 @frozen
 class Header:
     """The 44 bytes in front of a body. What a kind does not use is zero."""
@@ -127,7 +116,7 @@ def unpack_header(data: Buffer, offset: int = 0) -> Header:
     if magic != MAGIC:
         raise WireError("this is no PaintMQ message")
     if not m.OLDEST_PROTOCOL_VERSION <= version <= m.PROTOCOL_VERSION:
-        raise VersionMismatchError(version)
+        raise VersionMismatchError(version, m.OLDEST_PROTOCOL_VERSION, m.PROTOCOL_VERSION)
     if incarnation > _MAX_INCARNATION:
         raise WireError("an incarnation has 63 bits at most")
     return Header(kind, body_bytes, task_id, Fence(incarnation, attempt), frames, number, sequence)

@@ -8,7 +8,8 @@ image, and neither side holds more than it agreed to.
 
 Rule 1: no payload byte is copied on the way out, nor on the way in unless it came in pieces.
 Rule 2: whatever arrives, ``receive`` returns deliveries or raises WireError.
-Rule 3: a hello starts a connection anew: what was under way in either direction is forgotten.
+Rule 3: a hello, sent or received, starts the connection anew: what was under way in either
+direction is forgotten. Whatever mattered is said again after the welcome.
 """
 
 from collections import deque
@@ -82,12 +83,12 @@ class Link:
 
     def __init__(self, limits: LinkLimits = LinkLimits()) -> None:
         self._limits = limits
+        self._next_number = 1
         self._start_anew()
 
     def _start_anew(self) -> None:
         self._small: deque[_Item] = deque()
         self._transfers: deque[OutgoingTransfer] = deque()
-        self._next_number = 1
         self._under_way = 0
         self._incoming: IncomingTransfer | None = None
         self._owed = 0
@@ -123,6 +124,8 @@ class Link:
         if len(sizes) > MAX_PAYLOADS:
             raise WireError(f"{len(sizes)} payloads are too many: {MAX_PAYLOADS} at most")
         header, body = encode_parts(message)
+        if isinstance(message, ClientHello | WorkerHello):
+            self._start_anew()
         self._queued_bytes += total
         if total <= INLINE_BYTES:
             header = evolve(header, frames=len(sizes)) if sizes else header
@@ -204,20 +207,20 @@ class Link:
             if total > INLINE_BYTES or [len(payload) for payload in payloads] != sizes:
                 raise WireError("the payloads are not those the message describes")
             return [Delivery(message, tuple(payloads))]
-        if self._incoming is not None:
-            raise WireError("a transfer begins before the one before it is complete")
         if total <= INLINE_BYTES or header.sequence != 0:
             raise WireError("this is no beginning of a transfer")
+        # One that was under way is of the time before a hello, or its end was lost.
         self._incoming = IncomingTransfer(message, header.number, sizes)
         return self._burst_received(header, payloads)
 
     def _burst_received(self, header: Header, payloads: Sequence[Buffer]) -> list[Delivery]:
-        transfer = self._incoming
-        if transfer is None:
-            # Sent before this side started anew; it is on its way to nobody.
-            return []
-        transfer.add(header.number, header.sequence, payloads)
         self._owe_a_credit()
+        transfer = self._incoming
+        if transfer is None or transfer.number != header.number:
+            # Sent before one of us started anew: on its way to nobody. It still earns a credit,
+            # or the sender would wait for it for ever.
+            return []
+        transfer.add(header.sequence, payloads)
         if not transfer.is_complete:
             return []
         self._incoming = None

@@ -75,7 +75,7 @@ class IncomingTransfer:
 
     def __init__(self, message: Message, number: int, sizes: Sequence[int]) -> None:
         self.message = message
-        self._number = number
+        self.number = number
         self._sequence = 0
         self._sizes = sizes
         self._filled: list[Buffer] = []
@@ -89,13 +89,13 @@ class IncomingTransfer:
     def payloads(self) -> tuple[Buffer, ...]:
         return tuple(self._filled)
 
-    def add(self, number: int, sequence: int, pieces: Sequence[Buffer]) -> None:
+    def add(self, sequence: int, pieces: Sequence[Buffer]) -> None:
         """Take the pieces of the next burst.
 
         Raises:
             WireError: they are not the ones that come next.
         """
-        if (number, sequence) != (self._number, self._sequence):
+        if sequence != self._sequence:
             raise WireError("a part of a transfer is missing")
         if not pieces:
             raise WireError("a part of a transfer without payload frames")

@@ -8,7 +8,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paintmq.errors import WireError
+from paintmq.errors import VersionMismatchError, WireError
 from paintmq.task import Fence, Json, TaskError, TaskId, TaskRequest, TaskState
 from paintmq.testing.message_strategies import MESSAGE_CLASSES, any_message, messages
 from paintmq.wire import messages as m
@@ -18,7 +18,6 @@ from paintmq.wire.frames import (
     HEADER_BYTES,
     KIND_OF,
     Header,
-    VersionMismatchError,
     unpack_header,
 )
 
