@@ -1,1 +1,1 @@
-"""One machine's supervisor: detects hardware and keeps workers alive."""
+"""A node: what one machine has to offer, and the workers that offer it."""

@@ -18,7 +18,7 @@ from attrs import evolve, frozen
 from paintmq.errors import WireError
 from paintmq.identifiers import new_peer_id
 from paintmq.model import ModelSpec
-from paintmq.transport.sockets import dealer
+from paintmq.transport.sockets import Context, Socket, dealer
 from paintmq.wire.link import Link
 from paintmq.wire.messages import (
     Assign,
@@ -79,7 +79,7 @@ class AgentSetup:
     """What to tell a new host; the scratch folder is filled in."""
     environment: Mapping[str, str]
     """Variables of the host beside our own, such as CUDA_VISIBLE_DEVICES."""
-    patience: Patience = Patience()
+    patience: Patience
 
 
 class WorkerAgent:
@@ -89,7 +89,7 @@ class WorkerAgent:
         self,
         setup: AgentSetup,
         *,
-        context: "zmq.Context[zmq.Socket[bytes]]",
+        context: Context,
         readiness: Readiness,
         journal: CrashJournal | None = None,
         clock: Clock = time.monotonic,
@@ -102,7 +102,7 @@ class WorkerAgent:
         self._journal = journal
         self._clock = clock
         self._machine = WorkerMachine(setup.profile, setup.specs, patience=setup.patience)
-        self._socket: zmq.Socket[bytes] | None = None
+        self._socket: "Socket | None" = None
         self._link = Link()
         self._blocked: deque[list[Buffer]] = deque()
         self._host: HostProcess | None = None

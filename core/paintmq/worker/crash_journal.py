@@ -5,6 +5,7 @@ memory. The next process of the same name finds here what ran, and reports it. T
 memory (tmpfs) where there is one: it has to survive the process, not the machine.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -25,7 +26,7 @@ def runtime_folder() -> Path:
     named = os.environ.get("XDG_RUNTIME_DIR")
     if named and Path(named).is_dir():
         return Path(named) / "paintmq"
-    memory = Path("/dev/shm")  # noqa: S108 -- the folder in it is ours and 0700
+    memory = Path("/dev/shm")
     parent = memory if memory.is_dir() else Path(tempfile.gettempdir())
     return parent / f"paintmq-{os.getuid()}"
 
@@ -78,10 +79,8 @@ class CrashJournal:
         """Remove the journal: the worker leaves in order, and nothing of its crashed."""
         self.path.unlink(missing_ok=True)
         os.close(self._descriptor)
-        try:
+        with contextlib.suppress(OSError):  # another worker's journal may be in it
             self.path.parent.rmdir()
-        except OSError:
-            pass  # another worker's journal is in it
 
 
 def _parse(text: bytes) -> tuple[Key, ...]:

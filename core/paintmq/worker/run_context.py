@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PROGRESS_INTERVAL = 0.1
-"""Seconds between two reports; what lies between is dropped: progress is lossy by contract."""
+"""Seconds before the first report and between two; others are dropped: progress is lossy by
+contract, and a quick task's result says it all."""
 PREVIEW_INTERVAL = 0.5
 
 
@@ -51,7 +52,7 @@ class HostRunContext:
     _scratch_root: Path
     logger: logging.Logger
     _scratch: Path | None = field(default=None, init=False)
-    _report_at: float = field(default=0.0, init=False)
+    _report_at: float = field(factory=lambda: time.monotonic() + PROGRESS_INTERVAL, init=False)
     _preview_at: float = field(default=0.0, init=False)
 
     def __enter__(self) -> "HostRunContext":
@@ -72,7 +73,7 @@ class HostRunContext:
 
     def progress(self, step: int, total: int, preview: "NDArray[np.uint8] | None" = None) -> None:
         now = time.monotonic()
-        if now < self._report_at and step < total:
+        if now < self._report_at:
             return
         self._report_at = now + PROGRESS_INTERVAL
         if preview is not None and now < self._preview_at:

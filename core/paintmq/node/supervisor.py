@@ -1,0 +1,181 @@
+"""The workers of one machine, in one loop: started, watched, drained, and gone without a trace."""
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+from paintmq.config import Config
+from paintmq.errors import PaintMQError
+from paintmq.node.capabilities import Capabilities, detect
+from paintmq.node.worker_plan import WorkerPlan
+from paintmq.plugin_manager import PluginManager
+from paintmq.transport.sockets import Context, new_context
+from paintmq.worker.agent import AgentSetup, WorkerAgent
+from paintmq.worker.crash_journal import CrashJournal, runtime_folder
+from paintmq.worker.profile import Patience
+from paintmq.worker.readiness import Readiness
+
+LONGEST_WAIT = 5.0
+"""Seconds of the loop's sleep at most."""
+
+logger = logging.getLogger(__name__)
+
+
+class NodeSupervisor:
+    """Keeps this machine's workers alive: ``start`` and ``stop``, or ``run`` in the foreground.
+
+    ``stop`` may be called from any thread or signal handler, more than once; when it returns
+    nothing is left: no thread, socket, process or file.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        plugins: PluginManager,
+        *,
+        queue_endpoints: Mapping[str, str],
+        context: "Context | None" = None,
+        name: str = "",
+        capabilities: Capabilities | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        self.name = name or socket.gethostname()
+        self._config = config
+        self._plugins = plugins
+        self._queue_endpoints = queue_endpoints
+        self._context = context
+        self._capabilities = capabilities
+        self._patience = patience or Patience()
+        self._loop: _NodeLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the workers' agents in a thread; model hosts start when they are needed.
+
+        Raises:
+            PaintMQError: it runs already, or the settings fit no worker of this machine.
+        """
+        if self._thread is not None and self._thread.is_alive():
+            raise PaintMQError(f"node {self.name} runs already")
+        self._loop = self._make_loop()
+        self._thread = threading.Thread(target=self._loop.run, name=f"paintmq-node-{self.name}")
+        self._thread.start()
+
+    def run(self) -> None:
+        """Work in this thread until ``stop`` is called or the broker has drained all workers.
+
+        Raises:
+            PaintMQError: the settings fit no worker of this machine.
+        """
+        self._loop = self._make_loop()
+        self._loop.run()
+
+    def stop(self, *, grace: float | None = None) -> None:
+        """Take nothing more, let what runs finish within ``grace`` seconds, and end everything.
+
+        What does not finish is handed back. A second call can only shorten the first one's grace.
+        """
+        if self._loop is not None:
+            self._loop.request_stop(self._config.timers.drain_grace if grace is None else grace)
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+            self._thread = None
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """The names of the workers that have not left."""
+        return self._loop.workers if self._loop is not None else ()
+
+    def _make_loop(self) -> "_NodeLoop":
+        capabilities = self._capabilities or detect()
+        plan = WorkerPlan(
+            config=self._config,
+            specs=self._plugins.catalog().specs,
+            capabilities=capabilities,
+            node=self.name,
+            queue_endpoints=self._queue_endpoints,
+            patience=self._patience,
+        )
+        setups = plan.setups()
+        logger.info(
+            "node %s: %d cores, %d MB, %s; workers: %s",
+            self.name,
+            capabilities.cores,
+            capabilities.memory_mb,
+            ", ".join(gpu.name for gpu in capabilities.gpus) or capabilities.no_gpus_because,
+            ", ".join(setup.profile.name for setup in setups) or "none",
+        )
+        return _NodeLoop(setups, self._context)
+
+
+class _NodeLoop:
+    """One run of a node, from its agents' first hello to the last goodbye."""
+
+    def __init__(self, setups: Sequence[AgentSetup], context: "Context | None") -> None:
+        self._context = context or new_context()
+        self._owns_context = context is None
+        self._readiness = Readiness()
+        self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._grace: float | None = None
+        folder = runtime_folder()
+        journals = [CrashJournal.open(folder, setup.profile.name) for setup in setups]
+        self._found = sum(len(journal.found) for journal in journals if journal is not None)
+        self._agents = [
+            WorkerAgent(
+                setup,
+                context=self._context,
+                readiness=self._readiness,
+                journal=journal,
+            )
+            for setup, journal in zip(setups, journals, strict=True)
+        ]
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        return tuple(agent.name for agent in self._agents)
+
+    def request_stop(self, grace: float) -> None:
+        """Ask the loop to end; safe from any thread or signal handler."""
+        self._grace = grace if self._grace is None else min(grace, self._grace)
+        with contextlib.suppress(OSError):  # it ended by itself, or has been woken often enough
+            os.write(self._wake, b"!")
+
+    def run(self) -> None:
+        """Serve the agents until they have all left; leave nothing behind, whatever happens."""
+        try:
+            self._readiness.watch(self._woken, self._wake_up)
+            for agent in self._agents:
+                agent.start(found_alone=self._found == 1)
+            self._serve()
+        finally:
+            self._close()
+
+    def _serve(self) -> None:
+        while self._agents:
+            deadline = min(agent.next_deadline() for agent in self._agents)
+            self._readiness.wait(min(max(deadline - time.monotonic(), 0.0), LONGEST_WAIT))
+            for agent in list(self._agents):
+                agent.tick()
+                if agent.has_left:
+                    agent.close()
+                    self._agents.remove(agent)
+
+    def _wake_up(self) -> None:
+        os.read(self._woken, 4096)
+        if self._grace is not None:
+            for agent in self._agents:
+                agent.drain(self._grace)
+
+    def _close(self) -> None:
+        for agent in self._agents:
+            agent.close()
+        self._agents.clear()
+        self._readiness.forget(self._woken)
+        os.close(self._woken)
+        os.close(self._wake)
+        if self._owns_context:
+            self._context.term()

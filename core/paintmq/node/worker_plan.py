@@ -1,0 +1,150 @@
+"""Which workers a machine gets, and what each is told: from settings and capabilities alone."""
+
+import sys
+from collections.abc import Mapping
+
+import msgspec
+from attrs import frozen
+
+from paintmq.config import Config
+from paintmq.errors import ConfigError
+from paintmq.model import ModelSpec
+from paintmq.node.capabilities import Capabilities, home_queue, offer
+from paintmq.node.gpus import Gpu
+from paintmq.task import DeviceKind
+from paintmq.worker.agent import AgentSetup
+from paintmq.worker.host_messages import Configure
+from paintmq.worker.profile import Patience, WorkerProfile
+from paintmq.worker.spec_outline import outline_of
+
+MODELS_SHARE = 0.7
+"""Of a worker's memory that models may fill; the rest is for images and intermediate results."""
+GPU_MODELS_SHARE = 0.9
+GROWTH_SHARE = 0.25
+"""A warm host that has grown by so much of its memory is replaced."""
+GROWTH_LEAST_MB = 1024
+
+
+@frozen(kw_only=True)
+class WorkerPlan:
+    """The workers of one node."""
+
+    config: Config
+    specs: Mapping[str, ModelSpec]
+    capabilities: Capabilities
+    node: str
+    queue_endpoints: Mapping[str, str]
+    patience: Patience
+
+    def setups(self) -> list[AgentSetup]:
+        """Return one setup a worker: GPUs first, then the CPU.
+
+        By default one a GPU and one for the CPU; ``workers.count`` takes so many, in that order,
+        and further ones share the CPU.
+
+        Raises:
+            ConfigError: no queue is meant for a device of this node.
+        """
+        gpus = self.capabilities.gpus
+        count = self.config.workers.count
+        if count is None:
+            count = len(gpus) + 1
+        on_cpu = max(count - len(gpus), 0)
+        return [
+            *(self._on_gpu(index, gpu, sharing=count) for index, gpu in enumerate(gpus[:count])),
+            *(self._on_cpu(index, of=on_cpu, sharing=count) for index in range(on_cpu)),
+        ]
+
+    def _on_gpu(self, index: int, gpu: Gpu, *, sharing: int) -> AgentSetup:
+        offered = offer(self.specs, "cuda")
+        cores = self.config.workers.threads or self.capabilities.cores
+        memory_mb = self.capabilities.memory_mb // sharing
+        budget = self.config.workers.memory_mb or int(gpu.memory_mb * GPU_MODELS_SHARE)
+        profile = WorkerProfile(
+            name=f"{self.node}/cuda-{index}",
+            node=self.node,
+            queue=self._home("cuda", gpu.memory_mb),
+            device="cuda",
+            device_name=gpu.name,
+            gpu_memory_mb=gpu.memory_mb,
+            memory_mb=memory_mb,
+            cores=cores,
+            models=offered.models,
+            unavailable=offered.unavailable,
+            credit=1 + self.config.workers.prefetch,
+            pinned=self.config.workers.pinned,
+            budget_mb=budget,
+            growth_mb=max(int(memory_mb * GROWTH_SHARE), GROWTH_LEAST_MB),
+            idle_exit=self.config.workers.idle_exit,
+        )
+        # Restricting by UUID, not by number: the child sees one device, whatever the order.
+        return self._setup(profile, {"CUDA_VISIBLE_DEVICES": gpu.uuid}, cores)
+
+    def _on_cpu(self, index: int, *, of: int, sharing: int) -> AgentSetup:
+        offered = offer(self.specs, "cpu")
+        threads = self.config.workers.threads or max(self.capabilities.cores // of, 1)
+        memory_mb = self.capabilities.memory_mb // sharing
+        profile = WorkerProfile(
+            name=f"{self.node}/cpu-{index}",
+            node=self.node,
+            queue=self._home("cpu"),
+            device="cpu",
+            memory_mb=memory_mb,
+            cores=threads,
+            models=offered.models,
+            unavailable=offered.unavailable,
+            credit=1 + self.config.workers.prefetch,
+            pinned=self.config.workers.pinned,
+            budget_mb=self.config.workers.memory_mb or int(memory_mb * MODELS_SHARE),
+            growth_mb=max(int(memory_mb * GROWTH_SHARE), GROWTH_LEAST_MB),
+            idle_exit=self.config.workers.idle_exit,
+        )
+        return self._setup(profile, {"CUDA_VISIBLE_DEVICES": ""}, threads)
+
+    def _home(self, device: DeviceKind, gpu_memory_mb: int = 0) -> str:
+        queues = {
+            name: queue
+            for name, queue in self.config.queues.items()
+            if name in self.queue_endpoints
+        }
+        home = home_queue(
+            queues, device, cores=self.capabilities.cores, gpu_memory_mb=gpu_memory_mb
+        )
+        if not home:
+            raise ConfigError(
+                f"no queue is for {device} workers (queues: {', '.join(queues) or 'none'});"
+                f" add one with device = {device!r}, or set workers.count"
+            )
+        return home
+
+    def _setup(
+        self, profile: WorkerProfile, environment: dict[str, str], threads: int
+    ) -> AgentSetup:
+        for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            environment[variable] = str(threads)
+        plugins = self.config.plugins
+        configure = Configure(
+            worker=profile.name,
+            device=profile.device,
+            device_name=profile.device_name,
+            device_memory_mb=profile.gpu_memory_mb or profile.memory_mb,
+            threads=threads,
+            scratch="",
+            path=tuple(entry for entry in sys.path if entry),
+            models=tuple(outline_of(self.specs[name]) for name in profile.models),
+            plugins={
+                "disable": plugins.disable,
+                "allow": plugins.allow,
+                "settings": plugins.settings,
+            },
+            weights=msgspec.to_builtins(self.config.weights),
+            limits=msgspec.to_builtins(self.config.limits),
+        )
+        return AgentSetup(
+            profile=profile,
+            specs=self.specs,
+            endpoint=self.queue_endpoints[profile.queue],
+            configure=configure,
+            environment=environment,
+            patience=self.patience,
+        )
