@@ -1,4 +1,4 @@
-"""A client or worker that says exactly what it is told to: for tests of a broker over real sockets."""
+"""A client or worker that says exactly what it is told to, over a real socket: for tests."""
 
 import hashlib
 from collections.abc import Sequence

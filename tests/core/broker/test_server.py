@@ -10,13 +10,18 @@ import zmq
 from attrs import evolve
 
 from paintmq.broker.server import BrokerServer, StopReport
-from paintmq.config import BrokerConfig, Config, Limits, QueueConfig, RouterConfig, Timers
+from paintmq.config import Limits, QueueConfig, Timers
 from paintmq.errors import ConfigError, PaintMQError, PortInUseError, StoreError
-from paintmq.identifiers import new_task_id
-from paintmq.plugin_manager import PluginManager
-from paintmq.task import TaskRequest, TaskState
-from paintmq.testing.broker_harness import make_hello, make_request, make_spec
-from paintmq.testing.plain_router import PlainRouter
+from paintmq.task import TaskState
+from paintmq.testing.broker_harness import make_hello
+from paintmq.testing.toy_broker import (
+    picture_task,
+    toy_client,
+    toy_config,
+    toy_plugins,
+    toy_task,
+    toy_worker,
+)
 from paintmq.testing.wire_peer import WirePeer, describe
 from paintmq.transport.sockets import new_context
 from paintmq.wire.messages import (
@@ -42,72 +47,22 @@ from paintmq.wire.messages import (
     WorkerWelcome,
 )
 
-QUEUES = {"cpu-light": QueueConfig(effort="light"), "cpu-intensive": QueueConfig(effort="any")}
 LARGE = bytes(range(256)) * 8192  # 2 MiB: a transfer on the wire, a file in the store
-
-
-class ToyPlugin:
-    """One model that takes anything, one router."""
-
-    def paintmq_register_models(self, register):  # type: ignore[no-untyped-def]
-        register(make_spec())
-        register(make_spec("picture", inputs=make_spec_inputs()))
-
-    def paintmq_register_routers(self, register):  # type: ignore[no-untyped-def]
-        register("plain", lambda parameters: PlainRouter())
-
-
-def make_spec_inputs():  # type: ignore[no-untyped-def]
-    from paintmq.model import InputSpec
-
-    return (InputSpec(name="image"), InputSpec(name="mask", required=False))
-
-
-def plugins() -> PluginManager:
-    manager = PluginManager()
-    manager.register(ToyPlugin(), "toys")
-    return manager
-
-
-def config(tmp_path: Path | None = None, **broker: object) -> Config:
-    settings: dict[str, object] = {"port": 0}
-    if tmp_path is not None:
-        settings |= {"durability": "process", "journal": str(tmp_path / "journal")}
-    return Config(
-        broker=BrokerConfig(**(settings | broker)),  # type: ignore[arg-type]
-        queues=QUEUES,
-        router=RouterConfig(name="plain"),
-    )
 
 
 @pytest.fixture(params=["memory", "process"])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BrokerServer]:
-    with BrokerServer(config(tmp_path, durability=request.param), plugins()) as server:
+    with BrokerServer(
+        toy_config(tmp_path / "journal" if request.param == "process" else None), toy_plugins()
+    ) as server:
         yield server
         server.stop(grace=0)
 
 
-def client(server: BrokerServer) -> WirePeer:
-    return WirePeer(server.client_endpoint, ClientHello(name="test"))
-
-
-def worker(server: BrokerServer, queue: str = "cpu-light", **changes: object) -> WirePeer:
-    hello = make_hello(queue=queue, models=("toy", "picture"), **changes)
-    return WirePeer(server.queue_endpoints[queue], hello)
-
-
-def task(**changes: object) -> TaskRequest:
-    return evolve(make_request(), id=new_task_id(), **changes)
-
-
-def picture(data: bytes) -> TaskRequest:
-    return task(model="picture", inputs=(describe("image", data),))
-
-
 @pytest.mark.parametrize("data", [b"", b"small", LARGE], ids=["empty", "small", "large"])
 def test_payloads_pass_from_client_to_worker_and_back(server: BrokerServer, data: bytes) -> None:
-    with client(server) as alice, worker(server) as bob:
-        request = picture(data)
+    with toy_client(server) as alice, toy_worker(server) as bob:
+        request = picture_task(data)
         alice.say(Submit(request), [data])
         assign, inputs = bob.hear_with_payloads(Assign)
         fence = assign.assignments[0].fence
@@ -126,8 +81,8 @@ def test_payloads_pass_from_client_to_worker_and_back(server: BrokerServer, data
 
 
 def test_previews_pass_through_beside_progress(server: BrokerServer) -> None:
-    with client(server) as alice, worker(server) as bob:
-        request = task()
+    with toy_client(server) as alice, toy_worker(server) as bob:
+        request = toy_task()
         alice.say(Submit(request))
         fence = bob.hear(Assign).assignments[0].fence
         bob.say(AttemptStarted(task_id=request.id, fence=fence))
@@ -146,11 +101,11 @@ def test_previews_pass_through_beside_progress(server: BrokerServer) -> None:
 
 
 def test_answers_carry_how_far_the_store_has_come(server: BrokerServer) -> None:
-    with client(server) as alice:
+    with toy_client(server) as alice:
         welcome = alice.hear(Welcome)
-        alice.say(Submit(task()))
+        alice.say(Submit(toy_task()))
         first = alice.hear(Accepted)
-        alice.say(Submit(task()))
+        alice.say(Submit(toy_task()))
         second = alice.hear(Accepted)
 
         assert welcome.durable_sequence <= first.durable_sequence < second.durable_sequence
@@ -158,10 +113,10 @@ def test_answers_carry_how_far_the_store_has_come(server: BrokerServer) -> None:
 
 def test_a_client_in_the_same_process_may_use_inproc() -> None:
     context = new_context()
-    server = BrokerServer(config(), plugins(), context=context)
+    server = BrokerServer(toy_config(), toy_plugins(), context=context)
     server.start()
     with WirePeer(server.inproc_endpoint, ClientHello(), context=context) as alice:
-        alice.say(Submit(task()))
+        alice.say(Submit(toy_task()))
 
         assert alice.hear(Accepted).state is TaskState.QUEUED
     server.stop()
@@ -189,32 +144,32 @@ def test_a_worker_of_another_queue_is_told_that_the_port_is_wrong(server: Broker
     [(b"",), (b"nonsense",), (b"\0" * 4096,), (b"", b"", b""), (b"\xff" * 64, b"x" * 100_000)],
 )
 def test_nonsense_harms_only_who_sends_it(server: BrokerServer, frames: tuple[bytes, ...]) -> None:
-    with client(server) as alice, WirePeer(server.client_endpoint) as hostile:
+    with toy_client(server) as alice, WirePeer(server.client_endpoint) as hostile:
         alice.hear(Welcome)
         hostile.say_raw(*frames)
         assert isinstance(hostile.hear(WhoAreYou | Refused), WhoAreYou | Refused)  # type: ignore[arg-type]
-        alice.say(Submit(task()))
+        alice.say(Submit(toy_task()))
 
-        assert alice.hear(Accepted)
+        alice.hear(Accepted)
 
 
 def test_an_honest_peer_recovers_from_a_garbled_message(server: BrokerServer) -> None:
-    with client(server) as alice:
+    with toy_client(server) as alice:
         alice.hear(Welcome)
         alice.say_raw(b"garbled")
         alice.hear(WhoAreYou)
         alice.say(ClientHello())
         alice.hear(Welcome)
-        alice.say(Submit(task()))
+        alice.say(Submit(toy_task()))
 
-        assert alice.hear(Accepted)
+        alice.hear(Accepted)
 
 
 def test_a_second_connection_with_a_known_id_gets_nothing_of_the_first(
     server: BrokerServer,
 ) -> None:
     context = new_context()
-    with client(server) as alice:
+    with toy_client(server) as alice:
         alice.hear(Welcome)
         thief = context.socket(zmq.DEALER)
         thief.setsockopt(zmq.IDENTITY, alice.id)
@@ -222,33 +177,33 @@ def test_a_second_connection_with_a_known_id_gets_nothing_of_the_first(
         thief.connect(server.queue_endpoints["cpu-light"])
         thief.send(b"anything")
         assert thief.poll(20_000)  # a refusal: the id belongs to another connection
-        alice.say(Submit(task()))
+        alice.say(Submit(toy_task()))
 
-        assert alice.hear(Accepted)
+        alice.hear(Accepted)
         thief.close()
     context.term()
 
 
 def test_more_peers_than_allowed_are_refused_in_words() -> None:
-    settings = evolve(config(), limits=Limits(max_peers=1))
-    server = BrokerServer(settings, plugins())
-    with server, client(server) as alice:
+    settings = evolve(toy_config(), limits=Limits(max_peers=1))
+    server = BrokerServer(settings, toy_plugins())
+    with server, toy_client(server) as alice:
         alice.hear(Welcome)
-        with client(server) as bob:
+        with toy_client(server) as bob:
             assert "too many" in bob.hear(Refused).reason
-        alice.say(Submit(task()))
-        assert alice.hear(Accepted)
+        alice.say(Submit(toy_task()))
+        alice.hear(Accepted)
 
 
 def test_a_peer_that_left_makes_room_for_another() -> None:
-    settings = evolve(config(), limits=Limits(max_peers=1), timers=Timers(heartbeat=0.05))
-    server = BrokerServer(settings, plugins())
+    settings = evolve(toy_config(), limits=Limits(max_peers=1), timers=Timers(heartbeat=0.05))
+    server = BrokerServer(settings, toy_plugins())
     with server:
-        with client(server) as alice:
+        with toy_client(server) as alice:
             alice.hear(Welcome)
         # The broker notices when it next says something to the peer, a heartbeat later.
         for _ in range(1000):
-            with client(server) as bob:
+            with toy_client(server) as bob:
                 answer = bob.hear(Welcome | Refused)  # type: ignore[arg-type]
             if isinstance(answer, Welcome):
                 break
@@ -257,18 +212,18 @@ def test_a_peer_that_left_makes_room_for_another() -> None:
 
 
 def test_heartbeats_are_answered(server: BrokerServer) -> None:
-    with client(server) as alice, worker(server) as bob:
+    with toy_client(server) as alice, toy_worker(server) as bob:
         alice.hear(Welcome)
         bob.hear(WorkerWelcome)
         alice.say(Heartbeat())
         bob.say(Heartbeat())
 
-        assert alice.hear(BrokerHeartbeat)
-        assert bob.hear(BrokerHeartbeat)
+        alice.hear(BrokerHeartbeat)
+        bob.hear(BrokerHeartbeat)
 
 
 def test_the_server_says_where_it_listens_and_what_it_is(server: BrokerServer) -> None:
-    with client(server) as alice:
+    with toy_client(server) as alice:
         answers = []
         for number, subject in enumerate(("endpoints", "version", "models", "no such thing")):
             alice.say(Ask(request_id=number, subject=subject))
@@ -294,7 +249,7 @@ def test_a_busy_port_is_named_and_what_was_bound_is_free_again() -> None:
     free_port = free.bind_to_random_port("tcp://127.0.0.1")
     free.close(linger=0)
     queues = {"first": QueueConfig(port=free_port), "second": QueueConfig(port=port)}
-    server = BrokerServer(evolve(config(), queues=queues), plugins())
+    server = BrokerServer(evolve(toy_config(), queues=queues), toy_plugins())
 
     with pytest.raises(PortInUseError, match=rf"{port}.*second"):
         server.start()
@@ -307,17 +262,17 @@ def test_a_busy_port_is_named_and_what_was_bound_is_free_again() -> None:
 
 def test_another_address_than_loopback_needs_an_explicit_word() -> None:
     with pytest.raises(ConfigError, match="insecure"):
-        BrokerServer(config(host="0.0.0.0"), plugins()).start()
-    with BrokerServer(config(host="0.0.0.0", insecure=True), plugins()) as server:
+        BrokerServer(toy_config(host="0.0.0.0"), toy_plugins()).start()
+    with BrokerServer(toy_config(host="0.0.0.0", insecure=True), toy_plugins()) as server:
         assert server.is_running
 
 
 def test_nothing_is_left_behind_and_starting_again_works() -> None:
-    server = BrokerServer(config(), plugins())
+    server = BrokerServer(toy_config(), toy_plugins())
     before = set(threading.enumerate())
     for _ in range(3):
         server.start()
-        with client(server) as alice:
+        with toy_client(server) as alice:
             alice.hear(Welcome)
         assert server.stop() == StopReport()
         assert set(threading.enumerate()) == before
@@ -325,11 +280,11 @@ def test_nothing_is_left_behind_and_starting_again_works() -> None:
 
 
 def test_stop_says_what_was_still_waiting(server: BrokerServer) -> None:
-    with client(server) as alice, worker(server) as bob:
-        running = task()
+    with toy_client(server) as alice, toy_worker(server) as bob:
+        running = toy_task()
         alice.say(Submit(running))
         bob.hear(Assign)
-        waiting = [task() for _ in range(3)]
+        waiting = [toy_task() for _ in range(3)]
         for request in waiting:
             alice.say(Submit(request))
         for _ in range(4):
@@ -343,8 +298,8 @@ def test_stop_says_what_was_still_waiting(server: BrokerServer) -> None:
 
 
 def test_stop_lets_running_attempts_finish_and_takes_no_more(server: BrokerServer) -> None:
-    with client(server) as alice, worker(server) as bob:
-        request = task()
+    with toy_client(server) as alice, toy_worker(server) as bob:
+        request = toy_task()
         alice.say(Submit(request))
         fence = bob.hear(Assign).assignments[0].fence
         bob.say(AttemptStarted(task_id=request.id, fence=fence))
@@ -352,7 +307,7 @@ def test_stop_lets_running_attempts_finish_and_takes_no_more(server: BrokerServe
         stopping = threading.Thread(target=lambda: reports.append(server.stop(grace=20)))
         stopping.start()
         while True:
-            alice.say(Submit(task()))
+            alice.say(Submit(toy_task()))
             if isinstance(alice.hear(Accepted | Rejected), Rejected):  # type: ignore[arg-type]
                 break
         bob.say(AttemptSucceeded(task_id=request.id, fence=fence, outputs=(), ran=0.1))
@@ -363,13 +318,13 @@ def test_stop_lets_running_attempts_finish_and_takes_no_more(server: BrokerServe
 
 
 def test_a_client_may_ask_the_broker_to_shut_down() -> None:
-    server = BrokerServer(config(), plugins())
+    server = BrokerServer(toy_config(), toy_plugins())
     reports: list[StopReport] = []
     listening = threading.Event()
     foreground = threading.Thread(target=lambda: reports.append(server.run(listening.set)))
     foreground.start()
     assert listening.wait(20)
-    with client(server) as alice:
+    with toy_client(server) as alice:
         alice.say(Ask(request_id=1, subject="shutdown", arguments={"grace": 0}))
         assert alice.hear(Answer).value == {"stopping": True}
     foreground.join()
@@ -385,11 +340,11 @@ def test_a_crash_of_the_thread_is_never_silent(
     def explode(*args: object, **kwargs: object) -> None:
         raise RuntimeError("planted")
 
-    with client(server) as alice:
+    with toy_client(server) as alice:
         alice.hear(Welcome)
         monkeypatch.setattr(BrokerMachine, "receive", explode)
         with caplog.at_level(logging.CRITICAL):
-            alice.say(Submit(task()))
+            alice.say(Submit(toy_task()))
             thread = server._thread
             assert thread is not None
             thread.join(20)
@@ -403,17 +358,17 @@ def test_a_crash_of_the_thread_is_never_silent(
 
 def test_a_second_broker_on_the_same_journal_is_refused(tmp_path: Path) -> None:
     with (
-        BrokerServer(config(tmp_path), plugins()),
+        BrokerServer(toy_config(tmp_path / "journal"), toy_plugins()),
         pytest.raises(StoreError, match="in use by another broker"),
     ):
-        BrokerServer(config(tmp_path), plugins()).start()
+        BrokerServer(toy_config(tmp_path / "journal"), toy_plugins()).start()
 
 
 @pytest.mark.parametrize("data", [b"small", LARGE], ids=["small", "large"])
 def test_a_restarted_broker_goes_on_where_it_stopped(tmp_path: Path, data: bytes) -> None:
-    server = BrokerServer(config(tmp_path), plugins())
-    done, waiting = picture(data), picture(data + b"2")
-    with server, client(server) as alice, worker(server) as bob:
+    server = BrokerServer(toy_config(tmp_path / "journal"), toy_plugins())
+    done, waiting = picture_task(data), picture_task(data + b"2")
+    with server, toy_client(server) as alice, toy_worker(server) as bob:
         alice.say(Submit(done), [data])
         fence = bob.hear(Assign).assignments[0].fence
         bob.say(
@@ -423,11 +378,11 @@ def test_a_restarted_broker_goes_on_where_it_stopped(tmp_path: Path, data: bytes
             [data * 2],
         )
         before = alice.hear(Finished)
-    with server, client(server) as alice:
+    with server, toy_client(server) as alice:
         alice.say(Submit(waiting), [data + b"2"])
         accepted = alice.hear(Accepted)
         assert server.stop(grace=0).kept
-    with server, client(server) as alice, worker(server) as bob:
+    with server, toy_client(server) as alice, toy_worker(server) as bob:
         welcome = alice.hear(Welcome)
         alice.say(Query((done.id, waiting.id)))
         assign, inputs = bob.hear_with_payloads(Assign)

@@ -1,0 +1,68 @@
+"""A broker server with toy models, on ports of the system's choice: for tests over real sockets."""
+
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+
+from paintmq.broker.server import BrokerServer
+from paintmq.config import BrokerConfig, Config, QueueConfig, RouterConfig
+from paintmq.hookspecs import RegisterModel, RegisterRouter
+from paintmq.identifiers import new_task_id
+from paintmq.model import InputSpec
+from paintmq.plugin_manager import PluginManager
+from paintmq.task import TaskRequest
+from paintmq.testing.broker_harness import make_hello, make_request, make_spec
+from paintmq.testing.plain_router import PlainRouter
+from paintmq.testing.wire_peer import WirePeer, describe
+from paintmq.wire.messages import ClientHello
+
+TOY_QUEUES = {"cpu-light": QueueConfig(), "cpu-intensive": QueueConfig(effort="intensive")}
+
+
+class ToyPlugin:
+    """The model ``toy`` takes nothing, ``picture`` an image; the router is called ``plain``."""
+
+    def paintmq_register_models(self, register: RegisterModel) -> None:
+        register(make_spec())
+        register(make_spec("picture", inputs=(InputSpec(name="image"),)))
+
+    def paintmq_register_routers(self, register: RegisterRouter) -> None:
+        register("plain", lambda parameters: PlainRouter())
+
+
+def toy_plugins() -> PluginManager:
+    manager = PluginManager()
+    manager.register(ToyPlugin(), "toys")
+    return manager
+
+
+def toy_config(journal: Path | None = None, **broker: Any) -> Config:
+    """Return a configuration; with a path the journal is kept there."""
+    settings: dict[str, Any] = {"port": 0}
+    if journal is not None:
+        settings |= {"durability": "process", "journal": str(journal)}
+    return Config(
+        broker=BrokerConfig(**(settings | broker)),
+        queues=TOY_QUEUES,
+        router=RouterConfig(name="plain"),
+    )
+
+
+def toy_client(server: BrokerServer) -> WirePeer:
+    return WirePeer(server.client_endpoint, ClientHello(name="test"))
+
+
+def toy_worker(server: BrokerServer, queue: str = "cpu-light", **changes: Any) -> WirePeer:
+    hello = make_hello(queue=queue, models=("toy", "picture"), **changes)
+    return WirePeer(server.queue_endpoints[queue], hello)
+
+
+def toy_task(**changes: Any) -> TaskRequest:
+    """Return a task of the model ``toy`` with a fresh id."""
+    return evolve(make_request(), id=new_task_id(), **changes)
+
+
+def picture_task(data: bytes) -> TaskRequest:
+    """Return a task of the model ``picture`` with a fresh id, and these bytes as its input."""
+    return toy_task(model="picture", inputs=(describe("image", data),))
