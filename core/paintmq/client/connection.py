@@ -9,7 +9,7 @@ import zmq
 from paintmq.identifiers import new_peer_id
 from paintmq.task import TaskId
 from paintmq.task_submission import Payload
-from paintmq.transport.sockets import dealer
+from paintmq.transport.sockets import Context, dealer
 from paintmq.wire.link import Buffer, Delivery, Link
 from paintmq.wire.messages import FromClient, Heartbeat, Submit
 
@@ -20,10 +20,11 @@ MESSAGES_A_TURN = 200
 class Connection:
     """Sends and receives messages; belongs to one thread and never blocks it."""
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str) -> None:
+    def __init__(self, context: Context, endpoint: str) -> None:
         self._socket = dealer(context, new_peer_id())
         self._socket.connect(endpoint)
         self._link = Link()
+        self._poller = zmq.Poller()
         self._unsent: deque[list[Buffer]] = deque()
         self._submitting: dict[TaskId, None] = {}
         """Submissions that may not have left yet. Repeating one would only make the line longer."""
@@ -31,7 +32,11 @@ class Connection:
     def send(
         self, message: FromClient | Heartbeat, payloads: Mapping[TaskId, Sequence[Payload]]
     ) -> None:
-        """Queue the message; a Submit takes its inputs from ``payloads``."""
+        """Queue the message; a Submit takes its inputs from ``payloads``.
+
+        Raises:
+            WireError: it is larger than the protocol allows.
+        """
         if not isinstance(message, Submit):
             self._link.send(message)
         elif message.task.id not in self._submitting:
@@ -70,10 +75,10 @@ class Connection:
 
     def wait(self, waker: int, seconds: float) -> None:
         """Wait for a message, for room to send, or for the waker to become readable."""
-        poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN | (zmq.POLLOUT if self._unsent else 0))
-        poller.register(waker, zmq.POLLIN)
-        poller.poll(int(seconds * 1000) + 1)
+        wanted = zmq.POLLIN | (zmq.POLLOUT if self._unsent else 0)
+        self._poller.register(self._socket, wanted)
+        self._poller.register(waker, zmq.POLLIN)
+        self._poller.poll(int(seconds * 1000) + 1)
 
     def flush(self, seconds: float) -> None:
         """Try to send everything that is queued, for so long."""
@@ -83,5 +88,6 @@ class Connection:
             self._socket.poll(int(left * 1000) + 1, zmq.POLLOUT)
             self.send_what_may_go()
 
-    def close(self) -> None:
-        self._socket.close()
+    def close(self, linger: float = 0.0) -> None:
+        """Close at once; what ZeroMQ still holds gets ``linger`` seconds, in its own thread."""
+        self._socket.close(int(linger * 1000))

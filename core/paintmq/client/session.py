@@ -19,7 +19,6 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeAlias
 
-import zmq
 from attrs import evolve
 
 from paintmq.client.commands import (
@@ -47,7 +46,8 @@ from paintmq.errors import (
 )
 from paintmq.task import Json, TaskId, TaskRequest
 from paintmq.task_submission import Payload, PreparedTask, Task
-from paintmq.wire.messages import Welcome
+from paintmq.transport.sockets import Context, new_context
+from paintmq.wire.messages import FromClient, Heartbeat, Rejected, Submit, ToClient, Welcome
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Session:
         self,
         endpoint: str,
         *,
-        context: "zmq.Context[zmq.Socket[bytes]] | None" = None,
+        context: Context | None = None,
         name: str = "",
         window: WindowLimits | None = None,
         rng: random.Random | None = None,
@@ -201,7 +201,7 @@ class Session:
     # ---- the thread ----------------------------------------------------------------------------
 
     def _run(self) -> None:
-        context = self._given_context or zmq.Context()
+        context = self._given_context or new_context()
         self._context = context
         self._connection = Connection(context, self.endpoint)
         try:
@@ -216,7 +216,7 @@ class Session:
             raise
         finally:
             self._closing = True
-            self._connection.close()
+            self._connection.close(linger=GOODBYE_SECONDS)
             self._abandon("the client was closed before the task ended")
             self._woken.close()
             self._waker.close()
@@ -227,11 +227,11 @@ class Session:
         """Wait for a message, an order or a deadline, and act on it."""
         deadline = self._machine.next_deadline()
         wait = 3600.0 if deadline is None else max(0.0, deadline - time.monotonic())
+        self._connection.send_what_may_go()
         self._connection.wait(self._woken.fileno(), wait)
         self._take_orders()
         self._take_messages()
         self._obey(self._machine.tick(now=time.monotonic()))
-        self._connection.send_what_may_go()
 
     def _take_orders(self) -> None:
         with suppress(BlockingIOError):
@@ -249,17 +249,21 @@ class Session:
             logger.warning("broker %s: %s", self.endpoint, error)
             self._reconnect("the broker sent what is not of our protocol")
             return
-        for message, payloads in deliveries:
+        for delivery in deliveries:
+            message = delivery.message
+            if not isinstance(message, ToClient):
+                logger.warning("broker %s says %s to a client", self.endpoint, type(message))
+                continue
             if isinstance(message, Welcome):
                 self._connected.set()
-            self._obey(self._machine.receive(message, now=time.monotonic()), payloads)
+            self._obey(self._machine.receive(message, now=time.monotonic()), delivery.payloads)
 
     def _obey(self, commands: Sequence[Command], payloads: Sequence[Payload] = ()) -> None:
         """Do what the machine says; the payloads are those of the message it answers."""
         for command in commands:
             match command:
                 case Send(message):
-                    self._connection.send(message, self._payloads)
+                    self._say(message)
                 case Reconnect(reason):
                     self._reconnect(reason)
                 case TaskAccepted(task_id=task_id, queue=queue, state=state, waiting_for=reason):
@@ -283,6 +287,19 @@ class Session:
                     self._answered(command)
                 case AlarmRaised(reason):
                     logger.error("broker %s: %s", self.endpoint, reason)
+
+    def _say(self, message: FromClient | Heartbeat) -> None:
+        try:
+            self._connection.send(message, self._payloads)
+        except WireError as error:
+            # Only what a program handed in can be too large: tell it, and nobody else.
+            if not isinstance(message, Submit):
+                raise
+            task_id = message.task.id
+            self._machine.forget(task_id)
+            if (followed := self._unfollow(task_id)) is not None:
+                refusal = Rejected(task_id=task_id, code="invalid_task", reason=str(error))
+                followed.refused(refusal)
 
     # ---- orders --------------------------------------------------------------------------------
 
