@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import pytest
 import zmq
@@ -21,6 +22,7 @@ from paintmq.wire.messages import (
 )
 
 Reply = tuple[ToClient, Sequence[Buffer]]
+M = TypeVar("M")
 
 
 class ScriptedBroker:
@@ -30,7 +32,7 @@ class ScriptedBroker:
         self.heard: list[Message] = []
         self.payloads: dict[TaskId, tuple[bytes, ...]] = {}
         self.peers: list[PeerId] = []
-        self.rules: dict[type[Message], Callable[[Message], Sequence[Reply | ToClient]]] = {
+        self.rules: dict[type, Callable[[Any], Sequence[Reply | ToClient]]] = {
             ClientHello: lambda _: [Welcome(incarnation=1, durable_sequence=0, heartbeat=0.2)],
             Heartbeat: lambda _: [BrokerHeartbeat()],
         }
@@ -40,7 +42,9 @@ class ScriptedBroker:
         self._context = new_context()
         self._socket = router(self._context)
         self._socket.bind("tcp://127.0.0.1:*")
-        self.endpoint = self._socket.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()  # type: ignore[union-attr]  # bytes for this option
+        endpoint = self._socket.getsockopt(zmq.LAST_ENDPOINT)
+        assert isinstance(endpoint, bytes)
+        self.endpoint = endpoint.rstrip(b"\0").decode()
         self._links: dict[PeerId, Link] = {}
         self._thread = threading.Thread(target=self._run, name="scripted broker")
 
@@ -53,9 +57,7 @@ class ScriptedBroker:
         self._socket.close()
         self._context.term()
 
-    def when(
-        self, kind: type[Message], answer: Callable[[Message], Sequence[Reply | ToClient]]
-    ) -> None:
+    def when(self, kind: type[M], answer: Callable[[M], Sequence[Reply | ToClient]]) -> None:
         """Answer every message of the kind so."""
         self.rules[kind] = answer
 
@@ -64,14 +66,14 @@ class ScriptedBroker:
         with self._changed:
             self._outbox.append((message, payloads))
 
-    def wait_for(self, kind: type[Message], count: int = 1) -> list[Message]:
+    def wait_for(self, kind: type[M], count: int = 1) -> list[M]:
         """Wait until so many messages of the kind were heard, and return them."""
         with self._changed:
             found = self._changed.wait_for(lambda: len(self.of(kind)) >= count, timeout=30)
             assert found, f"heard {self.heard}, not {count} {kind.__name__}"
             return self.of(kind)
 
-    def of(self, kind: type[Message]) -> list[Message]:
+    def of(self, kind: type[M]) -> list[M]:
         return [message for message in self.heard if isinstance(message, kind)]
 
     def _run(self) -> None:

@@ -192,7 +192,7 @@ def client(make_client: Callable[..., AnyClient]) -> AnyClient:
 @pytest.fixture
 def working(broker: "ScriptedBroker") -> "ScriptedBroker":
     """A broker that accepts every task and finishes it at once."""
-    broker.when(Submit, lambda m: [accepts(m), succeeds(broker, m.task.id)])  # type: ignore[attr-defined]  # only Submits get there
+    broker.when(Submit, lambda m: [accepts(m), succeeds(broker, m.task.id)])
     return broker
 
 
@@ -230,7 +230,7 @@ def test_the_named_queue_travels_with_the_task(
     client.submit(make_task(), queue="serverless").result(30)
 
     (submit,) = working.of(Submit)
-    assert submit.task.queue == "serverless"  # type: ignore[attr-defined]
+    assert submit.task.queue == "serverless"
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_another_ending_than_success_is_raised_with_code_and_words(
     state: TaskState,
     error: type[TaskNotCompletedError],
 ) -> None:
-    broker.when(Submit, lambda m: [ends(m.task.id, state, "model_error", "out of paint")])  # type: ignore[attr-defined]
+    broker.when(Submit, lambda m: [ends(m.task.id, state, "model_error", "out of paint")])
     handle = client.submit(make_task())
 
     with pytest.raises(error, match="out of paint") as caught:
@@ -264,9 +264,7 @@ def test_a_refusal_is_raised_with_the_time_to_wait(
 ) -> None:
     broker.when(
         Submit,
-        lambda m: [
-            Rejected(task_id=m.task.id, code="queue_full", reason="full", retry_after=7.0)  # type: ignore[attr-defined]
-        ],
+        lambda m: [Rejected(task_id=m.task.id, code="queue_full", reason="full", retry_after=7.0)],
     )
 
     with pytest.raises(TaskRejectedError, match="full") as caught:
@@ -408,7 +406,7 @@ def test_callbacks_are_called_with_the_handle_once_it_is_done(
 
 def test_a_cancel_is_answered_by_the_broker(client: AnyClient, broker: "ScriptedBroker") -> None:
     broker.when(Submit, lambda m: [accepts(m)])
-    broker.when(Cancel, lambda m: [CancelAnswered(m.task_id, "too_late")])  # type: ignore[attr-defined]
+    broker.when(Cancel, lambda m: [CancelAnswered(m.task_id, "too_late")])
 
     assert client.submit(make_task()).cancel(30) == "too_late"
 
@@ -417,7 +415,7 @@ def test_a_cancelled_task_is_told_so_without_asking(
     client: AnyClient, broker: "ScriptedBroker"
 ) -> None:
     broker.when(Submit, lambda m: [accepts(m)])
-    broker.when(Cancel, lambda m: [ends(m.task_id, TaskState.CANCELLED)])  # type: ignore[attr-defined]
+    broker.when(Cancel, lambda m: [ends(m.task_id, TaskState.CANCELLED)])
     handle = client.submit(make_task())
 
     assert handle.cancel(30) == "cancelled"
@@ -434,7 +432,7 @@ def test_what_is_done_is_too_late_to_cancel(client: AnyClient, working: "Scripte
 
 
 def test_a_task_is_cancelled_by_its_id(client: AnyClient, broker: "ScriptedBroker") -> None:
-    broker.when(Cancel, lambda m: [CancelAnswered(m.task_id, "unknown")])  # type: ignore[attr-defined]
+    broker.when(Cancel, lambda m: [CancelAnswered(m.task_id, "unknown")])
 
     assert client.cancel("a" * 32) == "unknown"
 
@@ -447,7 +445,7 @@ def test_a_result_is_fetched_by_id(
 ) -> None:
     task = make_task(3)
     make_client().submit(task).result(30)
-    working.when(Query, lambda m: [succeeds(working, id_) for id_ in m.task_ids])  # type: ignore[attr-defined]
+    working.when(Query, lambda m: [succeeds(working, id_) for id_ in m.task_ids])
 
     handle = make_client().fetch(task.id)
 
@@ -456,7 +454,7 @@ def test_a_result_is_fetched_by_id(
 
 
 def test_fetching_what_nobody_knows_says_so(client: AnyClient, broker: "ScriptedBroker") -> None:
-    broker.when(Query, lambda m: [UnknownTask(id_) for id_ in m.task_ids])  # type: ignore[attr-defined]
+    broker.when(Query, lambda m: [UnknownTask(id_) for id_ in m.task_ids])
 
     with pytest.raises(TaskUnknownError, match="b" * 32):
         client.fetch("b" * 32).result(30)
@@ -526,13 +524,13 @@ def test_leaving_a_map_cancels_what_it_had_taken(
         return [accepts(message), *([succeeds(broker, message.task.id)] if first else [])]
 
     broker.when(Submit, only_the_first)
-    broker.when(Cancel, lambda m: [ends(m.task_id, TaskState.CANCELLED)])  # type: ignore[attr-defined]
+    broker.when(Cancel, lambda m: [ends(m.task_id, TaskState.CANCELLED)])
     tasks = [make_task(n) for n in range(3)]
     results = client.map(iter(tasks), ahead=3, timeout=30)
     next(results)
     results.close()
 
-    cancelled = {message.task_id for message in broker.wait_for(Cancel, broker_holds(broker))}  # type: ignore[attr-defined]
+    cancelled = {message.task_id for message in broker.wait_for(Cancel, broker_holds(broker))}
     assert cancelled <= {task.id for task in tasks[1:]}
 
 
@@ -613,7 +611,7 @@ def test_two_tasks_with_one_key_are_refused(client: AnyClient, broker: "Scripted
 def test_the_broker_is_asked_with_arguments(client: AnyClient, broker: "ScriptedBroker") -> None:
     broker.when(
         Ask,
-        lambda m: [Answer(request_id=m.request_id, value={m.subject: dict(m.arguments)})],  # type: ignore[attr-defined]
+        lambda m: [Answer(request_id=m.request_id, value={m.subject: dict(m.arguments)})],
     )
 
     assert client.ask("why", task_id="x") == {"why": {"task_id": "x"}}
@@ -622,7 +620,7 @@ def test_the_broker_is_asked_with_arguments(client: AnyClient, broker: "Scripted
 def test_what_the_broker_cannot_answer_is_raised(
     client: AnyClient, broker: "ScriptedBroker"
 ) -> None:
-    broker.when(Ask, lambda m: [Answer(request_id=m.request_id, error="no such task")])  # type: ignore[attr-defined]
+    broker.when(Ask, lambda m: [Answer(request_id=m.request_id, error="no such task")])
 
     with pytest.raises(RejectedError, match="no such task"):
         client.ask("why", task_id="x")
