@@ -65,6 +65,8 @@ KIND_OF: dict[type[m.Message], int] = {
     m.Heartbeat: 0x83,
 }
 
+_WORK = frozenset({KIND_OF[m.Assign], KIND_OF[m.AttemptSucceeded], CHUNK})
+
 # magic, version, kind, sequence, frames, number, body size, task id, incarnation, attempt
 _LAYOUT = Struct(">2sBBHHII16sQI")
 HEADER_BYTES = _LAYOUT.size
@@ -120,3 +122,12 @@ def unpack_header(data: Buffer, offset: int = 0) -> Header:
     if incarnation > _MAX_INCARNATION:
         raise WireError("an incarnation has 63 bits at most")
     return Header(kind, body_bytes, task_id, Fence(incarnation, attempt), frames, number, sequence)
+
+
+def is_work(head: Buffer) -> bool:
+    """Return whether a multipart message with this head carries tasks or results.
+
+    Asked of a link that keeps them apart: then all items of a head are of one sort.
+    """
+    kind = head[3]
+    return kind in _WORK or (kind != CREDIT and any(head[8:12]))

@@ -27,7 +27,14 @@ from paintmq.wire.frames import (
     Header,
     unpack_header,
 )
-from paintmq.wire.messages import ClientHello, Message, WorkerHello, payloads_of
+from paintmq.wire.messages import (
+    Assign,
+    AttemptSucceeded,
+    ClientHello,
+    Message,
+    WorkerHello,
+    payloads_of,
+)
 from paintmq.wire.transfer import (
     INLINE_BYTES,
     MAX_PAYLOADS,
@@ -81,13 +88,17 @@ class _Item:
 class Link:
     """Both directions of one connection; pure. Make a new one for each new connection."""
 
-    def __init__(self, limits: LinkLimits = LinkLimits()) -> None:
+    def __init__(self, limits: LinkLimits = LinkLimits(), *, work_apart: bool = False) -> None:
+        self.work_apart = work_apart
+        """Put tasks and results into no multipart with anything else; see ``is_work``. They may
+        then take another way than the rest, as long as they stay in order among themselves."""
         self._limits = limits
         self._next_number = 1
         self._start_anew()
 
     def _start_anew(self) -> None:
         self._small: deque[_Item] = deque()
+        self._work: deque[_Item] = deque()
         self._transfers: deque[OutgoingTransfer] = deque()
         self._under_way = 0
         self._incoming: IncomingTransfer | None = None
@@ -97,7 +108,7 @@ class Link:
     @property
     def is_idle(self) -> bool:
         """Whether everything sent so far was given out by ``outgoing``."""
-        return not self._small and not self._transfers
+        return not self._small and not self._work and not self._transfers
 
     @property
     def queued_bytes(self) -> int:
@@ -129,7 +140,9 @@ class Link:
         self._queued_bytes += total
         if total <= INLINE_BYTES:
             header = evolve(header, frames=len(sizes)) if sizes else header
-            self._small.append(_Item(header, body, tuple(payloads), total))
+            apart = self.work_apart and isinstance(message, Assign | AttemptSucceeded)
+            line = self._work if apart else self._small
+            line.append(_Item(header, body, tuple(payloads), total))
         else:
             number, self._next_number = self._next_number, self._next_number % 0xFFFF_FFFF + 1
             self._transfers.append(OutgoingTransfer(header, body, number, payloads))
@@ -140,8 +153,9 @@ class Link:
         Call it after every ``send`` and every ``receive``.
         """
         multiparts: list[list[Buffer]] = []
-        while self._small:
-            multiparts.append(self._coalesced())
+        for line in (self._small, self._work):
+            while line:
+                multiparts.append(self._coalesced(line))
         while self._transfers and self._under_way < WINDOW:
             multiparts.append(self._next_burst())
         return multiparts
@@ -232,13 +246,13 @@ class Link:
             self._small.append(_Item(Header(CREDIT, number=self._owed)))
             self._owed = 0
 
-    def _coalesced(self) -> list[Buffer]:
+    def _coalesced(self, line: deque[_Item]) -> list[Buffer]:
         """Take as many small messages as one ZeroMQ message should hold."""
         heads: list[bytes] = []
         payloads: list[Buffer] = []
         head_bytes = payload_bytes = 0
-        while self._small and len(heads) < 2 * MAX_ITEMS:
-            item = self._small[0]
+        while line and len(heads) < 2 * MAX_ITEMS:
+            item = line[0]
             head_bytes += item.head_bytes
             payload_bytes += item.payload_bytes
             if heads and max(head_bytes, payload_bytes) > _COALESCED_BYTES:
@@ -246,7 +260,7 @@ class Link:
             heads += (item.header.pack(), item.body)
             payloads += item.payloads
             self._queued_bytes -= item.payload_bytes
-            self._small.popleft()
+            line.popleft()
         return [b"".join(heads), *payloads]
 
     def _next_burst(self) -> list[Buffer]:

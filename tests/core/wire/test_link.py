@@ -19,10 +19,14 @@ from paintmq.wire.frames import (
     KIND_OF,
     Buffer,
     Header,
+    is_work,
     unpack_header,
 )
 from paintmq.wire.link import MAX_HEAD_BYTES, MAX_ITEMS, Delivery, Link, LinkLimits
 from paintmq.wire.messages import (
+    Assign,
+    Assignment,
+    AttemptRecorded,
     AttemptSucceeded,
     Cancel,
     ClientHello,
@@ -299,6 +303,29 @@ def test_a_hello_starts_the_connection_anew_in_both_directions(fresh: bool) -> N
     assert [d.message for d in answers] == [submit([payload], OTHER)]
     assert broker.is_idle
     assert client.is_idle
+
+
+def test_tasks_and_results_can_be_kept_apart_from_everything_else() -> None:
+    payload = filled(BIG)
+    assign = Assign((Assignment(task=submit([b"ab"]).task, fence=Fence(1, 1), run_limit=1),))
+    recorded = AttemptRecorded(task_id=TASK, fence=Fence(1, 1))
+    sender, receiver = Link(work_apart=True), Link()
+    for _ in range(2):
+        sender.send(assign, [b"ab"])
+        sender.send(recorded)
+    sender.send(submit([payload]), [payload])
+
+    multiparts = sender.outgoing()
+
+    work = [multipart for multipart in multiparts if is_work(multipart[0])]
+    rest = [multipart for multipart in multiparts if not is_work(multipart[0])]
+    assert [d.message for m in rest for d in receiver.receive(m)] == [recorded] * 2
+    assert [d.message for m in work for d in receiver.receive(m)] == [
+        assign,
+        assign,
+        submit([payload]),
+    ]
+    assert not is_work(receiver.outgoing()[0][0])
 
 
 # ---- hostile and clumsy peers ------------------------------------------------------------------
