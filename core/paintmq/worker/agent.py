@@ -102,7 +102,7 @@ class WorkerAgent:
         self._journal = journal
         self._clock = clock
         self._machine = WorkerMachine(setup.profile, setup.specs, patience=setup.patience)
-        self._socket: "Socket | None" = None
+        self._socket: Socket | None = None
         self._link = Link()
         self._blocked: deque[list[Buffer]] = deque()
         self._host: HostProcess | None = None

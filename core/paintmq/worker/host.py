@@ -30,7 +30,6 @@ from paintmq.config import Limits, PluginsConfig, WeightsConfig
 from paintmq.errors import PluginError, WireError
 from paintmq.model import Device, ModelSpec
 from paintmq.weights import WeightFolder
-from paintmq.weights import WeightFolder
 from paintmq.worker.host_channel import Buffer, FrameReader, HostDelivery, encode
 from paintmq.worker.host_messages import (
     CancelItem,

@@ -1,0 +1,411 @@
+"""What a worker does with its model host: load, feed, watch, replace. Pure; part of WorkerMachine.
+
+Rule 1: a host is replaced, never repaired; who ran alone in it when it died is reported as alone.
+Rule 2: what it had been sent but had not begun is not to blame, and is run by the next host.
+Rule 3: memory is given back before it is taken.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from paintmq.model import ModelSpec
+from paintmq.task import TaskError
+from paintmq.wire.messages import (
+    AttemptProgressed,
+    AttemptStarted,
+    ModelLoaded,
+    ModelUnloaded,
+    ResidentModel,
+)
+from paintmq.worker.answers import Answers, release_outputs
+from paintmq.worker.batches import Batch, Batches, HeldAttempt
+from paintmq.worker.commands import (
+    Command,
+    KillHost,
+    SendToBroker,
+    SendToHost,
+    StartHost,
+    StopHost,
+)
+from paintmq.worker.host_life import HostLife, HostState
+from paintmq.worker.host_messages import (
+    AttemptsEnded,
+    BatchProgressed,
+    BatchSplit,
+    CancelItem,
+    FromHost,
+    HostBeat,
+    HostLeaving,
+    HostLoaded,
+    HostLoadFailed,
+    HostReady,
+    HostUnloaded,
+    Key,
+    Load,
+    Unload,
+)
+from paintmq.worker.model_cache import ModelCache
+from paintmq.worker.profile import Patience, WorkerProfile
+
+HOST_WINDOW = 2
+"""Batches the host has: one it runs, one it already reads, so that it never waits for the agent."""
+
+
+class HostControl:
+    """Decides over the model host of one worker, and what runs in it."""
+
+    def __init__(
+        self,
+        profile: WorkerProfile,
+        specs: Mapping[str, ModelSpec],
+        patience: Patience,
+        answers: Answers,
+    ) -> None:
+        self._profile = profile
+        self._specs = specs
+        self._answers = answers
+        self._cache = ModelCache(profile.budget_mb)
+        self._host = HostLife(patience, profile.growth_mb)
+        self._batches = Batches()
+        self._pinned = tuple(model for model in profile.pinned if model in profile.models)
+        self._wanted = list(self._pinned)
+        """Models to load when idle: pinned ones, and what the broker asked to preload."""
+        self._made_room_for = ""
+        self._idle_at: float | None = None
+        self._draining = False
+
+    # ---- for the machine -----------------------------------------------------------------------
+
+    @property
+    def resident(self) -> tuple[ResidentModel, ...]:
+        return self._cache.resident()
+
+    @property
+    def memory_free_mb(self) -> int:
+        return max(self._profile.memory_mb - self._host.memory_mb, 0)
+
+    @property
+    def gpu_memory_free_mb(self) -> int:
+        return self._host.gpu_memory_free_mb
+
+    @property
+    def running(self) -> tuple[Key, ...]:
+        """The attempts whose payloads the host may be touching now."""
+        batch = self._batches.running
+        return tuple(batch.attempts) if batch else ()
+
+    def want(self, model: str) -> None:
+        """Load the model when there is nothing better to do."""
+        near = model in self._cache or model in self._wanted or model == self._host.loading
+        if model in self._profile.models and not near:
+            self._wanted.append(model)
+
+    def add(self, model: str, attempts: list[HeldAttempt]) -> None:
+        """Run these as one batch, after what waits already."""
+        self._batches.add(model, attempts)
+
+    def abandon(self, held: HeldAttempt, grace: float, *, now: float) -> list[Command]:
+        """Drop the attempt if it has not begun; else ask the model, and act after the grace."""
+        if self._batches.drop_waiting(held.key):
+            return self._answers.hand_back(held.key, cancelled=True)
+        stop_at = now + grace
+        held.stop_at = stop_at if held.stop_at is None else min(stop_at, held.stop_at)
+        return [SendToHost(CancelItem(*held.key))]
+
+    def receive(self, message: FromHost, *, now: float) -> list[Command]:
+        """The host said this. What it says after its end was decided changes nothing."""
+        if self._host.state not in (HostState.STARTING, HostState.UP):
+            return release_outputs(message)
+        self._host.alive(now=now)
+        return self._note(message, now=now)
+
+    def alive(self, *, now: float) -> None:
+        self._host.alive(now=now)
+
+    def exited(self, detail: str, *, now: float) -> list[Command]:
+        """The process is gone; if nobody wanted that, answer for what it was doing."""
+        died = self._host.state is not HostState.LEAVING
+        commands = self._lose_host(detail, now=now) if died else []
+        self._host.gone(died=died, now=now)
+        return commands
+
+    def watch(self, *, now: float) -> list[Command]:
+        """Act on what took too long."""
+        return [
+            *self._watch_host(now=now),
+            *self._watch_running(now=now),
+            *self._watch_abandoned(now=now),
+            *self._watch_idleness(now=now),
+        ]
+
+    def drain(self) -> list[Command]:
+        """Load and begin nothing more; hand back what has not begun."""
+        self._draining = True
+        return [
+            command
+            for key in self._batches.pop_waiting()
+            for command in self._answers.hand_back(key, cancelled=False)
+        ]
+
+    def give_up(self, *, now: float) -> list[Command]:
+        """Hand back whatever is left, and be rid of the host."""
+        self._batches.sent.clear()
+        commands: list[Command] = []
+        for key in list(self._answers.held):
+            commands += self._answers.hand_back(key, cancelled=False)
+        return [*commands, *self._dismiss_host("was killed: the worker drains", now=now)]
+
+    def next_deadline(self) -> float | None:
+        deadlines = [
+            self._host.next_deadline(),
+            self._idle_at,
+            *(held.stop_at for held in self._answers.held.values()),
+        ]
+        if self._host.state is HostState.ABSENT and self._has_work():
+            deadlines.append(self._host.restart_at)
+        if running := self._batches.running:
+            deadlines += [running.run_until, running.stall_at]
+        return min((at for at in deadlines if at is not None), default=None)
+
+    # ---- what the host says --------------------------------------------------------------------
+
+    def _note(self, message: FromHost, *, now: float) -> list[Command]:
+        match message:
+            case HostReady():
+                self._host.ready(now=now)
+            case HostBeat():
+                self._host.beat(message)
+            case HostLoaded():
+                return self._loaded(message)
+            case HostLoadFailed():
+                return self._load_failed(message, now=now)
+            case HostUnloaded():
+                pass  # it counted as gone when the order was given
+            case BatchProgressed():
+                return self._progressed(message, now=now)
+            case BatchSplit(number):
+                if batch := self._batches.find_sent(number):
+                    self._renew(batch, now=now)
+            case AttemptsEnded():
+                return self._attempts_ended(message, now=now)
+            case HostLeaving(reason):
+                return self._dismiss_host(f"left: {reason}", now=now)
+        return []
+
+    def _loaded(self, message: HostLoaded) -> list[Command]:
+        self._host.load_ends()
+        self._made_room_for = ""
+        pinned = message.model in self._profile.pinned
+        self._cache.add(message.model, message.memory_mb, pinned=pinned)
+        self._wanted = [model for model in self._wanted if model != message.model]
+        news = ModelLoaded(
+            model=message.model,
+            seconds=message.seconds,
+            memory_mb=message.memory_mb,
+            pinned=pinned,
+        )
+        return [SendToBroker(news)]
+
+    def _load_failed(self, message: HostLoadFailed, *, now: float) -> list[Command]:
+        self._host.load_ends()
+        others = self._cache.evictable()
+        if message.error.code == "oom" and others and self._made_room_for != message.model:
+            self._made_room_for = message.model  # once, with all the room there can be
+            return self._unload(others)
+        return self._give_up_loading(message.model, message.error, now=now)
+
+    def _give_up_loading(self, model: str, error: TaskError, *, now: float) -> list[Command]:
+        self._made_room_for = ""
+        self._wanted = [wanted for wanted in self._wanted if wanted != model]
+        news = SendToBroker(ModelUnloaded(model=model, error=error.message))
+        return [news, *self._answers.fail(self._batches.pop_waiting(model), error, now=now)]
+
+    def _unload(self, models: Sequence[str]) -> list[Command]:
+        commands: list[Command] = []
+        for model in models:
+            self._cache.remove(model)
+            commands += [SendToHost(Unload(model)), SendToBroker(ModelUnloaded(model=model))]
+        return commands
+
+    def _progressed(self, message: BatchProgressed, *, now: float) -> list[Command]:
+        batch = self._batches.find_sent(message.batch)
+        if batch is None:
+            return []
+        batch.stall_at = now + self._specs[batch.model].stall_limit
+        preview = message.preview  # of the first attempt alone
+        commands: list[Command] = []
+        for task_id, fence in batch.attempts:
+            progress = AttemptProgressed(
+                task_id=task_id,
+                fence=fence,
+                step=message.step,
+                total=message.total,
+                preview=preview,
+            )
+            commands.append(SendToBroker(progress))
+            preview = ()
+        return commands
+
+    def _attempts_ended(self, message: AttemptsEnded, *, now: float) -> list[Command]:
+        batch = self._batches.find_sent(message.batch)
+        if batch is None:
+            return release_outputs(message)
+        commands: list[Command] = []
+        for outcome in message.outcomes:
+            batch.attempts.pop((outcome.task_id, outcome.fence), None)
+            commands += self._answers.settle(outcome, now=now)
+        if any(outcome.error and outcome.error.code == "oom" for outcome in message.outcomes):
+            in_use = [sent.model for sent in self._batches.sent]
+            commands += self._unload(self._cache.evictable(in_use=in_use))
+        if batch.attempts:
+            self._renew(batch, now=now)
+            return commands
+        self._batches.sent.remove(batch)
+        self._host.batch_ended(message.memory_mb)
+        if running := self._batches.running:
+            commands += self._begin(running, now=now)
+        return commands
+
+    def _lose_host(self, detail: str, *, timed_out: bool = False, now: float) -> list[Command]:
+        """Answer for what the host was doing, and note that its models are gone."""
+        commands: list[Command] = [
+            SendToBroker(ModelUnloaded(model=model)) for model in self._cache.clear()
+        ]
+        if self._host.state is HostState.STARTING:
+            error = TaskError(
+                code="host_failed", message=f"the model host {detail}", retryable=True
+            )
+            commands += self._answers.fail(self._batches.pop_waiting(), error, now=now)
+        elif self._host.loading:
+            text = f"the model host {detail} while it loaded model {self._host.loading!r}"
+            error = TaskError(code="load_failed", message=text, retryable=True)
+            commands += self._give_up_loading(self._host.loading, error, now=now)
+        if batch := self._batches.host_lost():
+            keys = tuple(batch.attempts)
+            alone = batch.size == 1
+            commands += self._answers.crash(keys, detail, alone=alone, timed_out=timed_out, now=now)
+        for held in self._batches.pop_abandoned():
+            if held.key in self._answers.held:
+                commands += self._answers.hand_back(held.key, cancelled=True)
+        if self._draining:
+            commands += self.drain()
+        self._wanted = list(self._pinned)
+        return commands
+
+    def _dismiss_host(
+        self, reason: str, *, kill: bool = True, timed_out: bool = False, now: float
+    ) -> list[Command]:
+        commands = self._lose_host(reason, timed_out=timed_out, now=now)
+        self._host.leaving()
+        return [KillHost(reason) if kill else StopHost(), *commands]
+
+    def _watch_host(self, *, now: float) -> list[Command]:
+        limit = self._specs[self._host.loading].load_limit if self._host.loading else 0.0
+        if failure := self._host.failure(now=now, load_limit=limit):
+            return self._dismiss_host(failure, now=now)
+        return []
+
+    # ---- running -------------------------------------------------------------------------------
+
+    def _has_work(self) -> bool:
+        return bool(self._batches.waiting or (self._wanted and not self._draining))
+
+    def advance(self, *, now: float) -> list[Command]:
+        """Do the next sensible thing with the host; to be called after everything that happens."""
+        commands: list[Command] = []
+        match self._host.state:
+            case HostState.ABSENT:
+                if self._has_work() and self._host.restart_at <= now:
+                    self._host.starting(now=now)
+                    commands.append(StartHost())
+            case HostState.UP:
+                commands += self._feed(now=now)
+            case HostState.STARTING | HostState.LEAVING:
+                pass
+        self._expect_idleness(now=now)
+        return commands
+
+    def _feed(self, *, now: float) -> list[Command]:
+        """Give the host what it can start, or let it load what is needed next."""
+        batches, commands = self._batches, list[Command]()
+        if self._host.outgrown:
+            idle = not batches.sent and not self._host.loading
+            return self._dismiss_host("outgrew its limit", kill=False, now=now) if idle else []
+        while not self._host.loading and len(batches.sent) < HOST_WINDOW:
+            model = batches.waiting[0].model if batches.waiting else ""
+            if model in self._cache:
+                batch = batches.waiting.popleft()
+                self._cache.touch(model)
+                batches.sent.append(batch)
+                commands.append(SendToHost(batch.order()))
+                if batch is batches.running:
+                    commands += self._begin(batch, now=now)
+            elif batches.sent or not (model or self._has_work()):
+                break
+            else:
+                commands += self._load(model or self._wanted[0], now=now)
+        return commands
+
+    def _load(self, model: str, *, now: float) -> list[Command]:
+        """Make room and load; the attempts that wait for it count as started."""
+        spec = self._specs[model]
+        self._host.load_begins(model, until=now + spec.load_limit)
+        commands = self._unload(self._cache.victims(spec.resident_mb))
+        if self._batches.waiting and self._batches.waiting[0].model == model:
+            commands += [
+                SendToBroker(AttemptStarted(task_id=task_id, fence=fence, loading=True))
+                for task_id, fence in self._batches.waiting[0].attempts
+            ]
+        return [*commands, SendToHost(Load(model))]
+
+    def _begin(self, batch: Batch, *, now: float) -> list[Command]:
+        """Note that the host is at this batch now."""
+        self._renew(batch, now=now)
+        return [
+            SendToBroker(AttemptStarted(task_id=task_id, fence=fence))
+            for task_id, fence in batch.attempts
+        ]
+
+    def _renew(self, batch: Batch, *, now: float) -> None:
+        batch.run_until = now + batch.run_limit
+        batch.stall_at = now + self._specs[batch.model].stall_limit
+
+    def _watch_running(self, *, now: float) -> list[Command]:
+        batch = self._batches.running
+        if batch is None:
+            return []
+        if batch.run_until <= now:
+            reason = f"killed after {batch.run_limit:g} s run limit"
+        elif batch.stall_at <= now:
+            limit = self._specs[batch.model].stall_limit
+            reason = f"killed after {limit:g} s without progress"
+        else:
+            return []
+        return self._dismiss_host(reason, timed_out=True, now=now)
+
+    def _watch_abandoned(self, *, now: float) -> list[Command]:
+        """Hand back what was asked to stop and did not; replace a host nobody waits for."""
+        late = [
+            held.key
+            for held in self._answers.held.values()
+            if held.stop_at is not None and held.stop_at <= now
+        ]
+        commands = [c for key in late for c in self._answers.hand_back(key, cancelled=True)]
+        batch = self._batches.running
+        if late and batch and not any(key in self._answers.held for key in batch.attempts):
+            batch.attempts.clear()
+            commands += self._dismiss_host("killed: its task was cancelled", now=now)
+        return commands
+
+    def _expect_idleness(self, *, now: float) -> None:
+        idle = self._host.state is HostState.UP and not (
+            self._batches.sent or self._host.loading or self._has_work() or self._profile.pinned
+        )
+        if not idle or self._profile.idle_exit is None:
+            self._idle_at = None
+        elif self._idle_at is None:
+            self._idle_at = now + self._profile.idle_exit
+
+    def _watch_idleness(self, *, now: float) -> list[Command]:
+        if self._idle_at is None or self._idle_at > now:
+            return []
+        return self._dismiss_host("idle", kill=False, now=now)
