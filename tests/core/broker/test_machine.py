@@ -831,6 +831,10 @@ def test_a_task_whose_model_is_gone_is_kept_among_the_dead() -> None:
     assert "not installed" in again.ask("dead_requeue", task_id=task.id).error
 
 
+def workers(broker: BrokerHarness) -> Any:
+    return broker.ask("workers").value
+
+
 # ---- dead letters and other questions ----------------------------------------------------------
 
 
@@ -883,9 +887,9 @@ def test_why_says_what_a_task_waits_for() -> None:
 def test_workers_are_listed_and_drained_by_name() -> None:
     broker = ready()
     task = broker.submit()
-    (row,) = broker.ask("workers").value  # type: ignore[misc]  # a list, as the table says
-    assert row["name"] == "node/cpu-0"  # type: ignore[call-overload, index]
-    assert row["running"] == [task.id]  # type: ignore[call-overload, index]
+    row = workers(broker)[0]
+    assert row["name"] == "node/cpu-0"
+    assert row["running"] == [task.id]
     assert "connected: node/cpu-0" in broker.ask("drain_worker", name="x").error
     assert "grace" in broker.ask("drain_worker", name="node/cpu-0", grace=-1).error
 
@@ -986,16 +990,16 @@ def test_a_worker_may_change_what_it_offers_while_it_runs() -> None:
 def test_what_workers_load_and_unload_is_known() -> None:
     broker = ready()
     broker.receive(W1, ModelLoaded(model="toy", seconds=1.0, memory_mb=64))
-    (row,) = broker.ask("workers").value  # type: ignore[misc]  # a list, as the table says
-    assert row["resident"] == ["toy"]  # type: ignore[call-overload, index]
+    row = workers(broker)[0]
+    assert row["resident"] == ["toy"]
 
     broker.receive(W1, ModelUnloaded(model="toy"))
-    (row,) = broker.ask("workers").value  # type: ignore[misc]  # a list, as the table says
-    assert row["resident"] == []  # type: ignore[call-overload, index]
+    row = workers(broker)[0]
+    assert row["resident"] == []
 
 
 def test_a_client_that_leaves_as_a_lease_runs_out_leaves_nothing_behind() -> None:
-    """Found by the state machine: both fell due at once, and the cancelled task was queued again."""
+    """Found by the state machine: both fell due at once, and it was queued again."""
     broker = BrokerHarness()
     broker.greet()
     task = broker.submit(make_request(cancel_on_disconnect=True))

@@ -7,6 +7,7 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from paintmq.broker.machine import BrokerMachine
 from paintmq.broker.records import TaskChanged, replay
 from paintmq.config import Limits, QueueConfig, Timers
 from paintmq.task import Fence, PeerId, TaskError, TaskId, TaskState
@@ -69,7 +70,7 @@ class BrokerLifecycle(RuleBasedStateMachine):
         self.fences: dict[TaskId, Fence] = {}
         self.read = 0
 
-    def new_machine(self):  # type: ignore[no-untyped-def]  # as make_machine
+    def new_machine(self) -> BrokerMachine:
         return make_machine(
             specs=[make_spec(max_batch=2, batch_key=lambda job: "all")],
             queues=QUEUES,
@@ -137,9 +138,7 @@ class BrokerLifecycle(RuleBasedStateMachine):
     def worker_says_hello(self, worker: PeerId, data: st.DataObject) -> None:
         """It claims any attempts, its own or others', current or stale."""
         running = (
-            data.draw(st.lists(st.sampled_from(self.assigned), max_size=3))
-            if self.assigned
-            else []
+            data.draw(st.lists(st.sampled_from(self.assigned), max_size=3)) if self.assigned else []
         )
         self.tell(
             worker,
@@ -235,9 +234,7 @@ class BrokerLifecycle(RuleBasedStateMachine):
             self.tell(last, make_hello("node/last", credit=4))
             held = [(i.task.id, i.fence) for peer, i in self.assigned if peer == last][-8:]
             for task_id, fence in held:
-                self.tell(
-                    last, AttemptSucceeded(task_id=task_id, fence=fence, outputs=(), ran=0.1)
-                )
+                self.tell(last, AttemptSucceeded(task_id=task_id, fence=fence, outputs=(), ran=0.1))
             self.note(self.broker.let_pass(5.0))
         assert not list(self.broker.machine.unfinished()), "something never ended"
         self.every_task_ended_once()
@@ -256,4 +253,3 @@ TestBrokerLifecycle = BrokerLifecycle.TestCase
 TestBrokerLifecycle.settings = settings(
     max_examples=120, stateful_step_count=40, deadline=None, derandomize=True
 )
-

@@ -33,6 +33,7 @@ class Memory:
     cancelled: dict[TaskId, str] = field(factory=dict[TaskId, str])
     unknown: dict[TaskId, None] = field(factory=dict[TaskId, None])
     alarms: int = 0
+    """How often an accepted task was unknown to the broker."""
 
 
 @define
@@ -99,8 +100,9 @@ class SimulatedClient:
                     memory.cancelled[task_id] = answer
                 case TaskUnknown(task_id):
                     memory.unknown[task_id] = None
-                case AlarmRaised():
-                    memory.alarms += 1
+                case AlarmRaised(reason):
+                    # A lower sequence may just be an older message that came later here.
+                    memory.alarms += "forgotten" in reason
                 case _:
                     pass
         self._schedule_tick()

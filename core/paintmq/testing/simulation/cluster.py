@@ -103,6 +103,11 @@ class SimulatedCluster:
             for n in range(self.scale.clients)
         ]
 
+        self._receivers: dict[str, Callable[..., None]] = {
+            **{node.name: node.receive for node in self.nodes},
+            **{client.name: client.receive for client in self.clients},
+        }
+
     def run(self) -> Counts:
         """Run through the faults to a quiet end, and check every promise.
 
@@ -114,8 +119,10 @@ class SimulatedCluster:
 
         end = self.agenda.now + self.scale.hours * HOUR
         self.broker.start()
-        for process in [*self.nodes, *self.clients]:
-            process.start()
+        for node in self.nodes:
+            node.start()
+        for client in self.clients:
+            client.start()
         self._plan_tasks(end)
         self._plan_faults(end)
         while self.agenda.step(end):
@@ -130,10 +137,8 @@ class SimulatedCluster:
     def _from_broker(self, peer: PeerId, message: FromBroker) -> None:
         name = peer.decode().split("/")[0]
         self._note(BROKER, name, message)
-        process = next((p for p in [*self.nodes, *self.clients] if p.name == name), None)
-        if process is not None:
-            receive: Callable[..., None] = process.receive
-            self.network.transmit(BROKER, name, message, lambda m: receive(peer, m))
+        receive: Callable[..., None] = self._receivers[name]
+        self.network.transmit(BROKER, name, message, lambda m: receive(peer, m))
 
     def _from_node(self, node: SimulatedNode, message: FromWorker) -> None:
         self._to_broker(node.name, node.peer, message)
@@ -237,12 +242,12 @@ class SimulatedCluster:
         node.freeze(seconds)
 
     def _partition(self) -> None:
-        process = self.rng.choice([*self.nodes, *self.clients])
-        pair = [process.name, BROKER]
-        self.rng.shuffle(pair)
+        a, b = self.rng.choice(list(self._receivers)), BROKER
+        if self.rng.random() < 0.5:
+            a, b = b, a
         seconds = self.rng.uniform(3.0, 300.0)
-        self._fault(f"{pair} cut for {seconds:.0f} s")
-        self.network.cut(*pair, seconds, both_ways=self.rng.random() < 0.7)
+        self._fault(f"{a} cut from {b} for {seconds:.0f} s")
+        self.network.cut(a, b, seconds, both_ways=self.rng.random() < 0.7)
 
     def _kill_client(self) -> None:
         client = self.rng.choice(self.clients)

@@ -9,13 +9,15 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from attrs import frozen
+from attrs import field, frozen
 
 from paintmq.broker.lifecycle import Lifecycle, Step
 from paintmq.broker.machine import BrokerMachine
 from paintmq.broker.tasks import TaskEntry, TaskTable
 from paintmq.task import Fence, PeerId, TaskId, TaskRequest, TaskState
 from paintmq.testing.simulation.broker import SimulatedBroker
+from paintmq.testing.simulation.cluster import Scale, SimulatedCluster
+from paintmq.testing.simulation.world import Weather
 
 
 @frozen
@@ -25,6 +27,22 @@ class Mutant:
     name: str
     breaks: Callable[[ExitStack], None]
     seeds: int = 60
+    """Within so many runs of half an hour it must be caught."""
+    weather: Weather | None = None
+    """Of the faults that bring it to light, more; None: the usual mixes."""
+    scale: Scale = field(default=Scale(hours=0.5))
+
+    def is_caught(self) -> bool:
+        """Return whether one of the runs breaks a promise."""
+        with self.applied():
+            return any(self._fails(seed) for seed in range(self.seeds))
+
+    def _fails(self, seed: int) -> bool:
+        try:
+            SimulatedCluster(seed, scale=self.scale, weather=self.weather).run()
+        except AssertionError:
+            return True
+        return False
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -105,15 +123,6 @@ def _miscount_at_times(self: TaskTable, entry: TaskEntry, status: Any) -> None:
         self.counts[status.queue].ended[TaskState.FAILED] += 1
 
 
-_cancel = Lifecycle.cancel
-
-
-def _cancel_later(self: Lifecycle, entry: TaskEntry, *, now: float) -> None:
-    """Say ``cancelled`` although the attempt may still end otherwise."""
-    if not entry.status.state.is_leased:
-        _cancel(self, entry, now=now)
-
-
 _cancelled_answer = BrokerMachine._cancel
 
 
@@ -155,22 +164,27 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "answers from memory while an older record is not committed",
         _replace(SimulatedBroker, "perform", _speak_at_once_without_records),
-        seeds=400,
+        weather=Weather(duplication=0.3, delay=0.2, commit=2.0, broker_kills=60.0),
     ),
     Mutant("does not look at fences", _replace(Lifecycle, "holds", _any_fence)),
-    Mutant(
-        "lets a late result overwrite an ending", _replace(Lifecycle, "holds", _even_the_ended)
-    ),
+    Mutant("lets a late result overwrite an ending", _replace(Lifecycle, "holds", _even_the_ended)),
     Mutant(
         "runs a task again that is submitted again",
         _replace(BrokerMachine, "_submit", _forget_and_submit),
     ),
     Mutant("has no dead letters", _replace(Lifecycle, "_retry_or_die", _never_die)),
     Mutant("takes any lost lease for a crash", _replace(Lifecycle, "lose", _charge_a_crash)),
-    Mutant("has no quarantine", _replace(Lifecycle, "crash", _charge_everybody), seeds=200),
+    Mutant(
+        "has no quarantine",
+        _replace(Lifecycle, "crash", _charge_everybody),
+        weather=Weather(host_kills=60.0),
+        scale=Scale(hours=0.5, nodes=1, tasks=900),
+    ),
     Mutant("counts wrong, rarely", _replace(TaskTable, "change", _miscount_at_times)),
-    Mutant("says cancelled too early", _replace(Lifecycle, "cancel", _cancel_later)),
-    Mutant("says cancelled too late", _replace(BrokerMachine, "_cancel", _always_cancelled)),
+    Mutant(
+        "says cancelled of what it did not cancel",
+        _replace(BrokerMachine, "_cancel", _always_cancelled),
+    ),
     Mutant("never gives credit back", _replace(Lifecycle, "_end_attempt", _forget_the_session)),
     Mutant(
         "forgets at a restart who was at work", _replace(Lifecycle, "restore", _forget_the_leased)

@@ -57,6 +57,7 @@ def clients_heard_the_truth(cluster: SimulatedCluster, endings: dict[TaskId, Tas
     lied_to = cluster.weather.lying_disk
     for client in cluster.clients:
         memory = client.memory
+        assert lied_to or memory.alarms == 0, f"I2: {client.name} was promised what was forgotten"
         for task_id in memory.accepted:
             assert task_id in memory.endings, f"I1: {client.name} waits for {task_id} for ever"
         for task_id, heard in memory.endings.items():
