@@ -1,0 +1,1 @@
+"""Pencil drawings of photographs, for PaintMQ."""
