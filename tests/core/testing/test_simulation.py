@@ -11,8 +11,9 @@ from paintmq.testing.simulation.world import Weather
 def test_one_seed_is_one_history() -> None:
     histories = []
     for _ in range(2):
-        cluster = SimulatedCluster(7, scale=Scale(hours=0.2))
+        cluster = SimulatedCluster(7, scale=Scale(hours=0.2), digested=True)
         cluster.run()
+        assert cluster.digest is not None
         histories.append(cluster.digest.hexdigest())
 
     assert histories[0] == histories[1]

@@ -16,7 +16,7 @@ def run_seed(seed: int, hours: float) -> tuple[int, Counts, str]:
     try:
         return seed, cluster.run(), ""
     except Exception:  # noqa: BLE001 -- whatever went wrong is the result of this run
-        last = "\n".join(cluster.log[-200:])
+        last = "\n".join(cluster.last_lines())
         return seed, Counts(hours=hours), f"{last}\n{cluster.weather}\n{format_exc()}"
 
 

@@ -10,6 +10,9 @@ from paintmq.wire.codec import decode, encode
 from paintmq.wire.messages import Message
 
 
+EPOCH = 1_000_000.0
+
+
 @frozen(kw_only=True)
 class Weather:
     """How bad the world is in one run. Rates are faults an hour for one process."""
@@ -59,7 +62,7 @@ class Weather:
 class Agenda:
     """What happens next. Equal times are kept apart by a number, so a run is never ambiguous."""
 
-    now: float = 1_000_000.0
+    now: float = EPOCH
     _heap: list[tuple[float, int, Callable[[], None]]] = field(
         factory=list[tuple[float, int, Callable[[], None]]], init=False
     )
