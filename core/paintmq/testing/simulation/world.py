@@ -9,7 +9,6 @@ from attrs import define, field, frozen
 from paintmq.wire.codec import decode, encode
 from paintmq.wire.messages import Message
 
-
 EPOCH = 1_000_000.0
 
 
