@@ -374,10 +374,10 @@ class HostControl:
         if batch is None:
             return []
         if batch.run_until <= now:
-            reason = f"killed after {batch.run_limit:g} s run limit"
+            reason = f"was killed after {batch.run_limit:g} s run limit"
         elif batch.stall_at <= now:
             limit = self._specs[batch.model].stall_limit
-            reason = f"killed after {limit:g} s without progress"
+            reason = f"was killed after {limit:g} s without progress"
         else:
             return []
         return self._dismiss_host(reason, timed_out=True, now=now)
@@ -393,7 +393,7 @@ class HostControl:
         batch = self._batches.running
         if late and batch and not any(key in self._answers.held for key in batch.attempts):
             batch.attempts.clear()
-            commands += self._dismiss_host("killed: its task was cancelled", now=now)
+            commands += self._dismiss_host("was killed: its task was cancelled", now=now)
         return commands
 
     def _expect_idleness(self, *, now: float) -> None:

@@ -90,11 +90,11 @@ class HostLife:
     def failure(self, *, now: float, load_limit: float) -> str:
         """Return what the host did not do in time, in words; empty while all is well."""
         if self._load_until is not None and self._load_until <= now:
-            return f"killed after {load_limit:g} s load limit"
+            return f"was killed after {load_limit:g} s load limit"
         if self._silent_at is not None and self._silent_at <= now:
             if self.state is HostState.STARTING:
-                return f"did not start within {self._patience.host_start:g} s; killed"
-            return f"gave no sign of life for {self._patience.host_silence:g} s; killed"
+                return f"was killed: it did not start within {self._patience.host_start:g} s"
+            return f"was killed after {self._patience.host_silence:g} s without a sign of life"
         return ""
 
     def next_deadline(self) -> float | None:
