@@ -1,0 +1,176 @@
+"""Who may connect: CURVE keys on the sockets, and the handler that ZeroMQ asks about each peer.
+
+A socket that is secured lets nobody in whom the handler does not know: without a handler, or with
+one that hangs, every handshake fails. A key decides the role, a port which roles it takes. A key
+that was revoked is refused at its next message, also on a connection that is open already.
+"""
+
+import logging
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import zmq
+from attrs import frozen
+from zmq.utils import z85
+
+from paintmq.errors import ConfigError
+from paintmq.transport.key_files import (
+    KeyPair,
+    PeerKey,
+    Role,
+    list_keys,
+    load_broker_keys,
+)
+from paintmq.transport.sockets import Context, Socket
+
+logger = logging.getLogger(__name__)
+
+CLIENT_PORT = "paintmq-clients"
+"""ZAP domain of the port for clients: takes clients and admins."""
+WORKER_PORT = "paintmq-workers"
+"""ZAP domain of the ports of queues: takes workers."""
+
+_ROLES: Mapping[str, frozenset[Role]] = {
+    CLIENT_PORT: frozenset({"client", "admin"}),
+    WORKER_PORT: frozenset({"worker"}),
+}
+_ZAP_ENDPOINT = "inproc://zeromq.zap.01"  # fixed by RFC 27
+_ZAP_VERSION = b"1.0"
+_REQUEST_FRAMES = 7
+
+
+@frozen
+class User:
+    """Whom a connection belongs to."""
+
+    name: str
+    role: Role
+
+
+class KeyRing:
+    """The broker's keys and those it lets in. Safe to read from any thread."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read the keys.
+
+        Raises:
+            ConfigError: they are missing, damaged, or readable by others.
+        """
+        self._folder = folder
+        self.broker: KeyPair = load_broker_keys(folder)
+        self._users: Mapping[str, User] = {}
+        self.reload()
+
+    def reload(self) -> None:
+        """Read again who is let in.
+
+        Raises:
+            ConfigError: the list is damaged; the one before still holds.
+        """
+        self._users = {
+            entry.public: User(entry.name, entry.role) for entry in list_keys(self._folder)
+        }
+
+    def user_of(self, public_key: str, port: str) -> User | None:
+        """Return whose key this is, if its role may use that kind of port."""
+        user = self._users.get(public_key)
+        return user if user is not None and user.role in _ROLES.get(port, frozenset()) else None
+
+    def secure(self, socket: Socket, port: str) -> None:
+        """Let only known keys in; call it before binding."""
+        socket.setsockopt(zmq.CURVE_SERVER, 1)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, self.broker.secret.encode())
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, self.broker.public.encode())
+        socket.setsockopt(zmq.ZAP_DOMAIN, port.encode())
+        # Without it, a missing handler lets everybody in.
+        socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+
+
+def secure_with(socket: Socket, key: PeerKey) -> None:
+    """Use a peer's key to reach its broker, and no other; call it before connecting."""
+    socket.setsockopt(zmq.CURVE_SECRETKEY, key.keys.secret.encode())
+    socket.setsockopt(zmq.CURVE_PUBLICKEY, key.keys.public.encode())
+    socket.setsockopt(zmq.CURVE_SERVERKEY, key.broker.encode())
+
+
+def public_key_of(frame: zmq.Frame) -> str | None:
+    """Return the sender's public key; None for a peer inside this process."""
+    try:
+        return str(frame.get("User-Id"))
+    except zmq.ZMQError:
+        return None
+
+
+class Authenticator:
+    """Answers ZeroMQ's question, in a thread of its own, whether a key may connect.
+
+    One per context: ZeroMQ asks at a fixed address. It does no I/O but that.
+    """
+
+    def __init__(self, context: Context, ring: KeyRing) -> None:
+        self._context = context
+        self._ring = ring
+        self._stop: Socket | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Answer from now on; call it before a secured socket is bound.
+
+        Raises:
+            ConfigError: the context has another handler already.
+        """
+        handler: Socket = self._context.socket(zmq.REP)
+        handler.setsockopt(zmq.LINGER, 0)
+        try:
+            handler.bind(_ZAP_ENDPOINT)
+        except zmq.ZMQError as error:
+            handler.close()
+            raise ConfigError(
+                "this ZeroMQ context has a ZAP handler already: give the broker its own context"
+            ) from error
+        stopped: Socket = self._context.socket(zmq.PAIR)
+        stopped.bind(f"inproc://paintmq-zap-stop-{id(self)}")
+        self._stop = self._context.socket(zmq.PAIR)
+        self._stop.connect(f"inproc://paintmq-zap-stop-{id(self)}")
+        self._thread = threading.Thread(
+            target=self._serve, args=(handler, stopped), name="paintmq-zap", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop answering; from now on nobody new is let in. Harmless to repeat."""
+        if self._stop is None or self._thread is None:
+            return
+        self._stop.send(b"")
+        self._thread.join()
+        self._stop.close(linger=0)
+        self._stop = self._thread = None
+
+    def _serve(self, handler: Socket, stopped: Socket) -> None:
+        poller = zmq.Poller()
+        poller.register(handler, zmq.POLLIN)
+        poller.register(stopped, zmq.POLLIN)
+        with handler, stopped:
+            while True:
+                ready = dict(poller.poll())
+                if stopped in ready:
+                    return
+                handler.send_multipart(self._answer(handler.recv_multipart()))
+
+    def _answer(self, request: list[bytes]) -> list[bytes]:
+        """Return the answer of RFC 27: who it is, or a refusal."""
+        request_id = request[1] if len(request) > 1 else b""
+        if len(request) != _REQUEST_FRAMES or request[5] != b"CURVE":
+            return [_ZAP_VERSION, request_id, b"400", b"only CURVE is spoken here", b"", b""]
+        domain, address, credentials = request[2], request[3], request[6]
+        public = z85.encode(credentials).decode()
+        user = self._ring.user_of(public, domain.decode(errors="replace"))
+        if user is None:
+            logger.warning(
+                "refused a connection from %s to %s: its key is not allowed there",
+                address.decode(errors="replace"),
+                domain.decode(errors="replace"),
+            )
+            return [_ZAP_VERSION, request_id, b"400", b"this key is not allowed", b"", b""]
+        return [_ZAP_VERSION, request_id, b"200", b"", public.encode(), b""]

@@ -1,0 +1,228 @@
+"""Who is let in, over real sockets."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+import zmq
+
+from paintmq.errors import ConfigError
+from paintmq.identifiers import new_peer_id
+from paintmq.transport.curve import (
+    CLIENT_PORT,
+    WORKER_PORT,
+    Authenticator,
+    KeyRing,
+    public_key_of,
+    secure_with,
+)
+from paintmq.transport.key_files import (
+    PeerKey,
+    Role,
+    add_key,
+    init_keys,
+    load_peer_key,
+    revoke_key,
+)
+from paintmq.transport.sockets import Context, Socket, bind, dealer, new_context, router
+
+AMPLE = 10_000
+"""Milliseconds; nothing waits that long unless it is broken."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "keys"
+    init_keys(folder)
+    return folder
+
+
+@pytest.fixture
+def context() -> Iterator[Context]:
+    with new_context() as context:
+        yield context
+
+
+class GuardedPort:
+    """A secured ROUTER, and dealers that try to reach it."""
+
+    def __init__(self, context: Context, folder: Path, port: str, stack: ExitStack) -> None:
+        self.ring = KeyRing(folder)
+        self._context = context
+        self._stack = stack
+        self.authenticator = Authenticator(context, self.ring)
+        self.socket = stack.enter_context(router(context))
+        self.ring.secure(self.socket, port)
+        self.authenticator.start()
+        stack.callback(self.authenticator.stop)
+        self._endpoint = bind(self.socket, "127.0.0.1", 0, purpose="clients")
+
+    def greeted_by(self, key: PeerKey | None) -> Socket:
+        """Return a connected dealer that has sent a greeting, if it was let in."""
+        socket = self._stack.enter_context(dealer(self._context, new_peer_id()))
+        if key is not None:
+            secure_with(socket, key)
+        monitor = socket.get_monitor_socket()
+        self._stack.callback(monitor.close)
+        self._stack.callback(socket.disable_monitor)
+        socket.connect(self._endpoint)
+        self.let_in = _handshake(monitor)
+        if self.let_in:
+            socket.send(b"hello")
+        return socket
+
+
+def _handshake(monitor: "zmq.Socket[bytes]") -> bool:
+    from zmq.utils.monitor import recv_monitor_message
+
+    refused = {
+        zmq.EVENT_HANDSHAKE_FAILED_AUTH,
+        zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
+        zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
+        zmq.EVENT_DISCONNECTED,
+        zmq.EVENT_CLOSED,
+    }
+    while True:
+        assert monitor.poll(AMPLE), "no handshake was tried"
+        event = recv_monitor_message(monitor)["event"]
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            return True
+        if event in refused:
+            return False
+
+
+@contextmanager
+def guarded(context: Context, folder: Path, port: str) -> Iterator[GuardedPort]:
+    with ExitStack() as stack:
+        yield GuardedPort(context, folder, port, stack)
+
+
+@pytest.mark.parametrize(
+    ("role", "port", "let_in"),
+    [
+        ("client", CLIENT_PORT, True),
+        ("admin", CLIENT_PORT, True),
+        ("worker", CLIENT_PORT, False),
+        ("worker", WORKER_PORT, True),
+        ("client", WORKER_PORT, False),
+        ("admin", WORKER_PORT, False),
+        ("admin", "another-port", False),
+    ],
+)
+def test_a_port_takes_the_roles_it_is_for(
+    context: Context, folder: Path, role: Role, port: str, let_in: bool
+) -> None:
+    key = load_peer_key(add_key(folder, "somebody", role))
+
+    with guarded(context, folder, port) as guard:
+        guard.greeted_by(key)
+
+        assert guard.let_in is let_in
+
+
+def test_a_message_tells_whose_it_is(context: Context, folder: Path) -> None:
+    key = load_peer_key(add_key(folder, "laptop", "client"))
+
+    with guarded(context, folder, CLIENT_PORT) as guard:
+        guard.greeted_by(key)
+        frames = guard.socket.recv_multipart(copy=False)
+
+        public = public_key_of(frames[-1])
+        assert public == key.keys.public
+        user = guard.ring.user_of(public, CLIENT_PORT)
+        assert user is not None
+        assert (user.name, user.role) == ("laptop", "client")
+
+
+def test_a_peer_inside_the_process_has_no_key(context: Context, folder: Path) -> None:
+    with (
+        guarded(context, folder, CLIENT_PORT) as guard,
+        dealer(context, new_peer_id()) as inside,
+    ):
+        guard.socket.bind("inproc://inside")
+        inside.connect("inproc://inside")
+        inside.send(b"hello")
+
+        assert public_key_of(guard.socket.recv_multipart(copy=False)[-1]) is None
+
+
+def test_strangers_are_not_let_in(context: Context, folder: Path, tmp_path: Path) -> None:
+    init_keys(tmp_path / "other")
+    stranger = load_peer_key(add_key(tmp_path / "other", "stranger", "client"))
+    ours = KeyRing(folder).broker.public
+
+    with guarded(context, folder, CLIENT_PORT) as guard:
+        guard.greeted_by(PeerKey(stranger.name, stranger.role, stranger.keys, ours))
+
+        assert not guard.let_in
+
+
+def test_a_peer_without_a_key_is_not_let_in(context: Context, folder: Path) -> None:
+    with guarded(context, folder, CLIENT_PORT) as guard:
+        guard.greeted_by(None)
+
+        assert not guard.let_in
+
+
+def test_a_peer_does_not_talk_to_a_broker_that_is_not_its_own(
+    context: Context, folder: Path, tmp_path: Path
+) -> None:
+    init_keys(tmp_path / "other")
+    key = load_peer_key(add_key(folder, "laptop", "client"))
+    other = KeyRing(tmp_path / "other").broker.public
+
+    with guarded(context, folder, CLIENT_PORT) as guard:
+        guard.greeted_by(PeerKey(key.name, key.role, key.keys, other))
+
+        assert not guard.let_in
+
+
+def test_without_a_handler_nobody_is_let_in(context: Context, folder: Path) -> None:
+    key = load_peer_key(add_key(folder, "laptop", "client"))
+
+    with guarded(context, folder, CLIENT_PORT) as guard:
+        guard.authenticator.stop()
+        guard.greeted_by(key)
+
+        assert not guard.let_in
+
+
+def test_a_revoked_key_is_refused_also_where_it_is_connected(
+    context: Context, folder: Path
+) -> None:
+    key = load_peer_key(add_key(folder, "laptop", "client"))
+
+    with guarded(context, folder, CLIENT_PORT) as guard:
+        connected = guard.greeted_by(key)
+        guard.socket.recv_multipart()
+        revoke_key(folder, "laptop")
+        guard.ring.reload()
+        connected.send(b"again")
+        frames = guard.socket.recv_multipart(copy=False)
+
+        assert guard.ring.user_of(str(public_key_of(frames[-1])), CLIENT_PORT) is None
+        guard.greeted_by(key)
+        assert not guard.let_in
+
+
+def test_a_second_handler_in_one_context_is_refused(context: Context, folder: Path) -> None:
+    ring = KeyRing(folder)
+    with ExitStack() as stack:
+        first, second = Authenticator(context, ring), Authenticator(context, ring)
+        first.start()
+        stack.callback(first.stop)
+
+        with pytest.raises(ConfigError, match="ZAP handler already"):
+            second.start()
+        second.stop()
+
+
+def test_a_request_that_is_none_is_refused(context: Context, folder: Path) -> None:
+    with guarded(context, folder, CLIENT_PORT), context.socket(zmq.REQ) as asking:
+        asking.connect("inproc://zeromq.zap.01")
+
+        asking.send_multipart([b"1.0"])
+        assert asking.recv_multipart()[2] == b"400"
+        asking.send_multipart([b"1.0", b"7", b"d", b"a", b"i", b"PLAIN", b"user", b"password"])
+        assert asking.recv_multipart()[1:3] == [b"7", b"400"]
