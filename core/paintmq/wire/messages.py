@@ -382,6 +382,10 @@ class WorkerWelcome:
     """Seconds between heartbeats the worker must send."""
     lease: float
     """Seconds without one after which the worker's attempts are given to others."""
+    tasks_port: int = 0
+    """Of the pipe by which this connection gets its tasks; 0: they come on the connection."""
+    results_port: int = 0
+    """Of the pipe by which the queue takes results; 0: on the connection."""
 
 
 @frozen(kw_only=True)

@@ -1,0 +1,184 @@
+"""The ``pushpull`` transport of a queue: tasks and results go by PUSH and PULL.
+
+Every worker's connection gets a PUSH of its own, so that a task goes where the broker decided and
+a dead worker's pipe takes nothing but its own tasks with it. Results of all workers come in by one
+PULL, each message led by the id of its connection. Everything else (hellos, heartbeats, starts,
+acknowledgements, cancels, credits) stays on the ROUTER and DEALER of the ``router`` transport.
+
+Only the broker binds, so workers may be behind a NAT. A send is never an acknowledgement here
+either: fences, leases and repeated endings work as in the other transport.
+"""
+
+from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
+
+import zmq
+
+from paintmq.task import PeerId
+from paintmq.transport.sockets import Context, Socket, bind, dealer, pull, push
+from paintmq.wire.frames import Buffer, is_work
+
+Secure = Callable[[Socket], None]
+"""Puts keys on a socket before it is bound or connected."""
+
+
+def no_keys(socket: Socket) -> None:
+    """Leave a socket without keys."""
+
+
+class BrokerPipes:
+    """The broker's side of one queue."""
+
+    def __init__(
+        self, context: Context, host: str, *, queue: str, secure: Secure = no_keys
+    ) -> None:
+        """Listen for results.
+
+        Raises:
+            ConfigError: the address cannot be bound.
+        """
+        self._context = context
+        self._host = host
+        self._queue = queue
+        self._secure = secure
+        self._pipes: dict[PeerId, Socket] = {}
+        self._ports: dict[PeerId, int] = {}
+        self.results = pull(context, connects=False)
+        """To be polled; read it with ``receive``."""
+        try:
+            self.results_port = self._listen(self.results, "results")
+        except BaseException:
+            self.results.close()
+            raise
+
+    def open(self, peer: PeerId) -> int:
+        """Return the port where this peer gets its tasks; opened by the first call.
+
+        Raises:
+            ConfigError: no port can be bound.
+        """
+        if peer not in self._pipes:
+            pipe = push(self._context, connects=False)
+            try:
+                self._ports[peer] = self._listen(pipe, "tasks")
+            except BaseException:
+                pipe.close()
+                raise
+            self._pipes[peer] = pipe
+        return self._ports[peer]
+
+    def carries(self, peer: PeerId, frames: Sequence[Buffer]) -> bool:
+        """Return whether these frames go by the pipe of this peer."""
+        return peer in self._pipes and is_work(frames[0])
+
+    def send(self, peer: PeerId, frames: Sequence[Buffer]) -> bool:
+        """Send, or return False while the worker has not connected to its pipe."""
+        try:
+            self._pipes[peer].send_multipart(frames, zmq.DONTWAIT, copy=False)
+        except zmq.Again:
+            return False
+        return True
+
+    def receive(self) -> tuple[PeerId, list[zmq.Frame]] | None:
+        """Return the next message of a peer that has a pipe, or None when there is none.
+
+        What comes from anybody else is dropped: it is late, or of somebody who guesses.
+        """
+        while True:
+            try:
+                session, *frames = self.results.recv_multipart(zmq.DONTWAIT, copy=False)
+            except zmq.Again:
+                return None
+            peer = PeerId(session.bytes)
+            if peer in self._pipes and frames:
+                return peer, frames
+
+    def close_pipe(self, peer: PeerId) -> None:
+        """Close a peer's pipe with whatever is in it; harmless when it has none."""
+        pipe = self._pipes.pop(peer, None)
+        if pipe is not None:
+            del self._ports[peer]
+            pipe.close(linger=0)
+
+    def close(self) -> None:
+        for peer in list(self._pipes):
+            self.close_pipe(peer)
+        self.results.close(linger=0)
+
+    def _listen(self, socket: Socket, what: str) -> int:
+        self._secure(socket)
+        endpoint = bind(socket, self._host, 0, purpose=f"{what} of queue {self._queue!r}")
+        return int(endpoint.rsplit(":", 1)[1])
+
+
+class WorkerConnection:
+    """A worker's side: a DEALER, and the two pipes once the broker has named their ports."""
+
+    def __init__(
+        self, context: Context, endpoint: str, peer: PeerId, *, secure: Secure = no_keys
+    ) -> None:
+        self._context = context
+        self._endpoint = endpoint
+        self._peer = peer
+        self._secure = secure
+        self._tasks: Socket | None = None
+        self._results: Socket | None = None
+        self._control = dealer(context, peer)
+        self._join(self._control, endpoint)
+
+    @property
+    def sockets(self) -> tuple[Socket, ...]:
+        """All of them, to be polled."""
+        pipes = (self._tasks, self._results)
+        return (self._control, *(pipe for pipe in pipes if pipe is not None))
+
+    @property
+    def has_pipes(self) -> bool:
+        return self._tasks is not None
+
+    def open_pipes(self, tasks_port: int, results_port: int) -> None:
+        """Get tasks and send results by pipes from now on; harmless to repeat."""
+        if self.has_pipes:
+            return
+        self._tasks = pull(self._context, connects=True)
+        self._join(self._tasks, self._at_port(tasks_port))
+        self._results = push(self._context, connects=True)
+        self._join(self._results, self._at_port(results_port))
+
+    def receive(self) -> list[zmq.Frame] | None:
+        """Return the frames of the next message, or None when there is none."""
+        for socket in (self._control, self._tasks):
+            if socket is not None:
+                try:
+                    return socket.recv_multipart(zmq.DONTWAIT, copy=False)
+                except zmq.Again:
+                    pass
+        return None
+
+    def send(self, frames: Sequence[Buffer]) -> bool:
+        """Send, or return False while the broker cannot be reached that way."""
+        try:
+            if self._results is not None and is_work(frames[0]):
+                message = [self._peer, *frames]
+                self._results.send_multipart(message, zmq.DONTWAIT, copy=False)
+            else:
+                self._control.send_multipart(frames, zmq.DONTWAIT, copy=False)
+        except zmq.Again:
+            return False
+        return True
+
+    def close(self, *, linger: float = 0.0) -> None:
+        """Close all sockets; what was sent last may still leave within ``linger`` seconds."""
+        for socket in self.sockets:
+            socket.close(linger=int(linger * 1000))
+
+    def _join(self, socket: Socket, endpoint: str) -> None:
+        self._secure(socket)
+        if "[" in endpoint:
+            socket.setsockopt(zmq.IPV6, 1)
+        socket.connect(endpoint)
+
+    def _at_port(self, port: int) -> str:
+        """Return the address of another port of the same broker."""
+        host = urlsplit(self._endpoint).hostname or ""
+        return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
