@@ -15,7 +15,7 @@ The smallest router::
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from attrs import frozen
@@ -70,6 +70,11 @@ class BacklogView(Protocol):
     def spec(self) -> ModelSpec: ...
     def __len__(self) -> int:
         """Return how many tasks may be started now."""
+        ...
+
+    @property
+    def demand(self) -> int:
+        """How many tasks wait, those beyond their tenant's window included."""
         ...
 
     def first(self, count: int = 1) -> Sequence[TaskView]:
@@ -157,6 +162,27 @@ class BoardView(Protocol):
         """Return the backlogs with tasks that may be started, in a fixed order."""
         ...
 
+    def backlogs_of(self, model: str) -> Iterable[BacklogView]:
+        """Return those of one model."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """A number that changes whenever a backlog gets its first task or loses its last."""
+        ...
+
+    def models(self) -> Iterable[str]:
+        """Return the models that tasks have come for so far."""
+        ...
+
+    def fits(self, backlog: BacklogView, worker: WorkerView) -> bool:
+        """Return whether the worker may run the backlog's tasks, busy or not."""
+        ...
+
+    def offers(self, model: str, worker: WorkerView) -> bool:
+        """Return whether the worker can run the model and has not lately failed to load it."""
+        ...
+
     def workers(self) -> Iterable[WorkerView]:
         """Return the connected workers that are not leaving, in order of arrival."""
         ...
@@ -169,8 +195,16 @@ class BoardView(Protocol):
         """Return those that could start its first task at once, longest idle first."""
         ...
 
-    def copies(self, model: str) -> Iterable[WorkerView]:
+    def copies(self, model: str) -> Collection[WorkerView]:
         """Return the workers that have the model or are loading it."""
+        ...
+
+    def idle_copies(self, model: str) -> Iterable[WorkerView]:
+        """Return the idle workers that have the model, longest idle first."""
+        ...
+
+    def declared_seconds(self, backlog: BacklogView) -> float:
+        """Return how long the backlog's first task should run where it runs best."""
         ...
 
     def run_seconds(self, backlog: BacklogView, worker: WorkerView) -> float:

@@ -156,6 +156,10 @@ class Backlog:
     def model(self) -> str:
         return self.key.model
 
+    @property
+    def demand(self) -> int:
+        return len(self.ready) + len(self.parked)
+
     def __len__(self) -> int:
         return len(self.ready)
 

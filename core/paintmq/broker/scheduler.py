@@ -262,7 +262,7 @@ class Scheduler:
 
     def _ask_all_about(self, model: str) -> None:
         """Ask again for all backlogs of a model: who should take them has changed."""
-        for backlog in self._view.of_model(model):
+        for backlog in self._view.backlogs_of(model):
             self._backlogs_to_ask[backlog.number] = backlog
 
     def _line_up_again(self, task: WaitingTask) -> None:
@@ -428,25 +428,28 @@ class Scheduler:
             return None
         if not worker.idle:
             return self._prefetch(worker, now)
-        possible = [
-            backlog
-            for backlog in self._view.backlogs()
-            if self._board.may_take(worker, backlog, now=now)
-        ]
-        if not possible:
-            possible = [backlog for backlog in [self._unpark_for(worker, now)] if backlog]
-        if not possible:
-            return None
+        chosen = self._ask_router_for_worker(worker, now)
+        if chosen is None and self._unpark_for(worker, now):
+            # Rather than leave it idle, a task beyond its tenant's window was let in.
+            chosen = self._ask_router_for_worker(worker, now)
+        return self._take(chosen, worker, now) if chosen is not None else None
+
+    def _ask_router_for_worker(self, worker: Worker, now: float) -> Backlog | None:
         try:
-            chosen = self.router.choose_backlog(worker, possible, self._view, now=now)
-            if chosen is None:
-                self._refused_at = now if self._refused_at is None else self._refused_at
-                return None
-            backlog = next(item for item in possible if item is chosen)
+            chosen = self.router.choose_backlog(
+                worker, self._view.backlogs_for(worker), self._view, now=now
+            )
+            if chosen is not None:
+                if isinstance(chosen, Backlog) and chosen.ready and self._view.fits(chosen, worker):
+                    return chosen
+                raise LookupError(f"it may not take {chosen.model}")  # noqa: TRY301
         except Exception as error:  # noqa: BLE001 -- a plugin's code; see rule 3
             self._note_fault(error)
-            backlog = min(possible, key=lambda item: item.first()[0].key)
-        return self._take(backlog, worker, now)
+            possible = self._view.backlogs_for(worker)
+            return min(possible, key=lambda item: item.first()[0].key, default=None)
+        if self._refused_at is None and next(self._view.backlogs_for(worker), None) is not None:
+            self._refused_at = now
+        return None
 
     def _pick_for_backlog(self, backlog: Backlog, now: float) -> Pick | None:
         free = self._view.free_workers(backlog)
@@ -479,7 +482,7 @@ class Scheduler:
             return None
         best: Backlog | None = None
         for model in worker.resident:
-            for backlog in self._view.of_model(model):
+            for backlog in self._view.backlogs_of(model):
                 if (
                     backlog.ready
                     and not backlog.key.suspect
@@ -529,18 +532,18 @@ class Scheduler:
         )
         return alike[: min(backlog.spec.max_batch, -(-len(alike) // (sharers + 1)))]
 
-    def _unpark_for(self, worker: Worker, now: float) -> Backlog | None:
-        """Let the best parked task in that an otherwise idle worker could take."""
-        parked = [
+    def _unpark_for(self, worker: Worker, now: float) -> bool:
+        """Let the best parked task in that an otherwise idle worker could take, if any."""
+        parked = (
             backlog
             for backlog in self._table
             if backlog.parked and self._board.may_take(worker, backlog, now=now)
-        ]
-        if not parked:
-            return None
-        best = min(parked, key=lambda backlog: backlog.parked.first()[0].key)
+        )
+        best = min(parked, key=lambda backlog: backlog.parked.first()[0].key, default=None)
+        if best is None:
+            return False
         self._unpark(best.parked.first()[0])
-        return best
+        return True
 
     def _unpark(self, task: WaitingTask) -> None:
         assert task.backlog is not None

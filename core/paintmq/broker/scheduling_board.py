@@ -1,6 +1,6 @@
 """What routers are shown: backlogs, workers and estimates, gathered into one read-only view."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from attrs import define, field
 
@@ -9,6 +9,8 @@ from paintmq.broker.estimates import Estimates
 from paintmq.broker.worker_board import Worker, WorkerBoard
 from paintmq.model import ModelSpec
 from paintmq.routing import BacklogView, WorkerView
+
+_NONE: dict[int, Backlog] = {}
 
 
 @define(eq=False)
@@ -19,6 +21,7 @@ class SchedulingBoard:
     estimates: Estimates
     now: float = field(default=0.0, init=False)
     """The time of the decision that is being taken."""
+    version: int = field(default=0, init=False)
     _ready: dict[int, Backlog] = field(factory=dict[int, Backlog], init=False)
     _by_model: dict[str, dict[int, Backlog]] = field(
         factory=dict[str, dict[int, Backlog]], init=False
@@ -29,27 +32,52 @@ class SchedulingBoard:
         """Keep the index right after the first tasks of a backlog changed."""
         if backlog.ready:
             if backlog.number not in self._ready:
+                self.version += 1
                 self._ready[backlog.number] = backlog
                 self._by_model.setdefault(backlog.model, {})[backlog.number] = backlog
                 self._specs[backlog.model] = backlog.spec
         elif self._ready.pop(backlog.number, None) is not None:
+            self.version += 1
             of_model = self._by_model[backlog.model]
             del of_model[backlog.number]
             if not of_model:
                 del self._by_model[backlog.model]
 
-    def of_model(self, model: str) -> Iterable[Backlog]:
-        """Return the model's backlogs that have tasks ready to start."""
-        return list(self._by_model.get(model, {}).values())
-
     def spec(self, model: str) -> ModelSpec | None:
         """Return the spec of a model that tasks have come for."""
         return self._specs.get(model)
+
+    def backlogs_for(self, worker: Worker) -> Iterator[Backlog]:
+        """Iterate over the backlogs whose first task the worker could take."""
+        for backlog in self._ready.values():
+            if self.board.may_take(worker, backlog, now=self.now):
+                yield backlog
 
     # ---- BoardView -----------------------------------------------------------------------------
 
     def backlogs(self) -> Iterable[Backlog]:
         return self._ready.values()
+
+    def backlogs_of(self, model: str) -> Iterable[Backlog]:
+        return self._by_model.get(model, _NONE).values()
+
+    def models(self) -> Iterable[str]:
+        return self._specs
+
+    def fits(self, backlog: BacklogView, worker: WorkerView) -> bool:
+        assert isinstance(backlog, Backlog)
+        assert isinstance(worker, Worker)
+        return self.board.may_take(worker, backlog, now=self.now)
+
+    def offers(self, model: str, worker: WorkerView) -> bool:
+        assert isinstance(worker, Worker)
+        profile, spec = self.board.profiles[worker.profile], self._specs.get(model)
+        return (
+            model in profile.models
+            and spec is not None
+            and spec.resident_mb <= (worker.memory_mb or spec.resident_mb)
+            and not worker.cooling(model, self.now)
+        )
 
     def workers(self) -> Iterator[Worker]:
         return self.board.live()
@@ -66,8 +94,16 @@ class SchedulingBoard:
             if self.board.may_take(worker, backlog, now=self.now):
                 yield worker
 
-    def copies(self, model: str) -> Iterable[Worker]:
+    def copies(self, model: str) -> Collection[Worker]:
         return self.board.copies(model).values()
+
+    def idle_copies(self, model: str) -> Collection[Worker]:
+        return self.board.idle_copies(model).values()
+
+    def declared_seconds(self, backlog: BacklogView) -> float:
+        assert isinstance(backlog, Backlog)
+        key = next(iter(backlog.first()[0].runs.values()))
+        return self.estimates.run_seconds(key)
 
     def run_seconds(self, backlog: BacklogView, worker: WorkerView) -> float:
         assert isinstance(backlog, Backlog)

@@ -192,6 +192,10 @@ class WorkerBoard:
     _copies: dict[str, dict[PeerId, Worker]] = field(
         factory=dict[str, dict[PeerId, Worker]], init=False
     )
+    _idle_copies: dict[str, dict[PeerId, Worker]] = field(
+        factory=dict[str, dict[PeerId, Worker]], init=False
+    )
+    """Idle workers that have a model, longest idle first."""
     _joined: int = field(default=0, init=False)
 
     # ---- joining and leaving -------------------------------------------------------------------
@@ -229,13 +233,13 @@ class WorkerBoard:
     def drain(self, worker: Worker) -> None:
         worker.draining = True
         self._live[worker.profile].pop(worker.session, None)
-        self._idle[worker.profile].pop(worker.session, None)
+        self._note_busy(worker)
 
     # ---- what they hold ------------------------------------------------------------------------
 
     def give(self, worker: Worker, holding: Holding) -> None:
         worker.holdings.append(holding)
-        self._idle[worker.profile].pop(worker.session, None)
+        self._note_busy(worker)
 
     def take_back(self, worker: Worker, task_id: TaskId, *, now: float) -> WaitingTask | None:
         """Return the task, no longer held; the credit is free once its whole batch is gone."""
@@ -251,10 +255,20 @@ class WorkerBoard:
                     # will say so.
                     self.unloaded(worker, holding.model)
                 if worker.idle and not worker.draining:
-                    worker.idle_since = now
-                    self._idle[worker.profile][worker.session] = worker
+                    self._note_idle(worker, now)
             return task
         return None
+
+    def _note_idle(self, worker: Worker, now: float) -> None:
+        worker.idle_since = now
+        self._idle[worker.profile][worker.session] = worker
+        for model in worker.resident:
+            self._idle_copies.setdefault(model, {})[worker.session] = worker
+
+    def _note_busy(self, worker: Worker) -> None:
+        if self._idle[worker.profile].pop(worker.session, None) is not None:
+            for model in worker.resident:
+                del self._idle_copies[model][worker.session]
 
     # ---- what they have in memory --------------------------------------------------------------
 
@@ -272,9 +286,12 @@ class WorkerBoard:
         worker.keep(item.model, Resident(item.memory_mb, item.pinned, now))
         worker.cool_offs.pop(item.model, None)
         self._copies.setdefault(item.model, {})[worker.session] = worker
+        if worker.session in self._idle[worker.profile]:
+            self._idle_copies.setdefault(item.model, {})[worker.session] = worker
 
     def unloaded(self, worker: Worker, model: str) -> None:
         worker.forget(model)
+        self._idle_copies.get(model, {}).pop(worker.session, None)
         self._drop_copy(model, worker)
 
     def failed_to_load(self, worker: Worker, model: str, *, now: float) -> float:
@@ -308,6 +325,9 @@ class WorkerBoard:
 
     def copies(self, model: str) -> Mapping[PeerId, Worker]:
         return self._copies.get(model, {})
+
+    def idle_copies(self, model: str) -> Mapping[PeerId, Worker]:
+        return self._idle_copies.get(model, {})
 
     def has_live(self, mask: int) -> bool:
         """Return whether a live worker has one of the mask's profiles."""
@@ -358,6 +378,9 @@ class WorkerBoard:
             is_listed = worker.session in self._idle[worker.profile]
             assert is_listed == (worker.idle and not worker.draining), f"{name}: idle or not?"
             assert not worker.resident.keys() & worker.loading.keys(), f"{name} loads what it has"
+            for model in worker.resident:
+                listed = worker.session in self.idle_copies(model)
+                assert listed == is_listed, f"{model} of {name}: idle or not?"
             for model in [*worker.resident, *worker.loading]:
                 assert worker.session in self._copies[model], f"{model} of {name} is not listed"
         for model, copies in self._copies.items():

@@ -95,9 +95,7 @@ def _number(session: PeerId) -> int:
     return int.from_bytes(session)
 
 
-def _hello(
-    worker: SimulatedWorker, models: tuple[str, ...], memory: dict[str, int]
-) -> WorkerHello:
+def _hello(worker: SimulatedWorker, models: tuple[str, ...], memory: dict[str, int]) -> WorkerHello:
     return WorkerHello(
         name=worker.name,
         node=worker.name.split("/")[0],
@@ -110,8 +108,7 @@ def _hello(
         cores=8,
         models=models,
         resident=tuple(
-            ResidentModel(model=name, memory_mb=memory[name], pinned=True)
-            for name in worker.pinned
+            ResidentModel(model=name, memory_mb=memory[name], pinned=True) for name in worker.pinned
         ),
     )
 

@@ -12,7 +12,6 @@ from attrs import define, field, frozen
 
 from paintmq.fleet_simulation.traffic import SimulatedModel, SimulatedWorker, Traffic, TrafficTask
 
-
 PATIENCE = 10_000
 """Times a policy may ask to be woken while nothing else happens, before it counts as stuck."""
 

@@ -41,9 +41,7 @@ class RivalPolicy:
         """Return the workers that are large enough."""
         need = self._memory[model]
         return [
-            number
-            for number, worker in enumerate(self.traffic.workers)
-            if worker.memory_mb >= need
+            number for number, worker in enumerate(self.traffic.workers) if worker.memory_mb >= need
         ]
 
     def work(self, worker: int) -> float:

@@ -11,9 +11,7 @@ GB = 1024
 def catalogue() -> list[SimulatedModel]:
     """Return 21 models of the sizes people run: large and small diffusion, and quick ones."""
     large = [SimulatedModel(name=f"xl-{i}", load=12, run=6, memory_mb=9 * GB) for i in range(6)]
-    small = [
-        SimulatedModel(name=f"sd-{i}", load=4, run=2.5, memory_mb=4 * GB) for i in range(8)
-    ]
+    small = [SimulatedModel(name=f"sd-{i}", load=4, run=2.5, memory_mb=4 * GB) for i in range(8)]
     quick = [
         SimulatedModel(name=name, load=load, run=run, memory_mb=memory)
         for name, load, run, memory in (
@@ -100,10 +98,16 @@ SCENARIOS: dict[str, _Maker] = dict(
             dump_size=200,
         ),
         _scenario("one big worker", catalogue(), fleet(48), load=0.5, skew=0.9),
-        _scenario("cheap loads", [
-            SimulatedModel(name=m.name, load=m.load * 0.1, run=m.run, memory_mb=m.memory_mb)
-            for m in catalogue()
-        ], fleet(*TIGHT), load=0.7, skew=0.6),
+        _scenario(
+            "cheap loads",
+            [
+                SimulatedModel(name=m.name, load=m.load * 0.1, run=m.run, memory_mb=m.memory_mb)
+                for m in catalogue()
+            ],
+            fleet(*TIGHT),
+            load=0.7,
+            skew=0.6,
+        ),
     ]
 )
 """By name: make(tasks, seed)."""
