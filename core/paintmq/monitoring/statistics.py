@@ -51,6 +51,33 @@ class QueueStatistics:
 
 
 @frozen(kw_only=True)
+class GpuMetrics:
+    """One GPU at one moment. Megabytes are 2**20 bytes."""
+
+    name: str
+    memory_used_mb: int
+    memory_total_mb: int
+    utilisation: float
+    """Share of the time it computed, from 0 to 1."""
+
+
+@frozen(kw_only=True)
+class SystemMetrics:
+    """The machine at one moment. Megabytes are 2**20 bytes."""
+
+    cpu: float
+    """Share of all cores in use since the sample before, from 0 to 1."""
+    load: float
+    """Processes that want to run, averaged over a minute."""
+    memory_used_mb: int
+    memory_total_mb: int
+    process_memory_mb: int
+    """Resident memory of this process."""
+    process_threads: int
+    gpus: tuple[GpuMetrics, ...] = ()
+
+
+@frozen(kw_only=True)
 class BrokerStatistics:
     """The whole broker: its queues, and what cannot be said of one queue."""
 
@@ -77,6 +104,8 @@ class BrokerStatistics:
     """Bytes of input and output the broker holds."""
     uptime: float = 0.0
     """Seconds since this broker started."""
+    system: SystemMetrics | None = None
+    """The machine the sample was taken on; only in samples of the monitoring."""
 
     def total(self, field_name: str) -> int:
         """Return the sum of one counter over all queues, such as ``total("waiting")``."""

@@ -1,0 +1,70 @@
+"""Reads the machine's own figures: processor, memory and, where there is a driver, GPUs."""
+
+import logging
+from importlib import import_module
+from types import ModuleType
+
+import psutil  # type: ignore[import-untyped]  # it ships no types
+
+from paintmq.monitoring.statistics import GpuMetrics, SystemMetrics
+
+logger = logging.getLogger(__name__)
+
+_MIB = 1024 * 1024
+
+
+class SystemMeter:
+    """Call ``read`` from one thread; ``close`` lets go of the GPU driver."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._nvml = _open_nvml()
+        psutil.cpu_percent()  # the first call only sets the mark that the next one measures from
+
+    def read(self) -> SystemMetrics:
+        memory = psutil.virtual_memory()
+        return SystemMetrics(
+            cpu=psutil.cpu_percent() / 100,
+            load=psutil.getloadavg()[0],
+            memory_used_mb=(memory.total - memory.available) // _MIB,
+            memory_total_mb=memory.total // _MIB,
+            process_memory_mb=self._process.memory_info().rss // _MIB,
+            process_threads=self._process.num_threads(),
+            gpus=self._read_gpus(),
+        )
+
+    def close(self) -> None:
+        if self._nvml is not None:
+            self._nvml.nvmlShutdown()
+            self._nvml = None
+
+    def _read_gpus(self) -> tuple[GpuMetrics, ...]:
+        nvml = self._nvml
+        if nvml is None:
+            return ()
+        try:
+            return tuple(_read_gpu(nvml, index) for index in range(nvml.nvmlDeviceGetCount()))
+        except nvml.NVMLError as error:  # a GPU that fell off the bus must not end the sampling
+            logger.warning("the GPUs cannot be read any more: %s", error)
+            self.close()
+            return ()
+
+
+def _open_nvml() -> ModuleType | None:
+    nvml = import_module("pynvml")
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
+        return None  # no driver, no GPU: nothing to measure
+    return nvml
+
+
+def _read_gpu(nvml: ModuleType, index: int) -> GpuMetrics:
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    return GpuMetrics(
+        name=str(nvml.nvmlDeviceGetName(handle)),
+        memory_used_mb=memory.used // _MIB,
+        memory_total_mb=memory.total // _MIB,
+        utilisation=nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100,
+    )

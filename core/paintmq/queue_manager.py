@@ -1,0 +1,335 @@
+"""PaintMQ inside a program: broker, workers and a client of one's own, behind one object.
+
+Rule 1: no global state: every manager has its own ZeroMQ context, plugins and settings, so several
+may run in one process.
+Rule 2: after ``stop``, or a ``start`` that failed, nothing is left: no thread, socket or process.
+"""
+
+import logging
+import random
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, overload
+
+from attrs import asdict, evolve, frozen
+from cattrs import structure
+
+from paintmq.broker.queues import feasibility
+from paintmq.broker.scheduler import Scheduler
+from paintmq.client.session import Session
+from paintmq.client.task_handle import TaskHandle, wait_for_answer
+from paintmq.client.window import WindowLimits
+from paintmq.config import Config, QueueConfig
+from paintmq.errors import RejectedError, UnknownQueueError
+from paintmq.monitoring.statistics import BrokerStatistics, QueueStatistics
+from paintmq.plugin_manager import PluginManager
+from paintmq.task import Json, TaskId, TaskRequest
+from paintmq.task_submission import Task
+from paintmq.transport.sockets import new_context
+
+if TYPE_CHECKING:
+    from paintmq.broker.server import BrokerServer, StopReport
+    from paintmq.catalog import Catalog
+    from paintmq.node.supervisor import NodeSupervisor
+
+logger = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 30.0
+"""Our own broker answers in milliseconds; this is for a machine that is badly overloaded."""
+
+_NOT_STARTED = "the queue manager is not started: call start(), or use it in a with statement"
+
+
+@frozen
+class _Running:
+    """What exists between ``start`` and ``stop``."""
+
+    session: Session
+    ports: Mapping[str, int]
+    parts: ExitStack
+    """Ends everything, in the reverse order of its start."""
+
+
+class QueueManager:
+    """The queues, a broker and this machine's workers; any thread may call any method.
+
+    ``workers`` overrides the number of worker processes in the configuration: None is one for
+    each GPU and one for the CPU, 0 is none. They start when the first task needs them.
+    """
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        workers: int | None = None,
+        plugins: PluginManager | None = None,
+    ) -> None:
+        config = config or Config()
+        if workers is not None:
+            config = evolve(config, workers=evolve(config.workers, count=workers))
+        self.config = config
+        self._given_plugins = plugins
+        self._lock = threading.RLock()
+        self._running: _Running | None = None
+        self._loaded: PluginManager | None = None
+        self._catalog_cache: Catalog | None = None
+        self._router: Scheduler | None = None
+        self._grace: float | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self._running is not None
+
+    @property
+    def queues(self) -> Mapping[str, QueueConfig]:
+        """The configured queues, by name."""
+        return self.config.queues
+
+    @property
+    def plugins(self) -> PluginManager:
+        """The plugins in use; looked for when they are first needed."""
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = self._given_plugins or PluginManager.installed(self.config.plugins)
+            return self._loaded
+
+    # ---- life ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Open the queues and stand ready; returns when tasks can be sent.
+
+        Raises:
+            PortInUseError: a queue's port is taken; nothing is left running.
+            StoreError: the journal cannot be opened; nothing is left running.
+            RuntimeError: it is running already.
+        """
+        with self._lock:
+            if self._running is not None:
+                raise RuntimeError("the queue manager is running already; stop() it first")
+            with ExitStack() as parts:
+                session, ports = self._start_parts(parts)
+                self._running = _Running(session, ports, parts.pop_all())
+
+    def _start_parts(self, parts: ExitStack) -> tuple[Session, Mapping[str, int]]:
+        from paintmq.broker.server import BrokerServer
+        from paintmq.monitoring.sampler import StatisticsSampler
+        from paintmq.node.supervisor import NodeSupervisor
+
+        config, plugins = self.config, self.plugins
+        context = new_context()
+        parts.callback(context.term)
+        server = BrokerServer(config, plugins, context=context)
+        server.start()
+        # What is started later is stopped earlier, with one exception: the broker drains while
+        # workers can still bring results and the session can still take them.
+        nodes: list[NodeSupervisor] = []
+        session = Session(
+            server.inproc_endpoint, context=context, name="queue manager", window=_NO_WINDOW
+        )
+        parts.callback(session.close)
+        parts.callback(_stop_nodes, nodes)
+        parts.callback(self._stop_server, server)
+        session.start()
+        if config.workers.count != 0:
+            endpoints = server.queue_endpoints
+            node = NodeSupervisor(config, plugins, queue_endpoints=endpoints, context=context)
+            node.start()
+            nodes.append(node)
+        sampler = StatisticsSampler(config.monitoring, plugins, self.statistics)
+        sampler.start()
+        parts.callback(sampler.stop)
+        return session, {name: _port(url) for name, url in server.queue_endpoints.items()}
+
+    def _stop_server(self, server: "BrokerServer") -> None:
+        self._report = server.stop(grace=self._grace)
+        if self._report.tasks:
+            logger.warning("stopped with unfinished tasks: %s", self._report)
+
+    def stop(self, *, grace: float | None = None) -> "StopReport":
+        """Stop the broker, then the workers; return and log what was unfinished.
+
+        Attempts that run get ``grace`` seconds to end (None: ``timers.drain_grace``). Handles that
+        still wait get a ManagerStoppedError; with a durable journal their tasks go on at the next
+        start. Harmless to repeat.
+        """
+        from paintmq.broker.server import StopReport
+
+        with self._lock:
+            running, self._running = self._running, None
+            self._grace, self._report = grace, StopReport()
+            if running is not None:
+                running.parts.close()
+            return self._report
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Whoever leaves by an exception waits for nothing.
+        self.stop(grace=None if error is None else 0.0)
+
+    # ---- tasks ---------------------------------------------------------------------------------
+
+    def route_task(self, task: Task) -> str:
+        """Return the queue the task belongs to: by what it needs and, while running, by load.
+
+        Nothing has to be running for this, and no worker connected.
+
+        Raises:
+            UnknownModelError: no plugin provides the model; the text lists what is installed.
+            InvalidTaskError: an option or input makes no sense for the model.
+            RejectedError: no queue could ever hold the task; the text says why of each.
+        """
+        request = task.prepare().request
+        checked = self._catalog.check(request)
+        feasible = feasibility(self.queues, checked)
+        if not feasible.queues:
+            raise RejectedError(
+                "no_queue_fits", f"no queue can hold this task: {feasible.reason()}"
+            )
+        running = self._running
+        if running is not None:
+            return self._ask_route(running, request)
+        with self._lock:
+            if self._router is None:
+                self._router = _idle_scheduler(self.config, self.plugins)
+            return self._router.choose_queue(checked, feasible.queues, now=0.0)
+
+    def send_task(self, queue: str, task: Task) -> TaskHandle:
+        """Put the task into the queue and return at once; ``result()`` of the handle waits.
+
+        What only the broker can know, such as a full queue, is raised by ``result()``.
+
+        Raises:
+            UnknownQueueError: there is no such queue.
+            InvalidInputError: an input's file cannot be read any more.
+            RuntimeError: the manager is not running.
+        """
+        self._check_queue(queue)
+        prepared = task.prepare(queue=queue)
+        session = self._get_running().session
+        session.window.force(prepared.request.input_bytes)
+        return TaskHandle(session, session.submit(prepared, task))
+
+    def fetch(self, task_id: str) -> TaskHandle:
+        """Return a handle of a task that was sent before, perhaps before a restart.
+
+        Raises:
+            RuntimeError: the manager is not running.
+        """
+        session = self._get_running().session
+        return TaskHandle(session, session.fetch(TaskId(task_id)))
+
+    # ---- statistics ----------------------------------------------------------------------------
+
+    @overload
+    def get_queue_stats(self) -> dict[str, dict[str, Any]]: ...
+    @overload
+    def get_queue_stats(self, queue: str) -> dict[str, Any]: ...
+    def get_queue_stats(self, queue: str | None = None) -> dict[str, Any]:
+        """Return the statistics of every queue by name, or of one queue.
+
+        The keys of one queue's are the fields of ``monitoring.statistics.QueueStatistics``:
+        ``port``, ``waiting``, ``running``, ``succeeded`` and so on. All zero while not running.
+
+        Raises:
+            UnknownQueueError: there is no such queue.
+        """
+        if queue is not None:
+            self._check_queue(queue)
+        queues = self.statistics().queues
+        return asdict(queues[queue]) if queue else {n: asdict(q) for n, q in queues.items()}
+
+    def statistics(self) -> BrokerStatistics:
+        """Return the statistics of the broker and every queue; all zero while not running."""
+        queues = {
+            name: QueueStatistics(name=name, port=queue.port) for name, queue in self.queues.items()
+        }
+        running = self._running
+        if running is None:
+            return BrokerStatistics(queues=queues)
+        answer = structure(self._ask(running, "statistics", {}), BrokerStatistics)
+        queues |= answer.queues
+        for name, port in running.ports.items():
+            queues[name] = evolve(queues[name], port=port)
+        return evolve(answer, queues=queues)
+
+    def ask(self, subject: str, **arguments: Json) -> Json:
+        """Ask the broker one of its subjects, such as ``why`` (task_id=...) or ``workers``.
+
+        Raises:
+            RejectedError: it cannot answer, and says why.
+            RuntimeError: the manager is not running.
+        """
+        return self._ask(self._get_running(), subject, arguments)
+
+    # --------------------------------------------------------------------------------------------
+
+    @property
+    def _catalog(self) -> "Catalog":
+        with self._lock:
+            if self._catalog_cache is None:
+                self._catalog_cache = self.plugins.catalog()
+            return self._catalog_cache
+
+    def _ask(self, running: _Running, subject: str, arguments: Mapping[str, Json]) -> Json:
+        answer = running.session.ask(subject, arguments)
+        return wait_for_answer(answer, ANSWER_SECONDS, f"to {subject!r}")
+
+    def _ask_route(self, running: _Running, request: TaskRequest) -> str:
+        inputs: list[Json] = [
+            {"name": i.name, "size": i.size, "width": i.width, "height": i.height}
+            for i in request.inputs
+        ]
+        question: dict[str, Json] = {
+            "task_type": request.task_type,
+            "model": request.model,
+            "device": request.device,
+            "options": dict(request.options),
+            "inputs": inputs,
+        }
+        answer: Any = self._ask(running, "route", question)
+        if "queue" in answer:
+            return str(answer["queue"])
+        raise RejectedError(answer["code"], answer["reason"], answer["retry_after"])
+
+    def _get_running(self) -> _Running:
+        running = self._running
+        if running is None:
+            raise RuntimeError(_NOT_STARTED)
+        return running
+
+    def _check_queue(self, queue: str) -> None:
+        if queue not in self.queues:
+            raise UnknownQueueError(f"no queue {queue!r}; there are {', '.join(self.queues)}")
+
+
+_NO_WINDOW = WindowLimits(tasks=1 << 40, bytes=1 << 60)
+"""Our own broker refuses in words what is too much; ``send_task`` must not wait."""
+
+
+def _idle_scheduler(config: Config, plugins: PluginManager) -> Scheduler:
+    """Return a scheduler without load or workers, for routing while nothing runs."""
+    return Scheduler(
+        plugins.make_router(config.router),
+        tenant_window=config.limits.tenant_window,
+        rng=random.Random(0),
+        queue_devices={name: queue.device for name, queue in config.queues.items()},
+    )
+
+
+def _stop_nodes(nodes: "list[NodeSupervisor]") -> None:
+    for node in nodes:
+        node.stop(grace=0.0)
+
+
+def _port(endpoint: str) -> int:
+    return int(endpoint.rpartition(":")[2])
