@@ -46,15 +46,12 @@ def run_check(plugin: str, *, verbose: bool) -> int:
     with tempfile.TemporaryDirectory(prefix="paintmq-check-") as root:
         module = Path(root) / "test_conformance.py"
         module.write_text(_HEAD + sources, encoding="utf-8")
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            str(module),
-            f"--rootdir={root}",
-            "-c",
-            os.devnull,
-        ]
+        settings = Path(root) / "pytest.ini"  # so that none of a folder above applies
+        settings.write_text("[pytest]\nmarkers = slow: starts processes\n", encoding="utf-8")
+        settings = Path(root) / "pytest.ini"  # so that none of a folder above applies
+        settings.write_text("[pytest]\nmarkers = slow: starts processes\n", encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", str(module), f"--rootdir={root}"]
+        command += ["-c", str(settings)]
         command += ["-p", "no:cacheprovider", "-rs", "--tb=short", "-v" if verbose else "-q"]
         path = os.pathsep.join(entry for entry in sys.path if entry)
         environment = os.environ | {"PYTHONPATH": path}
@@ -102,14 +99,7 @@ def contract_tests(candidate: Candidate) -> str:
     )
 
 
-_HEAD = """import pytest
-
-pytest.register_assert_rewrite("paintmq.testing.model_contract", "paintmq.testing.router_contract")
-
-from paintmq.testing.model_contract import ModelContract
-from paintmq.testing.router_contract import RouterContract
-
-"""
+_HEAD = "from paintmq.testing import ModelContract, RouterContract\n\n\n"
 
 
 def _of_project(folder: Path) -> Sequence[Candidate]:

@@ -3,6 +3,7 @@
 ``ModelContract`` and ``RouterContract`` are what a plugin's own tests inherit; they need pytest.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ _HOMES = {
     "ModelContract": "paintmq.testing.model_contract",
     "RouterContract": "paintmq.testing.router_contract",
 }
+_REWRITTEN = (*_HOMES.values(), "paintmq.testing.spec_contract")
 __all__ = sorted(_HOMES)
 
 
@@ -23,5 +25,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import pytest
 
-    pytest.register_assert_rewrite(_HOMES[name])
-    return getattr(import_module(_HOMES[name]), name)
+    # So that a failing assertion shows its values, as in the author's own tests.
+    pytest.register_assert_rewrite(*(m for m in _REWRITTEN if m not in sys.modules))
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value

@@ -22,37 +22,29 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from attrs import evolve
 
-from paintmq.catalog import Catalog
-from paintmq.config import Config, WeightsConfig
+from paintmq.config import DEFAULT_QUEUE_CONFIGS, BrokerConfig, Config, WeightsConfig
 from paintmq.errors import (
     Cancelled,
     InvalidInputError,
-    InvalidOptionError,
     ModelError,
     WeightsMissingError,
 )
-from paintmq.model import Device, Job, Model, ModelSpec, Needs, Request
-from paintmq.options import describe_options, options_to_json, parse_options
+from paintmq.model import Device, Model, Request
 from paintmq.plugin_manager import PluginManager
-from paintmq.task import DeviceKind, Json, PayloadInfo, TaskId, TaskRequest
+from paintmq.task import DeviceKind
 from paintmq.task_submission import Task
 from paintmq.testing.example_inputs import make_inputs, make_mask, make_picture
-from paintmq.testing.manifest_budget import measure_manifest
 from paintmq.testing.model_bench import ModelBench, empty_folder, memory_in_use
 from paintmq.testing.scripted_context import ScriptedContext
+from paintmq.testing.spec_contract import SpecContract
 from paintmq.weights import WeightFolder
 
 
-class ModelContract:
+class ModelContract(SpecContract):
     """Tests for one model of one plugin."""
 
-    plugin: ClassVar[str]
-    """The manifest: the module your entry point names."""
-    model: ClassVar[str] = ""
-    """Name of the model, where the plugin has several."""
-    options: ClassVar[Mapping[str, Json]] = {}
-    """Options of the tasks the tests make; what makes them quick."""
     device: ClassVar[DeviceKind] = "cpu"
     size: ClassVar[tuple[int, int]] = (48, 64)
     """Height and width of the pictures the tests make."""
@@ -75,12 +67,8 @@ class ModelContract:
     # ---- what the tests stand on ---------------------------------------------------------------
 
     @classmethod
-    def spec(cls) -> ModelSpec:
-        return _spec_of(cls.plugin, cls.model)
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def bench(cls) -> ModelBench:
+    def make_bench(cls) -> ModelBench:
+        """Return the bench for the model, or skip the test with what is missing here."""
         spec = cls.spec()
         missing = [name for name in spec.requires if find_spec(name) is None]
         if missing:
@@ -93,6 +81,11 @@ class ModelContract:
         except WeightsMissingError as error:
             pytest.skip(f"{spec.name}: {error}")
         return bench
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def bench(cls) -> ModelBench:
+        return cls.make_bench()
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -118,71 +111,6 @@ class ModelContract:
 
     def request_for(self, bench: ModelBench, seed: int) -> Request:
         return bench.request(self.options, self.make_inputs(seed))
-
-    # ---- the manifest --------------------------------------------------------------------------
-
-    def test_the_manifest_is_light(self) -> None:
-        assert not measure_manifest(self.plugin).fault
-
-    def test_the_spec_describes_itself(self) -> None:
-        spec = self.spec()
-
-        assert spec.summary, f"{spec.name} has no summary for `paintmq models list`"
-        assert spec.licence, f"{spec.name} does not say what its licence is"
-
-    @pytest.mark.parametrize("megapixels", [0, 1, 100])
-    def test_estimates_hold_for_any_size(self, megapixels: int) -> None:
-        spec, options = self.spec(), parse_options(self.spec().options, self.options)
-        side = int((megapixels * 1e6) ** 0.5)
-        inputs = tuple(
-            PayloadInfo(name=i.name, size=1, digest="", kind="file", width=side, height=side)
-            for i in spec.inputs
-        )
-
-        for device in spec.devices:
-            job = Job(device=device, options=options, inputs=inputs)
-            needs = spec.needs(job)
-            assert isinstance(needs, Needs)
-            assert min(needs.memory_mb, needs.gpu_memory_mb) >= 0
-            assert needs.cores >= 1
-            assert spec.run_seconds(job) >= 0
-            assert spec.needs(job) == needs, "needs must depend on nothing but the job"
-            if spec.batch_key is not None:
-                assert spec.batch_key(job) == spec.batch_key(job)
-
-    # ---- options -------------------------------------------------------------------------------
-
-    def test_options_go_out_as_json_and_come_back(self) -> None:
-        options = parse_options(self.spec().options, self.options)
-
-        assert parse_options(self.spec().options, options_to_json(options)) == options
-
-    def test_every_option_is_documented(self) -> None:
-        undocumented = [
-            each.name for each in describe_options(self.spec().options) if not each.help
-        ]
-
-        assert not undocumented, 'give each a metadata={"help": ...}'
-
-    def test_an_unknown_option_is_refused_by_name(self) -> None:
-        request = TaskRequest(
-            id=TaskId("0" * 32),
-            task_type="plugin",
-            model=self.spec().name,
-            options={**self.options, "no_such_option": 1},
-        )
-
-        with pytest.raises(InvalidOptionError, match="no_such_option"):
-            Catalog([self.spec()]).check(request)
-
-    def test_an_option_of_a_wrong_kind_is_refused_by_name(self) -> None:
-        for each in describe_options(self.spec().options):
-            if each.kind == "any JSON value":
-                continue
-            with pytest.raises(InvalidOptionError, match=each.name):
-                parse_options(
-                    self.spec().options, {**self.options, each.name: [{"neither": "this"}]}
-                )
 
     # ---- one task ------------------------------------------------------------------------------
 
@@ -353,11 +281,12 @@ class ModelContract:
         from paintmq.queue_manager import QueueManager
 
         alone = [bench.run(loaded, self.request_for(bench, seed), context) for seed in range(8)]
-        plugins = PluginManager()
-        plugins.register(import_module(self.plugin), self.plugin)
+        plugins = PluginManager.installed()
+        if bench.spec.name not in plugins.catalog().specs:
+            plugins.register(import_module(self.plugin), self.plugin)
         config = {"model": bench.spec.name, "device": self.device, **self.options}
 
-        with QueueManager(Config(weights=self.weights), plugins=plugins) as manager:
+        with QueueManager(_on_free_ports(self.weights), plugins=plugins) as manager:
             tasks = [
                 Task(bench.spec.task_types[0], config, self.make_inputs(seed)) for seed in range(8)
             ]
@@ -371,14 +300,10 @@ class ModelContract:
                 assert _same(result.outputs, sent), f"task {seed} got something else than alone"
 
 
-def _spec_of(plugin: str, model: str) -> ModelSpec:
-    manager = PluginManager()
-    manager.register(import_module(plugin), plugin)
-    specs = manager.catalog().specs
-    if model:
-        return specs[model]
-    (only,) = specs.values()
-    return only
+def _on_free_ports(weights: WeightsConfig) -> Config:
+    """Return settings for a broker beside any other: ports that are free, nothing on disk."""
+    queues = {name: evolve(queue, port=0) for name, queue in DEFAULT_QUEUE_CONFIGS.items()}
+    return Config(broker=BrokerConfig(port=0), queues=queues, weights=weights)
 
 
 def _same(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:

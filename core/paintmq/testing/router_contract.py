@@ -72,13 +72,15 @@ class RouterContract:
     # ---- the manifest --------------------------------------------------------------------------
 
     def test_the_manifest_is_light(self) -> None:
-        assert not measure_manifest(self.plugin).fault
+        fault = measure_manifest(self.plugin).fault
+
+        assert not fault, fault
 
     def test_every_parameter_is_documented(self) -> None:
         parameters = describe_options(self.plugins().router_parameters(self.router))
         undocumented = [each.name for each in parameters if not each.help]
 
-        assert not undocumented, 'give each a metadata={"help": ...}'
+        assert not undocumented, f'give {", ".join(undocumented)} a metadata={{"help": ...}}'
 
     def test_an_unknown_parameter_is_refused_by_name(self) -> None:
         config = RouterConfig(name=self.router, parameters={"no_such_parameter": 1})

@@ -57,7 +57,7 @@ class Pencil(Model):
 def dodge(tones: Tones, surroundings: Tones, darkness: float) -> Tones:
     """Return 1 (paper) where a tone is no darker than its surroundings, less where it is."""
     ratio = (tones + 1e-3) / (surroundings + 1e-3)
-    strokes: Tones = np.clip(ratio, 0, 1) ** (4 * darkness)
+    strokes: Tones = np.power(np.clip(ratio, 0, 1), 4 * darkness, dtype=np.float32)
     return strokes
 
 
@@ -71,7 +71,8 @@ def box_blur(tones: Tones, radius: int) -> Tones:
         length = tones.shape[axis]
         ends = np.take(sums, range(width, width + length), axis=axis)
         starts = np.take(sums, range(length), axis=axis)
-        tones = ((ends - starts) / width).astype(np.float32)
+        means: NDArray[np.float64] = (ends - starts) / width
+        tones = means.astype(np.float32)
     return tones
 
 
