@@ -1,16 +1,23 @@
 """The broker's listening sockets: one for clients, one for each queue's workers."""
 
+import contextlib
 import ipaddress
+import socket as socketlib
+import time
 
 import zmq
-from attrs import define
+from attrs import define, evolve, field
 
 from paintmq.broker.peers import UnreachableError
 from paintmq.broker.stores import Buffer
 from paintmq.config import BrokerConfig, QueueConfig
 from paintmq.errors import ConfigError
 from paintmq.task import PeerId
+from paintmq.transport.curve import CLIENT_PORT, WORKER_PORT, KeyRing, User, public_key_of
+from paintmq.transport.key_files import Role
+from paintmq.transport.pipes import BrokerPipes
 from paintmq.transport.sockets import Context, Socket, bind, router
+from paintmq.wire.messages import FromBroker, WorkerWelcome
 
 CLIENTS = "clients"
 _BACKLOG = 256
@@ -24,19 +31,41 @@ class RouterEndpoint:
     name: str
     socket: Socket
     is_queue: bool
+    ring: KeyRing | None = None
+    """Whose keys may connect; None: whoever can reach the address."""
     address: str = ""
+    _users: dict[PeerId, User] = field(factory=dict[PeerId, User], init=False)
+
+    @property
+    def sockets(self) -> tuple[Socket, ...]:
+        """Those to be polled."""
+        return (self.socket,)
+
+    @property
+    def keeps_work_apart(self) -> bool:
+        """Whether links must keep tasks and results apart; see ``Link.work_apart``."""
+        return False
 
     def bind(self, host: str, port: int) -> None:
         purpose = f"queue {self.name!r}" if self.is_queue else self.name
+        self.secure(self.socket)
         self.address = bind(self.socket, host, port, purpose=purpose)
+
+    def secure(self, socket: Socket) -> None:
+        """Let only known keys in."""
+        if self.ring is not None:
+            self.ring.secure(socket, self._port)
 
     def receive(self) -> tuple[PeerId, list[Buffer]] | None:
         """Return the next message, or None when there is none."""
-        try:
-            peer, *frames = self.socket.recv_multipart(zmq.DONTWAIT, copy=False)
-        except zmq.Again:
-            return None
-        return PeerId(peer.bytes), [frame.buffer for frame in frames]
+        while True:
+            try:
+                peer, *frames = self.socket.recv_multipart(zmq.DONTWAIT, copy=False)
+            except zmq.Again:
+                return None
+            peer_id = PeerId(peer.bytes)
+            if self._is_allowed(peer_id, frames):
+                return peer_id, [frame.buffer for frame in frames]
 
     def send(self, peer: PeerId, frames: list[Buffer]) -> bool:
         try:
@@ -49,18 +78,126 @@ class RouterEndpoint:
             raise
         return True
 
+    def by_pipe(self, peer: PeerId, frames: list[Buffer]) -> bool:
+        """Return whether these frames take another way to the peer than the rest."""
+        return False
+
+    def stamped(self, peer: PeerId, message: FromBroker) -> FromBroker:
+        """Fill in what only the endpoint knows."""
+        return message
+
+    def role_of(self, peer: PeerId) -> Role:
+        """Return what a peer may do: all, where no keys are asked for."""
+        user = self._users.get(peer)
+        return user.role if user is not None else "admin"
+
+    def forget(self, peer: PeerId) -> None:
+        """Let go of what is kept for a connection."""
+        self._users.pop(peer, None)
+
     def close(self, *, linger: float = 0.0) -> None:
         self.socket.close(linger=int(linger * 1000))
 
+    def wait_until_free(self, *, at_most: float) -> None:
+        """Wait, after ``close``, until the port can be bound again: ZeroMQ closes in its own time."""
+        host, _, port = self.address.removeprefix("tcp://").rpartition(":")
+        host = host.strip("[]")
+        family = socketlib.AF_INET6 if ":" in host else socketlib.AF_INET
+        ends = time.monotonic() + at_most
+        while port and time.monotonic() < ends:
+            with socketlib.socket(family) as probe, contextlib.suppress(OSError):
+                probe.setsockopt(socketlib.SOL_SOCKET, socketlib.SO_REUSEADDR, 1)
+                probe.bind((host, int(port)))
+                return
+            time.sleep(0.002)
 
-def client_endpoint(context: Context, config: BrokerConfig, inproc: str) -> RouterEndpoint:
+    @property
+    def _port(self) -> str:
+        return WORKER_PORT if self.is_queue else CLIENT_PORT
+
+    def _is_allowed(self, peer: PeerId, frames: list[zmq.Frame]) -> bool:
+        """Return whether the sender's key is still good; ZeroMQ asked only when it connected."""
+        if self.ring is None or not frames:
+            return True
+        public = public_key_of(frames[0])
+        if public is None:
+            return True  # inside this process
+        user = self.ring.user_of(public, self._port)
+        if user is None:
+            self._users.pop(peer, None)
+            return False
+        self._users[peer] = user
+        return True
+
+
+@define(eq=False)
+class PushPullEndpoint(RouterEndpoint):
+    """A ROUTER socket for control, and pipes for tasks and results."""
+
+    context: Context = field(kw_only=True)
+    _pipes: BrokerPipes = field(init=False)
+
+    @property
+    def sockets(self) -> tuple[Socket, ...]:
+        return (self.socket, self._pipes.results)
+
+    @property
+    def keeps_work_apart(self) -> bool:
+        return True
+
+    def bind(self, host: str, port: int) -> None:
+        self._pipes = BrokerPipes(self.context, host, queue=self.name, secure=self.secure)
+        RouterEndpoint.bind(self, host, port)
+
+    def receive(self) -> tuple[PeerId, list[Buffer]] | None:
+        # Control first: a heartbeat must not wait behind other workers' results.
+        received = RouterEndpoint.receive(self)
+        while received is None:
+            result = self._pipes.receive()
+            if result is None:
+                return None
+            peer, frames = result
+            if self._is_allowed(peer, frames):
+                received = peer, [frame.buffer for frame in frames]
+        return received
+
+    def send(self, peer: PeerId, frames: list[Buffer]) -> bool:
+        if self._pipes.carries(peer, frames):
+            return self._pipes.send(peer, frames)
+        return RouterEndpoint.send(self, peer, frames)
+
+    def by_pipe(self, peer: PeerId, frames: list[Buffer]) -> bool:
+        return self._pipes.carries(peer, frames)
+
+    def stamped(self, peer: PeerId, message: FromBroker) -> FromBroker:
+        if not isinstance(message, WorkerWelcome):
+            return message
+        return evolve(
+            message,
+            tasks_port=self._pipes.open(peer),
+            results_port=self._pipes.results_port,
+        )
+
+    def forget(self, peer: PeerId) -> None:
+        self._pipes.close_pipe(peer)
+        RouterEndpoint.forget(self, peer)
+
+    def close(self, *, linger: float = 0.0) -> None:
+        self._pipes.close()
+        RouterEndpoint.close(self, linger=linger)
+
+
+def client_endpoint(
+    context: Context, config: BrokerConfig, inproc: str, ring: KeyRing | None = None
+) -> RouterEndpoint:
     """Listen for clients, by TCP and from inside the process.
 
     Raises:
         PortInUseError: the port is taken.
         ConfigError: the address cannot be bound.
     """
-    endpoint = RouterEndpoint(CLIENTS, router(context, backlog=_BACKLOG), is_queue=False)
+    socket = router(context, backlog=_BACKLOG)
+    endpoint = RouterEndpoint(CLIENTS, socket, is_queue=False, ring=ring)
     try:
         endpoint.bind(config.host, config.port)
         endpoint.socket.bind(inproc)
@@ -71,7 +208,11 @@ def client_endpoint(context: Context, config: BrokerConfig, inproc: str) -> Rout
 
 
 def queue_endpoint(
-    context: Context, config: BrokerConfig, name: str, queue: QueueConfig
+    context: Context,
+    config: BrokerConfig,
+    name: str,
+    queue: QueueConfig,
+    ring: KeyRing | None = None,
 ) -> RouterEndpoint:
     """Listen for the workers of a queue.
 
@@ -79,7 +220,12 @@ def queue_endpoint(
         PortInUseError: the port is taken.
         ConfigError: the address cannot be bound.
     """
-    endpoint = RouterEndpoint(name, router(context, backlog=_BACKLOG), is_queue=True)
+    socket = router(context, backlog=_BACKLOG)
+    endpoint = (
+        PushPullEndpoint(name, socket, is_queue=True, ring=ring, context=context)
+        if queue.transport == "pushpull"
+        else RouterEndpoint(name, socket, is_queue=True, ring=ring)
+    )
     try:
         endpoint.bind(config.host, queue.port)
     except BaseException:
@@ -92,15 +238,16 @@ def check_exposure(config: BrokerConfig) -> None:
     """Refuse to listen to strangers unless an operator said so.
 
     Raises:
-        ConfigError: the address is not a loopback one.
+        ConfigError: the address is not a loopback one, and there are no keys.
     """
     try:
         loopback = ipaddress.ip_address(config.host).is_loopback
     except ValueError:
         loopback = config.host == "localhost"
-    if not loopback and not config.insecure:
+    if not loopback and not config.keys and not config.insecure:
         raise ConfigError(
             f"broker.host = {config.host!r} can be reached from other machines, and whoever "
-            f"reaches it may run tasks: use 127.0.0.1, or set broker.insecure = true if the "
-            f"network is trusted"
+            f"reaches it may run tasks: make keys with `paintmq keys init FOLDER` and set "
+            f'broker.keys = "FOLDER", or use 127.0.0.1, or set broker.insecure = true if '
+            f"everybody who can reach it is trusted"
         )

@@ -23,13 +23,13 @@ from paintmq.broker.speaker import Speaker
 from paintmq.broker.stores import Buffer
 from paintmq.broker.wakeup import Wakeup
 from paintmq.config import Limits, Timers
-from paintmq.errors import WireError
+from paintmq.errors import VersionMismatchError, WireError
 from paintmq.task import PeerId
-from paintmq.wire.frames import VersionMismatchError
 from paintmq.wire.link import Link, LinkLimits
 from paintmq.wire.messages import (
     Ask,
     BrokerHeartbeat,
+    ClientGoodbye,
     FromBroker,
     FromClient,
     FromWorker,
@@ -39,6 +39,7 @@ from paintmq.wire.messages import (
     Refused,
     ToBroker,
     WhoAreYou,
+    WorkerGoodbye,
     WorkerHello,
 )
 
@@ -101,12 +102,18 @@ class BrokerLoop:
         self._poller = zmq.Poller()
         self._poller.register(wakeup.fileno(), zmq.POLLIN)
         for endpoint in endpoints:
-            self._poller.register(endpoint.socket, zmq.POLLIN)
+            for socket in endpoint.sockets:
+                self._poller.register(socket, zmq.POLLIN)
 
     @property
     def is_silent(self) -> bool:
         """Whether everything said so far has been handed to the sockets."""
         return self._speaker.is_silent
+
+    @property
+    def is_lonely(self) -> bool:
+        """Whether nobody is connected."""
+        return not self._peers
 
     def restore(self, recovered: Recovered) -> None:
         """Take over what the journal held; call it once, before the first turn."""
@@ -133,7 +140,7 @@ class BrokerLoop:
         self._collect(now)
         unread, self._unread = self._unread, []
         for endpoint in self._endpoints:
-            if endpoint.socket in ready or endpoint in unread:
+            if endpoint in unread or any(socket in ready for socket in endpoint.sockets):
                 self._receive(endpoint, now)
         self._let_time_pass(now)
         self._speak(now)
@@ -181,7 +188,8 @@ class BrokerLoop:
                     endpoint, peer_id, Refused(f"{self._peers.limit} peers are too many for me")
                 )
                 return
-            peer = self._peers.open(peer_id, endpoint, Link(self._link_limits), now=now)
+            link = Link(self._link_limits, work_apart=endpoint.keeps_work_apart)
+            peer = self._peers.open(peer_id, endpoint, link, now=now)
         elif peer.endpoint is not endpoint:
             self._say_to_stranger(endpoint, peer_id, Refused("another connection has this id"))
             return
@@ -217,7 +225,7 @@ class BrokerLoop:
         if refusal:
             self._speaker.say_at_once(peer, Refused(refusal))
             return
-        assert isinstance(message, (*_FROM_CLIENT, *_FROM_WORKER))
+        assert isinstance(message, ToBroker)
         if isinstance(message, Ask):
             answered = answer(message, self._subjects)
             if answered is not None:
@@ -227,6 +235,8 @@ class BrokerLoop:
             self._recorder.received(now, peer.id, message)
         step = self._machine.receive(peer.id, message, now=now)
         self._take(step, now, message, payloads)
+        if isinstance(message, ClientGoodbye | WorkerGoodbye):
+            self._peers.close(peer)
 
     def _let_time_pass(self, now: float) -> None:
         deadline = self._machine.next_deadline()

@@ -1,6 +1,7 @@
 """The broker over real sockets, with a plugin of its own and no worker processes."""
 
 import logging
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -243,18 +244,20 @@ def test_the_server_says_where_it_listens_and_what_it_is(server: BrokerServer) -
 
 def test_a_busy_port_is_named_and_what_was_bound_is_free_again() -> None:
     context = new_context()
-    taken = context.socket(zmq.ROUTER)
-    port = taken.bind_to_random_port("tcp://127.0.0.1")
-    free = context.socket(zmq.ROUTER)
-    free_port = free.bind_to_random_port("tcp://127.0.0.1")
-    free.close(linger=0)
+    taken, free = socket.socket(), socket.socket()
+    for port_holder in (taken, free):
+        port_holder.bind(("127.0.0.1", 0))
+    taken.listen()
+    port, free_port = taken.getsockname()[1], free.getsockname()[1]
+    free.close()
     queues = {"first": QueueConfig(port=free_port), "second": QueueConfig(port=port)}
-    server = BrokerServer(evolve(toy_config(), queues=queues), toy_plugins())
+    # The context is ours, so closing it is no way to free the ports.
+    server = BrokerServer(evolve(toy_config(), queues=queues), toy_plugins(), context=context)
 
     with pytest.raises(PortInUseError, match=rf"{port}.*second"):
         server.start()
     assert not server.is_running
-    taken.close(linger=0)
+    taken.close()
     with server:  # the port of the first queue must be free again, or this fails
         assert server.queue_endpoints["second"].endswith(str(port))
     context.term()

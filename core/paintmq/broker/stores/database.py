@@ -93,7 +93,9 @@ class Database:
         self.uncheckpointed = True
         """Whether the write-ahead log may hold something that the database does not."""
         # The connection is opened by the broker's thread and then used by the writer's alone.
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._connection = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, timeout=0.5
+        )
         try:
             self._prepare(synchronous)
         except BaseException:
@@ -103,17 +105,17 @@ class Database:
     def _prepare(self, synchronous: str) -> None:
         run = self._connection.execute
         run("PRAGMA locking_mode = EXCLUSIVE")
-        run("PRAGMA auto_vacuum = INCREMENTAL")
-        run("PRAGMA journal_mode = WAL")
-        run(f"PRAGMA synchronous = {synchronous}")
-        run("PRAGMA wal_autocheckpoint = 0")
-        run("PRAGMA cell_size_check = ON")
         version = run("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA_VERSION:
             raise StoreError(
                 f"the journal {self._path} was written by a newer PaintMQ (schema {version}, this "
                 f"one knows {SCHEMA_VERSION}): update PaintMQ, or use another journal"
             )
+        run("PRAGMA auto_vacuum = INCREMENTAL")
+        run("PRAGMA journal_mode = WAL")
+        run(f"PRAGMA synchronous = {synchronous}")
+        run("PRAGMA wal_autocheckpoint = 0")
+        run("PRAGMA cell_size_check = ON")
         if version == 0:
             run("BEGIN IMMEDIATE")
             for statement in _SCHEMA.split(";\n"):
