@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from PIL.ImageFile import ImageFile
 
-    Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+    Pixels: TypeAlias = NDArray[np.uint8 | np.uint16]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 ImageFormat: TypeAlias = Literal["png", "jpeg", "webp", "tiff"]

@@ -181,7 +181,7 @@ class Request:
     """Colour profile of the main image, if it had one; the host puts it on the result."""
 
 
-Outputs: TypeAlias = "Mapping[str, NDArray[np.uint8] | NDArray[np.uint16] | bytes]"
+Outputs: TypeAlias = "Mapping[str, NDArray[np.uint8 | np.uint16] | bytes]"
 """What ``run`` gives back for one request: arrays of shape (H, W), (H, W, 3) or (H, W, 4), or
 bytes, by name. The main result is named ``image``."""
 

@@ -1,0 +1,51 @@
+"""Options of the models that fill a mask from what is around it."""
+
+from typing import Literal
+
+from attrs import field, frozen, validators
+
+from paintmq.model import InputSpec
+
+ERASE_INPUTS = (
+    InputSpec(name="image", summary="the picture, 8 or 16 bits, with or without alpha"),
+    InputSpec(name="mask", kind="mask", summary="white where the picture is to be filled"),
+)
+
+
+@frozen(kw_only=True)
+class FeatherOptions:
+    """How what was filled is put into the picture."""
+
+    feather: int = field(
+        default=0,
+        validator=[validators.ge(0), validators.le(256)],
+        metadata={"help": "pixels inwards from the mask's edge over which the fill fades in"},
+    )
+
+
+@frozen(kw_only=True)
+class EraseOptions(FeatherOptions):
+    """How a picture that is large for the network is dealt with."""
+
+    strategy: Literal["crop", "resize", "original"] = field(
+        default="crop",
+        metadata={
+            "help": "of large pictures: crop runs on the surroundings of each masked region,"
+            " resize on a smaller copy, original on the whole"
+        },
+    )
+    crop_trigger: int = field(
+        default=800,
+        validator=[validators.ge(1)],
+        metadata={"help": "crop where the longer side has more pixels"},
+    )
+    crop_margin: int = field(
+        default=128,
+        validator=[validators.ge(0), validators.le(4096)],
+        metadata={"help": "pixels around a masked region that the network sees"},
+    )
+    resize_limit: int = field(
+        default=1280,
+        validator=[validators.ge(64)],
+        metadata={"help": "resize where the longer side has more pixels, to so many"},
+    )

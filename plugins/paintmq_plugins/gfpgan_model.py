@@ -1,0 +1,76 @@
+"""The gfpgan model: faces found by a detector, restored by spandrel's network, and put back."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from paintmq.image import to_8_bits
+from paintmq.model import Device, Model, Outputs, Request, RunContext
+from paintmq_plugins.gfpgan import FaceOptions
+from paintmq_plugins.imaging.faces import FaceDetector, YuNet, aligned, eye_distance, put_back
+from paintmq_plugins.imaging.pasting import Pixels
+from paintmq_plugins.torch_erasing import from_signed_range, to_tensor
+from paintmq_plugins.torch_weights import load_by_spandrel, set_up_torch
+
+
+class FaceRestoration(Model):
+    """Restores each face by itself; what is no face stays, pixel by pixel."""
+
+    detector: FaceDetector | None = None
+    """Set another one here; by default OpenCV's YuNet is loaded when a task names no faces."""
+
+    _device: torch.device
+    _network: torch.nn.Module
+
+    def load(self, device: Device) -> None:
+        self._device = set_up_torch(device)
+        descriptor = load_by_spandrel(self.weights, self.spec.weights[0])
+        self._network = descriptor.model.eval().to(self._device)
+
+    def run(self, batch: Sequence[Request], context: RunContext) -> Sequence[Outputs]:
+        with torch.inference_mode():
+            return [{"image": self._restore(request, context)} for request in batch]
+
+    def _restore(self, request: Request, context: RunContext) -> Pixels:
+        image: Pixels = request.inputs["image"]
+        options: FaceOptions = request.options
+        rgb = np.ascontiguousarray(to_8_bits(image)[:, :, :3])
+        faces = self._faces(rgb, options)
+        picture = rgb.astype(np.float64)
+        torch.manual_seed(options.seed)
+        for done, landmarks in enumerate(faces):
+            context.raise_if_cancelled()
+            context.progress(done, len(faces))
+            square = aligned(rgb, landmarks)
+            if square is not None:
+                face, matrix = square
+                picture = put_back(picture, self.restored(face), matrix, options.strength)
+        return _with_colours(image, rgb, picture)
+
+    def restored(self, face: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return a face of 512 x 512 restored.
+
+        The network takes and gives -1 to 1: spandrel's own call of it leaves that out.
+        """
+        result = self._network(to_tensor(face, self._device) * 2 - 1, return_rgb=False)[0]
+        return from_signed_range(result)
+
+    def _faces(self, rgb: NDArray[np.uint8], options: FaceOptions) -> list[NDArray[np.float64]]:
+        if options.faces:
+            found = [np.array(face, np.float64).reshape(5, 2) for face in options.faces]
+        else:
+            if self.detector is None:
+                self.detector = YuNet(self.weights.path(self.spec.weights[1].name))
+            found = self.detector.detect(rgb, options.confidence)
+        return [face for face in found if eye_distance(face) >= options.smallest]
+
+
+def _with_colours(image: Pixels, before: NDArray[np.uint8], after: NDArray[np.float64]) -> Pixels:
+    """Return a copy of the image with the colours that changed, in its own depth."""
+    result = image.copy()
+    levels = 257 if image.dtype == np.uint16 else 1
+    changed = (after != before).any(axis=2)
+    result[changed, :3] = np.clip(after[changed], 0, 255) * levels
+    return result
