@@ -1,0 +1,200 @@
+"""What a disk did to the journal behind our back is found, and never becomes somebody's result.
+
+For every damage one of these holds: the store refuses to open; or it says how many records are
+lost; or it names the damaged tasks; or nothing was lost. All tasks it gives back as whole are
+exactly what was stored, and so are their payloads.
+"""
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from paintmq.broker.records import StoredTask
+from paintmq.broker.stores.sqlite import DATABASE_NAME, SqliteStore
+from paintmq.errors import StoreError
+from paintmq.task import TaskId, TaskState
+from paintmq.testing.store_contract import OpenStore, accepted, changed, finished
+
+TASKS = 40
+WAL = DATABASE_NAME + "-wal"
+
+
+def small(number: int) -> bytes:
+    return f"small {number} ".encode() * 300
+
+
+def large(number: int) -> bytes:
+    return f"large {number} ".encode() * 40_000
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[TaskId, StoredTask]]:
+    """A journal as a killed broker leaves it: much of it only in the write-ahead log."""
+    folder = tmp_path_factory.mktemp("killed")
+    store = OpenStore(SqliteStore(folder / "live", durability="full"))
+    stored: dict[TaskId, StoredTask] = {}
+    for number in range(TASKS):
+        data = large(number) if number % 8 == 0 else small(number)
+        task = accepted(str(number), data)
+        store.write(task, data)
+        stored[task.request.id] = StoredTask(task.request, task.status)
+        if number % 4 == 3:
+            result = finished(task, small(number) * 2)
+            store.write(result, small(number) * 2)
+            stored[task.request.id] = StoredTask(task.request, result.status)
+    store.collect_until()
+    shutil.copytree(folder / "live", folder / "left")
+    store.store.close()
+    assert (folder / "left" / WAL).stat().st_size > 0
+    return folder / "left", stored
+
+
+def judge(folder: Path, stored: dict[TaskId, StoredTask]) -> str:
+    """Open a damaged journal; return how the damage showed, and fail if it did not."""
+    try:
+        store = OpenStore(SqliteStore(folder, durability="full"))
+    except StoreError as error:
+        return "refused" if str(folder) in str(error) else "refused without a name"
+    try:
+        recovered = store.recovered
+        damaged = set(recovered.damaged)
+        whole = [task for task in recovered.tasks if task.request.id not in damaged]
+        for task in recovered.tasks:
+            if task.request.id in damaged:
+                assert task.status.state is TaskState.FAILED
+                assert task.status.error is not None
+                assert task.status.error.code == "corrupt"
+        lost = set(stored) - {task.request.id for task in whole}
+        assert not lost or damaged or recovered.notes, "tasks are missing without a word"
+        for task in whole:
+            assert stored[task.request.id] == task
+        found_bad = False
+        for task in whole:
+            number = int(task.request.id)
+            if task.status.state is TaskState.SUCCEEDED:
+                right, data = small(number) * 2, store.fetch(task.request, "out", "0")
+            else:
+                right = large(number) if number % 8 == 0 else small(number)
+                data = store.fetch(task.request, "in", "0")
+            assert data in (right, None), "a changed payload was given out"
+            found_bad |= data is None
+        if damaged:
+            return "named"
+        if recovered.notes:
+            return "noted"
+        return "found when read" if found_bad else "harmless"
+    finally:
+        store.store.close()
+
+
+def damage(
+    tmp_path: Path, killed: tuple[Path, dict[TaskId, StoredTask]], act: Callable[[Path], None]
+) -> str:
+    folder = tmp_path / "damaged"
+    shutil.copytree(killed[0], folder)
+    act(folder)
+    return judge(folder, killed[1])
+
+
+def flip(path: Path, offset: int, bit: int = 0) -> None:
+    data = bytearray(path.read_bytes())
+    data[offset % len(data)] ^= 1 << bit
+    path.write_bytes(data)
+
+
+def truncate(path: Path, share: float) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+
+
+Killed = tuple[Path, dict[TaskId, StoredTask]]
+
+
+def test_an_undamaged_journal_is_whole(tmp_path: Path, killed: Killed) -> None:
+    assert damage(tmp_path, killed, lambda folder: None) == "harmless"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
+def test_a_torn_write_ahead_log_is_refused(tmp_path: Path, killed: Killed, share: float) -> None:
+    assert damage(tmp_path, killed, lambda f: truncate(f / WAL, share)) == "refused"
+
+
+def test_a_lost_write_ahead_log_is_refused(tmp_path: Path, killed: Killed) -> None:
+    assert damage(tmp_path, killed, lambda f: (f / WAL).unlink()) == "refused"
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_flipped_bit_in_the_write_ahead_log_is_refused(
+    tmp_path: Path, killed: Killed, share: float
+) -> None:
+    def act(folder: Path) -> None:
+        flip(folder / WAL, int((folder / WAL).stat().st_size * share))
+
+    assert damage(tmp_path, killed, act) == "refused"
+
+
+def test_a_lost_payload_file_fails_its_task_alone(tmp_path: Path, killed: Killed) -> None:
+    def act(folder: Path) -> None:
+        next((folder / "blobs").glob("??/*")).unlink()
+
+    assert damage(tmp_path, killed, act) == "named"
+
+
+def test_a_shortened_payload_file_fails_its_task_alone(tmp_path: Path, killed: Killed) -> None:
+    def act(folder: Path) -> None:
+        truncate(next((folder / "blobs").glob("??/*")), 0.5)
+
+    assert damage(tmp_path, killed, act) == "named"
+
+
+def test_a_changed_payload_file_is_found_when_it_is_read(tmp_path: Path, killed: Killed) -> None:
+    def act(folder: Path) -> None:
+        flip(next((folder / "blobs").glob("??/*")), 12_345)
+
+    assert damage(tmp_path, killed, act) == "found when read"
+
+
+def test_a_lost_sequence_file_is_harmless(tmp_path: Path, killed: Killed) -> None:
+    assert damage(tmp_path, killed, lambda f: (f / "sequence").unlink()) == "harmless"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_flipped_bits_anywhere_in_the_database_never_give_wrong_data(
+    tmp_path: Path, killed: Killed, seed: int
+) -> None:
+    rng = random.Random(seed)
+    seen: dict[str, int] = {}
+    settled = tmp_path / "settled"
+    shutil.copytree(killed[0], settled)
+    store = SqliteStore(settled, durability="full")
+    store.open(lambda: None)
+    store.close()  # everything is in the database now
+    for number in range(40):
+        folder = tmp_path / f"flipped-{number}"
+        shutil.copytree(settled, folder)
+        size = (folder / DATABASE_NAME).stat().st_size
+        flip(folder / DATABASE_NAME, rng.randrange(size), rng.randrange(8))
+        showed = judge(folder, killed[1])
+        seen[showed] = seen.get(showed, 0) + 1
+        shutil.rmtree(folder)
+
+    assert sum(seen.values()) == 40
+    assert set(seen) > {"harmless"}, f"no damage ever showed: {seen}"
+
+
+def test_a_damaged_task_stays_failed_after_the_next_start(tmp_path: Path) -> None:
+    store = OpenStore(SqliteStore(tmp_path))
+    task = accepted("1", large(1))
+    store.write(task, large(1))
+    store.write(changed(task, TaskState.LEASED))
+    store.store.close()
+    next((tmp_path / "blobs").glob("??/*")).unlink()
+    for _ in range(2):
+        store = OpenStore(SqliteStore(tmp_path))
+        assert [found.status.state for found in store.recovered.tasks] == [TaskState.FAILED]
+        assert store.recovered.damaged == (task.request.id,)
+        store.store.close()
