@@ -106,6 +106,8 @@ class BrokerConfig:
 
     host: str = setting("127.0.0.1", "address to bind")
     port: int = setting(5550, "TCP port clients connect to; 0: any", validator=_port)
+    keys: str = setting("", "folder of the keys that may connect; empty: no keys are asked for")
+    key: str = setting("", "this program's own key file, where a broker asks for one")
     insecure: bool = setting(False, "allow another address than loopback without keys")
     admission: Literal["wait", "strict"] = setting("wait", "strict refuses what nobody can run now")
     durability: Literal["full", "process", "memory"] = setting(

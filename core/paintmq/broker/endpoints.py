@@ -99,7 +99,7 @@ class RouterEndpoint:
         self.socket.close(linger=int(linger * 1000))
 
     def wait_until_free(self, *, at_most: float) -> None:
-        """Wait, after ``close``, until the port can be bound again: ZeroMQ closes in its own time."""
+        """Wait, after ``close``, until the port can be bound again: ZeroMQ takes its time."""
         host, _, port = self.address.removeprefix("tcp://").rpartition(":")
         host = host.strip("[]")
         family = socketlib.AF_INET6 if ":" in host else socketlib.AF_INET

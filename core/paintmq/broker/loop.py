@@ -3,6 +3,7 @@
 Each turn: wait; take in what the store has done; take in messages; let time pass; speak.
 """
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Protocol, get_args
@@ -227,7 +228,8 @@ class BrokerLoop:
             return
         assert isinstance(message, ToBroker)
         if isinstance(message, Ask):
-            answered = answer(message, self._subjects)
+            role = peer.endpoint.role_of(peer.id)
+            answered = answer(message, self._subjects, is_admin=role == "admin")
             if answered is not None:
                 self._speaker.say_at_once(peer, answered)
                 return
@@ -301,11 +303,11 @@ class BrokerLoop:
         """Answer somebody of whom nothing is kept."""
         link = Link(self._link_limits)
         link.send(message)
-        try:
+        with contextlib.suppress(UnreachableError):
             for frames in link.outgoing():
                 endpoint.send(peer_id, frames)
-        except UnreachableError:
-            pass
+        if self._peers.get(peer_id) is None:
+            endpoint.forget(peer_id)
 
 
 def _objection(endpoint: Endpoint, message: Message) -> str:

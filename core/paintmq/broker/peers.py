@@ -9,7 +9,10 @@ from attrs import define, field
 from paintmq.broker.outbox import Outgoing
 from paintmq.broker.stores import Buffer
 from paintmq.task import PeerId
+from paintmq.transport.key_files import Role
+from paintmq.transport.pipes import send_waiting
 from paintmq.wire.link import Link
+from paintmq.wire.messages import FromBroker
 
 
 class UnreachableError(Exception):
@@ -33,6 +36,22 @@ class Endpoint(Protocol):
         Raises:
             UnreachableError: the connection is gone.
         """
+        ...
+
+    def by_pipe(self, peer: PeerId, frames: list[Buffer]) -> bool:
+        """Return whether these frames take another way to the peer than the rest."""
+        ...
+
+    def stamped(self, peer: PeerId, message: FromBroker) -> FromBroker:
+        """Fill in what only the endpoint knows."""
+        ...
+
+    def role_of(self, peer: PeerId) -> Role:
+        """Return what a peer may do."""
+        ...
+
+    def forget(self, peer: PeerId) -> None:
+        """Let go of what is kept for a connection."""
         ...
 
 
@@ -59,11 +78,12 @@ class Peer:
             UnreachableError: the connection is gone.
         """
         self.unsent.extend(self.link.outgoing())
-        while self.unsent:
-            if not self.endpoint.send(self.id, self.unsent[0]):
-                return False
-            self.unsent.popleft()
-        return True
+        send_waiting(
+            self.unsent,
+            lambda frames: self.endpoint.send(self.id, frames),
+            lambda frames: self.endpoint.by_pipe(self.id, frames),
+        )
+        return not self.unsent
 
 
 @define
@@ -122,6 +142,7 @@ class PeerTable:
     def close(self, peer: Peer) -> None:
         self._peers.pop(peer.id, None)
         self._dirty.pop(peer.id, None)
+        peer.endpoint.forget(peer.id)
 
     def silent(self, *, now: float) -> list[Peer]:
         """Return the peers that count as gone."""

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -35,6 +36,7 @@ from paintmq.config import Config
 from paintmq.errors import PaintMQError
 from paintmq.identifiers import new_incarnation
 from paintmq.task import Json, TaskId
+from paintmq.transport.curve import Authenticator, KeyRing
 from paintmq.transport.sockets import Context, new_context
 
 if TYPE_CHECKING:
@@ -113,6 +115,8 @@ class BrokerServer:
         self._accept_data_loss = accept_data_loss
         self._opened: _Opened | None = None
         self._thread: threading.Thread | None = None
+        self._ring: KeyRing | None = None
+        self._authenticator: Authenticator | None = None
         self._stop_asked = threading.Event()
         self._grace: float | None = None
         self._report = StopReport()
@@ -204,7 +208,7 @@ class BrokerServer:
         wakeup = Wakeup()
         journal = Journal(make_store(config.broker, accept_data_loss=self._accept_data_loss))
         try:
-            self._listen(context, endpoints)
+            self._listen(context, endpoints, self._guard(context))
             recovered = journal.open(wakeup.set)
             machine, loop = self._assemble(journal, recovered, endpoints, wakeup)
             loop.restore(recovered)
@@ -221,13 +225,23 @@ class BrokerServer:
             loop=loop,
         )
 
-    def _listen(self, context: Context, endpoints: list[RouterEndpoint]) -> None:
+    def _guard(self, context: Context) -> KeyRing | None:
+        """Ask for keys from now on, if the configuration says so."""
+        self._ring = KeyRing(Path(self._config.broker.keys)) if self._config.broker.keys else None
+        if self._ring is not None:
+            self._authenticator = Authenticator(context, self._ring)
+            self._authenticator.start()
+        return self._ring
+
+    def _listen(
+        self, context: Context, endpoints: list[RouterEndpoint], ring: KeyRing | None
+    ) -> None:
         self.inproc_endpoint = f"inproc://paintmq-broker-{next(_numbers)}"
         broker = self._config.broker
-        endpoints.append(client_endpoint(context, broker, self.inproc_endpoint))
+        endpoints.append(client_endpoint(context, broker, self.inproc_endpoint, ring))
         self.client_endpoint = endpoints[0].address
         for name, queue in self._config.queues.items():
-            endpoints.append(queue_endpoint(context, broker, name, queue))
+            endpoints.append(queue_endpoint(context, broker, name, queue, ring))
         self.queue_endpoints = {endpoint.name: endpoint.address for endpoint in endpoints[1:]}
 
     def _assemble(
@@ -264,6 +278,7 @@ class BrokerServer:
             "version": lambda _: describe_version(incarnation, config.broker.durability),
             "models": lambda _: describe_models(catalog),
             "shutdown": self._shutdown,
+            "reload": self._reload,
         }
         loop = BrokerLoop(
             machine=machine,
@@ -284,6 +299,12 @@ class BrokerServer:
         self.request_stop(grace=grace)
         return {"stopping": True}
 
+    def _reload(self, arguments: Mapping[str, Json]) -> Json:
+        if self._ring is None:
+            return {"keys": None}
+        self._ring.reload()
+        return {"keys": len(self._ring)}
+
     def _close(
         self,
         context: Context,
@@ -301,6 +322,9 @@ class BrokerServer:
         finally:
             for endpoint in endpoints:
                 endpoint.close(linger=_LAST_WORDS)
+            if self._authenticator is not None:
+                self._authenticator.stop()
+                self._authenticator = None
             wakeup.close()
             if self._context is None:
                 context.term()

@@ -5,20 +5,27 @@ from importlib.metadata import version
 from typing import TypeAlias
 
 from paintmq.catalog import Catalog
+from paintmq.errors import PaintMQError
 from paintmq.task import Json
 from paintmq.wire.messages import PROTOCOL_VERSION, Answer, Ask
 
 Subject: TypeAlias = Callable[[Mapping[str, Json]], Json]
 
 
-def answer(ask: Ask, subjects: Mapping[str, Subject]) -> Answer | None:
-    """Return the answer; None when the subject is not in the table."""
+ADMIN_SUBJECTS = frozenset({"shutdown", "reload", "drain_worker", "dead_requeue", "dead_drop"})
+"""What changes things for others: where keys are asked for, an admin's must be used."""
+
+
+def answer(ask: Ask, subjects: Mapping[str, Subject], *, is_admin: bool) -> Answer | None:
+    """Return the answer; None when the subject is not in the table, and so the machine's."""
+    if ask.subject in ADMIN_SUBJECTS and not is_admin:
+        return Answer(request_id=ask.request_id, error=f"`{ask.subject}` takes an admin's key")
     subject = subjects.get(ask.subject)
     if subject is None:
         return None
     try:
         return Answer(request_id=ask.request_id, value=subject(ask.arguments))
-    except ValueError as error:
+    except (ValueError, PaintMQError) as error:
         return Answer(request_id=ask.request_id, error=str(error))
 
 

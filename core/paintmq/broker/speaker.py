@@ -133,7 +133,7 @@ class Speaker:
                     return False
             peer.held.popleft()
             crash_point("send.before")
-            self._hand_over(peer, self._stamped(message), payloads)
+            self._hand_over(peer, self._stamped(peer, message), payloads)
             crash_point("send.after")
         return True
 
@@ -190,10 +190,10 @@ class Speaker:
             self._failures.append((peer.id, failure))
         return not mine
 
-    def _stamped(self, message: FromBroker) -> FromBroker:
+    def _stamped(self, peer: Peer, message: FromBroker) -> FromBroker:
         if isinstance(message, Accepted | Welcome):
             return evolve(message, durable_sequence=self._journal.durable)
-        return message
+        return peer.endpoint.stamped(peer.id, message)
 
     def _hand_over(self, peer: Peer, message: FromBroker, payloads: tuple[Buffer, ...]) -> None:
         if isinstance(message, Assign) and not message.assignments:

@@ -72,6 +72,9 @@ class KeyRing:
             entry.public: User(entry.name, entry.role) for entry in list_keys(self._folder)
         }
 
+    def __len__(self) -> int:
+        return len(self._users)
+
     def user_of(self, public_key: str, port: str) -> User | None:
         """Return whose key this is, if its role may use that kind of port."""
         user = self._users.get(public_key)

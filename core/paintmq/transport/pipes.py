@@ -9,6 +9,7 @@ Only the broker binds, so workers may be behind a NAT. A send is never an acknow
 either: fences, leases and repeated endings work as in the other transport.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
@@ -24,6 +25,27 @@ Secure = Callable[[Socket], None]
 
 def no_keys(socket: Socket) -> None:
     """Leave a socket without keys."""
+
+
+def send_waiting(
+    waiting: deque[list[Buffer]],
+    send: Callable[[list[Buffer]], bool],
+    by_pipe: Callable[[list[Buffer]], bool],
+) -> None:
+    """Send what can be sent, in order; a pipe that takes nothing holds up nothing but itself.
+
+    Args:
+        waiting: the multipart messages; those sent are removed.
+        send: returns False where nothing more is taken for now.
+        by_pipe: which of the two ways a message takes.
+    """
+    closed: set[bool] = set()
+    for _ in range(len(waiting)):
+        frames = waiting.popleft()
+        way = by_pipe(frames)
+        if way in closed or not send(frames):
+            closed.add(way)
+            waiting.append(frames)
 
 
 class BrokerPipes:
@@ -155,10 +177,14 @@ class WorkerConnection:
                     pass
         return None
 
+    def carries(self, frames: Sequence[Buffer]) -> bool:
+        """Return whether these frames go by the pipe for results."""
+        return self.has_pipes and is_work(frames[0])
+
     def send(self, frames: Sequence[Buffer]) -> bool:
         """Send, or return False while the broker cannot be reached that way."""
         try:
-            if self._results is not None and is_work(frames[0]):
+            if self._results is not None and self.carries(frames):
                 message = [self._peer, *frames]
                 self._results.send_multipart(message, zmq.DONTWAIT, copy=False)
             else:
