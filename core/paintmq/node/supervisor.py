@@ -16,6 +16,7 @@ from paintmq.plugin_manager import PluginManager
 from paintmq.transport.sockets import Context, new_context
 from paintmq.worker.agent import AgentSetup, WorkerAgent
 from paintmq.worker.crash_journal import CrashJournal, runtime_folder
+from paintmq.worker.host_process import sweep_scratch
 from paintmq.worker.profile import Patience
 from paintmq.worker.readiness import Readiness
 
@@ -121,6 +122,7 @@ class _NodeLoop:
         self._readiness = Readiness()
         self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._grace: float | None = None
+        sweep_scratch()
         folder = runtime_folder()
         journals = [CrashJournal.open(folder, setup.profile.name) for setup in setups]
         self._found = sum(len(journal.found) for journal in journals if journal is not None)

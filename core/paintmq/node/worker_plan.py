@@ -144,6 +144,7 @@ class WorkerPlan:
             profile=profile,
             specs=self.specs,
             endpoint=self.queue_endpoints[profile.queue],
+            key=self._key,
             configure=configure,
             environment=environment,
             patience=self.patience,

@@ -12,13 +12,15 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias, cast
 
-import zmq
 from attrs import evolve, frozen
 
 from paintmq.errors import WireError
 from paintmq.identifiers import new_peer_id
 from paintmq.model import ModelSpec
-from paintmq.transport.sockets import Context, Socket, dealer
+from paintmq.transport.curve import secure_with
+from paintmq.transport.key_files import PeerKey
+from paintmq.transport.pipes import WorkerConnection, no_keys, send_waiting
+from paintmq.transport.sockets import Context
 from paintmq.wire.link import Link
 from paintmq.wire.messages import (
     Assign,
@@ -26,6 +28,7 @@ from paintmq.wire.messages import (
     AttemptSucceeded,
     FromWorker,
     ToWorker,
+    WorkerWelcome,
 )
 from paintmq.worker.commands import (
     Command,
@@ -75,6 +78,8 @@ class AgentSetup:
     specs: Mapping[str, ModelSpec]
     endpoint: str
     """Of its home queue."""
+    key: PeerKey | None = None
+    """What it shows to a broker that asks for keys."""
     configure: Configure
     """What to tell a new host; the scratch folder is filled in."""
     environment: Mapping[str, str]
@@ -102,9 +107,10 @@ class WorkerAgent:
         self._journal = journal
         self._clock = clock
         self._machine = WorkerMachine(setup.profile, setup.specs, patience=setup.patience)
-        self._socket: Socket | None = None
+        self._connection: WorkerConnection | None = None
         self._link = Link()
         self._blocked: deque[list[Buffer]] = deque()
+        self._blocked_ways: set[bool] = set()
         self._host: HostProcess | None = None
         self._dismissed = False
         self._kill_at = math.inf
@@ -159,7 +165,7 @@ class WorkerAgent:
         """Leave nothing behind: no process, socket or file."""
         if self._host is not None:
             self._end_host(self._host)
-        self._disconnect(linger=200)
+        self._disconnect(linger=0.2)
         if self._journal is not None:
             self._journal.close()
             self._journal = None
@@ -170,43 +176,61 @@ class WorkerAgent:
 
     def _connect(self) -> None:
         peer = new_peer_id()
-        self._socket = dealer(self._context, peer)
-        self._socket.connect(self._setup.endpoint)
+        key = self._setup.key
+        self._connection = WorkerConnection(
+            self._context,
+            self._setup.endpoint,
+            peer,
+            secure=no_keys if key is None else lambda socket: secure_with(socket, key),
+        )
         self._link = Link()
         self._watch_broker()
         self._obey(self._machine.connected(peer, now=self._clock()))
 
-    def _disconnect(self, *, linger: int = 0) -> None:
-        if self._socket is not None:
-            self._readiness.forget(self._socket)
-            self._socket.close(linger=linger)
-            self._socket = None
+    def _disconnect(self, *, linger: float = 0.0) -> None:
+        if self._connection is not None:
+            for socket in self._connection.sockets:
+                self._readiness.forget(socket)
+            self._connection.close(linger=linger)
+            self._connection = None
         self._blocked.clear()
+        self._blocked_ways = set()
 
     def _watch_broker(self) -> None:
-        if self._socket is not None:
-            self._readiness.watch(self._socket, self._broker_ready, write=bool(self._blocked))
+        if self._connection is not None:
+            for socket, write in self._connection.watched(self._blocked_ways):
+                self._readiness.watch(socket, self._broker_ready, write=write)
 
     def _broker_ready(self) -> None:
         for _ in range(RECEIVE_BUDGET):
-            socket = self._socket
-            if socket is None:
-                return
-            try:
-                frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
+            frames = self._connection.receive() if self._connection is not None else None
+            if frames is None:
                 break
             try:
                 deliveries = self._link.receive([frame.buffer for frame in frames])
             except WireError as error:
-                logger.warning("%s: dropped a message from the broker: %s", self.name, error)
-                continue
+                logger.warning("%s: the broker speaks nonsense: %s", self.name, error)
+                self._obey([Reconnect("a message was not understood")])
+                return
             for delivery in deliveries:
-                if isinstance(delivery.message, Assign):
-                    self._keep_inputs(delivery.message, delivery.payloads)
-                message = cast("ToWorker", delivery.message)
-                self._obey(self._machine.receive(message, now=self._clock()))
+                self._delivered(cast("ToWorker", delivery.message), delivery.payloads)
         self._flush()
+
+    def _delivered(self, message: ToWorker, payloads: Sequence[Buffer]) -> None:
+        match message:
+            case Assign():
+                self._keep_inputs(message, payloads)
+            case WorkerWelcome(tasks_port=tasks_port, results_port=results_port) if tasks_port:
+                self._open_pipes(tasks_port, results_port)
+            case _:
+                pass
+        self._obey(self._machine.receive(message, now=self._clock()))
+
+    def _open_pipes(self, tasks_port: int, results_port: int) -> None:
+        if self._connection is not None:
+            self._connection.open_pipes(tasks_port, results_port)
+            self._link.work_apart = True
+            self._watch_broker()
 
     def _keep_inputs(self, message: Assign, payloads: Sequence[Buffer]) -> None:
         rest = iter(payloads)
@@ -215,7 +239,7 @@ class WorkerAgent:
             self._inputs[key] = tuple(next(rest) for _ in item.task.inputs)
 
     def _say(self, message: FromWorker) -> None:
-        if self._socket is None:
+        if self._connection is None:
             return  # what must arrive is said again once there is a connection
         payloads: tuple[Buffer, ...] = ()
         match message:
@@ -229,20 +253,14 @@ class WorkerAgent:
 
     def _flush(self) -> None:
         """Hand to ZeroMQ what it takes now."""
-        if self._socket is None:
+        connection = self._connection
+        if connection is None:
             return
-        was_blocked = bool(self._blocked)
-        try:
-            while True:
-                while self._blocked:
-                    self._socket.send_multipart(self._blocked[0], zmq.NOBLOCK, copy=False)
-                    self._blocked.popleft()
-                self._blocked.extend(self._link.outgoing())
-                if not self._blocked:
-                    break
-        except zmq.Again:
-            pass
-        if bool(self._blocked) != was_blocked:
+        self._blocked.extend(self._link.outgoing())
+        send_waiting(self._blocked, connection.send, connection.carries)
+        ways = {connection.carries(frames) for frames in self._blocked}
+        if ways != self._blocked_ways:
+            self._blocked_ways = ways
             self._watch_broker()
 
     # ---- commands ------------------------------------------------------------------------------

@@ -104,9 +104,13 @@ class Batches:
             self.drop_waiting(held.key)
         return gone
 
+    def put_back(self) -> None:
+        """Let the next host run what this one was sent and has not touched."""
+        self.waiting.extendleft(reversed([batch for batch in self.sent if batch.attempts]))
+        self.sent.clear()
+
     def host_lost(self) -> Batch | None:
         """Put back what had been sent but not begun; return the batch that was running."""
         running = self.sent.popleft() if self.sent else None
-        self.waiting.extendleft(reversed([batch for batch in self.sent if batch.attempts]))
-        self.sent.clear()
+        self.put_back()
         return running

@@ -188,6 +188,7 @@ class HostControl:
             case AttemptsEnded():
                 return self._attempts_ended(message, now=now)
             case HostLeaving(reason):
+                self._batches.put_back()  # it has answered for all it touched
                 return self._dismiss_host(f"left: {reason}", now=now)
         return []
 

@@ -4,6 +4,7 @@
 Nothing here blocks: the agent's loop calls ``read`` and ``write`` when the socket is ready.
 """
 
+import contextlib
 import logging
 import os
 import shutil
@@ -14,6 +15,7 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 from attrs import define, field
@@ -26,7 +28,19 @@ READ_BUDGET = 64
 _TAIL = 20
 """Lines of a host's last words that are logged when it dies."""
 
+_SCRATCH = "paintmq-host-"
+
 logger = logging.getLogger(__name__)
+
+
+def sweep_scratch() -> None:
+    """Remove the scratch folders of this user's nodes that were killed and could not."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*-*"):
+        owner = folder.name.removeprefix(_SCRATCH).partition("-")[0]
+        with contextlib.suppress(OSError):
+            ours = folder.stat().st_uid == os.getuid() and not folder.is_symlink()
+            if ours and owner.isdigit() and not psutil.pid_exists(int(owner)):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @define(eq=False)
@@ -59,7 +73,7 @@ class HostProcess:
         ours, theirs = socket.socketpair()
         scratch = ""
         try:
-            scratch = tempfile.mkdtemp(prefix="paintmq-host-")
+            scratch = tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-")
             descriptor = theirs.fileno()
             # A session of its own: Ctrl-C is the supervisor's to handle, and what the model starts
             # can be killed with it.

@@ -441,16 +441,20 @@ def test_work_done_forgives_earlier_deaths(warm: Bench) -> None:
         warm.end(number + 10, batch=2 * number + 1)
 
 
-def test_a_host_that_leaves_by_itself_is_not_read_further(warm: Bench) -> None:
+def test_a_host_that_leaves_by_itself_blames_nobody_and_is_not_read_further(warm: Bench) -> None:
     warm.assign(1)
+    warm.assign(2)
+    warm.end(1, batch=2, error="device_error")
     commands = warm.host(HostLeaving("the device failed"))
     assert KillHost("left: the device failed") in commands
-    assert len(warm.said_of(AttemptCrashed, commands)) == 1
+    assert warm.said_of(AttemptCrashed) == []
 
-    late = warm.end(1, batch=2)
+    late = warm.end(2, batch=3)
 
-    assert late == [ReleaseOutputs(*key_of(1))]
+    assert late == [ReleaseOutputs(*key_of(2))]
     assert warm.host(HostBeat(memory_mb=1)) == []
+    warm.exit("exited with status 0")
+    assert warm.runs(warm.ready("alpha")) == [[key_of(2)[0]]]
 
 
 def test_what_ended_in_a_batch_nobody_knows_is_released(warm: Bench) -> None:

@@ -1,0 +1,558 @@
+"""A node with real model hosts, against a broker played by hand."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil  # type: ignore[import-untyped]  # it ships no types
+import pytest
+
+from paintmq.config import Config, PluginsConfig, QueueConfig, WorkersConfig
+from paintmq.errors import ConfigError, PaintMQError
+from paintmq.node.capabilities import Capabilities
+from paintmq.node.supervisor import NodeSupervisor
+from paintmq.plugin_manager import PluginManager
+from paintmq.testing.scripted_broker import Job, ScriptedBroker, make_job
+from paintmq.testing.trial_models import write_trial_distribution
+from paintmq.wire.messages import (
+    Abandon,
+    AttemptCrashed,
+    AttemptFailed,
+    AttemptProgressed,
+    AttemptReturned,
+    AttemptStarted,
+    AttemptSucceeded,
+    Drain,
+    Draining,
+    Heartbeat,
+    ModelLoaded,
+    ModelUnloaded,
+    Preload,
+    WhoAreYou,
+    WorkerGoodbye,
+    WorkerHello,
+)
+from paintmq.worker.profile import Patience
+
+pytestmark = pytest.mark.slow
+
+QUEUES = {"cpu": QueueConfig()}
+PLUGINS = PluginsConfig(allow=("trial",))
+ONE_CORE = Capabilities(cores=1, memory_mb=4096)
+
+
+@pytest.fixture
+def broker() -> Iterator[ScriptedBroker]:
+    with ScriptedBroker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def make_node(
+    broker: ScriptedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., NodeSupervisor]]:
+    """Make nodes that are stopped in the end, and check that nothing of them is left."""
+    threads, children = set(threading.enumerate()), _children()
+    monkeypatch.syspath_prepend(str(write_trial_distribution(tmp_path / "site")))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    (tmp_path / "scratch").mkdir()
+    nodes: list[NodeSupervisor] = []
+
+    def make(*, patience: Patience | None = None, **workers: object) -> NodeSupervisor:
+        config = Config(
+            queues=QUEUES,
+            plugins=PLUGINS,
+            workers=WorkersConfig(**{"count": 1, **workers}),  # type: ignore[arg-type]  # a test's
+        )
+        node = NodeSupervisor(
+            config,
+            PluginManager.installed(PLUGINS),
+            queue_endpoints={"cpu": broker.endpoint},
+            context=broker.context,
+            name="testnode",
+            capabilities=ONE_CORE,
+            patience=patience,
+        )
+        nodes.append(node)
+        node.start()
+        return node
+
+    yield make
+
+    for node in nodes:
+        node.stop(grace=0.0)
+    assert set(threading.enumerate()) == threads
+    assert _children() == children
+    assert list((tmp_path / "scratch").iterdir()) == []
+    assert not (tmp_path / "paintmq").exists()
+
+
+def _children() -> set[int]:
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _host() -> int:
+    (pid,) = _children()
+    return pid
+
+
+def test_a_worker_says_hello_with_what_it_can_run_and_starts_no_process(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    make_node()
+
+    hello, _ = broker.hear(WorkerHello)
+
+    assert (hello.name, hello.queue, hello.device) == ("testnode/cpu-0", "cpu", "cpu")
+    assert "trial" in hello.models
+    assert hello.unavailable["trial-needy"] == (
+        "it needs a_module_nobody_has; install paintmq[needy]"
+    )
+    assert _children() == set()
+
+
+def test_a_task_runs_and_pixels_outside_its_mask_stay_whatever_the_model_does(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    make_node()
+    broker.hear(WorkerHello)
+    job = make_job(7)
+    broker.assign(job)
+    broker.hear(ModelLoaded)
+
+    succeeded, heard = broker.hear(AttemptSucceeded, job)
+
+    broker.record(succeeded)
+    (info,) = succeeded.outputs
+    assert info.shape == (8, 8, 3)
+    result = np.frombuffer(heard.payloads[0], np.uint8).reshape(info.shape)
+    expected = np.full((8, 8, 3), 7, np.uint8)
+    expected[2:5, 2:5] = 200
+    assert (result == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("do", "code", "retryable"),
+    [
+        ("raise", "model_error", False),
+        ("raise-retryable", "flaky", True),
+        ("sys-exit", "model_error", False),
+        ("memory-error", "oom", True),
+        ("nothing", "model_error", False),
+    ],
+)
+def test_what_a_model_raises_fails_its_task_and_the_host_works_on(
+    broker: ScriptedBroker,
+    make_node: Callable[..., NodeSupervisor],
+    do: str,
+    code: str,
+    retryable: bool,
+) -> None:
+    make_node()
+    broker.hear(WorkerHello)
+    bad, good = make_job(1, do=do), make_job(2)
+    broker.assign(bad)
+    broker.assign(good)
+
+    failed, _ = broker.hear(AttemptFailed, bad)
+    host = _host()
+    broker.hear(AttemptSucceeded, good)
+
+    assert (failed.error.code, failed.error.retryable) == (code, retryable)
+    assert "Traceback" in failed.error.traceback
+    assert _host() == host
+
+
+def test_one_bad_input_in_a_batch_does_not_fail_its_neighbours(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    make_node()
+    broker.hear(WorkerHello)
+    jobs = [make_job(1), make_job(2, do="raise"), make_job(3, do=7), make_job(4)]
+    broker.assign(*jobs)
+
+    broker.hear(AttemptSucceeded, jobs[0])
+    raised, _ = broker.hear(AttemptFailed, jobs[1])
+    refused, _ = broker.hear(AttemptFailed, jobs[2])
+    broker.hear(AttemptSucceeded, jobs[3])
+
+    assert raised.error.code == "model_error"
+    assert refused.error.code == "invalid_option"
+
+
+def test_a_crash_is_reported_at_once_with_its_signal_and_the_next_task_runs(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    make_node()
+    broker.hear(WorkerHello)
+    poison, innocent = make_job(1, do="crash"), make_job(2)
+    broker.assign(poison)
+    broker.assign(innocent)
+
+    crashed, _ = broker.hear(AttemptCrashed, poison)
+    broker.hear(AttemptSucceeded, innocent)
+
+    assert (crashed.alone, crashed.detail) == (True, "was killed by SIGSEGV")
+
+
+def test_a_crash_in_a_batch_is_not_reported_alone(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    make_node()
+    broker.hear(WorkerHello)
+    jobs = [make_job(1), make_job(2, do="exit")]
+    broker.assign(*jobs)
+
+    for job in jobs:
+        crashed, _ = broker.hear(AttemptCrashed, job)
+        assert (crashed.alone, crashed.detail) == (False, "exited with status 3")
+
+
+def test_a_killed_host_is_replaced(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    make_node()
+    broker.hear(WorkerHello)
+    job = make_job(1, do="ignore")
+    broker.assign(job)
+    broker.hear(AttemptProgressed, job)
+    os.kill(_host(), signal.SIGKILL)
+
+    crashed, _ = broker.hear(AttemptCrashed, job)
+    broker.hear(ModelUnloaded)
+    again = make_job(2)
+    broker.assign(again)
+    broker.hear(AttemptSucceeded, again)
+
+    assert crashed.detail == "was killed by SIGKILL"
+
+
+def test_a_stopped_host_is_noticed_and_replaced(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    make_node(patience=Patience(host_silence=3.0))
+    broker.hear(WorkerHello)
+    job, after = make_job(1, do="stop"), make_job(2)
+    broker.assign(job)
+
+    crashed, _ = broker.hear(AttemptCrashed, job)
+    broker.assign(after)
+    broker.hear(AttemptSucceeded, after)
+
+    assert "without a sign of life" in crashed.detail
+
+
+def test_a_model_that_holds_the_interpreter_is_not_taken_for_dead(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    make_node(patience=Patience(host_silence=3.0))
+    broker.hear(WorkerHello)
+    job = make_job(1, do="hold-the-interpreter", seconds=5.0)
+    broker.assign(job)
+
+    broker.hear(AttemptSucceeded, job)
+
+
+def test_a_cancelled_task_that_heeds_is_given_back_and_the_host_lives(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    make_node()
+    broker.hear(WorkerHello)
+    job = make_job(1, do="heed")
+    broker.assign(job)
+    progressed, heard = broker.hear(AttemptProgressed, job)
+    assert progressed.preview[0].shape == (8, 8, 3)
+    assert len(heard.payloads[0]) == 8 * 8 * 3
+    host = _host()
+    broker.say(_abandon(job, grace=30.0))
+
+    returned, _ = broker.hear(AttemptReturned, job)
+
+    assert returned.cancelled
+    assert _host() == host
+
+
+def test_a_cancelled_task_that_does_not_heed_is_ended_with_its_host(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    make_node()
+    broker.hear(WorkerHello)
+    job, after = make_job(1, do="ignore"), make_job(2)
+    broker.assign(job)
+    broker.assign(after)
+    broker.hear(AttemptProgressed, job)
+    broker.say(_abandon(job, grace=0.1))
+
+    broker.hear(AttemptReturned, job)
+    broker.hear(AttemptSucceeded, after)
+
+
+def test_a_task_over_its_run_limit_is_reported_as_timed_out(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    make_node()
+    broker.hear(WorkerHello)
+    job = make_job(1, do="ignore", run_limit=0.3)
+    broker.assign(job)
+
+    crashed, _ = broker.hear(AttemptCrashed, job)
+
+    assert crashed.timed_out
+    assert crashed.detail == "was killed after 0.3 s run limit"
+
+
+def test_a_broken_device_ends_the_host_after_the_answer(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    make_node()
+    broker.hear(WorkerHello)
+    jobs = [make_job(1, do="cuda-error"), make_job(2)]
+    broker.assign(jobs[0])
+    broker.assign(jobs[1])
+
+    failed, _ = broker.hear(AttemptFailed, jobs[0])
+    broker.hear(ModelUnloaded)
+    broker.hear(AttemptSucceeded, jobs[1])
+
+    assert (failed.error.code, failed.error.retryable) == ("device_error", True)
+
+
+def test_a_model_that_cannot_be_loaded_fails_its_task_with_the_reason(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    make_node()
+    broker.hear(WorkerHello)
+    missing, crashing = make_job(1, "trial-unloadable"), make_job(2, "trial-load-crash")
+    broker.assign(missing)
+    broker.assign(crashing)
+
+    failed, _ = broker.hear(AttemptFailed, missing)
+    assert (failed.error.code, failed.error.message) == (
+        "weights_missing",
+        "weights trial.bin are missing",
+    )
+    failed, _ = broker.hear(AttemptFailed, crashing)
+    assert (failed.error.code, failed.error.retryable) == ("load_failed", True)
+
+
+def test_scratch_folders_and_what_models_start_are_gone_afterwards(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor], tmp_path: Path
+) -> None:
+    node = make_node()
+    broker.hear(WorkerHello)
+    scratch = make_job(1, do="scratch", note=str(tmp_path / "scratch-note"))
+    child = make_job(2, do="child", note=str(tmp_path / "child-note"))
+    broker.assign(scratch)
+    broker.assign(child)
+    broker.hear(AttemptSucceeded, scratch)
+    broker.hear(AttemptSucceeded, child)
+    assert not Path((tmp_path / "scratch-note").read_text()).exists()
+
+    node.stop(grace=0.0)
+
+    assert not _lives(int((tmp_path / "child-note").read_text()))
+
+
+def test_a_preload_makes_the_first_task_start_warm(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    make_node()
+    broker.hear(WorkerHello)
+    broker.say(Preload("trial"))
+    broker.hear(ModelLoaded)
+    job = make_job(1)
+    broker.assign(job)
+
+    started, _ = broker.hear(AttemptStarted, job)
+
+    assert not started.loading
+    broker.hear(AttemptSucceeded, job)
+
+
+def test_a_worker_that_a_restarted_broker_does_not_know_says_everything_again(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    make_node()
+    broker.hear(WorkerHello)
+    done, running = make_job(1), make_job(2, do="heed")
+    broker.assign(done)
+    broker.hear(AttemptSucceeded, done)
+    broker.assign(running)
+    broker.hear(AttemptProgressed, running)
+    broker.say(WhoAreYou())
+
+    hello, _ = broker.hear(WorkerHello)
+    again, heard = broker.hear(AttemptSucceeded, done)
+
+    assert set(hello.running) == {done.key, running.key}
+    assert len(heard.payloads[0]) == again.outputs[0].size
+    broker.say(_abandon(running, grace=30.0))
+    broker.hear(AttemptReturned, running)
+
+
+def test_a_silent_broker_makes_the_worker_connect_afresh(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    make_node()
+    _, first = broker.hear(WorkerHello)
+    broker.silent = True
+    broker.hear(Heartbeat)
+
+    hello, second = broker.hear(WorkerHello)
+
+    assert second.peer != first.peer
+    assert hello.replaces == first.peer
+
+
+def test_a_drained_worker_finishes_and_leaves_and_the_node_ends_with_its_last_worker(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    node = make_node()
+    broker.hear(WorkerHello)
+    running, waiting = make_job(1, do="heed", seconds=0.5), make_job(2, "trial-other")
+    broker.assign(running)
+    broker.hear(AttemptProgressed, running)
+    broker.assign(waiting)
+    broker.say(Drain(30.0))
+    broker.hear(Draining)
+    returned, _ = broker.hear(AttemptReturned, waiting)
+    assert not returned.cancelled
+    succeeded, _ = broker.hear(AttemptSucceeded, running)
+    broker.record(succeeded)
+
+    broker.hear(WorkerGoodbye)
+
+    node.stop()
+    assert node.workers == ()
+
+
+def test_stopping_hands_back_what_does_not_finish_in_time(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    node = make_node()
+    broker.hear(WorkerHello)
+    job = make_job(1, do="ignore")
+    broker.assign(job)
+    broker.hear(AttemptProgressed, job)
+
+    node.stop(grace=0.1)
+
+    returned, _ = broker.hear(AttemptReturned, job)
+    assert not returned.cancelled
+    broker.hear(WorkerGoodbye)
+
+
+def test_a_node_starts_again_after_it_was_stopped(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    node = make_node()
+    broker.hear(WorkerHello)
+    with pytest.raises(PaintMQError, match="testnode runs already"):
+        node.start()
+    node.stop(grace=0.0)
+    node.stop(grace=0.0)
+
+    node.start()
+
+    broker.hear(WorkerHello)
+
+
+def test_a_plugin_registered_by_hand_runs_in_the_host_too(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    from paintmq.testing import trial_models
+
+    plugins = PluginManager()
+    plugins.register(trial_models, "by-hand")
+    node = NodeSupervisor(
+        Config(queues=QUEUES, plugins=PluginsConfig(allow=()), workers=WorkersConfig(count=1)),
+        plugins,
+        queue_endpoints={"cpu": broker.endpoint},
+        context=broker.context,
+        name="other",
+        capabilities=ONE_CORE,
+    )
+    node.start()
+    try:
+        broker.hear(WorkerHello)
+        job = make_job(1)
+        broker.assign(job)
+        broker.hear(AttemptSucceeded, job)
+    finally:
+        node.stop(grace=0.0)
+
+
+NODE_SCRIPT = """
+import sys
+from paintmq.config import Config, PluginsConfig, QueueConfig, WorkersConfig
+from paintmq.node.capabilities import Capabilities
+from paintmq.node.supervisor import NodeSupervisor
+from paintmq.plugin_manager import PluginManager
+
+plugins = PluginsConfig(allow=("trial",))
+NodeSupervisor(
+    Config(queues={"cpu": QueueConfig()}, plugins=plugins, workers=WorkersConfig(count=1)),
+    PluginManager.installed(plugins),
+    queue_endpoints={"cpu": sys.argv[1]},
+    name="testnode",
+    capabilities=Capabilities(cores=1, memory_mb=4096),
+).run()
+"""
+
+
+def test_a_killed_node_takes_its_host_along_and_its_successor_reports_what_ran(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor], tmp_path: Path
+) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    node = subprocess.Popen([sys.executable, "-c", NODE_SCRIPT, broker.endpoint], env=environment)
+    try:
+        broker.hear(WorkerHello)
+        job, waiting = make_job(1, do="ignore"), make_job(2)
+        broker.assign(job)
+        broker.assign(waiting)
+        broker.hear(AttemptProgressed, job)
+        (host,) = psutil.Process(node.pid).children()
+    finally:
+        node.kill()
+        node.wait()
+    psutil.wait_procs([host], timeout=20)
+    assert not _lives(host.pid)
+
+    make_node()
+    hello, _ = broker.hear(WorkerHello)
+    crashed, _ = broker.hear(AttemptCrashed, job)
+
+    assert hello.running == (job.key,)
+    assert (crashed.alone, crashed.detail) == (True, "its node died while it ran")
+    with pytest.raises(TimeoutError):
+        broker.hear(AttemptCrashed, waiting, patience=0.0)
+
+
+def test_a_node_without_a_queue_for_its_device_says_so() -> None:
+    node = NodeSupervisor(
+        Config(queues={"gpu": QueueConfig(device="cuda")}),
+        PluginManager(),
+        queue_endpoints={"gpu": "tcp://127.0.0.1:1"},
+        capabilities=ONE_CORE,
+    )
+
+    with pytest.raises(ConfigError, match="no queue is for cpu workers"):
+        node.start()
+
+
+def _abandon(job: Job, *, grace: float) -> Abandon:
+    return Abandon(task_id=job.key[0], fence=job.key[1], grace=grace)
