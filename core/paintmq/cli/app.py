@@ -10,6 +10,10 @@ from typer.core import TyperGroup
 from paintmq.cli import (
     config_command,
     dead_commands,
+    keys_command,
+    models_command,
+    new_plugin,
+    plugins_command,
     run_command,
     service_commands,
     status_command,
@@ -52,6 +56,10 @@ def make_app() -> typer.Typer:
     task_commands.add_to(app)
     dead_commands.add_to(app)
     config_command.add_to(app)
+    plugins_command.add_to(app)
+    models_command.add_to(app)
+    new_plugin.add_to(app)
+    keys_command.add_to(app)
     return app
 
 

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
+from uuid import UUID
 
 import typer
 from attrs import evolve
 
 from paintmq.cli.failures import CommandError
 from paintmq.config import BrokerConfig, Config
+from paintmq.task import TaskId
 
 if TYPE_CHECKING:
     from paintmq.client import Client
@@ -112,6 +114,20 @@ def connected(connect: str | None, file: Path | None = None) -> Iterator["Client
         except TimeoutError as error:
             raise CommandError(f"{endpoint} does not answer as a broker does") from error
         yield client
+
+
+def parse_task_id(text: str) -> TaskId:
+    """Return the id, however its UUID is written.
+
+    Raises:
+        CommandError: it is none.
+    """
+    try:
+        return TaskId(UUID(text).hex)
+    except ValueError as error:
+        raise CommandError(
+            f"{text}: no task id; one is 32 hexadecimal digits, as `paintmq dead list` shows them"
+        ) from error
 
 
 def on_free_ports(config: Config) -> Config:

@@ -5,7 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
-from paintmq.cli.common_options import ConfigOption, ConnectOption, JsonOption, connected
+from paintmq.cli.common_options import (
+    ConfigOption,
+    ConnectOption,
+    JsonOption,
+    connected,
+    parse_task_id,
+)
 from paintmq.cli.failures import note
 from paintmq.cli.status_command import duration
 
@@ -62,8 +68,9 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a dead task with every attempt: worker, times, error and traceback."""
+    task_id = parse_task_id(task)
     with connected(connect, config) as client:
-        answer: Any = client.ask("dead_show", task_id=task)
+        answer: Any = client.ask("dead_show", task_id=task_id)
     if as_json:
         print(json.dumps(answer, indent=2))
         return
@@ -82,15 +89,17 @@ def show(
 
 def requeue(task: TaskIds, connect: ConnectOption = None, config: ConfigOption = None) -> None:
     """Give dead tasks another chance, with fresh counters."""
+    task_ids = [parse_task_id(each) for each in task]
     with connected(connect, config) as client:
-        for each in task:
+        for each in task_ids:
             answer: Any = client.ask("dead_requeue", task_id=each)
             print(f"{each}: waits in {answer['queue']}")
 
 
 def drop(task: TaskIds, connect: ConnectOption = None, config: ConfigOption = None) -> None:
     """Forget dead tasks and their inputs for good."""
+    task_ids = [parse_task_id(each) for each in task]
     with connected(connect, config) as client:
-        for each in task:
+        for each in task_ids:
             client.ask("dead_drop", task_id=each)
             print(f"{each}: dropped")

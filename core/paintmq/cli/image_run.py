@@ -100,7 +100,7 @@ class ImageRun:
 
     def _fail(self, job: "ImageJob", error: PaintMQError) -> None:
         code = error.code if isinstance(error, RejectedError | TaskRejectedError) else ""
-        if isinstance(error, UnknownModelError) or code in _HOPELESS or len(self.jobs) == 1:
+        if isinstance(error, UnknownModelError) or code in _HOPELESS:
             self._cancel_all()
             raise error
         report(f"{job.image}: {error}")

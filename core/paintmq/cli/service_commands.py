@@ -59,9 +59,7 @@ def node(
     connect: Annotated[
         str, typer.Option("--connect", metavar="ENDPOINT", help="The broker, as tcp://HOST:PORT.")
     ],
-    name: Annotated[
-        str | None, typer.Option(help="Name of this node; otherwise the machine's.")
-    ] = None,
+    name: Annotated[str, typer.Option(help="Name of this node; otherwise the machine's.")] = "",
     config: ConfigOption = None,
 ) -> None:
     """Start this machine's workers for a broker on this or another machine."""
@@ -73,8 +71,7 @@ def node(
         queue_endpoints = _ask_for_queues(endpoint, signals)
         if queue_endpoints is None:
             return
-        named = {} if name is None else {"name": name}
-        supervisor = NodeSupervisor(settings, plugins, queue_endpoints=queue_endpoints, **named)
+        supervisor = NodeSupervisor(settings, plugins, queue_endpoints=queue_endpoints, name=name)
         supervisor.start()
         try:
             note(f"workers of this machine serve {endpoint}")

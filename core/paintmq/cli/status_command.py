@@ -11,6 +11,19 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+_COUNTS = {
+    "port": "port",
+    "workers": "workers",
+    "waiting": "waiting",
+    "running": "running",
+    "done": "succeeded",
+    "failed": "failed",
+    "dead": "dead",
+    "refused": "rejected",
+}
+"""Heading and statistic of each column: short, so that the table fits into 80 characters."""
+
+
 def add_to(app: typer.Typer) -> None:
     app.command("status")(status)
 
@@ -40,13 +53,13 @@ def status(
 def _queue_table(statistics: Any) -> "Table":
     from rich.table import Table
 
-    table = Table("queue", title="Queues", title_justify="left", box=None, pad_edge=False)
-    columns = ("port", "workers", "waiting", "running", "succeeded", "failed", "dead", "rejected")
-    for name in (*columns, "oldest"):
-        table.add_column(name, justify="right")
+    table = Table(title="Queues", title_justify="left", box=None, pad_edge=False)
+    table.add_column("queue", no_wrap=True)
+    for heading in (*_COUNTS, "oldest"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for name, each in statistics["queues"].items():
         oldest = duration(each["oldest_wait"]) if each["waiting"] else "-"
-        table.add_row(name, *(str(each[column]) for column in columns), oldest)
+        table.add_row(name, *(str(each[key]) for key in _COUNTS.values()), oldest)
     return table
 
 

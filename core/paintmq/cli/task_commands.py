@@ -5,10 +5,15 @@ from typing import Annotated, Any
 
 import typer
 
-from paintmq.cli.common_options import ConfigOption, ConnectOption, JsonOption, connected
+from paintmq.cli.common_options import (
+    ConfigOption,
+    ConnectOption,
+    JsonOption,
+    connected,
+    parse_task_id,
+)
 from paintmq.cli.failures import FAILED, CommandError
 from paintmq.cli.status_command import duration
-from paintmq.task import TaskId
 
 TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="Task id.")]
 
@@ -25,8 +30,9 @@ def why(
     as_json: JsonOption = False,
 ) -> None:
     """Say where a task stands, and what it waits for if it waits."""
+    task_id = parse_task_id(task)
     with connected(connect, config) as client:
-        answer: Any = client.ask("why", task_id=task)
+        answer: Any = client.ask("why", task_id=task_id)
     if as_json:
         print(json.dumps(answer, indent=2))
         return
@@ -75,8 +81,9 @@ def _shown(value: Any) -> str:
 
 def cancel(task: TaskArgument, connect: ConnectOption = None, config: ConfigOption = None) -> None:
     """Cancel one task; what else its worker does is not touched."""
+    task_id = parse_task_id(task)
     with connected(connect, config) as client:
-        answer = client.cancel(TaskId(task))
+        answer = client.cancel(task_id)
     match answer:
         case "cancelled":
             print(f"{task}: cancelled")
