@@ -22,9 +22,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from attrs import evolve
 
-from paintmq.config import DEFAULT_QUEUE_CONFIGS, BrokerConfig, Config, WeightsConfig
+from paintmq.config import WeightsConfig
 from paintmq.errors import (
     Cancelled,
     InvalidInputError,
@@ -35,6 +34,7 @@ from paintmq.model import Device, Model, Request
 from paintmq.plugin_manager import PluginManager
 from paintmq.task import DeviceKind
 from paintmq.task_submission import Task
+from paintmq.testing.embedded_manager import embedded_manager
 from paintmq.testing.example_inputs import make_inputs, make_mask, make_picture
 from paintmq.testing.model_bench import ModelBench, empty_folder, memory_in_use
 from paintmq.testing.scripted_context import ScriptedContext
@@ -278,15 +278,13 @@ class ModelContract(SpecContract):
         self, bench: ModelBench, loaded: Model, context: ScriptedContext
     ) -> None:
         """Through a real broker and worker process; compared with each task run alone, here."""
-        from paintmq.queue_manager import QueueManager
-
         alone = [bench.run(loaded, self.request_for(bench, seed), context) for seed in range(8)]
         plugins = PluginManager.installed()
         if bench.spec.name not in plugins.catalog().specs:
             plugins.register(import_module(self.plugin), self.plugin)
         config = {"model": bench.spec.name, "device": self.device, **self.options}
 
-        with QueueManager(_on_free_ports(self.weights), plugins=plugins) as manager:
+        with embedded_manager(weights=self.weights, plugins=plugins) as manager:
             tasks = [
                 Task(bench.spec.task_types[0], config, self.make_inputs(seed)) for seed in range(8)
             ]
@@ -298,12 +296,6 @@ class ModelContract(SpecContract):
             self.check_result(self.make_inputs(seed), result.outputs)
             if bench.spec.deterministic:
                 assert _same(result.outputs, sent), f"task {seed} got something else than alone"
-
-
-def _on_free_ports(weights: WeightsConfig) -> Config:
-    """Return settings for a broker beside any other: ports that are free, nothing on disk."""
-    queues = {name: evolve(queue, port=0) for name, queue in DEFAULT_QUEUE_CONFIGS.items()}
-    return Config(broker=BrokerConfig(port=0), queues=queues, weights=weights)
 
 
 def _same(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
