@@ -1,0 +1,107 @@
+"""A program that submits checksummed tasks and keeps a journal of what it was told.
+
+Usage: client.py NAME PORT JOURNAL SEED. It may be killed at any moment; started again, it takes up
+what it had not finished. It submits until a file named ``JOURNAL.stop`` exists, then waits for the
+rest and exits. The journal's lines are: ``submit N``, ``cancel N ANSWER``, ``end N STATE DIGEST``.
+"""
+
+import hashlib
+import random
+import sys
+import threading
+from pathlib import Path
+from typing import TextIO
+
+from paintmq import Client, Task
+from paintmq.client.task_handle import TaskHandle
+from paintmq.errors import TaskNotCompletedError
+
+IN_FLIGHT = 24
+
+
+class Program:
+    def __init__(self, name: str, endpoint: str, journal: Path, seed: int) -> None:
+        self._name, self._journal = name, journal
+        self._rng = random.Random(
+            f"{seed}/{name}/{journal.stat().st_size if journal.exists() else 0}"
+        )
+        self._client = Client(endpoint, name=name)
+        self._lock = threading.Lock()
+        self._room = threading.Semaphore(IN_FLIGHT)
+        self._file: TextIO = journal.open("a", buffering=1)
+        self._stop = Path(f"{journal}.stop")
+
+    def run(self) -> None:
+        submitted, ended = self._read()
+        for number in submitted:
+            if number not in ended:
+                self._room.acquire()
+                self._submit(number)
+        number = max(submitted, default=-1) + 1
+        while not self._stop.exists():
+            if self._room.acquire(timeout=0.2):
+                self._write(f"submit {number}")
+                self._submit(number)
+                number += 1
+        for _ in range(IN_FLIGHT):
+            self._room.acquire()
+        self._client.close()
+
+    def _read(self) -> tuple[list[int], set[int]]:
+        lines = [line.split() for line in self._journal.read_text().splitlines()]
+        whole = [line for line in lines if len(line) >= 2]
+        return (
+            [int(line[1]) for line in whole if line[0] == "submit"],
+            {int(line[1]) for line in whole if line[0] == "end" and len(line) == 4},
+        )
+
+    def _submit(self, number: int) -> None:
+        handle = self._client.submit(task_of(self._name, number), patient=True)
+        handle.add_done_callback(lambda done: self._ended(number, done))
+        if number % 50 == 7:
+            delay = threading.Timer(self._rng.uniform(0.0, 0.3), self._cancel, (number, handle))
+            delay.daemon = True
+            delay.start()
+
+    def _cancel(self, number: int, handle: TaskHandle) -> None:
+        try:
+            self._write(f"cancel {number} {handle.cancel(timeout=60.0)}")
+        except TimeoutError:
+            self._write(f"cancel {number} unanswered")
+
+    def _ended(self, number: int, handle: TaskHandle) -> None:
+        try:
+            digest = bytes(handle.result(0).outputs["digest"]).decode()
+            self._write(f"end {number} succeeded {digest}")
+        except TaskNotCompletedError as error:
+            state = error.state.value if error.state is not None else error.code
+            self._write(f"end {number} {state} {error.code}")
+        self._room.release()
+
+    def _write(self, line: str) -> None:
+        with self._lock:
+            self._file.write(line + "\n")
+
+
+def payload_of(name: str, number: int) -> bytes:
+    """Return bytes that no other task has; some are too large for one message."""
+    seed = f"{name}/{number}".encode()
+    size = 3_000_000 if number % 97 == 5 else 300_000 if number % 31 == 3 else 200
+    return (hashlib.sha256(seed).digest() * (size // 32 + 1))[:size]
+
+
+def task_of(name: str, number: int) -> Task:
+    poison = number % 500 == 250
+    return Task(
+        task_type="plugin",
+        config={"model": "chaos", "seconds": (number % 7) * 0.01, "poison": poison},
+        inputs={"data": payload_of(name, number)},
+        priority=number % 3,
+        idempotency_key=f"{name}/{number}",
+    )
+
+
+if __name__ == "__main__":
+    Program(
+        sys.argv[1], f"tcp://127.0.0.1:{sys.argv[2]}", Path(sys.argv[3]), int(sys.argv[4])
+    ).run()

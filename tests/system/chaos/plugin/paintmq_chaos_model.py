@@ -1,0 +1,25 @@
+"""Answers with the SHA-256 of its input, after a while; or kills its own process."""
+
+import hashlib
+import os
+import signal
+import threading
+from collections.abc import Sequence
+
+from paintmq.model import Device, Model, Outputs, Request, RunContext
+
+
+class ChaosModel(Model):
+    def load(self, device: Device) -> None:
+        self._never = threading.Event()
+
+    def run(self, batch: Sequence[Request], context: RunContext) -> Sequence[Outputs]:
+        return [self._answer(request, context) for request in batch]
+
+    def _answer(self, request: Request, context: RunContext) -> Outputs:
+        if request.options.poison:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self._never.wait(request.options.seconds / 2)
+        context.raise_if_cancelled()
+        self._never.wait(request.options.seconds / 2)
+        return {"digest": hashlib.sha256(request.inputs["data"]).hexdigest().encode()}
