@@ -128,7 +128,7 @@ class QueueManager:
         session = Session(
             server.inproc_endpoint, context=context, name="queue manager", window=_NO_WINDOW
         )
-        parts.callback(session.close)
+        parts.callback(session.close, goodbye=0.0)  # the broker is gone by then
         parts.callback(_stop_nodes, nodes)
         parts.callback(self._stop_server, server)
         session.start()

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -84,11 +85,12 @@ class AsyncClient:
         *,
         context: "zmq.Context[zmq.Socket[bytes]] | None" = None,
         name: str = "",
+        key: Path | str | None = None,
         max_tasks: int = WindowLimits().tasks,
         max_bytes: int = WindowLimits().bytes,
     ) -> None:
         window = WindowLimits(tasks=max_tasks, bytes=max_bytes)
-        self._session = Session(endpoint, context=context, name=name, window=window)
+        self._session = Session(endpoint, context=context, name=name, key=key, window=window)
 
     @property
     def endpoint(self) -> str:

@@ -3,6 +3,7 @@
 import queue
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -28,7 +29,7 @@ class Client:
 
     Nothing is opened before the first use. ``max_tasks`` and ``max_bytes`` bound what is
     unfinished at a time: ``submit`` waits for room, so that a fast producer does not fill the
-    memory.
+    memory. ``key`` is a key file, for a broker that asks for one (``paintmq keys add``).
     """
 
     def __init__(
@@ -37,11 +38,12 @@ class Client:
         *,
         context: "zmq.Context[zmq.Socket[bytes]] | None" = None,
         name: str = "",
+        key: Path | str | None = None,
         max_tasks: int = WindowLimits().tasks,
         max_bytes: int = WindowLimits().bytes,
     ) -> None:
         window = WindowLimits(tasks=max_tasks, bytes=max_bytes)
-        self._session = Session(endpoint, context=context, name=name, window=window)
+        self._session = Session(endpoint, context=context, name=name, key=key, window=window)
 
     @property
     def endpoint(self) -> str:

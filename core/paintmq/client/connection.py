@@ -9,19 +9,23 @@ import zmq
 from paintmq.identifiers import new_peer_id
 from paintmq.task import TaskId
 from paintmq.task_submission import Payload
+from paintmq.transport.curve import secure_with
+from paintmq.transport.key_files import PeerKey
 from paintmq.transport.sockets import Context, dealer
 from paintmq.wire.link import Buffer, Delivery, Link
 from paintmq.wire.messages import FromClient, Heartbeat, Submit
 
 MESSAGES_A_TURN = 200
-"""Read at most, before orders and deadlines get their turn. facts: drain until EAGAIN, budget."""
+"""Read at most, before orders and deadlines get their turn."""
 
 
 class Connection:
     """Sends and receives messages; belongs to one thread and never blocks it."""
 
-    def __init__(self, context: Context, endpoint: str) -> None:
+    def __init__(self, context: Context, endpoint: str, key: PeerKey | None = None) -> None:
         self._socket = dealer(context, new_peer_id())
+        if key is not None:
+            secure_with(self._socket, key)
         self._socket.connect(endpoint)
         self._link = Link()
         self._poller = zmq.Poller()
@@ -81,11 +85,13 @@ class Connection:
         self._poller.poll(int(seconds * 1000) + 1)
 
     def flush(self, seconds: float) -> None:
-        """Try to send everything that is queued, for so long."""
+        """Send everything that is queued, if that can be done in so long."""
         deadline = monotonic() + seconds
         self.send_what_may_go()
-        while self._unsent and (left := deadline - monotonic()) > 0:
-            self._socket.poll(int(left * 1000) + 1, zmq.POLLOUT)
+        while (self._unsent or not self._link.is_idle) and (left := deadline - monotonic()) > 0:
+            # A large submission leaves in bursts, each let go by credits that have to be read.
+            self._socket.poll(int(left * 1000) + 1, zmq.POLLIN | zmq.POLLOUT * bool(self._unsent))
+            self.receive()
             self.send_what_may_go()
 
     def close(self, linger: float = 0.0) -> None:

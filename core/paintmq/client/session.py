@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TypeAlias
 
 from attrs import evolve
@@ -46,6 +47,7 @@ from paintmq.errors import (
 )
 from paintmq.task import Json, TaskId, TaskRequest
 from paintmq.task_submission import Payload, PreparedTask, Task
+from paintmq.transport.key_files import load_peer_key
 from paintmq.transport.sockets import Context, new_context
 from paintmq.wire.messages import FromClient, Heartbeat, Rejected, Submit, ToClient, Welcome
 
@@ -54,7 +56,7 @@ logger = logging.getLogger(__name__)
 Order: TypeAlias = Callable[[], None]
 
 GOODBYE_SECONDS = 1.0
-"""What is still to be said at the end gets so long to leave. facts: LINGER 1000 on clients."""
+"""Long enough for what was just submitted, short enough when the broker is gone."""
 
 
 class Session:
@@ -66,12 +68,14 @@ class Session:
         *,
         context: Context | None = None,
         name: str = "",
+        key: Path | str | None = None,
         window: WindowLimits | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.window = Window(window or WindowLimits())
         self._given_context = context
+        self._key = load_peer_key(Path(key)) if key is not None else None
         self._name = name or f"client {os.getpid()} on {socket.gethostname()}"
         self._machine = ClientMachine(rng or random.Random(), self._name)
         self._pid = os.getpid()
@@ -84,6 +88,7 @@ class Session:
         self._asks: dict[int, Future[Json]] = {}
         self._last_ask = 0
         self._closing = False
+        self._goodbye = GOODBYE_SECONDS
         self._thread: threading.Thread | None = None
         self._connected = threading.Event()
 
@@ -107,15 +112,16 @@ class Session:
             self._thread = threading.Thread(target=self._run, name="paintmq-client", daemon=True)
             self._thread.start()
 
-    def close(self) -> None:
-        """Say goodbye and stop the thread; harmless to repeat.
+    def close(self, *, goodbye: float = GOODBYE_SECONDS) -> None:
+        """Stop the thread; harmless to repeat.
 
-        Accepted tasks go on in the broker; handles that still wait get a ManagerStoppedError.
+        What is still to be said gets ``goodbye`` seconds to leave, submissions included. Accepted
+        tasks go on in the broker; handles that still wait get a ManagerStoppedError.
         """
         if os.getpid() != self._pid:
             return  # the threads and sockets are the parent's
         with self._lock:
-            self._closing = True
+            self._closing, self._goodbye = True, goodbye
             thread = self._thread
         if thread is None:
             self._abandon("the client was closed")
@@ -203,20 +209,20 @@ class Session:
     def _run(self) -> None:
         context = self._given_context or new_context()
         self._context = context
-        self._connection = Connection(context, self.endpoint)
+        self._connection = Connection(context, self.endpoint, self._key)
         try:
             self._obey(self._machine.opened(now=time.monotonic()))
             while not self._closing:
                 self._run_once()
             self._obey(self._machine.leave())
-            self._connection.flush(GOODBYE_SECONDS)
+            self._connection.flush(self._goodbye)
         except Exception:
             # A bug of ours: nobody may be left waiting for a thread that is gone.
             logger.exception("the client's thread failed")
             raise
         finally:
             self._closing = True
-            self._connection.close(linger=GOODBYE_SECONDS)
+            self._connection.close(linger=self._goodbye)
             self._abandon("the client was closed before the task ended")
             self._woken.close()
             self._waker.close()
@@ -343,7 +349,7 @@ class Session:
     def _reconnect(self, reason: str) -> None:
         logger.info("broker %s: connecting again: %s", self.endpoint, reason)
         self._connection.close()
-        self._connection = Connection(self._context, self.endpoint)
+        self._connection = Connection(self._context, self.endpoint, self._key)
         self._obey(self._machine.opened(now=time.monotonic()))
 
     def _abandon(self, reason: str) -> None:
