@@ -255,6 +255,10 @@ class Router(ABC):
     """Seconds after which pairs that ``score`` refused are worth asking for again although nothing
     happened; None: only what happens to tasks and workers can change its mind."""
 
+    level_seconds: float = 0.0
+    """Seconds of waiting that one level of priority is worth in the order of tasks, on top of the
+    broker's own ``[timers] ageing``."""
+
     @abstractmethod
     def score(
         self, backlog: BacklogView, worker: WorkerView, board: BoardView, *, now: float

@@ -318,8 +318,6 @@ def _import_term(name: str) -> ScoreTerm:
         term = getattr(import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"terms: {name!r} cannot be imported: {error}") from error
-    if not callable(term):
-        raise ValueError(f"terms: {name!r} is no function")
     found: ScoreTerm = term
     return found
 

@@ -101,6 +101,7 @@ class Scheduler:
             ValueError: it waits already.
         """
         task_id = waiting.request.id
+        self._view.now = now
         if task_id in self._tasks:
             raise ValueError(f"task {task_id} waits already")
         task = self._make_task(waiting, now)
@@ -132,7 +133,7 @@ class Scheduler:
         return WaitingTask(
             waiting=waiting,
             id=request.id,
-            key=(waiting.rank, self._added),
+            key=(self._rank(waiting), self._added),
             priority=request.priority,
             tenant=request.tenant,
             queue=waiting.queue,
@@ -141,6 +142,10 @@ class Scheduler:
             runs=runs,
             work=self._estimates.run_seconds(preferred),
         )
+
+    def _rank(self, waiting: Waiting) -> float:
+        """Return the task's virtual arrival time, by what a level is worth to the router."""
+        return waiting.rank - waiting.request.priority * self.router.level_seconds
 
     def _line_up(self, task: WaitingTask) -> None:
         """Put a task whose time has come into its backlog, or park it there."""
@@ -166,6 +171,10 @@ class Scheduler:
         if task is not None:
             assert task.backlog is not None
             task.backlog.parked.remove(task)
+            # It stands behind whoever came while it was parked, or a tenant that dumps hundreds of
+            # tasks would still be ahead of everybody else for as long as they last.
+            parked_for = max(0.0, self._view.now - task.arrived_at)
+            task.key = (self._rank(task.waiting) + parked_for, task.key[1])
             self._into_ready(task.backlog, task)
 
     def _into_ready(self, backlog: Backlog, task: WaitingTask) -> None:
@@ -194,6 +203,7 @@ class Scheduler:
 
     def worker_joined(self, session: PeerId, hello: WorkerHello, *, now: float) -> None:
         """Add a worker; one that was known by this session starts afresh."""
+        self._view.now = now
         self.worker_left(session, now=now)
         profile = profile_of(hello)
         if self._board.number_of(profile) is None:
@@ -207,6 +217,7 @@ class Scheduler:
 
     def worker_left(self, session: PeerId, *, now: float) -> None:
         """Forget a worker and all it holds. Unknown sessions are ignored."""
+        self._view.now = now
         worker = self._board.leave(session)
         if worker is None:
             return
@@ -324,6 +335,7 @@ class Scheduler:
         worker = self._board.get(session)
         if worker is None:
             return
+        self._view.now = now
         task = self._board.take_back(worker, task_id, now=now)
         if task is None:
             return
@@ -624,8 +636,16 @@ class Scheduler:
 
     def replace_router(self, router: Router, *, now: float) -> None:
         """Let another router decide from now on; nothing that waits or runs is touched."""
+        in_line = [task for backlog in self._table for task in backlog.tasks()]
+        for task in in_line:
+            self._take_out(task)
+            self._window.leave(task)
         self.router = router
         self._refused_at = None
+        for task in self._tasks.values():
+            task.key = (self._rank(task.waiting), task.key[1])
+        for task in in_line:
+            self._line_up(task)
         for worker in self._board.live():
             self._ask_about(worker)
         for backlog in self._table:

@@ -53,7 +53,16 @@ class EnginePolicy:
             checked = self._checked[key] = self._catalog.check(request)
         rank = item.at - item.priority * self.traffic.ageing
         self._waiting[request.id] = task
-        self.scheduler.add(Waiting(request, checked, "gpu", rank, 0.0, False, ()), now=now)
+        waiting = Waiting(
+            request=request,
+            checked=checked,
+            queue="gpu",
+            rank=rank,
+            not_before=0.0,
+            suspect=False,
+            excluded=(),
+        )
+        self.scheduler.add(waiting, now=now)
 
     def next_grant(self, *, now: float) -> Grant | None:
         pick: Pick | None = self.scheduler.next_pick(now=now)
