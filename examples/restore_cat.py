@@ -1,8 +1,9 @@
 """Restore a scratched photograph with PaintMQ embedded, and leave a picture of before and after.
 
-Run it from anywhere: python examples/restore_cat.py
+Run it from anywhere: python examples/restore_cat.py [PICTURE]
 """
 
+import sys
 from pathlib import Path
 from typing import TypeAlias
 
@@ -37,13 +38,16 @@ def main() -> None:
         result = queue_manager.send_task(queue, task).result(timeout=60)
 
     restored, hole = result.image, mask > 127
-    OUTPUT.parent.mkdir(exist_ok=True)
-    before_and_after({"scratched": scratched, "restored": restored}, hole).save(OUTPUT)
+    picture = Path(sys.argv[1]) if len(sys.argv) > 1 else OUTPUT
+    picture.parent.mkdir(exist_ok=True)
+    before_and_after({"scratched": scratched, "restored": restored}, hole).save(picture)
     print(f"queue {result.queue}, worker {result.worker}, ran {result.ran:.3f} s")
     print(f"inside the mask: {psnr(scratched[hole], original[hole]):.1f} dB before,", end=" ")
     print(f"{psnr(restored[hole], original[hole]):.1f} dB after")
-    print(f"outside the mask: {np.count_nonzero(restored[~hole] != scratched[~hole])} values changed")
-    print(f"look at {OUTPUT.relative_to(Path.cwd()) if OUTPUT.is_relative_to(Path.cwd()) else OUTPUT}")
+    print(
+        f"outside the mask: {np.count_nonzero(restored[~hole] != scratched[~hole])} values changed"
+    )
+    print(f"look at {picture}")
 
 
 def load(name: str) -> Pixels:
@@ -77,7 +81,9 @@ def before_and_after(pictures: dict[str, Pixels], hole: NDArray[np.bool_]) -> Im
         detail = picture.crop((left, top, left + 2 * side, top + side))
         draw.text((x, gap), name, fill="white")
         sheet.paste(picture, (x, caption + gap))
-        sheet.paste(detail.resize(closer, Image.Resampling.LANCZOS), (x, caption + height + 2 * gap))
+        sheet.paste(
+            detail.resize(closer, Image.Resampling.LANCZOS), (x, caption + height + 2 * gap)
+        )
     return sheet
 
 
