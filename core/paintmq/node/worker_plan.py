@@ -12,6 +12,7 @@ from paintmq.model import ModelSpec
 from paintmq.node.capabilities import Capabilities, home_queue, offer
 from paintmq.node.gpus import Gpu
 from paintmq.task import DeviceKind
+from paintmq.transport.key_files import LOCAL_WORKER, own_key
 from paintmq.worker.agent import AgentSetup
 from paintmq.worker.host_messages import Configure
 from paintmq.worker.profile import Patience, WorkerProfile
@@ -144,7 +145,7 @@ class WorkerPlan:
             profile=profile,
             specs=self.specs,
             endpoint=self.queue_endpoints[profile.queue],
-            key=self._key,
+            key=own_key(self.config.broker, LOCAL_WORKER),
             configure=configure,
             environment=environment,
             patience=self.patience,

@@ -17,6 +17,7 @@ from typing import Literal, TypeAlias, get_args
 import zmq
 from attrs import asdict, frozen
 
+from paintmq.config import BrokerConfig
 from paintmq.errors import ConfigError
 
 Role: TypeAlias = Literal["client", "worker", "admin"]
@@ -234,3 +235,18 @@ def _read(path: Path) -> dict[str, object]:
     if not isinstance(data, dict):
         raise ConfigError(f"{path} is no key file of PaintMQ")
     return data
+
+
+def own_key(config: BrokerConfig, local: str) -> PeerKey | None:
+    """Return the key to show to a broker: the configured one, or this machine's own.
+
+    ``local`` is LOCAL_WORKER or LOCAL_ADMIN: what is used beside a broker on the same machine.
+
+    Raises:
+        ConfigError: the key file is missing, damaged, or readable by others.
+    """
+    if config.key:
+        return load_peer_key(Path(config.key))
+    if config.keys:
+        return load_peer_key(Path(config.keys) / f"{local}.key")
+    return None

@@ -10,7 +10,7 @@ either: fences, leases and repeated endings work as in the other transport.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from urllib.parse import urlsplit
 
 import zmq
@@ -157,6 +157,17 @@ class WorkerConnection:
     @property
     def has_pipes(self) -> bool:
         return self._tasks is not None
+
+    def watched(self, blocked: Container[bool]) -> list[tuple[Socket, bool]]:
+        """Return what to poll, and whether also for room to send.
+
+        ``blocked`` are the ways (by pipe or not) on which something waits to be sent. A socket
+        with room, polled for room that another one lacks, would keep the poller spinning.
+        """
+        watched = [(self._control, False in blocked)]
+        if self._tasks is not None and self._results is not None:
+            watched += [(self._tasks, False), (self._results, True in blocked)]
+        return watched
 
     def open_pipes(self, tasks_port: int, results_port: int) -> None:
         """Get tasks and send results by pipes from now on; harmless to repeat."""

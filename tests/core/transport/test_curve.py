@@ -47,12 +47,15 @@ def context() -> Iterator[Context]:
 class GuardedPort:
     """A secured ROUTER, and dealers that try to reach it."""
 
-    def __init__(self, context: Context, folder: Path, port: str, stack: ExitStack) -> None:
+    def __init__(
+        self, context: Context, folder: Path, port: str, stack: ExitStack, patience: int
+    ) -> None:
         self.ring = KeyRing(folder)
         self._context = context
         self._stack = stack
         self.authenticator = Authenticator(context, self.ring)
         self.socket = stack.enter_context(router(context))
+        self.socket.setsockopt(zmq.HANDSHAKE_IVL, patience)
         self.ring.secure(self.socket, port)
         self.authenticator.start()
         stack.callback(self.authenticator.stop)
@@ -93,9 +96,11 @@ def _handshake(monitor: "zmq.Socket[bytes]") -> bool:
 
 
 @contextmanager
-def guarded(context: Context, folder: Path, port: str) -> Iterator[GuardedPort]:
+def guarded(
+    context: Context, folder: Path, port: str, *, patience: int = AMPLE
+) -> Iterator[GuardedPort]:
     with ExitStack() as stack:
-        yield GuardedPort(context, folder, port, stack)
+        yield GuardedPort(context, folder, port, stack, patience)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +186,8 @@ def test_a_peer_does_not_talk_to_a_broker_that_is_not_its_own(
 def test_without_a_handler_nobody_is_let_in(context: Context, folder: Path) -> None:
     key = load_peer_key(add_key(folder, "laptop", "client"))
 
-    with guarded(context, folder, CLIENT_PORT) as guard:
+    # A handshake that nobody decides fails when its time is up, or at once.
+    with guarded(context, folder, CLIENT_PORT, patience=100) as guard:
         guard.authenticator.stop()
         guard.greeted_by(key)
 
