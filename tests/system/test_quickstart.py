@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
+import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
