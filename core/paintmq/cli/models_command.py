@@ -10,6 +10,7 @@ from attrs import asdict
 
 from paintmq.cli.common_options import ConfigOption, JsonOption, service_settings
 from paintmq.cli.failures import FAILED, CommandError, note
+from paintmq.cli.tables import plain_console, plain_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,9 +39,7 @@ def list_models(config: ConfigOption = None, as_json: JsonOption = False) -> Non
     if as_json:
         print(json.dumps([_to_json(spec, folder) for spec in catalog.specs.values()], indent=2))
         return
-    from rich.console import Console
-
-    table = _plain_table("model", "task types", "devices", "weights", "licence", "summary")
+    table = plain_table("model", "task types", "devices", "weights", "licence", "summary")
     for spec in catalog.specs.values():
         table.add_row(
             spec.name,
@@ -50,7 +49,7 @@ def list_models(config: ConfigOption = None, as_json: JsonOption = False) -> Non
             spec.licence,
             spec.summary,
         )
-    Console().print(table)
+    plain_console().print(table)
     if not catalog.specs:
         note("none; see `paintmq plugins` for plugins that could not be loaded")
 
@@ -63,19 +62,17 @@ def show(model: ModelName, config: ConfigOption = None, as_json: JsonOption = Fa
     if as_json:
         print(json.dumps(_to_json(spec, folder), indent=2))
         return
-    from rich.console import Console
-
-    console = Console()
-    console.print(f"[bold]{spec.name}[/bold]  {spec.summary}", highlight=False)
+    console = plain_console()
+    console.print(f"{spec.name}: {spec.summary}", style="bold", soft_wrap=True)
     for name, value in _facts(spec):
-        console.print(f"{name:>12}  {value}", highlight=False, soft_wrap=True)
+        console.print(f"{name:>12}  {value}", soft_wrap=True)
     for title, table in (
         ("Options", _option_table(spec)),
         ("Inputs", _input_table(spec)),
         ("Weights", _weight_table(spec, folder)),
     ):
         if table.row_count:
-            console.print(f"\n[bold]{title}[/bold]")
+            console.print(f"\n{title}", style="bold")
             console.print(table)
 
 
@@ -146,15 +143,6 @@ def _bar(name: str) -> "Iterator[Progress]":
 # ---- in words and as JSON ----------------------------------------------------------------------
 
 
-def _plain_table(*columns: str) -> "Table":
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    return table
-
-
 def _readiness(spec: "ModelSpec", folder: "WeightFolder") -> str:
     missing = _missing_modules(spec)
     if missing:
@@ -191,27 +179,25 @@ def _facts(spec: "ModelSpec") -> "Iterator[tuple[str, str]]":
 
 
 def _option_table(spec: "ModelSpec") -> "Table":
-    from rich.markup import escape
-
     from paintmq.options import describe_options
 
-    table = _plain_table("option", "takes", "default", "help")
+    table = plain_table("option", "takes", "default", "help")
     for each in describe_options(spec.options):
         takes = f"{each.kind}, {each.limits}" if each.limits else each.kind
         default = "required" if each.required else json.dumps(each.default, ensure_ascii=False)
-        table.add_row(each.name, escape(takes), escape(default), escape(each.help))
+        table.add_row(each.name, takes, default, each.help)
     return table
 
 
 def _input_table(spec: "ModelSpec") -> "Table":
-    table = _plain_table("input", "kind", "needed", "help")
+    table = plain_table("input", "kind", "needed", "help")
     for each in spec.inputs:
         table.add_row(each.name, each.kind, "yes" if each.required else "no", each.summary)
     return table
 
 
 def _weight_table(spec: "ModelSpec", folder: "WeightFolder") -> "Table":
-    table = _plain_table("file", "size", "licence", "state", "source")
+    table = plain_table("file", "size", "licence", "state", "source")
     for file in spec.weights:
         size = f"{file.size / 2**20:,.0f} MB" if file.size else "unknown"
         words = _status_words(folder.status(file))

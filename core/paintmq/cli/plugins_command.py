@@ -7,6 +7,7 @@ import typer
 
 from paintmq.cli.common_options import ConfigOption, JsonOption, service_settings
 from paintmq.cli.failures import FAILED, note
+from paintmq.cli.tables import plain_console, plain_table
 
 if TYPE_CHECKING:
     from paintmq.plugin_manager import PluginManager
@@ -90,24 +91,20 @@ def _quiet_manager(config: object) -> "PluginManager":
 
 
 def _print_table(reports: "list[PluginReport]", *, timings: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=None, pad_edge=False)
-    for name in ("plugin", "distribution", "version", "state"):
-        table.add_column(name, no_wrap=True)
-    if timings:
-        table.add_column("load", justify="right", no_wrap=True)
-    table.add_column("provides")
+    loads = ("load",) if timings else ()
+    table = plain_table(
+        "plugin", "distribution", "version", "state", *loads, "provides", unbroken=4
+    )
     for report in reports:
-        style = _STATE_STYLES[report.state]
-        cells = [
+        cells = [f"{report.load_seconds * 1000:.1f} ms"] if timings else []
+        table.add_row(
             report.name,
             report.distribution,
             report.version,
-            f"[{style}]{report.state}[/{style}]",
-        ]
-        if timings:
-            cells.append(f"{report.load_seconds * 1000:.1f} ms")
-        table.add_row(*cells, ", ".join(report.provides) or "-")
-    Console().print(table)
+            Text(report.state, _STATE_STYLES[report.state]),
+            *cells,
+            ", ".join(report.provides) or "-",
+        )
+    plain_console().print(table)

@@ -1,0 +1,62 @@
+"""The package that ``paintmq new-plugin`` writes. That its own tests pass: tests/system."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from paintmq.cli.app import run_command_line
+from paintmq.cli.failures import CommandError
+from paintmq.cli.new_plugin import write_plugin
+from paintmq.plugin_manager import PluginManager
+
+
+def test_a_whole_package_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "project"
+
+    assert run_command_line(["new-plugin", "old-photo", "--folder", str(folder)]) == 0
+
+    assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) == [
+        "README.md",
+        "pyproject.toml",
+        "src/paintmq_old_photo/__init__.py",
+        "src/paintmq_old_photo/manifest.py",
+        "src/paintmq_old_photo/model.py",
+        "tests/test_old_photo.py",
+    ]
+    project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["name"] == "paintmq-old-photo"
+    assert project["entry-points"]["paintmq"] == {"old-photo": "paintmq_old_photo.manifest"}
+    assert f"paintmq plugins check {folder}" in capsys.readouterr().err
+
+
+def test_nothing_is_left_to_fill_in(tmp_path: Path) -> None:
+    write_plugin("x", tmp_path)
+
+    for file in tmp_path.rglob("*"):
+        assert not file.is_file() or "$" not in file.read_text("utf-8")
+
+
+def test_its_manifest_is_taken_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_plugin("made-by-test", tmp_path)
+    monkeypatch.syspath_prepend(tmp_path / "src")
+    manager = PluginManager()
+
+    manager.register(__import__("paintmq_made_by_test.manifest").manifest, "made-by-test")
+
+    assert manager.reports()[0].provides == ("model made-by-test",)
+
+
+@pytest.mark.parametrize("name", ["", "La-Ma", "1st", "a--b", "a_b", "a/../b", "-a", "a-"])
+def test_a_name_that_will_not_do_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CommandError, match="is no name for a plugin"):
+        write_plugin(name, tmp_path / "project")
+
+
+def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").touch()
+
+    with pytest.raises(CommandError, match="is there already and holds something"):
+        write_plugin("x", tmp_path)
+    with pytest.raises(CommandError, match="is there already and holds something"):
+        write_plugin("x", tmp_path / "mine.txt")
