@@ -54,10 +54,8 @@ class YuNet:
         detector.setInputSize(size)
         detector.setScoreThreshold(confidence)
         _, found = detector.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
-        # Each row: box (4), five landmarks (10), score. OpenCV gives None for no rows.
-        table = (
-            np.asarray(found, np.float64).reshape(-1, 15) if isinstance(found, np.ndarray) else []
-        )
+        # Each row: box (4), five landmarks (10), score. There are no rows where OpenCV gives None.
+        table = np.array(found if _is_matrix(found) else [], np.float64).reshape(-1, 15)
         rows = sorted(table, key=lambda row: -row[14])
         return [row[4:14].reshape(5, 2) / ratio for row in rows]
 
