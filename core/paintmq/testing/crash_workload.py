@@ -1,0 +1,115 @@
+"""A broker in a process of its own that a crash point may kill, and what its clients were promised.
+
+``python -m paintmq.testing.crash_workload JOURNAL LEDGER`` runs the whole path of a few tasks over
+real sockets and the real store. Every promise is written to the ledger as soon as a peer reads it.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from attrs import evolve
+
+from paintmq.broker.server import BrokerServer
+from paintmq.task import TaskId, TaskRequest
+from paintmq.testing.toy_broker import (
+    picture_task,
+    toy_client,
+    toy_config,
+    toy_plugins,
+    toy_worker,
+)
+from paintmq.testing.wire_peer import WirePeer, describe
+from paintmq.wire.messages import (
+    Accepted,
+    Assign,
+    AttemptRecorded,
+    AttemptStarted,
+    AttemptSucceeded,
+    Finished,
+    ResultReceived,
+    Submit,
+    Welcome,
+    WorkerGoodbye,
+)
+
+SIZES = (100, 400_000, 70_000, 2_000_000)
+"""Bytes of the inputs: in a row, or in a file; in one message, or in a transfer."""
+
+
+def content(number: int, *, result: bool) -> bytes:
+    """Return what the numbered task takes, or gives."""
+    word = f"{'out' if result else 'in'} {number} ".encode()
+    return (word * (SIZES[number % len(SIZES)] // len(word) + 1))[: SIZES[number % len(SIZES)]]
+
+
+class Ledger:
+    """What was promised; survives the process as every line is written at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def note(self, event: str, request: TaskRequest, number: int) -> None:
+        line = json.dumps({"event": event, "task": request.id, "number": number})
+        os.write(self._file, f"{line}\n".encode())
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+def run(server: BrokerServer, ledger: Ledger) -> None:
+    """Bring four tasks to their end and leave four waiting."""
+    with toy_client(server) as client, toy_worker(server) as worker:
+        client.hear(Welcome)
+        for number in range(4):
+            request = submit(client, ledger, number)
+            # A task that an earlier run left behind may have its turn before.
+            while work(worker) != request.id:
+                pass
+            client.hear(Finished)
+            ledger.note("finished", request, number)
+            if number % 2:
+                client.say(ResultReceived(request.id))
+        worker.say(WorkerGoodbye())
+        for number in range(4, 8):
+            submit(client, ledger, number)
+
+
+def submit(client: WirePeer, ledger: Ledger, number: int) -> TaskRequest:
+    data = content(number, result=False)
+    request = evolve(picture_task(data), priority=number)  # says what the result is to be
+    ledger.note("submitted", request, number)
+    client.say(Submit(request), [data])
+    client.hear(Accepted)
+    ledger.note("accepted", request, number)
+    return request
+
+
+def work(worker: WirePeer) -> TaskId:
+    """Do the next task."""
+    assignment = worker.hear(Assign).assignments[0]
+    task_id, fence = assignment.task.id, assignment.fence
+    worker.say(AttemptStarted(task_id=task_id, fence=fence))
+    result = content(assignment.task.priority, result=True)
+    worker.say(
+        AttemptSucceeded(
+            task_id=task_id, fence=fence, outputs=(describe("image", result),), ran=0.1
+        ),
+        [result],
+    )
+    worker.hear(AttemptRecorded)
+    return task_id
+
+
+def main() -> None:
+    journal, ledger = Path(sys.argv[1]), Ledger(Path(sys.argv[2]))
+    config = toy_config(journal, durability="full")
+    with BrokerServer(config, toy_plugins()) as server:
+        run(server, ledger)
+        server.stop(grace=0)
+    ledger.close()
+
+
+if __name__ == "__main__":
+    main()
