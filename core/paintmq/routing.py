@@ -159,7 +159,7 @@ class BoardView(Protocol):
     """Everything there is to know when a decision is taken."""
 
     def backlogs(self) -> Iterable[BacklogView]:
-        """Return the backlogs with tasks that may be started, in a fixed order."""
+        """Return the backlogs with tasks that may be started, by the rank of their first task."""
         ...
 
     def backlogs_of(self, model: str) -> Iterable[BacklogView]:
@@ -222,6 +222,10 @@ class BoardView(Protocol):
         """
         ...
 
+    def least_load_seconds(self, model: str) -> float:
+        """Return how long the model takes to load where that is quickest."""
+        ...
+
     def victims(self, model: str, worker: WorkerView) -> Sequence[str]:
         """Return the models the worker would evict to load this one."""
         ...
@@ -273,18 +277,15 @@ class Router(ABC):
     ) -> BacklogView | None:
         """Return what a free worker starts next; None leaves it idle.
 
-        ``waiting`` holds the backlogs whose first task it could start. The highest score wins, then
-        the task that came first.
+        ``waiting`` yields the backlogs whose first task it could start, by the rank of that task.
+        The highest score wins, then the task that came first.
         """
         best: BacklogView | None = None
-        best_key: tuple[float, float] | None = None
+        best_score = 0.0
         for backlog in waiting:
             score = self.score(backlog, worker, board, now=now)
-            if score is None:
-                continue
-            key = (-score, backlog.first()[0].rank)
-            if best_key is None or key < best_key:
-                best, best_key = backlog, key
+            if score is not None and (best is None or score > best_score):
+                best, best_score = backlog, score
         return best
 
     def choose_worker(

@@ -13,7 +13,7 @@ take milliseconds or minutes.
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from itertools import islice
-from math import exp
+from math import exp, inf
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from attrs import field, frozen, validators
@@ -32,9 +32,9 @@ MOST_SERVED = 64
 """Tasks that a load is shared among at most: the future is not certain."""
 WAIT_WEIGHT = 0.02
 """Of one task in the moving average of waits: the last fifty or so count."""
-SHORTLIST = 12
-"""Pairs that are scored in full for one decision; they are tried in order of promise."""
-MOST_COPIES = 32
+SHORTLIST = 6
+"""Cold pairs that are scored in full for one decision; they are tried in order of promise."""
+MOST_COPIES = 16
 """Copies that are asked when they will be free."""
 RANKING_SECONDS = 0.25
 """After that the order of promise is worked out again; ages hardly change before."""
@@ -157,20 +157,33 @@ class ModelAffinity(Router):
         model = backlog.model
         if worker.has(model):
             return 0.0, 1.0
-        copies = [copy for copy in islice(board.copies(model), MOST_COPIES) if copy is not worker]
-        if any(copy.idle and copy.has(model) and board.fits(backlog, copy) for copy in copies):
+        if self._idle_copy(backlog, board) is not None:
             return 0.0, 0.0
+        if model in worker.loading:  # it was told to load the model ahead of its tasks
+            return max(0.0, worker.loading[model] - now), float(min(backlog.demand, MOST_SERVED))
         load = board.load_seconds(model, worker) + self._regret(model, worker, board, now)
-        if not copies:
+        number = len(board.copies(model))
+        if not number:
             return load, float(min(backlog.demand, MOST_SERVED))
-        work, number = backlog.demand * run, len(board.copies(model))
-        soonest = min(copy.free_at(now) for copy in copies) - now
-        if soonest + (work - run) / number <= load:
+        work = backlog.demand * run
+        wait = (work - run) / number
+        if wait <= load and wait + self._soonest(backlog, board, now) <= load:
             return load, 0.0
         # All copies, this one too once it is loaded, finish the backlog together: what of it is
         # this one's share?
         served = (work - number * load) / ((number + 1) * run)
         return load, max(1.0, min(served, MOST_SERVED))
+
+    def _idle_copy(self, backlog: BacklogView, board: BoardView) -> WorkerView | None:
+        idle = board.idle_copies(backlog.model)
+        return next((copy for copy in idle if board.fits(backlog, copy)), None)
+
+    def _soonest(self, backlog: BacklogView, board: BoardView, now: float) -> float:
+        """Return the seconds until a worker that has the model should be free."""
+        copies = islice(board.copies(backlog.model), MOST_COPIES)
+        # An idle copy is one that still loads: it takes the tasks itself, nobody waits for it.
+        busy = (copy.free_at(now) - now for copy in copies if not copy.idle)
+        return min(busy, default=inf)
 
     def _regret(self, model: str, worker: WorkerView, board: BoardView, now: float) -> float:
         """Return the seconds of later loads that making room for the model should cost."""
@@ -210,16 +223,25 @@ class ModelAffinity(Router):
     def choose_worker(
         self, backlog: BacklogView, free: Iterable[WorkerView], board: BoardView, *, now: float
     ) -> WorkerView | None:
-        warm = next(
-            (copy for copy in board.idle_copies(backlog.model) if board.fits(backlog, copy)), None
-        )
+        warm = self._idle_copy(backlog, board)
         if warm is not None and not self._terms:
             self._chosen(backlog, now)
             return warm
+        if warm is None and self._waits_anyway(backlog, board, now):
+            return None
         best = super().choose_worker(backlog, islice(free, SHORTLIST), board, now=now)
         if best is not None:
             self._chosen(backlog, now)
         return best
+
+    def _waits_anyway(self, backlog: BacklogView, board: BoardView, now: float) -> bool:
+        """Return whether waiting beats even a load without regret, so that none need be scored."""
+        number = len(board.copies(backlog.model))
+        if not number:
+            return False
+        wait = (backlog.demand - 1) * board.declared_seconds(backlog) / number
+        load = board.least_load_seconds(backlog.model)
+        return wait <= load and wait + self._soonest(backlog, board, now) <= load
 
     def _by_promise(
         self, board: BoardView, worker: WorkerView, now: float
@@ -228,7 +250,10 @@ class ModelAffinity(Router):
 
         Worked out for one worker and used for all: exact scores decide, this is their order.
         """
-        if now >= self._ranked_until or self._ranked_version != board.version:
+        # A long ranking is not made anew for each backlog that comes or goes: those that came are
+        # asked about by themselves.
+        outdated = self._ranked_version != board.version and len(self._ranking) < SHORTLIST
+        if now >= self._ranked_until or outdated:
             self._ranking = [
                 (self._promise(backlog, worker, board, now), -backlog.first()[0].rank, backlog)
                 for backlog in board.backlogs()

@@ -48,11 +48,16 @@ class PriorityFirst(Router):
     def choose_backlog(
         self, worker: WorkerView, waiting: Iterable[BacklogView], board: BoardView, *, now: float
     ) -> BacklogView | None:
-        def place(backlog: BacklogView) -> float:
-            warm = self.parameters.warm_seconds if worker.has(backlog.model) else 0.0
-            return backlog.first()[0].rank - warm
-
-        return min(waiting, key=place, default=None)
+        best: BacklogView | None = None
+        best_place = 0.0
+        for backlog in waiting:
+            rank = backlog.first()[0].rank
+            if best is not None and rank - self.parameters.warm_seconds >= best_place:
+                break  # they come by rank: none of the rest can do better
+            place = rank - self.parameters.warm_seconds * worker.has(backlog.model)
+            if best is None or place < best_place:
+                best, best_place = backlog, place
+        return best
 
 
 def paintmq_register_routers(register: "RegisterRouter") -> None:

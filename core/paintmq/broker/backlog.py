@@ -146,6 +146,8 @@ class Backlog:
     """Order of creation: breaks ties."""
     ready: RankedTasks = field(factory=RankedTasks, init=False)
     """May be started now."""
+    listed: tuple[float, int] | None = field(default=None, init=False)
+    """The key of its first task when the board last sorted it in."""
     parked: RankedTasks = field(factory=RankedTasks, init=False)
     """Beyond their tenant's window."""
     lowest: dict[DeviceKind, Needs] = field(factory=dict[DeviceKind, Needs], init=False)

@@ -51,6 +51,7 @@ class Estimates:
 
     _ratios: dict[tuple[str, ...], float] = field(factory=dict[tuple[str, ...], float], init=False)
     _loads: dict[tuple[str, ...], float] = field(factory=dict[tuple[str, ...], float], init=False)
+    _least_loads: dict[str, float] = field(factory=dict[str, float], init=False)
     _means: dict[tuple[str, ...], float] = field(factory=dict[tuple[str, ...], float], init=False)
     _rates: dict[str, tuple[float, float]] = field(
         factory=dict[str, tuple[float, float]], init=False
@@ -92,10 +93,17 @@ class Estimates:
                 return seconds
         return spec.load_seconds if spec.load_seconds > 0 else 0.0
 
+    def least_load_seconds(self, spec: ModelSpec) -> float:
+        """Return how long the model should take where it loads quickest."""
+        return self._least_loads.get(spec.name, max(0.0, spec.load_seconds))
+
     def loaded(self, model: str, device: DeviceKind, device_name: str, seconds: float) -> None:
         """Learn from a model that was loaded."""
         _average(self._loads, (model, device, device_name), max(seconds, 0.0))
         _average(self._loads, (model, device), max(seconds, 0.0))
+        self._least_loads[model] = min(
+            average for key, average in self._loads.items() if key[0] == model
+        )
 
     def arrived(self, model: str, *, now: float) -> None:
         """Count a task for the model."""

@@ -31,6 +31,10 @@ from paintmq.wire.messages import ModelLoaded, ModelUnloaded, ResidentModel, Wor
 __all__ = ["Explanation", "Pick", "Scheduler", "Waiting"]
 
 
+PRELOAD_PATIENCE = 30.0
+"""Seconds beyond twice its expected time after which a preload nobody confirmed is forgotten."""
+
+
 @frozen
 class Pick:
     """Give these tasks, as one batch, to this worker."""
@@ -60,6 +64,8 @@ class Scheduler:
     _work: dict[str, float]
     _delayed: list[tuple[float, int, WaitingTask]]
     _cooling: list[tuple[float, int, PeerId]]
+    _preloads: list[tuple[float, PeerId, str]]
+    """When an unconfirmed preload no longer counts."""
     _workers_to_ask: dict[PeerId, None]
     _backlogs_to_ask: dict[int, Backlog]
     _refused_at: float | None
@@ -88,6 +94,7 @@ class Scheduler:
         self._work = {}
         self._delayed = []
         self._cooling = []
+        self._preloads = []
         self._workers_to_ask = {}
         self._backlogs_to_ask = {}
         self._refused_at = None
@@ -387,7 +394,7 @@ class Scheduler:
 
     def next_wakeup(self, *, now: float) -> float | None:
         """Return when ``next_pick`` is next worth calling although nothing happens; None: never."""
-        times = [heap[0][0] for heap in (self._delayed, self._cooling) if heap]
+        times = [heap[0][0] for heap in (self._delayed, self._cooling, self._preloads) if heap]
         again_at = self._recheck_at()
         if again_at is not None:
             times.append(again_at)
@@ -409,7 +416,9 @@ class Scheduler:
         if worker is None or spec is None or worker.has(model) or model in worker.loading:
             return None
         seconds = self._view.load_seconds(model, worker)
-        self._board.will_load(worker, model, spec.resident_mb, worker.free_at(now) + seconds)
+        ready_at = worker.free_at(now) + seconds
+        self._board.will_load(worker, model, spec.resident_mb, ready_at)
+        heappush(self._preloads, (ready_at + seconds + PRELOAD_PATIENCE, worker.session, model))
         return worker.session, model
 
     def _wake(self, now: float) -> None:
@@ -422,6 +431,11 @@ class Scheduler:
             worker = self._board.get(heappop(self._cooling)[2])
             if worker is not None:
                 self._ask_about(worker)
+        while self._preloads and self._preloads[0][0] <= now:
+            _, session, model = heappop(self._preloads)
+            worker = self._board.get(session)
+            if worker is not None and model in worker.loading and worker.idle:
+                self._board.unloaded(worker, model)
         again_at = self._recheck_at()
         if again_at is not None and again_at <= now:
             self._refused_at = None

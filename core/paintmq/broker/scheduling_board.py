@@ -1,5 +1,6 @@
 """What routers are shown: backlogs, workers and estimates, gathered into one read-only view."""
 
+from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from attrs import define, field
@@ -22,7 +23,8 @@ class SchedulingBoard:
     now: float = field(default=0.0, init=False)
     """The time of the decision that is being taken."""
     version: int = field(default=0, init=False)
-    _ready: dict[int, Backlog] = field(factory=dict[int, Backlog], init=False)
+    _order: list[tuple[tuple[float, int], Backlog]] = field(factory=list, init=False)
+    """Backlogs with tasks ready to start, by their first task."""
     _by_model: dict[str, dict[int, Backlog]] = field(
         factory=dict[str, dict[int, Backlog]], init=False
     )
@@ -30,13 +32,21 @@ class SchedulingBoard:
 
     def changed(self, backlog: Backlog) -> None:
         """Keep the index right after the first tasks of a backlog changed."""
-        if backlog.ready:
-            if backlog.number not in self._ready:
-                self.version += 1
-                self._ready[backlog.number] = backlog
-                self._by_model.setdefault(backlog.model, {})[backlog.number] = backlog
-                self._specs[backlog.model] = backlog.spec
-        elif self._ready.pop(backlog.number, None) is not None:
+        first = backlog.ready.first()
+        key = first[0].key if first else None
+        if key == backlog.listed:
+            return
+        if backlog.listed is not None:
+            del self._order[bisect_left(self._order, (backlog.listed,))]
+        else:
+            self.version += 1
+            self._by_model.setdefault(backlog.model, {})[backlog.number] = backlog
+            self._specs[backlog.model] = backlog.spec
+        backlog.listed = key
+        if key is not None:
+            # Keys are unique, so backlogs themselves are never compared.
+            insort(self._order, (key, backlog))
+        else:
             self.version += 1
             of_model = self._by_model[backlog.model]
             del of_model[backlog.number]
@@ -49,14 +59,14 @@ class SchedulingBoard:
 
     def backlogs_for(self, worker: Worker) -> Iterator[Backlog]:
         """Iterate over the backlogs whose first task the worker could take."""
-        for backlog in self._ready.values():
+        for _, backlog in self._order:
             if self.board.may_take(worker, backlog, now=self.now):
                 yield backlog
 
     # ---- BoardView -----------------------------------------------------------------------------
 
-    def backlogs(self) -> Iterable[Backlog]:
-        return self._ready.values()
+    def backlogs(self) -> Iterator[Backlog]:
+        return (backlog for _, backlog in self._order)
 
     def backlogs_of(self, model: str) -> Iterable[Backlog]:
         return self._by_model.get(model, _NONE).values()
@@ -115,6 +125,10 @@ class SchedulingBoard:
         if spec is None:
             return 0.0
         return self.estimates.load_seconds(spec, worker.device, worker.device_name)
+
+    def least_load_seconds(self, model: str) -> float:
+        spec = self._specs.get(model)
+        return self.estimates.least_load_seconds(spec) if spec is not None else 0.0
 
     def mean_run_seconds(self, worker: WorkerView) -> float:
         return self.estimates.mean_run_seconds(worker.device, worker.device_name)

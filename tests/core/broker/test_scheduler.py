@@ -284,7 +284,7 @@ def test_a_model_on_its_way_counts_as_a_copy() -> None:
     assert picks(scheduler, now=4.5) == [], "a second load would take longer than waiting"
 
 
-# ---- tenants --------------------------------------------------------------------------------------
+# ---- tenants ---------------------------------------------------------------------------------
 
 
 def test_a_tenant_that_dumps_tasks_leaves_room_for_others() -> None:
@@ -388,7 +388,7 @@ def test_a_task_for_several_devices_goes_where_workers_are_connected() -> None:
     assert scheduler.choose_queue(make_task(1, "either").checked, ["gpu", "cpu"], now=0.0) == "cpu"
 
 
-# ---- routers that misbehave, and changing them ----------------------------------------------------
+# ---- routers that misbehave, and changing them -----------------------------------------------
 
 
 class Raising(Router):
@@ -453,7 +453,7 @@ def test_replacing_the_router_loses_no_task_and_follows_its_order() -> None:
     assert order == [2, 3, 4, 5, 1]
 
 
-# ---- whatever happens ------------------------------------------------------------------------------
+# ---- whatever happens ------------------------------------------------------------------------
 
 
 class AnyOrder(RuleBasedStateMachine):
