@@ -92,7 +92,10 @@ def make_outputs(
         raise ModelError(f"the model returned {type(given).__name__}, not outputs by name")
     named: dict[str, Any] = dict(given)
     image, mask = request.inputs.get("image"), request.inputs.get("mask")
-    if item.task_type == TaskType.INPAINT and image is not None and mask is not None:
+    # A model whose options say that this job extends the picture gives back a larger one.
+    extends = getattr(request.options, "extends", False) is True
+    inpaints = item.task_type == TaskType.INPAINT and not extends
+    if inpaints and image is not None and mask is not None:
         named["image"] = keep_outside_mask(image, mask, named.get("image"))
     if request.icc_profile is not None and "image" in named:
         named.setdefault("icc_profile", request.icc_profile)

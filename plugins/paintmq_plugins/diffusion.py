@@ -1,0 +1,146 @@
+"""Stable Diffusion 1.5, 2.1 and XL: inpainting and outpainting from words.
+
+Memory and times are those of the models' published sizes: weights and activations in half
+precision, computed, with a quarter on top; the first measurement in a worker replaces the times.
+"""
+
+import json
+from collections.abc import Callable
+
+from attrs import frozen
+
+from paintmq.model import InputSpec, Job, ModelSpec, Needs, WeightFile
+from paintmq_plugins.diffusion_options import DiffusionOptions
+
+_INPUTS = (
+    InputSpec(name="image", summary="the picture, 8 or 16 bits, with or without alpha"),
+    InputSpec(name="mask", kind="mask", summary="white where the picture is to be painted"),
+)
+
+
+@frozen(kw_only=True)
+class Size:
+    """What a family of models costs. Megabytes in half precision, seconds on a large GPU."""
+
+    weights_mb: int
+    activations_mb: int
+    """A megapixel of canvas and request: network and image decoder."""
+    step_seconds: float
+    """A megapixel of canvas and step."""
+    native_pixels: int
+    cpu_factor: float = 120.0
+    """How many times as long a step takes on a CPU."""
+
+
+SD15_SIZE = Size(weights_mb=2100, activations_mb=1900, step_seconds=0.09, native_pixels=512 * 512)
+SD21_SIZE = Size(weights_mb=2500, activations_mb=1900, step_seconds=0.10, native_pixels=512 * 512)
+SDXL_SIZE = Size(weights_mb=6700, activations_mb=2300, step_seconds=0.12, native_pixels=1024 * 1024)
+
+
+def canvas_pixels(job: Job, size: Size) -> int:
+    """Return how many pixels are painted on at once, as far as the input's size tells."""
+    options: DiffusionOptions = job.options
+    if options.crop or not job.pixels:
+        return size.native_pixels
+    return max(512 * 512, int(job.pixels * options.scale**2))
+
+
+def _needs(size: Size) -> Callable[[Job], Needs]:
+    def needs(job: Job) -> Needs:
+        activations = size.activations_mb * canvas_pixels(job, size) // 2**20
+        if job.device == "cuda":
+            return Needs(gpu_memory_mb=size.weights_mb + activations + 600, memory_mb=4096)
+        return Needs(memory_mb=2 * (size.weights_mb + activations), cores=2)
+
+    return needs
+
+
+def _run_seconds(size: Size) -> Callable[[Job], float]:
+    def run_seconds(job: Job) -> float:
+        options: DiffusionOptions = job.options
+        steps = max(1.0, options.steps * options.strength)
+        seconds = 0.2 + steps * size.step_seconds * canvas_pixels(job, size) / 2**20
+        return seconds if job.device == "cuda" else seconds * size.cpu_factor
+
+    return run_seconds
+
+
+def batch_key(job: Job) -> str:
+    """Requests with one key fit into one run: the same canvas, steps, guidance and sampler.
+
+    The size of a cropped canvas is known only once the mask is decoded, so a cropped request keeps
+    to requests with the same mask.
+    """
+    options: DiffusionOptions = job.options
+    sizes = [(item.width, item.height) for item in job.inputs if item.name == "image"]
+    masks = [item.digest for item in job.inputs if item.name == "mask" and options.crop]
+    extension = (
+        options.extend_left,
+        options.extend_right,
+        options.extend_top,
+        options.extend_bottom,
+    )
+    shared = (options.steps, options.guidance_scale, options.strength, options.sampler)
+    return json.dumps([sizes, masks, options.scale, options.crop_margin, extension, shared])
+
+
+def _spec(name: str, summary: str, licence: str, size: Size, hub: str) -> ModelSpec:
+    folder = f"{name}-inpainting"
+    return ModelSpec(
+        name=name,
+        implementation="paintmq_plugins.diffusion_model:DiffusionInpainting",
+        summary=summary,
+        licence=licence,
+        options=DiffusionOptions,
+        inputs=_INPUTS,
+        devices=("cuda", "cpu"),
+        effort="intensive",
+        needs=_needs(size),
+        load_seconds=8.0,
+        run_seconds=_run_seconds(size),
+        resident_mb=size.weights_mb,
+        run_limit=1800.0,
+        stall_limit=600.0,
+        load_limit=900.0,
+        max_batch=4,
+        batch_key=batch_key,
+        requires=("torch", "diffusers", "transformers", "safetensors"),
+        extra="paintmq[diffusion]",
+        weights=(
+            WeightFile(
+                name=folder,
+                licence=licence,
+                source=f"fetch the folder by `huggingface-cli download {hub} --local-dir {folder}`;"
+                f" a single .safetensors file named in [weights.paths] does too",
+            ),
+        ),
+    )
+
+
+SD15 = _spec(
+    "sd15",
+    "Inpainting by Stable Diffusion 1.5: from words, 512 pixels",
+    "CreativeML Open RAIL-M",
+    SD15_SIZE,
+    "stable-diffusion-v1-5/stable-diffusion-inpainting",
+)
+SD21 = _spec(
+    "sd21",
+    "Inpainting by Stable Diffusion 2: from words, 512 pixels",
+    "CreativeML Open RAIL++-M",
+    SD21_SIZE,
+    "sd2-community/stable-diffusion-2-inpainting",
+)
+SDXL = _spec(
+    "sdxl",
+    "Inpainting by Stable Diffusion XL: from words, 1024 pixels",
+    "CreativeML Open RAIL++-M",
+    SDXL_SIZE,
+    "diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
+)
+SIZES = {"sd15": SD15_SIZE, "sd21": SD21_SIZE, "sdxl": SDXL_SIZE}
+
+
+def paintmq_register_models(register: Callable[[ModelSpec], None]) -> None:
+    for spec in (SD15, SD21, SDXL):
+        register(spec)

@@ -1,0 +1,100 @@
+"""Options of the diffusion models; light, as the broker checks them."""
+
+from typing import Literal, get_args
+
+from attrs import field, frozen, validators
+
+SamplerName = Literal[
+    "DPM++ 2M",
+    "DPM++ 2M Karras",
+    "DPM++ 2M SDE",
+    "DPM++ 2M SDE Karras",
+    "DPM++ SDE",
+    "DPM++ SDE Karras",
+    "DPM2",
+    "DPM2 Karras",
+    "DPM2 a",
+    "DPM2 a Karras",
+    "Euler",
+    "Euler a",
+    "Heun",
+    "LMS",
+    "LMS Karras",
+    "DDIM",
+    "PNDM",
+    "UniPC",
+    "LCM",
+]
+SAMPLER_NAMES: tuple[str, ...] = get_args(SamplerName)
+
+_MOST_EXTENSION = 4096
+
+
+def _extension(side: str) -> int:
+    extension: int = field(
+        default=0,
+        validator=[validators.ge(0), validators.le(_MOST_EXTENSION)],
+        metadata={"help": f"pixels to paint beyond the picture's {side} (outpainting)"},
+    )
+    return extension
+
+
+@frozen(kw_only=True)
+class DiffusionOptions:
+    """What to paint, how carefully, and on which part of the picture."""
+
+    prompt: str = field(default="", metadata={"help": "what to paint; empty: what fits"})
+    negative_prompt: str = field(default="", metadata={"help": "what not to paint"})
+    steps: int = field(
+        default=50,
+        validator=[validators.ge(1), validators.le(500)],
+        metadata={"help": "denoising steps"},
+    )
+    guidance_scale: float = field(
+        default=7.5,
+        validator=[validators.ge(0), validators.le(50)],
+        metadata={"help": "how closely the prompt is followed; 1 and below: not guided"},
+    )
+    strength: float = field(
+        default=1.0,
+        validator=[validators.gt(0), validators.le(1)],
+        metadata={"help": "how much of what is under the mask may go; 1: all of it"},
+    )
+    seed: int = field(
+        default=42,
+        validator=[validators.ge(0), validators.lt(2**63)],
+        metadata={"help": "the same seed and options give the same picture"},
+    )
+    sampler: SamplerName = field(default="UniPC", metadata={"help": "the denoising method"})
+    mask_blur: int = field(
+        default=11,
+        validator=[validators.ge(0), validators.le(128)],
+        metadata={"help": "pixels over which what was painted fades in, inside the mask"},
+    )
+    crop: bool = field(
+        default=False, metadata={"help": "paint on the masked region's surroundings alone"}
+    )
+    crop_margin: int = field(
+        default=128,
+        validator=[validators.ge(0), validators.le(4096)],
+        metadata={"help": "pixels around the masked region that are looked at when cropping"},
+    )
+    scale: float = field(
+        default=1.0,
+        validator=[validators.gt(0), validators.le(1)],
+        metadata={"help": "paint on a copy smaller by this factor"},
+    )
+    extend_left: int = _extension("left edge")
+    extend_right: int = _extension("right edge")
+    extend_top: int = _extension("top edge")
+    extend_bottom: int = _extension("bottom edge")
+    preview_every: int = field(
+        default=0,
+        validator=[validators.ge(0), validators.le(500)],
+        metadata={"help": "steps between two rough previews; 0: none"},
+    )
+
+    @property
+    def extends(self) -> bool:
+        """Whether the result is larger than the picture."""
+        return bool(self.extend_left or self.extend_right or self.extend_top or self.extend_bottom)
