@@ -176,7 +176,7 @@ def test_nothing_is_left_after_an_exception_inside_the_block(trial_plugins: Plug
     task = Task(
         task_type=TaskType.INPAINT,
         config={"model": "trial", "do": "heed"},
-        inputs={"image": np.zeros((8, 8, 3), np.uint8), "mask": np.ones((8, 8), np.uint8)},
+        inputs={"image": np.zeros((8, 8, 3), np.uint8), "mask": np.full((8, 8), 255, np.uint8)},
     )
 
     def fail_while_a_task_runs() -> None:

@@ -25,6 +25,7 @@ from paintmq.broker.stores import Buffer
 from paintmq.broker.wakeup import Wakeup
 from paintmq.config import Limits, Timers
 from paintmq.errors import VersionMismatchError, WireError
+from paintmq.routing import Router
 from paintmq.task import PeerId
 from paintmq.wire.link import Link, LinkLimits
 from paintmq.wire.messages import (
@@ -60,10 +61,12 @@ _FROM_WORKER = get_args(FromWorker)
 class Recorder(Protocol):
     """Writes down every input of the machine, so that it can be replayed."""
 
+    def restored(self, now: float, recovered: Recovered) -> None: ...
     def received(self, now: float, peer: PeerId, message: ToBroker) -> None: ...
     def lost(self, now: float, peer: PeerId) -> None: ...
     def ticked(self, now: float) -> None: ...
     def disk_full(self, now: float, *, full: bool) -> None: ...
+    def draining(self, now: float) -> None: ...
     def stepped(self, step: Step) -> None: ...
 
 
@@ -126,7 +129,20 @@ class BrokerLoop:
             if task.request.id in damaged
         ]
         self._journal.write(endings, {}, now=now)
+        if self._recorder is not None:
+            self._recorder.restored(now, recovered)
         self._take(self._machine.restore(recovered.tasks, now=now), now)
+
+    def drain(self) -> None:
+        """Accept and dispatch nothing more."""
+        if self._recorder is not None:
+            self._recorder.draining(self._clock.now())
+        self._machine.set_draining()
+
+    def replace_router(self, router: Router) -> None:
+        """Let another router decide from now on."""
+        now = self._clock.now()
+        self._take(self._machine.replace_router(router, now=now), now)
 
     def run_once(self, *, max_wait: float = LONGEST_WAIT) -> None:
         """Wait for a message, a commit or the next deadline, and act on it.

@@ -27,6 +27,7 @@ from paintmq.catalog import Catalog, CheckedTask
 from paintmq.config import Limits, QueueConfig, Timers
 from paintmq.errors import InvalidTaskError
 from paintmq.monitoring.statistics import BrokerStatistics
+from paintmq.routing import Router
 from paintmq.task import Fence, PeerId, TaskError, TaskId, TaskRequest, TaskState, TaskStatus
 from paintmq.wire.messages import (
     OLDEST_PROTOCOL_VERSION,
@@ -146,6 +147,12 @@ class BrokerMachine:
         wakeup = self._scheduler.next_wakeup(now=self._now)
         deadline = self._life.deadlines.next()
         return min((t for t in (wakeup, deadline) if t is not None), default=None)
+
+    def replace_router(self, router: Router, *, now: float) -> Step:
+        """Let another router decide from now on; no task is touched."""
+        self._advance(now)
+        self._scheduler.replace_router(router, now=now)
+        return self._finish_step(now)
 
     def set_disk_full(self, *, full: bool) -> None:
         """Refuse new tasks while the disk is full; running work is still recorded."""

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import queue
 import random
 import threading
 import time
@@ -35,12 +36,14 @@ from paintmq.broker.wakeup import Wakeup
 from paintmq.config import Config
 from paintmq.errors import PaintMQError
 from paintmq.identifiers import new_incarnation
+from paintmq.plugin_observers import ObserverThread, start_observers
 from paintmq.task import Json, TaskId
 from paintmq.transport.curve import Authenticator, KeyRing
 from paintmq.transport.sockets import Context, new_context
 
 if TYPE_CHECKING:
     from paintmq.plugin_manager import PluginManager
+    from paintmq.routing import Router
 
 logger = logging.getLogger(__name__)
 
@@ -107,16 +110,22 @@ class BrokerServer:
         *,
         context: "Context | None" = None,
         accept_data_loss: bool = False,
+        reread: Callable[[], Config] | None = None,
     ) -> None:
-        """``accept_data_loss``: open a journal that is known to have lost records."""
+        """``accept_data_loss``: open a journal that is known to have lost records. ``reread`` gives
+        the settings of this moment, for ``reload``.
+        """
         self._config = config
         self._plugins = plugins
         self._context = context
         self._accept_data_loss = accept_data_loss
+        self._reread = reread
+        self._new_routers: queue.SimpleQueue[Router] = queue.SimpleQueue()
         self._opened: _Opened | None = None
         self._thread: threading.Thread | None = None
         self._ring: KeyRing | None = None
         self._authenticator: Authenticator | None = None
+        self._observers: ObserverThread | None = None
         self._stop_asked = threading.Event()
         self._grace: float | None = None
         self._report = StopReport()
@@ -194,6 +203,23 @@ class BrokerServer:
             ) from self.failure
         return self._report
 
+    def reload(self) -> str:
+        """Read the settings and the keys again, and return the name of the router in use from now
+        on. What else has changed takes effect at the next start. Safe in any thread.
+
+        Raises:
+            ConfigError: something is wrong with them; everything stays as it was.
+        """
+        settings = self._reread() if self._reread is not None else self._config
+        router = self._plugins.make_router(settings.router)
+        if self._ring is not None:
+            self._ring.reload()
+        self._new_routers.put(router)
+        opened = self._opened
+        if opened is not None:
+            opened.wakeup.set()
+        return settings.router.name
+
     # ---- opening and closing -------------------------------------------------------------------
 
     def _open(self) -> None:
@@ -240,8 +266,8 @@ class BrokerServer:
         broker = self._config.broker
         endpoints.append(client_endpoint(context, broker, self.inproc_endpoint, ring))
         self.client_endpoint = endpoints[0].address
-        for name, queue in self._config.queues.items():
-            endpoints.append(queue_endpoint(context, broker, name, queue, ring))
+        for name, config in self._config.queues.items():
+            endpoints.append(queue_endpoint(context, broker, name, config, ring))
         self.queue_endpoints = {endpoint.name: endpoint.address for endpoint in endpoints[1:]}
 
     def _assemble(
@@ -280,6 +306,7 @@ class BrokerServer:
             "shutdown": self._shutdown,
             "reload": self._reload,
         }
+        self._observers = start_observers(self._plugins)
         loop = BrokerLoop(
             machine=machine,
             journal=journal,
@@ -289,6 +316,7 @@ class BrokerServer:
             wakeup=wakeup,
             timers=config.timers,
             limits=config.limits,
+            recorder=self._observers,
         )
         return machine, loop
 
@@ -300,10 +328,8 @@ class BrokerServer:
         return {"stopping": True}
 
     def _reload(self, arguments: Mapping[str, Json]) -> Json:
-        if self._ring is None:
-            return {"keys": None}
-        self._ring.reload()
-        return {"keys": len(self._ring)}
+        name = self.reload()
+        return {"router": name, "keys": None if self._ring is None else len(self._ring)}
 
     def _close(
         self,
@@ -322,6 +348,9 @@ class BrokerServer:
         finally:
             for endpoint in endpoints:
                 endpoint.close(linger=_LAST_WORDS)
+            if self._observers is not None:
+                self._observers.stop()
+                self._observers = None
             if self._authenticator is not None:
                 self._authenticator.stop()
                 self._authenticator = None
@@ -346,6 +375,8 @@ class BrokerServer:
         try:
             while not self._stop_asked.is_set():
                 opened.loop.run_once()
+                while not self._new_routers.empty():
+                    opened.loop.replace_router(self._new_routers.get())
             self._drain(opened)
             self._report = self._unfinished(opened)
         finally:

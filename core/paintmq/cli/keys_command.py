@@ -1,14 +1,11 @@
 """``paintmq keys``: who may connect to a broker that other machines can reach."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated
 
 import typer
 
 from paintmq.cli.failures import CommandError
-
-if TYPE_CHECKING:
-    from paintmq.transport.key_files import Role
 
 FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the keys.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is.")]
@@ -42,7 +39,7 @@ def add(
 
     if role not in ROLES:
         raise CommandError(f"--role {role}: use one of {', '.join(ROLES)}")
-    made = add_key(folder, name, cast("Role", role))
+    made = add_key(folder, name, role)
     print(f"{made}: bring it to {name} by a safe way, set broker.key there, and delete it here")
 
 

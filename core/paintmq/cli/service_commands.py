@@ -4,12 +4,13 @@ import signal
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from paintmq.cli.common_options import (
     ConfigOption,
+    ConnectOption,
     chosen_endpoint,
     connected,
     host_and_port,
@@ -34,6 +35,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("up")(up)
     app.command("broker")(broker)
     app.command("node")(node)
+    app.command("reload")(reload)
 
 
 def up(config: ConfigOption = None) -> None:
@@ -45,14 +47,14 @@ def up(config: ConfigOption = None) -> None:
         supervisor = NodeSupervisor(settings, plugins, queue_endpoints=server.queue_endpoints)
         supervisor.start()
         stack.callback(supervisor.stop, grace=settings.timers.drain_grace)
-        _serve(server, signals, config)
+        _serve(server, signals)
 
 
 def broker(config: ConfigOption = None) -> None:
     """Start a broker; workers come from `paintmq node` on any machine."""
     with Signals() as signals, ExitStack() as stack:
         server, _, _ = _started_broker(config, stack)
-        _serve(server, signals, config)
+        _serve(server, signals)
 
 
 def node(
@@ -82,6 +84,13 @@ def node(
             supervisor.stop(grace=settings.timers.drain_grace)
 
 
+def reload(connect: ConnectOption = None, config: ConfigOption = None) -> None:
+    """Let a running broker read its settings again: another router, other keys."""
+    with connected(connect, config) as client:
+        answer: Any = client.ask("reload")
+    print(f"settings read again: router {answer['router']}")
+
+
 def _prepared(config: Path | None) -> "tuple[Config, PluginManager]":
     from paintmq.cli.log_setup import log_to_stderr
     from paintmq.plugin_manager import PluginManager
@@ -98,7 +107,7 @@ def _started_broker(
     from paintmq.broker.server import BrokerServer
 
     settings, plugins = _prepared(config)
-    server = BrokerServer(settings, plugins)
+    server = BrokerServer(settings, plugins, reread=lambda: service_settings(config).config)
     server.start()
     stack.callback(_stop_broker, server)
     note(f"broker for clients at {server.client_endpoint}")
@@ -112,16 +121,16 @@ def _stop_broker(server: "BrokerServer") -> None:
     note(f"stopped; {left}")
 
 
-def _serve(server: "BrokerServer", signals: Signals, config: Path | None) -> None:
+def _serve(server: "BrokerServer", signals: Signals) -> None:
     """Wait for a signal to stop; on SIGHUP read the settings again."""
     while signals.wait() == signal.SIGHUP:
         try:
-            server.reload(service_settings(config).config)
+            name = server.reload()
         except PaintMQError as error:
             report(error)
             note("the settings stay as they were")
         else:
-            note("settings read again")
+            note(f"settings read again: router {name}")
     note("stopping: running tasks are finished or handed back; again to stop at once")
 
 

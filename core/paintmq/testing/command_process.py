@@ -29,7 +29,8 @@ def private_environment(
         f"PAINTMQ_QUEUES__{name.upper().replace('-', '_')}__PORT": "0"
         for name in DEFAULT_QUEUE_CONFIGS
     }
-    places = dict.fromkeys(("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"), str(folder))
+    names = ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR")
+    places = dict.fromkeys(names, str(folder))
     path = {"PYTHONPATH": str(plugins)} if plugins is not None else {}
     # Port 1 is nobody's: `paintmq run` is not to find a broker that happens to run here.
     return kept | ports | places | path | {"PAINTMQ_BROKER__PORT": "1"} | variables

@@ -34,7 +34,8 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command_line(["--help"]) == 0
 
     shown = capsys.readouterr().out
-    commands = ("run", "up", "broker", "node", "status", "why", "cancel", "dead", "config")
+    commands = ("run", "up", "broker", "node", "reload", "status", "why", "cancel", "dead")
+    commands += ("config", "plugins", "models", "new-plugin", "keys")
     assert all(f"│ {name} " in shown for name in commands)
 
 
