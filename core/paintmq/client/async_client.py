@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from paintmq.client.client import ASK_SECONDS, DEFAULT_ENDPOINT, is_enough_ahead
+from paintmq.client.journal import journal_for
 from paintmq.client.result import Progress, Result
 from paintmq.client.session import Session
 from paintmq.client.task_handle import CANCEL_SECONDS, TaskView
@@ -88,9 +89,16 @@ class AsyncClient:
         key: Path | str | None = None,
         max_tasks: int = WindowLimits().tasks,
         max_bytes: int = WindowLimits().bytes,
+        durable: bool | Path | str = False,
     ) -> None:
-        window = WindowLimits(tasks=max_tasks, bytes=max_bytes)
-        self._session = Session(endpoint, context=context, name=name, key=key, window=window)
+        self._session = Session(
+            endpoint,
+            context=context,
+            name=name,
+            key=key,
+            window=WindowLimits(tasks=max_tasks, bytes=max_bytes),
+            journal=journal_for(durable),
+        )
 
     @property
     def endpoint(self) -> str:
@@ -100,6 +108,12 @@ class AsyncClient:
     def alarms(self) -> int:
         """How often the broker was found to have forgotten what it had promised."""
         return self._session.alarms
+
+    @property
+    def recovered(self) -> tuple[AsyncTaskHandle, ...]:
+        """Tasks of an earlier client that this one took over; see ``Client.recovered``."""
+        self._session.start()
+        return tuple(AsyncTaskHandle(self._session, task) for task in self._session.recovered)
 
     async def connect(self, timeout: float | None = 10.0) -> None:
         """Wait until the broker has answered; see ``Client.connect``."""

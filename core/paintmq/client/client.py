@@ -8,6 +8,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from paintmq.client.journal import journal_for
 from paintmq.client.result import Result
 from paintmq.client.session import Session
 from paintmq.client.task_handle import CANCEL_SECONDS, TaskHandle, TaskView, wait_for_answer
@@ -30,6 +31,8 @@ class Client:
     Nothing is opened before the first use. ``max_tasks`` and ``max_bytes`` bound what is
     unfinished at a time: ``submit`` waits for room, so that a fast producer does not fill the
     memory. ``key`` is a key file, for a broker that asks for one (``paintmq keys add``).
+    ``durable`` writes every task to a folder (True: in the platform's data folder) until the
+    program has taken its outcome: after a crash, ``recovered`` has the handles.
     """
 
     def __init__(
@@ -41,9 +44,16 @@ class Client:
         key: Path | str | None = None,
         max_tasks: int = WindowLimits().tasks,
         max_bytes: int = WindowLimits().bytes,
+        durable: bool | Path | str = False,
     ) -> None:
-        window = WindowLimits(tasks=max_tasks, bytes=max_bytes)
-        self._session = Session(endpoint, context=context, name=name, key=key, window=window)
+        self._session = Session(
+            endpoint,
+            context=context,
+            name=name,
+            key=key,
+            window=WindowLimits(tasks=max_tasks, bytes=max_bytes),
+            journal=journal_for(durable),
+        )
 
     @property
     def endpoint(self) -> str:
@@ -53,6 +63,15 @@ class Client:
     def alarms(self) -> int:
         """How often the broker was found to have forgotten what it had promised."""
         return self._session.alarms
+
+    @property
+    def recovered(self) -> tuple[TaskHandle, ...]:
+        """Tasks that an earlier durable client on the same folder left behind, oldest first.
+
+        They were submitted again, under their ids, when this client started.
+        """
+        self._session.start()
+        return tuple(TaskHandle(self._session, task) for task in self._session.recovered)
 
     def connect(self, timeout: float | None = 10.0) -> None:
         """Wait until the broker has answered. Not needed before anything else.

@@ -9,6 +9,7 @@ from attrs import evolve
 
 from paintmq.client.result import Progress, Result, result_of
 from paintmq.errors import (
+    ManagerStoppedError,
     TaskCancelledError,
     TaskDeadError,
     TaskExpiredError,
@@ -43,6 +44,8 @@ class FollowedTask:
         self.task: Task | None = None
         """What the program handed in; None for a task that was fetched by its id."""
         self.request: TaskRequest | None = None
+        self.when_taken: Callable[[TaskId], None] | None = None
+        """Called once, when the outcome is first handed to the program."""
         self._changed = threading.Condition()
         self._progress = Progress(state=TaskState.SUBMITTED, waiting_for=_NOT_ACCEPTED_YET)
         self._preview: tuple[Progressed, Payload] | None = None
@@ -152,6 +155,10 @@ class FollowedTask:
 
     def outcome(self) -> Result:
         """Return the result, or raise how the task ended instead. It must be done."""
+        with self._changed:
+            taken, self.when_taken = self.when_taken, None
+        if taken is not None and not isinstance(self._error, ManagerStoppedError):
+            taken(self.id)
         if self._error is not None:
             # A fresh traceback each time: the error may be raised in several threads.
             raise self._error.with_traceback(None)

@@ -12,13 +12,11 @@ import random
 import socket
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 from attrs import evolve
 
@@ -37,7 +35,9 @@ from paintmq.client.commands import (
 )
 from paintmq.client.connection import Connection
 from paintmq.client.followed_task import FollowedTask
+from paintmq.client.journal import ClientJournal
 from paintmq.client.machine import ClientMachine
+from paintmq.client.mailbox import Mailbox, Order
 from paintmq.client.window import Window, WindowLimits
 from paintmq.errors import (
     InvalidTaskError,
@@ -52,8 +52,6 @@ from paintmq.transport.sockets import Context, new_context
 from paintmq.wire.messages import FromClient, Heartbeat, Rejected, Submit, ToClient, Welcome
 
 logger = logging.getLogger(__name__)
-
-Order: TypeAlias = Callable[[], None]
 
 GOODBYE_SECONDS = 1.0
 """Long enough for what was just submitted, short enough when the broker is gone."""
@@ -70,6 +68,7 @@ class Session:
         name: str = "",
         key: Path | str | None = None,
         window: WindowLimits | None = None,
+        journal: ClientJournal | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self.endpoint = endpoint
@@ -77,11 +76,14 @@ class Session:
         self._given_context = context
         self._key = load_peer_key(Path(key)) if key is not None else None
         self._name = name or f"client {os.getpid()} on {socket.gethostname()}"
-        self._machine = ClientMachine(rng or random.Random(), self._name)
+        self._journal = journal
+        # A durable client confirms an ending only when the program has it.
+        self._machine = ClientMachine(
+            rng or random.Random(), self._name, acknowledges=journal is None
+        )
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._orders: deque[Order] = deque()
-        self._is_awake = False
+        self._mailbox: Mailbox | None = None
         self._followed: dict[TaskId, FollowedTask] = {}
         self._payloads: dict[TaskId, tuple[Payload, ...]] = {}
         self._cancels: dict[TaskId, list[Future[str]]] = {}
@@ -91,14 +93,19 @@ class Session:
         self._goodbye = GOODBYE_SECONDS
         self._thread: threading.Thread | None = None
         self._connected = threading.Event()
+        self.recovered: tuple[FollowedTask, ...] = ()
+        """Tasks of an earlier client that this one took over, by its journal."""
 
     # ---- used by any thread --------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the thread; harmless to repeat.
+        """Start the thread, and with a journal take up what an earlier client left in it.
+
+        Harmless to repeat.
 
         Raises:
             RuntimeError: the session is closed, or was made before a fork.
+            StoreError: the journal cannot be used.
         """
         self._check_process()
         with self._lock:
@@ -106,11 +113,15 @@ class Session:
                 raise RuntimeError("this client is closed; make another")
             if self._thread is not None:
                 return
-            self._woken, self._waker = socket.socketpair()
-            for end in (self._woken, self._waker):
-                end.settimeout(0)
-            self._thread = threading.Thread(target=self._run, name="paintmq-client", daemon=True)
+            left = self._journal.open() if self._journal is not None else []
+            self._mailbox = Mailbox()
+            self._thread = threading.Thread(
+                target=self._run, args=(self._mailbox,), name="paintmq-client", daemon=True
+            )
             self._thread.start()
+        for prepared in left:
+            self.window.force(prepared.request.input_bytes)
+        self.recovered = tuple(self._follow(prepared, None, patient=True) for prepared in left)
 
     def close(self, *, goodbye: float = GOODBYE_SECONDS) -> None:
         """Stop the thread; harmless to repeat.
@@ -126,7 +137,8 @@ class Session:
         if thread is None:
             self._abandon("the client was closed")
             return
-        self._wake()
+        assert self._mailbox is not None
+        self._mailbox.wake()
         if thread is not threading.current_thread():
             thread.join()
 
@@ -152,8 +164,14 @@ class Session:
 
         Raises:
             InvalidTaskError: another task with this id is under way.
+            StoreError: the task cannot be written to the journal.
         """
         self.start()
+        if self._journal is not None:
+            self._journal.keep(prepared)
+        return self._follow(prepared, task, patient=patient)
+
+    def _follow(self, prepared: PreparedTask, task: Task | None, *, patient: bool) -> FollowedTask:
         request = prepared.request
         with self._lock:
             known = self._followed.get(request.id)
@@ -163,6 +181,7 @@ class Session:
                 return known
             followed = known or FollowedTask(request.id)
             followed.task, followed.request = task, request
+            followed.when_taken = self._taken if self._journal is not None else None
             self._followed[request.id] = followed
         followed.when_done(partial(self.window.leave, request.input_bytes))
         self._order(partial(self._submit, request, prepared.payloads, patient=patient))
@@ -206,14 +225,14 @@ class Session:
 
     # ---- the thread ----------------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _run(self, mailbox: Mailbox) -> None:
         context = self._given_context or new_context()
         self._context = context
         self._connection = Connection(context, self.endpoint, self._key)
         try:
             self._obey(self._machine.opened(now=time.monotonic()))
             while not self._closing:
-                self._run_once()
+                self._run_once(mailbox)
             self._obey(self._machine.leave())
             self._connection.flush(self._goodbye)
         except Exception:
@@ -224,29 +243,22 @@ class Session:
             self._closing = True
             self._connection.close(linger=self._goodbye)
             self._abandon("the client was closed before the task ended")
-            self._woken.close()
-            self._waker.close()
+            mailbox.close()
+            if self._journal is not None:
+                self._journal.close()
             if self._given_context is None:
                 context.term()
 
-    def _run_once(self) -> None:
+    def _run_once(self, mailbox: Mailbox) -> None:
         """Wait for a message, an order or a deadline, and act on it."""
         deadline = self._machine.next_deadline()
         wait = 3600.0 if deadline is None else max(0.0, deadline - time.monotonic())
         self._connection.send_what_may_go()
-        self._connection.wait(self._woken.fileno(), wait)
-        self._take_orders()
+        self._connection.wait(mailbox.fileno(), wait)
+        for order in mailbox.take():
+            order()
         self._take_messages()
         self._obey(self._machine.tick(now=time.monotonic()))
-
-    def _take_orders(self) -> None:
-        with suppress(BlockingIOError):
-            self._woken.recv(64)
-        with self._lock:
-            self._is_awake = False
-            orders, self._orders = self._orders, deque()
-        for order in orders:
-            order()
 
     def _take_messages(self) -> None:
         try:
@@ -358,7 +370,6 @@ class Session:
             followed, self._followed = self._followed, {}
             cancels, self._cancels = self._cancels, {}
             asks, self._asks = self._asks, {}
-            self._orders.clear()
         for task_id, task in followed.items():
             task.gave_up(ManagerStoppedError(task_id, None, "stopped", reason))
         stopped = ManagerStoppedError(TaskId(""), None, "stopped", reason)
@@ -374,17 +385,15 @@ class Session:
         with self._lock:
             if self._closing:
                 raise RuntimeError("this client is closed; make another")
-            self._orders.append(order)
-        self._wake()
+            assert self._mailbox is not None, "start() comes first"
+            self._mailbox.put(order)
 
-    def _wake(self) -> None:
-        with self._lock:
-            if self._is_awake:
-                return
-            self._is_awake = True
-        # Full: it has been woken often enough. Closed: it needs no waking any more.
-        with suppress(BlockingIOError, OSError):
-            self._waker.send(b"!")
+    def _taken(self, task_id: TaskId) -> None:
+        """Forget a task whose outcome is being handed to the program, here and in the broker."""
+        assert self._journal is not None
+        self._journal.drop(task_id)
+        with suppress(RuntimeError):  # closed: the broker forgets it after a while by itself
+            self._order(lambda: self._obey(self._machine.acknowledge(task_id)))
 
     def _check_process(self) -> None:
         if os.getpid() != self._pid:

@@ -1,0 +1,152 @@
+"""What a durable client has submitted and nobody has taken the outcome of: one file a task.
+
+Rule 1: a task is on disk before it is sent, and off it before its outcome is handed to the program:
+whatever dies when, the program sees the outcome once, or finds the task when it starts again.
+Rule 2: a file is written beside its place and moved there, so it is whole or not there.
+"""
+
+import fcntl
+import logging
+import os
+from pathlib import Path
+from struct import Struct
+
+from paintmq.errors import StoreError, WireError
+from paintmq.task import TaskId
+from paintmq.task_submission import PreparedTask
+from paintmq.wire.codec import decode, encode
+from paintmq.wire.messages import Submit
+
+logger = logging.getLogger(__name__)
+
+_MAGIC = b"PQTASK1\n"
+_LENGTH = Struct(">I")
+_SUFFIX = ".task"
+
+
+def journal_for(durable: "bool | Path | str") -> "ClientJournal | None":
+    """Return the journal a client is to keep: none, the platform's, or the one at a path."""
+    if durable is False:
+        return None
+    if durable is True:
+        from platformdirs import user_data_path
+
+        return ClientJournal(user_data_path("paintmq") / "client")
+    return ClientJournal(Path(durable))
+
+
+class ClientJournal:
+    """A folder that belongs to one client at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock: int | None = None
+
+    def open(self) -> list[PreparedTask]:
+        """Take the folder and return what an earlier client left in it, oldest first.
+
+        Raises:
+            StoreError: the folder cannot be used, or another client has it.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = _lock(self.folder)
+            # Task ids sort by the time they were made.
+            return [task for path in sorted(self.folder.iterdir()) if (task := _read(path))]
+        except OSError as error:
+            raise StoreError(
+                f"the client's journal {self.folder} cannot be used: {error.strerror}"
+            ) from error
+
+    def keep(self, prepared: PreparedTask) -> None:
+        """Write the task and its inputs down; when this returns they survive a power failure.
+
+        Raises:
+            StoreError: they cannot be written.
+        """
+        path = self._path(prepared.request.id)
+        body = encode(Submit(prepared.request))
+        draft = path.with_suffix(".draft")
+        try:
+            with draft.open("wb") as file:
+                file.write(_MAGIC + _LENGTH.pack(len(body)) + body)
+                for payload in prepared.payloads:
+                    file.write(payload)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.rename(path)
+            _sync_folder(self.folder)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise StoreError(
+                f"task {prepared.request.id} cannot be written to {self.folder}: {error.strerror}"
+            ) from error
+
+    def drop(self, task_id: TaskId) -> None:
+        """Forget the task: its outcome is being handed to the program."""
+        self._path(task_id).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let another client have the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _path(self, task_id: TaskId) -> Path:
+        return self.folder / f"{task_id}{_SUFFIX}"
+
+
+def _lock(folder: Path) -> int:
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StoreError(
+            f"another client uses the journal {folder}: give each a folder of its own"
+        ) from None
+    return descriptor
+
+
+def _read(path: Path) -> PreparedTask | None:
+    """Return the task of a file; None for anything else. What is damaged is put aside."""
+    if path.suffix == ".draft":
+        path.unlink()  # its client died while writing, so it never sent the task
+        return None
+    if path.suffix != _SUFFIX:
+        return None
+    data = path.read_bytes()
+    try:
+        return _parse(data)
+    except WireError as error:
+        damaged = path.with_suffix(".damaged")
+        path.rename(damaged)
+        logger.warning("a task of the client's journal is damaged, see %s: %s", damaged, error)
+        return None
+
+
+def _parse(data: bytes) -> PreparedTask:
+    start = len(_MAGIC) + _LENGTH.size
+    if not data.startswith(_MAGIC) or len(data) < start:
+        raise WireError("not a task of ours")
+    (length,) = _LENGTH.unpack_from(data, len(_MAGIC))
+    message = decode(data[start : start + length])
+    if not isinstance(message, Submit):
+        raise WireError(f"a {type(message).__name__}, not a task")
+    sizes = [info.size for info in message.task.inputs]
+    offset = start + length
+    if offset + sum(sizes) != len(data):
+        raise WireError(f"{len(data)} bytes, but {offset + sum(sizes)} were written")
+    payloads = []
+    for size in sizes:
+        payloads.append(data[offset : offset + size])
+        offset += size
+    return PreparedTask(message.task, tuple(payloads))
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
