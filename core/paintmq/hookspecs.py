@@ -102,10 +102,15 @@ def paintmq_register_launchers(register: RegisterLauncher) -> None:
 
 @hookspec
 def paintmq_events(batch: Sequence[Mapping[str, Json]]) -> None:
-    """Observe what happened to tasks and workers, oldest first.
+    """Observe what happened to tasks, oldest first.
 
-    Called in a thread of its own, off the hot path; batches are dropped, and counted, when
-    observers cannot keep up. A plugin that raises again and again is no longer called.
+    Each event is a table: ``event`` is ``accept``, ``lease``, ``start``, ``requeue``, ``finish``,
+    ``acknowledge``, ``revive``, ``claim``, ``purge`` or ``boot``; the rest says which task, state,
+    queue, worker and attempt. It is seen when it is decided, a moment before it is durable.
+
+    Called in a thread of its own, off the hot path. When observers cannot keep up, events are
+    dropped, and an event ``dropped`` says how many. A plugin that raises again and again is no
+    longer called.
     """
 
 
@@ -113,7 +118,7 @@ def paintmq_events(batch: Sequence[Mapping[str, Json]]) -> None:
 def paintmq_statistics(sample: "BrokerStatistics") -> None:
     """Observe one sample of the statistics, every ``[monitoring] metrics_interval`` seconds.
 
-    Called in the same thread, under the same rules, as ``paintmq_events``.
+    Called off the hot path too; a slow observer delays the next sample, nothing else.
     """
 
 

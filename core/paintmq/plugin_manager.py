@@ -160,9 +160,9 @@ class PluginManager:
     # ---- hooks that observe or extend ----------------------------------------------------------
 
     @property
-    def has_observers(self) -> bool:
-        """Whether any plugin wants events or statistics."""
-        return any(map(self._hooks.implementations, ("paintmq_events", "paintmq_statistics")))
+    def observes_events(self) -> bool:
+        """Whether any plugin wants events."""
+        return bool(self._hooks.implementations("paintmq_events"))
 
     def deliver_events(self, batch: Sequence[Mapping[str, Json]]) -> None:
         """Hand a batch of events to every observer; see ``plugin_observers`` for the thread."""

@@ -154,7 +154,7 @@ def test_a_plugin_that_fails_halfway_leaves_nothing_behind(install: Install) -> 
     manager = PluginManager.installed()
 
     assert "half" not in manager.catalog().specs
-    assert not manager.has_observers
+    assert not manager.observes_events
 
 
 def test_distributions_with_unreadable_entry_points_hide_no_others(
@@ -469,7 +469,7 @@ def test_one_observer_that_raises_keeps_nothing_from_the_others() -> None:
     manager.deliver_statistics(BrokerStatistics(workers=3))
 
     assert seen == [[{"event": "lease"}], BrokerStatistics(workers=3)]
-    assert manager.has_observers
+    assert manager.observes_events
 
 
 def test_an_observer_that_keeps_raising_is_no_longer_called_and_reported() -> None:
