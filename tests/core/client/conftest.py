@@ -112,7 +112,11 @@ class ScriptedBroker:
 
     def _flush(self, peer: PeerId) -> None:
         for frames in self._links[peer].outgoing():
-            self._socket.send_multipart([peer, *frames])
+            try:
+                self._socket.send_multipart([peer, *frames])
+            except zmq.ZMQError as error:
+                if error.errno != zmq.EHOSTUNREACH:  # the client has left
+                    raise
 
 
 @pytest.fixture
