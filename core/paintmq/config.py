@@ -114,6 +114,7 @@ class BrokerConfig:
         "memory", "full survives power loss, process a killed broker, memory nothing"
     )
     journal: str = setting("", "path of the journal; empty: the platform's data folder")
+    record: str = setting("", "file to write every input to, for paintmq replay; empty: none")
 
 
 @frozen(kw_only=True)

@@ -58,7 +58,13 @@ _FROM_CLIENT = (*get_args(FromClient), Heartbeat)
 _FROM_WORKER = get_args(FromWorker)
 
 
-class Recorder(Protocol):
+class Observer(Protocol):
+    """Sees what the machine decided. Must not wait, nor raise."""
+
+    def stepped(self, step: Step) -> None: ...
+
+
+class Recorder(Observer, Protocol):
     """Writes down every input of the machine, so that it can be replayed."""
 
     def restored(self, now: float, recovered: Recovered) -> None: ...
@@ -67,7 +73,6 @@ class Recorder(Protocol):
     def ticked(self, now: float) -> None: ...
     def disk_full(self, now: float, *, full: bool) -> None: ...
     def draining(self, now: float) -> None: ...
-    def stepped(self, step: Step) -> None: ...
 
 
 class BrokerLoop:
@@ -85,6 +90,7 @@ class BrokerLoop:
         timers: Timers,
         limits: Limits,
         recorder: Recorder | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._machine = machine
         self._journal = journal
@@ -93,6 +99,7 @@ class BrokerLoop:
         self._subjects = subjects
         self._wakeup = wakeup
         self._recorder = recorder
+        self._observers = (*observers, recorder) if recorder is not None else tuple(observers)
         self._link_limits = LinkLimits(
             max_message_bytes=max(limits.max_task_bytes, limits.max_payload_bytes)
         )
@@ -282,8 +289,8 @@ class BrokerLoop:
         payloads: Sequence[Buffer] = (),
     ) -> None:
         """Record what the machine decided, and queue what it said behind that."""
-        if self._recorder is not None:
-            self._recorder.stepped(step)
+        for observer in self._observers:
+            observer.stepped(step)
         crash_point("machine.after_step")
         kept = payloads_kept(message, payloads, step.records) if message is not None else {}
         before = self._journal.sequence

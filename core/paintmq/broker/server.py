@@ -20,6 +20,7 @@ from paintmq.broker.endpoints import (
     client_endpoint,
     queue_endpoint,
 )
+from paintmq.broker.input_log import InputLog
 from paintmq.broker.journal import Journal
 from paintmq.broker.loop import BrokerLoop
 from paintmq.broker.machine import BrokerMachine
@@ -122,6 +123,7 @@ class BrokerServer:
         self._reread = reread
         self._new_routers: queue.SimpleQueue[Router] = queue.SimpleQueue()
         self._opened: _Opened | None = None
+        self._input_log: InputLog | None = None
         self._thread: threading.Thread | None = None
         self._ring: KeyRing | None = None
         self._authenticator: Authenticator | None = None
@@ -282,6 +284,9 @@ class BrokerServer:
             logger.warning("%s", note)
         if recovered.damaged:
             logger.error("%d tasks in the journal are damaged", len(recovered.damaged))
+        if config.broker.record:
+            path = Path(config.broker.record)
+            self._input_log = InputLog(path, config, incarnation=incarnation)
         catalog = self._plugins.catalog()
         rng = random.Random(incarnation)
         scheduler = Scheduler(
@@ -316,7 +321,8 @@ class BrokerServer:
             wakeup=wakeup,
             timers=config.timers,
             limits=config.limits,
-            recorder=self._observers,
+            recorder=self._input_log,
+            observers=() if self._observers is None else (self._observers,),
         )
         return machine, loop
 
@@ -351,6 +357,9 @@ class BrokerServer:
             if self._observers is not None:
                 self._observers.stop()
                 self._observers = None
+            if self._input_log is not None:
+                self._input_log.close()
+                self._input_log = None
             if self._authenticator is not None:
                 self._authenticator.stop()
                 self._authenticator = None
@@ -387,7 +396,7 @@ class BrokerServer:
 
     def _drain(self, opened: _Opened) -> None:
         """Let running attempts finish, and say what is still to be said."""
-        opened.machine.set_draining()
+        opened.loop.drain()
         grace = self._config.timers.drain_grace if self._grace is None else self._grace
         self._turn(opened, until=opened.machine.is_idle, at_most=grace)
         self._turn(opened, until=lambda: opened.loop.is_silent, at_most=_LAST_WORDS)

@@ -1,0 +1,148 @@
+"""Feeds a recorded input log to a fresh machine and compares what it answers.
+
+The same code must answer the same: a difference means that the program, a plugin or a router
+changed since, or that the machine is not as pure as it should be.
+"""
+
+import base64
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from paintmq.broker.input_log import FORMAT, fingerprint, outline
+from paintmq.broker.machine import BrokerMachine, Step
+from paintmq.broker.records import StoredTask
+from paintmq.broker.scheduler import Scheduler
+from paintmq.broker.stores.rows import decode_request, decode_status
+from paintmq.config import Limits, QueueConfig, RouterConfig, Timers
+from paintmq.errors import ConfigError, WireError
+from paintmq.monitoring.statistics import BrokerStatistics
+from paintmq.task import PeerId
+from paintmq.wire.codec import decode
+from paintmq.wire.messages import ToBroker
+
+if TYPE_CHECKING:
+    from paintmq.plugin_manager import PluginManager
+
+
+@frozen
+class Difference:
+    """The first input that was answered otherwise than when it was recorded."""
+
+    line: int
+    """Of the file, from 1."""
+    recorded: tuple[str, ...]
+    replayed: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class Replay:
+    """What came of a replay."""
+
+    inputs: int
+    difference: Difference | None
+    """None: every answer was the same."""
+    statistics: BrokerStatistics
+    """At the end of the file, or at the difference."""
+
+
+def replay(path: Path, plugins: "PluginManager", *, router: RouterConfig | None = None) -> Replay:
+    """Replay a file, up to the first difference; with another ``router``, to its end.
+
+    Raises:
+        ConfigError: the file is no input log, or of another version.
+        PluginError: the recorded router is not installed.
+    """
+    lines = _lines(path)
+    _, header = next(lines, (0, {}))
+    if header.get("paintmq_input_log") != FORMAT:
+        raise ConfigError(f"{path} is no input log of this version of PaintMQ")
+    machine = _machine(header, plugins, router)
+    inputs, now = 0, 0.0
+    difference: Difference | None = None
+    for number, line in lines:
+        try:
+            now = float(line["now"])
+            step = _input(machine, line, now)
+        except (KeyError, ValueError, WireError) as error:
+            raise ConfigError(f"{path}, line {number} cannot be read: {error!r}") from error
+        if step is None:
+            continue
+        inputs += 1
+        if router is None and fingerprint(step) != line.get("check"):
+            recorded = tuple(str(item) for item in line.get("answered", ()))
+            replayed = tuple(str(item) for item in outline(step))
+            difference = Difference(number, recorded, replayed)
+            break
+    return Replay(inputs=inputs, difference=difference, statistics=machine.statistics(now=now))
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, text in enumerate(file, 1):
+                if not text.endswith("\n"):
+                    return  # the broker died while writing it
+                line = json.loads(text)
+                if not isinstance(line, dict):
+                    raise ConfigError(f"{path}, line {number} is no object")
+                yield number, line
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is no input log: {error}") from error
+
+
+def _machine(
+    header: dict[str, Any], plugins: "PluginManager", router: RouterConfig | None
+) -> BrokerMachine:
+    config = header["config"]
+    limits = Limits(**config["limits"])
+    rng = random.Random(header["incarnation"])
+    recorded = RouterConfig(**config["router"])
+    return BrokerMachine(
+        incarnation=header["incarnation"],
+        catalog=plugins.catalog(),
+        scheduler=Scheduler(
+            plugins.make_router(recorded if router is None else router),
+            tenant_window=limits.tenant_window,
+            rng=rng,
+        ),
+        queues={name: QueueConfig(**queue) for name, queue in config["queues"].items()},
+        timers=Timers(**config["timers"]),
+        limits=limits,
+        admission=config["broker"]["admission"],
+        rng=rng,
+    )
+
+
+def _input(machine: BrokerMachine, line: dict[str, Any], now: float) -> Step | None:
+    """Give the machine one recorded input; None if it answers nothing."""
+    if "wire" in line:
+        message = decode(base64.b64decode(line["wire"]))
+        if not isinstance(message, ToBroker):
+            raise ValueError(f"{type(message).__name__} is nothing a broker is told")
+        return machine.receive(PeerId(bytes.fromhex(line["peer"])), message, now=now)
+    if "lost" in line:
+        return machine.peer_lost(PeerId(bytes.fromhex(line["peer"])), now=now)
+    if "tick" in line:
+        return machine.tick(now=now)
+    if "restored" in line:
+        tasks = [
+            StoredTask(
+                decode_request(task["request"].encode()), decode_status(task["status"].encode())
+            )
+            for task in line["restored"]
+        ]
+        return machine.restore(tasks, now=now)
+    if "disk_full" in line:
+        machine.set_disk_full(full=line["disk_full"])
+    elif "draining" in line:
+        machine.set_draining()
+    else:
+        raise ValueError("unknown input")
+    return None
