@@ -8,12 +8,13 @@ import cProfile
 import pstats
 import random
 import time
+from collections.abc import Callable
 from heapq import heappop, heappush
 
 from paintmq.broker.scheduler import Scheduler, Waiting
 from paintmq.catalog import Catalog
 from paintmq.config import RouterConfig
-from paintmq.model import ModelSpec
+from paintmq.model import Job, ModelSpec
 from paintmq.plugin_manager import PluginManager
 from paintmq.task import PeerId, TaskId, TaskRequest
 from paintmq.wire.messages import ModelLoaded, WorkerHello
@@ -28,7 +29,7 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true")
     arguments = parser.parse_args()
     plugins = PluginManager.installed()
-    for name in arguments.routers or plugins.routers():
+    for name in arguments.routers or plugins.routers:
         scheduler = Scheduler(
             plugins.make_router(RouterConfig(name=name)), tenant_window=8, rng=random.Random(0)
         )
@@ -40,6 +41,10 @@ def main() -> None:
             measure(name, scheduler)
 
 
+def _constant(seconds: float) -> Callable[[Job], float]:
+    return lambda job: seconds
+
+
 def measure(name: str, scheduler: Scheduler) -> None:
     """Print the mean cost of a pick and of everything around it, in a crowd and in a lull."""
     rng = random.Random(1)
@@ -48,7 +53,7 @@ def measure(name: str, scheduler: Scheduler) -> None:
             name=f"m{number}",
             implementation="x:Y",
             load_seconds=rng.uniform(1, 12),
-            run_seconds=lambda job, seconds=rng.uniform(0.3, 6): seconds,
+            run_seconds=_constant(rng.uniform(0.3, 6)),
             resident_mb=rng.choice((1500, 4000, 9000)),
         )
         for number in range(MODELS)

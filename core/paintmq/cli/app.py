@@ -16,6 +16,7 @@ from paintmq.cli import (
     plugins_command,
     run_command,
     service_commands,
+    simulate_command,
     status_command,
     task_commands,
 )
@@ -58,6 +59,7 @@ def make_app() -> typer.Typer:
     config_command.add_to(app)
     plugins_command.add_to(app)
     models_command.add_to(app)
+    simulate_command.add_to(app)
     new_plugin.add_to(app)
     keys_command.add_to(app)
     return app

@@ -79,7 +79,7 @@ SCENARIOS: dict[str, _Maker] = dict(
             catalogue(),
             fleet(*ROOMY),
             load=0.5,
-            sizes=(500_000, 1_000_000, 4_000_000, 12_000_000),
+            sizes=(300_000, 1_000_000, 2_000_000, 4_000_000),
         ),
         _scenario(
             "priorities",
