@@ -47,6 +47,7 @@ class FaceRestoration(Model):
             if square is not None:
                 face, matrix = square
                 picture = put_back(picture, self.restored(face), matrix, options.strength)
+        context.progress(len(faces), len(faces))
         return _with_colours(image, rgb, picture)
 
     def restored(self, face: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -71,6 +72,6 @@ def _with_colours(image: Pixels, before: NDArray[np.uint8], after: NDArray[np.fl
     """Return a copy of the image with the colours that changed, in its own depth."""
     result = image.copy()
     levels = 257 if image.dtype == np.uint16 else 1
-    changed = (after != before).any(axis=2)
-    result[changed, :3] = np.clip(after[changed], 0, 255) * levels
+    changed = (np.rint(after) != before).any(axis=2)
+    result[changed, :3] = np.rint(np.clip(after[changed], 0, 255) * levels)
     return result

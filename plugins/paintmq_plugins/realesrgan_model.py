@@ -59,6 +59,7 @@ class RealEsrganUpscaling(Model):
 
         levels = 65535 if image.dtype == np.uint16 else 255
         enlarged = [self._run_tiles(plane, levels, options, tick) for plane in planes]
+        context.progress(total, total)
         if len(enlarged) == 2:
             alpha = cv2.cvtColor(enlarged[1], cv2.COLOR_RGB2GRAY)
             enlarged[0] = np.dstack([enlarged[0], alpha])

@@ -36,14 +36,18 @@ class TorchEraser(Model):
     def run(self, batch: Sequence[Request], context: RunContext) -> Sequence[Outputs]:
         outputs: list[Outputs] = []
         eraser = Eraser(network=self.fill, padding=self.padding)
+        steps = 1
+
+        def step(done: int, total: int) -> None:
+            nonlocal steps
+            steps = total
+            context.raise_if_cancelled()
+            context.progress(done, total)
+
         for request in batch:
-
-            def step(done: int, total: int) -> None:
-                context.raise_if_cancelled()
-                context.progress(done, total)
-
             with torch.inference_mode():
                 outputs.append({"image": self.erase(eraser, request, step)})
+        context.progress(steps, steps)
         return outputs
 
     def erase(self, eraser: Eraser, request: Request, step: Step) -> Pixels:

@@ -57,8 +57,9 @@ def face_helper(iopaint: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         module.IntermediateLayerGetter = module.normalize = None  # type: ignore[attr-defined]  # stand-ins
         monkeypatch.setitem(sys.modules, f"torchvision{name}", module)
     module = iopaint("plugins.facexlib.utils.face_restoration_helper")
-    # Otherwise it would load its detector in its constructor.
-    monkeypatch.setattr(module, "init_detection_model", lambda *_, **__: None)
+    # Otherwise it would load its networks in its constructor.
+    for name in ("init_detection_model", "init_parsing_model"):
+        monkeypatch.setattr(module, name, lambda *_, **__: None)
     return lambda: module.FaceRestoreHelper(
         1, face_size=512, crop_ratio=(1, 1), use_parse=False, device="cpu"
     )
@@ -106,7 +107,7 @@ def test_faces_equal_iopaints(
 
     ours = loaded(SPEC, {"GFPGANv1.4.pth": weights})({"faces": list(faces)}, image=picture)
 
+    # Ours are rounded, theirs cut off.
     assert np.abs(ours.astype(int) - theirs).max() <= 1
-    assert (ours == theirs).mean() > 0.999
     assert not np.array_equal(ours, picture)
     assert np.array_equal(ours[450:, :100], picture[450:, :100])
