@@ -149,7 +149,7 @@ class WorkerAgent:
         return min(self._kill_at, self._probe_at, math.inf if deadline is None else deadline)
 
     def tick(self) -> None:
-        """Do what is due."""
+        """Do what is due, and send what was said; to be called once in every turn of the loop."""
         now = self._clock()
         if self._host is not None and self._kill_at <= now:
             self._kill_at = math.inf
@@ -158,8 +158,10 @@ class WorkerAgent:
             self._probe_at = now + PROBE_AFTER / 2
             if not self._host.is_stopped():
                 self._machine.host_alive(now=now)
-        if self.next_deadline() <= now:
+        deadline = self._machine.next_deadline()
+        if deadline is not None and deadline <= now:
             self._obey(self._machine.tick(now=now))
+        self._flush()
 
     def close(self) -> None:
         """Leave nothing behind: no process, socket or file."""
@@ -214,7 +216,6 @@ class WorkerAgent:
                 return
             for delivery in deliveries:
                 self._delivered(cast("ToWorker", delivery.message), delivery.payloads)
-        self._flush()
 
     def _delivered(self, message: ToWorker, payloads: Sequence[Buffer]) -> None:
         match message:
@@ -296,7 +297,6 @@ class WorkerAgent:
                     self._outputs.pop((task_id, fence), None)
                 case Leave():
                     self.has_left = True
-        self._flush()
 
     # ---- the host ------------------------------------------------------------------------------
 
@@ -353,7 +353,6 @@ class WorkerAgent:
             if not self._dismissed:
                 host.log_last_words(detail)
             self._obey(self._machine.host_exited(detail, now=self._clock()))
-        self._flush()
 
     def _hear_host(self, host: HostProcess, *, budget: int) -> None:
         try:

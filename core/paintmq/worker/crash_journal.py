@@ -39,6 +39,8 @@ class CrashJournal:
     found: tuple[Key, ...]
     """What an earlier process of this worker ran when it died."""
     _descriptor: int
+    _boot: str = field(factory=lambda: _boot_id(), init=False)
+    _length: int = field(default=0, init=False)
     _written: tuple[Key, ...] = field(factory=tuple, init=False)
 
     @classmethod
@@ -70,9 +72,10 @@ class CrashJournal:
         if keys == self._written:
             return
         rows = [[task_id, fence.incarnation, fence.attempt] for task_id, fence in keys]
-        text = json.dumps({"boot": _boot_id(), "running": rows}).encode() if rows else b""
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, text, 0)
+        text = json.dumps({"boot": self._boot, "running": rows}).encode() if rows else b""
+        # One write is whole or not at all for whoever reads after our death; spaces cover the rest.
+        self._length = max(self._length, len(text))
+        os.pwrite(self._descriptor, text.ljust(self._length), 0)
         self._written = keys
 
     def close(self) -> None:

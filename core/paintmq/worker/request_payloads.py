@@ -146,5 +146,9 @@ def keep_outside_mask(
         raise ModelError(f"the model returned {result.shape[2]} channels for {image.shape[2]}")
     kept = image.copy()
     filled = mask != 0
-    kept[filled, : result.shape[2]] = result[filled]
+    rows, columns = np.flatnonzero(filled.any(axis=1)), np.flatnonzero(filled.any(axis=0))
+    if rows.size:  # only the box around the mask is gone through pixel by pixel
+        box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        target = kept[box][:, :, : result.shape[2]]
+        np.copyto(target, result[box], where=filled[box][:, :, None])
     return kept
