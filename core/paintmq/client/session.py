@@ -38,11 +38,11 @@ from paintmq.client.followed_task import FollowedTask
 from paintmq.client.journal import ClientJournal
 from paintmq.client.machine import ClientMachine
 from paintmq.client.mailbox import Mailbox, Order
+from paintmq.client.pending_answers import PendingAnswers
 from paintmq.client.window import Window, WindowLimits
 from paintmq.errors import (
     InvalidTaskError,
     ManagerStoppedError,
-    RejectedError,
     WireError,
 )
 from paintmq.task import Json, TaskId, TaskRequest
@@ -86,9 +86,7 @@ class Session:
         self._mailbox: Mailbox | None = None
         self._followed: dict[TaskId, FollowedTask] = {}
         self._payloads: dict[TaskId, tuple[Payload, ...]] = {}
-        self._cancels: dict[TaskId, list[Future[str]]] = {}
-        self._asks: dict[int, Future[Json]] = {}
-        self._last_ask = 0
+        self._answers = PendingAnswers()
         self._closing = False
         self._goodbye = GOODBYE_SECONDS
         self._thread: threading.Thread | None = None
@@ -200,9 +198,7 @@ class Session:
     def cancel(self, task_id: TaskId) -> "Future[str]":
         """Cancel the task; the answer is ``cancelled``, ``too_late`` or ``unknown``."""
         self.start()
-        answer: Future[str] = Future()
-        with self._lock:
-            self._cancels.setdefault(task_id, []).append(answer)
+        answer = self._answers.add_cancel(task_id)
         self._order(lambda: self._obey(self._machine.cancel(task_id, now=time.monotonic())))
         return answer
 
@@ -214,11 +210,7 @@ class Session:
     def ask(self, subject: str, arguments: Mapping[str, Json]) -> "Future[Json]":
         """Ask the broker one of its subjects."""
         self.start()
-        answer: Future[Json] = Future()
-        with self._lock:
-            self._last_ask += 1
-            number = self._last_ask
-            self._asks[number] = answer
+        number, answer = self._answers.add_ask()
         answer.add_done_callback(partial(self._forget_ask, number))
         self._order(lambda: self._obey(self._machine.ask(number, subject, dict(arguments))))
         return answer
@@ -300,9 +292,9 @@ class Session:
                     if (followed := self._unfollow(task_id)) is not None:
                         followed.unknown()
                 case CancelSettled(task_id, answer):
-                    self._settle_cancels(task_id, answer)
-                case Answered():
-                    self._answered(command)
+                    self._answers.settle_cancel(task_id, answer)
+                case Answered(request_id, value, error):
+                    self._answers.answer_ask(request_id, value, error)
                 case AlarmRaised(reason):
                     logger.error("broker %s: %s", self.endpoint, reason)
 
@@ -330,26 +322,9 @@ class Session:
     def _forget_ask(self, number: int, answer: "Future[Json]") -> None:
         """Drop a question whose asker has gone away."""
         if answer.cancelled():
-            with self._lock:
-                self._asks.pop(number, None)
+            self._answers.drop_ask(number)
             with suppress(RuntimeError):
                 self._order(lambda: self._machine.forget_ask(number))
-
-    def _answered(self, answered: Answered) -> None:
-        with self._lock:
-            future = self._asks.pop(answered.request_id, None)
-        if future is None:
-            return
-        if answered.error:
-            _fail(future, RejectedError("ask", answered.error))
-        else:
-            _resolve(future, answered.value)
-
-    def _settle_cancels(self, task_id: TaskId, answer: str) -> None:
-        with self._lock:
-            futures = self._cancels.pop(task_id, [])
-        for future in futures:
-            _resolve(future, answer)
 
     # --------------------------------------------------------------------------------------------
 
@@ -368,16 +343,10 @@ class Session:
         """End every wait: nothing more will come."""
         with self._lock:
             followed, self._followed = self._followed, {}
-            cancels, self._cancels = self._cancels, {}
-            asks, self._asks = self._asks, {}
         for task_id, task in followed.items():
             task.gave_up(ManagerStoppedError(task_id, None, "stopped", reason))
         stopped = ManagerStoppedError(TaskId(""), None, "stopped", reason)
-        for answers in cancels.values():
-            for cancel in answers:
-                _fail(cancel, stopped)
-        for answer in asks.values():
-            _fail(answer, stopped)
+        self._answers.give_up(stopped)
         self.window.give_up(stopped)
         self._payloads.clear()
 
@@ -409,13 +378,3 @@ def _check_same(request: TaskRequest, known: TaskRequest) -> None:
         raise InvalidTaskError(
             f"task {request.id} is under way with other contents; use another id or idempotency key"
         )
-
-
-def _resolve(future: "Future[str] | Future[Json]", value: Json) -> None:
-    if future.set_running_or_notify_cancel():
-        future.set_result(value)  # type: ignore[arg-type]  # a cancel's answer is a str
-
-
-def _fail(future: "Future[str] | Future[Json]", error: Exception) -> None:
-    if not future.done() and future.set_running_or_notify_cancel():
-        future.set_exception(error)

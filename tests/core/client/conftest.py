@@ -38,6 +38,7 @@ class ScriptedBroker:
         }
         self._changed = threading.Condition()
         self._outbox: list[Reply] = []
+        self._raw: list[bytes] = []
         self._stopping = False
         self._context = new_context()
         self._socket = router(self._context)
@@ -66,6 +67,11 @@ class ScriptedBroker:
         with self._changed:
             self._outbox.append((message, payloads))
 
+    def say_raw(self, frame: bytes) -> None:
+        """Send the client that spoke last what is no message."""
+        with self._changed:
+            self._raw.append(frame)
+
     def wait_for(self, kind: type[M], count: int = 1) -> list[M]:
         """Wait until so many messages of the kind were heard, and return them."""
         with self._changed:
@@ -83,6 +89,9 @@ class ScriptedBroker:
                 self._received(PeerId(peer), frames)
             with self._changed:
                 outbox, self._outbox = self._outbox, []
+                raw, self._raw = self._raw, []
+            for frame in raw:
+                self._socket.send_multipart([self.peers[-1], frame])
             for message, payloads in outbox:
                 self._send(self.peers[-1], message, payloads)
 

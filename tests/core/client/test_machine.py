@@ -199,6 +199,15 @@ def test_acceptance_is_reported_with_its_queue_and_reason(talk: Conversation) ->
     ]
 
 
+def test_a_second_acceptance_tells_where_the_task_stands_now(talk: Conversation) -> None:
+    talk.submit(request())
+    talk.hear(accepted(waiting_for="no worker"))
+
+    assert talk.hear(accepted()) == [
+        TaskAccepted(task_id=T1, queue="cpu-light", state=TaskState.QUEUED, waiting_for="")
+    ]
+
+
 def test_a_refusal_ends_the_task(talk: Conversation) -> None:
     talk.submit(request())
     refusal = Rejected(task_id=T1, code="queue_full", reason="full", retry_after=5.0)
@@ -332,6 +341,7 @@ def test_a_cancel_is_held_until_the_task_is_accepted(talk: Conversation) -> None
 
     assert talk.cancel() == []
     assert Cancel(T1) not in said(talk.wait(20))
+    assert Cancel(T1) not in said(talk.reopen())
     assert said(talk.hear(accepted())) == [Cancel(T1)]
 
 
