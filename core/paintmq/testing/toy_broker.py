@@ -49,6 +49,12 @@ def toy_config(journal: Path | None = None, **broker: Any) -> Config:
     )
 
 
+def by_pipes(config: Config) -> Config:
+    """Return the configuration with the ``pushpull`` transport in all queues."""
+    queues = {name: evolve(queue, transport="pushpull") for name, queue in config.queues.items()}
+    return evolve(config, queues=queues)
+
+
 def toy_client(server: BrokerServer) -> WirePeer:
     return WirePeer(server.client_endpoint, ClientHello(name="test"))
 

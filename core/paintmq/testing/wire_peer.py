@@ -1,6 +1,7 @@
 """A client or worker that says exactly what it is told to, over a real socket: for tests."""
 
 import hashlib
+from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self, TypeVar
@@ -9,9 +10,10 @@ import zmq
 
 from paintmq.identifiers import new_peer_id
 from paintmq.task import PayloadInfo
-from paintmq.transport.sockets import Context, dealer, new_context
+from paintmq.transport.pipes import WorkerConnection, send_waiting
+from paintmq.transport.sockets import Context, new_context
 from paintmq.wire.link import Buffer, Delivery, Link
-from paintmq.wire.messages import ClientHello, Message, WorkerHello
+from paintmq.wire.messages import ClientHello, Message, WorkerHello, WorkerWelcome
 
 PATIENCE = 20.0
 """Seconds after which a message that did not come is a failure; never waited for in a good run."""
@@ -33,8 +35,9 @@ class WirePeer:
         used = context if context is not None else self._owned
         assert used is not None
         self.id = new_peer_id()
-        self.socket = dealer(used, self.id)
-        self.socket.connect(endpoint)
+        self._connection = WorkerConnection(used, endpoint, self.id)
+        self.socket = self._connection.sockets[0]
+        """The DEALER; what comes by pipe is read with ``hear``."""
         self.link = Link()
         self._heard: list[Delivery] = []
         if hello is not None:
@@ -59,7 +62,7 @@ class WirePeer:
                 if isinstance(delivery.message, kind):
                     del self._heard[place]
                     return delivery.message, [bytes(payload) for payload in delivery.payloads]
-            if not self.socket.poll(int(PATIENCE * 1000)):
+            if not zmq.select(list(self._connection.sockets), [], [], PATIENCE)[0]:
                 raise TimeoutError(
                     f"no {kind.__name__} came; {len(self._heard)} other messages did"
                 )
@@ -67,9 +70,13 @@ class WirePeer:
 
     def read(self) -> None:
         """Take in everything that has arrived."""
-        while self.socket.poll(0):
-            frames = self.socket.recv_multipart(copy=False)
-            self._heard += self.link.receive([frame.buffer for frame in frames])
+        while (frames := self._connection.receive()) is not None:
+            for delivery in self.link.receive([frame.buffer for frame in frames]):
+                match delivery.message:
+                    case WorkerWelcome(tasks_port=tasks, results_port=results) if tasks:
+                        self._connection.open_pipes(tasks, results)
+                        self.link.work_apart = True
+                self._heard.append(delivery)
         self._flush()
 
     def put_aside(self) -> list[Message]:
@@ -77,8 +84,14 @@ class WirePeer:
         self.read()
         return [delivery.message for delivery in self._heard]
 
+    def take_all(self) -> list[Message]:
+        """Return what has arrived, and keep none of it."""
+        self.read()
+        heard, self._heard = self._heard, []
+        return [delivery.message for delivery in heard]
+
     def close(self) -> None:
-        self.socket.close()
+        self._connection.close()
         if self._owned is not None:
             self._owned.term()
 
@@ -94,10 +107,16 @@ class WirePeer:
         self.close()
 
     def _flush(self) -> None:
-        self.socket.setsockopt(zmq.SNDTIMEO, int(PATIENCE * 1000))
-        while multiparts := self.link.outgoing():
-            for frames in multiparts:
-                self.socket.send_multipart(frames)
+        waiting = deque(self.link.outgoing())
+        while waiting:
+            send_waiting(waiting, self._connection.send, self._connection.carries)
+            if waiting:
+                by_pipe = self._connection.carries(waiting[0])
+                ready = zmq.select(
+                    [], [self._connection.sockets[-1 if by_pipe else 0]], [], PATIENCE
+                )
+                assert ready[1], "nothing more can be sent"
+            waiting.extend(self.link.outgoing())
 
 
 def describe(name: str, data: bytes) -> PayloadInfo:

@@ -16,6 +16,7 @@ from paintmq.errors import ConfigError, PaintMQError, PortInUseError, StoreError
 from paintmq.task import TaskState
 from paintmq.testing.broker_harness import make_hello
 from paintmq.testing.toy_broker import (
+    by_pipes,
     picture_task,
     toy_client,
     toy_config,
@@ -51,11 +52,12 @@ from paintmq.wire.messages import (
 LARGE = bytes(range(256)) * 8192  # 2 MiB: a transfer on the wire, a file in the store
 
 
-@pytest.fixture(params=["memory", "process"])
+@pytest.fixture(params=["memory", "process", "pushpull"])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BrokerServer]:
-    with BrokerServer(
-        toy_config(tmp_path / "journal" if request.param == "process" else None), toy_plugins()
-    ) as server:
+    config = toy_config(tmp_path / "journal" if request.param == "process" else None)
+    if request.param == "pushpull":
+        config = by_pipes(config)
+    with BrokerServer(config, toy_plugins()) as server:
         yield server
         server.stop(grace=0)
 
