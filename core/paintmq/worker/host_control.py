@@ -6,6 +6,7 @@ Rule 3: memory is given back before it is taken.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import assert_never
 
 from paintmq.model import ModelSpec
 from paintmq.task import TaskError
@@ -190,6 +191,8 @@ class HostControl:
             case HostLeaving(reason):
                 self._batches.put_back()  # it has answered for all it touched
                 return self._dismiss_host(f"left: {reason}", now=now)
+            case _:
+                assert_never(message)
         return []
 
     def _loaded(self, message: HostLoaded) -> list[Command]:
@@ -313,15 +316,11 @@ class HostControl:
     def advance(self, *, now: float) -> list[Command]:
         """Do the next sensible thing with the host; to be called after everything that happens."""
         commands: list[Command] = []
-        match self._host.state:
-            case HostState.ABSENT:
-                if self._has_work() and self._host.restart_at <= now:
-                    self._host.starting(now=now)
-                    commands.append(StartHost())
-            case HostState.UP:
-                commands += self._feed(now=now)
-            case HostState.STARTING | HostState.LEAVING:
-                pass
+        if self._host.state is HostState.UP:
+            commands += self._feed(now=now)
+        elif self._host.may_start(now=now) and self._has_work():
+            self._host.starting(now=now)
+            commands.append(StartHost())
         self._expect_idleness(now=now)
         return commands
 

@@ -40,6 +40,9 @@ class HostLife:
     _settling: int = field(default=0, init=False)
     _baseline_mb: int = field(default=0, init=False)
 
+    def may_start(self, *, now: float) -> bool:
+        return self.state is HostState.ABSENT and self.restart_at <= now
+
     def starting(self, *, now: float) -> None:
         self.state = HostState.STARTING
         self._silent_at = now + self._patience.host_start

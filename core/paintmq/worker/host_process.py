@@ -22,6 +22,7 @@ from attrs import define, field
 
 from paintmq.worker.host_channel import Buffer, FrameReader, HostDelivery, encode
 from paintmq.worker.host_messages import ToHost
+from paintmq.worker.machine_limits import oom_kills
 
 READ_BUDGET = 64
 """Reads of one turn of the loop: a busy host must not starve the broker's messages."""
@@ -57,6 +58,7 @@ class HostProcess:
     _reader: FrameReader
     at_end: bool = field(default=False, init=False)
     """The host has closed its end: it is gone, or about to be."""
+    _oom_kills_before: int = field(factory=oom_kills, init=False)
     _unsent: deque[memoryview] = field(factory=deque[memoryview], init=False)
     _last_words: deque[str] = field(factory=lambda: deque[str](maxlen=_TAIL), init=False)
     _partial_line: bytes = field(default=b"", init=False)
@@ -175,7 +177,10 @@ class HostProcess:
         if status is None:
             return None
         if status < 0:
-            return f"was killed by {_signal_name(-status)}"
+            by = _signal_name(-status)
+            # The kernel's choice or ours, it is the same signal; only the group's count tells.
+            memory = by == "SIGKILL" and oom_kills() > self._oom_kills_before
+            return f"was killed by {by}" + (" for using too much memory" if memory else "")
         return f"exited with status {status}"
 
     def _insist_on_exit(self) -> int:

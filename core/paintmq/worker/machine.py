@@ -6,6 +6,7 @@ it keeps payloads until it is told to release them. The model host's part: ``hos
 """
 
 from collections.abc import Mapping, Sequence
+from typing import assert_never
 
 from paintmq.model import ModelSpec
 from paintmq.task import PeerId, TaskError
@@ -168,6 +169,8 @@ class WorkerMachine:
                 return self._start_draining(grace, now=now)
             case BrokerHeartbeat():
                 pass  # hearing anything is what counts
+            case _:
+                assert_never(message)
         return []
 
     def _accept(self, assignments: Sequence[Assignment], *, now: float) -> list[Command]:

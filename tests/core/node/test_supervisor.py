@@ -39,8 +39,6 @@ from paintmq.wire.messages import (
 )
 from paintmq.worker.profile import Patience
 
-pytestmark = pytest.mark.slow
-
 QUEUES = {"cpu": QueueConfig()}
 PLUGINS = PluginsConfig(allow=("trial",))
 ONE_CORE = Capabilities(cores=1, memory_mb=4096)
@@ -241,6 +239,7 @@ def test_a_killed_host_is_replaced(
     assert crashed.detail == "was killed by SIGKILL"
 
 
+@pytest.mark.slow
 def test_a_stopped_host_is_noticed_and_replaced(
     broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
 ) -> None:
@@ -256,6 +255,7 @@ def test_a_stopped_host_is_noticed_and_replaced(
     assert "without a sign of life" in crashed.detail
 
 
+@pytest.mark.slow
 def test_a_model_that_holds_the_interpreter_is_not_taken_for_dead(
     broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
 ) -> None:
@@ -404,6 +404,7 @@ def test_a_worker_that_a_restarted_broker_does_not_know_says_everything_again(
     broker.hear(AttemptReturned, running)
 
 
+@pytest.mark.slow
 def test_a_silent_broker_makes_the_worker_connect_afresh(
     broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
 ) -> None:
@@ -514,6 +515,7 @@ NodeSupervisor(
 """
 
 
+@pytest.mark.slow
 def test_a_killed_node_takes_its_host_along_and_its_successor_reports_what_ran(
     broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor], tmp_path: Path
 ) -> None:

@@ -306,6 +306,12 @@ def test_an_attempt_over_its_run_limit_is_killed_and_reported_as_timed_out(warm:
     assert ModelUnloaded(model="alpha") in warm.said(commands)
 
 
+def test_the_next_deadline_is_never_after_a_limit_of_what_runs(warm: Bench) -> None:
+    warm.assign(1, run_limit=2.0)
+
+    assert warm.machine.next_deadline() == warm.now + 2.0
+
+
 def test_an_attempt_without_progress_is_killed(warm: Bench) -> None:
     warm.assign(1)
     for _ in range(3):

@@ -4,7 +4,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
-from paintmq.node.machine_limits import oom_kills, usable_cores, usable_memory_mb
+from paintmq.worker.machine_limits import oom_kills, usable_cores, usable_memory_mb
 
 
 @pytest.fixture

@@ -1,0 +1,113 @@
+import os
+import select
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from paintmq.worker import host_process
+from paintmq.worker.host_messages import Configure, HostMessage, HostReady, Shutdown
+from paintmq.worker.host_process import HostProcess, sweep_scratch
+from paintmq.worker.machine_limits import oom_kills
+
+
+@pytest.fixture
+def host() -> Iterator[HostProcess]:
+    host = HostProcess.start("test/cpu-0", environment={"COLOUR": "red"}, max_payload_bytes=100)
+    yield host
+    host.close()
+    assert not Path(host.scratch).exists()
+    assert host.exit_in_words() is not None
+
+
+def hear(host: HostProcess) -> list[HostMessage]:
+    """Wait until the host says something other than that it lives."""
+    while not host.at_end:
+        select.select([host.socket], [], [], 30)
+        messages = [delivery.message for delivery in host.read()]
+        if HostReady() in messages:
+            return messages
+    return []
+
+
+def configure(host: HostProcess) -> None:
+    host.send(
+        Configure(
+            worker="test/cpu-0",
+            device="cpu",
+            scratch=host.scratch,
+            plugins={"disable": (), "allow": (), "settings": {}},
+        )
+    )
+
+
+def test_a_host_starts_and_leaves_when_it_is_told_to(host: HostProcess) -> None:
+    configure(host)
+    assert HostReady() in hear(host)
+    assert host.exit_in_words() is None
+    assert not host.is_stopped()
+    host.send(Shutdown())
+    hear(host)
+
+    assert host.exit_in_words() == "exited with status 0"
+
+
+def test_a_host_gets_the_variables_of_its_device(host: HostProcess) -> None:
+    environment = Path(f"/proc/{host.process.pid}/environ").read_bytes()
+
+    assert b"COLOUR=red" in environment.split(b"\0")
+
+
+def test_a_killed_host_is_described_by_its_signal(host: HostProcess) -> None:
+    host.process.send_signal(signal.SIGTERM)
+    host.process.wait()
+
+    assert host.exit_in_words() == "was killed by SIGTERM"
+
+
+def test_a_host_killed_for_memory_is_told_apart(
+    host: HostProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.kill()
+    host.process.wait()
+    assert host.exit_in_words() == "was killed by SIGKILL"
+
+    before = oom_kills()
+    monkeypatch.setattr(host_process, "oom_kills", lambda: before + 1)
+
+    assert host.exit_in_words() == "was killed by SIGKILL for using too much memory"
+
+
+def test_a_host_that_closes_its_socket_and_stays_is_made_to_leave(host: HostProcess) -> None:
+    os.kill(host.process.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, host.process.pid, os.WSTOPPED | os.WNOWAIT)
+    assert host.is_stopped()
+    host.at_end = True
+
+    assert host.exit_in_words() == "was killed by SIGKILL"
+
+
+def test_sending_to_a_host_that_is_gone_is_harmless(host: HostProcess) -> None:
+    host.kill()
+    host.process.wait()
+    hear(host)
+
+    host.send(Shutdown())
+
+    assert not host.wants_to_write
+
+
+def test_scratch_folders_of_killed_nodes_are_swept_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    ours = tmp_path / f"paintmq-host-{os.getpid()}-x"
+    dead = tmp_path / f"paintmq-host-{2**22 + 1}-x"
+    other = tmp_path / "paintmq-host-name-x"
+    for folder in (ours, dead, other):
+        folder.mkdir()
+
+    sweep_scratch()
+
+    assert sorted(tmp_path.iterdir()) == sorted([ours, other])
