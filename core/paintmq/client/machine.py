@@ -7,8 +7,6 @@ Rule 4: silence is never taken for an answer: a silent broker costs a new connec
 """
 
 import random
-from collections.abc import Iterable
-from math import inf
 from typing import assert_never
 
 from attrs import define, field, frozen
@@ -26,7 +24,9 @@ from paintmq.client.commands import (
     TaskRefused,
     TaskUnknown,
 )
-from paintmq.client.tracked_tasks import TrackedTask, TrackedTasks
+from paintmq.client.pending_cancels import PendingCancels
+from paintmq.client.repetition import queries, submission, take_up
+from paintmq.client.tracked_tasks import TrackedTasks
 from paintmq.task import Json, TaskId, TaskRequest, TaskState
 from paintmq.wire.messages import (
     Accepted,
@@ -44,7 +44,6 @@ from paintmq.wire.messages import (
     Refused,
     Rejected,
     ResultReceived,
-    Submit,
     ToClient,
     UnknownTask,
     Welcome,
@@ -66,9 +65,6 @@ class ClientTimers:
     """A new connection has to be answered."""
     connect_most: float = 30.0
 
-
-IDS_A_QUERY = 500
-"""Far below the wire's limit on the length of a message."""
 
 # What passes by itself. A promise that was already made is worth waiting for.
 _PASSING = {"queue_full", "bytes_full", "no_worker", "draining", "disk_full"}
@@ -92,10 +88,7 @@ class ClientMachine:
     connections: int = field(default=0, init=False)
 
     _tasks: TrackedTasks = field(init=False)
-    _cancels: dict[TaskId, float] = field(factory=dict[TaskId, float], init=False)
-    """Cancels without an answer, and when to repeat them; never while held for an acceptance."""
-    _cancels_due: float = field(default=inf, init=False)
-    """No later than the earliest of them."""
+    _cancels: PendingCancels = field(init=False)
     _asks: dict[int, Ask] = field(factory=dict[int, Ask], init=False)
     _withheld: dict[TaskId, None] = field(factory=dict[TaskId, None], init=False)
     """Endings that the shell has not confirmed yet."""
@@ -111,6 +104,10 @@ class ClientMachine:
     def _no_tasks(self) -> TrackedTasks:
         return TrackedTasks(self.rng, self.timers.resend_first, self.timers.resend_most)
 
+    @_cancels.default
+    def _no_cancels(self) -> PendingCancels:
+        return PendingCancels(self.rng, 2 * self.timers.resend_first)
+
     # ---- what the program wants ----------------------------------------------------------------
 
     def submit(self, request: TaskRequest, *, now: float, patient: bool = False) -> list[Command]:
@@ -124,7 +121,7 @@ class ClientMachine:
             return []
         task = self._tasks.add(request.id, request, now=now)
         task.patient = patient
-        return [_submission(task)] if self._open else []
+        return [submission(task)] if self._open else []
 
     def fetch(self, task_id: TaskId, *, now: float) -> list[Command]:
         """Ask how a task stands that somebody submitted before."""
@@ -137,7 +134,7 @@ class ClientMachine:
         """Cancel the task; a task that is not accepted yet is cancelled when it is."""
         if task_id in self._cancels:
             return []
-        self._cancels[task_id] = inf
+        self._cancels.hold(task_id)
         return self._send_cancel(task_id, now) if self._may_cancel(task_id) else []
 
     def ask(self, request_id: int, subject: str, arguments: dict[str, Json]) -> list[Command]:
@@ -153,7 +150,7 @@ class ClientMachine:
     def forget(self, task_id: TaskId) -> None:
         """Nobody waits for this task any more; the broker brings it to its ending all the same."""
         self._tasks.pop(task_id)
-        self._cancels.pop(task_id, None)
+        self._cancels.drop(task_id)
 
     def acknowledge(self, task_id: TaskId) -> list[Command]:
         """Confirm an ending that was reported; needed only when ``acknowledges`` is off."""
@@ -187,7 +184,7 @@ class ClientMachine:
         commands: list[Command] = [Send(ClientHello(name=self.name))]
         for task in self._tasks:
             self._tasks.reset(task, now=now)
-        commands += _take_up(self._tasks)
+        commands += take_up(self._tasks)
         for task_id in self._cancels:
             if self._may_cancel(task_id):
                 commands += self._send_cancel(task_id, now)
@@ -237,7 +234,7 @@ class ClientMachine:
         if self._heartbeat_at <= now:
             self._heartbeat_at = now + self._heartbeat
             commands.append(Send(Heartbeat()))
-        commands += _take_up(self._tasks.pop_due(now=now))
+        commands += take_up(self._tasks.pop_due(now=now))
         commands += self._repeat_cancels(now)
         return commands
 
@@ -246,7 +243,7 @@ class ClientMachine:
         if not self._open:
             return None
         tasks_due = self._tasks.next_due()
-        return min(self._silent_at, self._heartbeat_at, self._cancels_due, tasks_due)
+        return min(self._silent_at, self._heartbeat_at, self._cancels.next_due, tasks_due)
 
     # ---- answers -------------------------------------------------------------------------------
 
@@ -273,7 +270,7 @@ class ClientMachine:
             )
         )
         # Held back until now, because the broker could not have known the task.
-        if self._cancels.get(message.task_id) == inf:
+        if self._cancels.is_held(message.task_id):
             commands += self._send_cancel(message.task_id, now)
         return commands
 
@@ -295,7 +292,7 @@ class ClientMachine:
         commands: list[Command] = [TaskProgressed(message)]
         if not task.accepted:
             task.accepted = task.promised = True
-            if self._cancels.get(task_id) == inf:
+            if self._cancels.is_held(task_id):
                 commands += self._send_cancel(task_id, now)
         self._tasks.schedule(task, now + task.backoff)  # no need to ask while it tells by itself
         return commands
@@ -328,11 +325,11 @@ class ClientMachine:
         task.accepted = False
         self._tasks.reset(task, now=now)
         if task_id in self._cancels:
-            self._cancels[task_id] = inf
-        return [*commands, _submission(task)]
+            self._cancels.hold(task_id)
+        return [*commands, submission(task)]
 
     def _settle(self, task_id: TaskId, answer: str) -> list[Command]:
-        if self._cancels.pop(task_id, None) is None:
+        if not self._cancels.drop(task_id):
             return []
         return [CancelSettled(task_id, answer)]
 
@@ -364,25 +361,19 @@ class ClientMachine:
         self.alarms += 1
         reason = f"the broker's store went back from record {before} to {sequence}"
         accepted = [task.id for task in self._tasks if task.accepted]
-        return [AlarmRaised(reason), *_queries(accepted)]
+        return [AlarmRaised(reason), *queries(accepted)]
 
     # ---- repeating -----------------------------------------------------------------------------
 
     def _repeat_cancels(self, now: float) -> list[Command]:
-        if now < self._cancels_due:
-            return []
         commands: list[Command] = []
-        self._cancels_due = inf
-        for task_id, due in self._cancels.items():
-            if due <= now and self._may_cancel(task_id):
+        for task_id in self._cancels.pop_due(now=now):
+            if self._may_cancel(task_id):
                 commands += self._send_cancel(task_id, now)
-            self._cancels_due = min(self._cancels_due, self._cancels[task_id])
         return commands
 
     def _send_cancel(self, task_id: TaskId, now: float) -> list[Command]:
-        due = now + self._tasks.jittered(2 * self.timers.resend_first)
-        self._cancels[task_id] = due
-        self._cancels_due = min(self._cancels_due, due)
+        self._cancels.schedule(task_id, now=now)
         return [Send(Cancel(task_id))]
 
     def _may_cancel(self, task_id: TaskId) -> bool:
@@ -394,26 +385,3 @@ class ClientMachine:
         if not self._welcomed:
             self._patience = min(2 * self._patience, self.timers.connect_most)
         return Reconnect(reason)
-
-
-def _take_up(tasks: Iterable[TrackedTask]) -> list[Command]:
-    """Submit each task again, or ask after it."""
-    commands: list[Command] = []
-    to_query = []
-    for task in tasks:
-        if task.is_query_cheaper:
-            to_query.append(task.id)
-        else:
-            commands.append(_submission(task))
-    return commands + _queries(to_query)
-
-
-def _queries(task_ids: Iterable[TaskId]) -> list[Command]:
-    ids = tuple(task_ids)
-    return [Send(Query(ids[i : i + IDS_A_QUERY])) for i in range(0, len(ids), IDS_A_QUERY)]
-
-
-def _submission(task: TrackedTask) -> Send:
-    assert task.request is not None
-    task.sent = True
-    return Send(Submit(task.request))

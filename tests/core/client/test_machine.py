@@ -17,7 +17,8 @@ from paintmq.client.commands import (
     TaskRefused,
     TaskUnknown,
 )
-from paintmq.client.machine import IDS_A_QUERY, ClientMachine
+from paintmq.client.machine import ClientMachine
+from paintmq.client.repetition import IDS_A_QUERY
 from paintmq.task import PayloadInfo, TaskId, TaskRequest, TaskState
 from paintmq.wire.messages import (
     Accepted,
@@ -385,6 +386,16 @@ def test_a_refusal_settles_a_cancel(talk: Conversation) -> None:
 def test_a_task_of_another_client_can_be_cancelled(talk: Conversation) -> None:
     assert said(talk.cancel(T2)) == [Cancel(T2)]
     assert talk.hear(CancelAnswered(T2, "unknown")) == [CancelSettled(T2, "unknown")]
+
+
+def test_a_cancel_that_came_before_its_task_is_repeated_once_that_is_accepted(
+    talk: Conversation,
+) -> None:
+    talk.cancel(T2)
+    talk.submit(request(T2))
+
+    assert Cancel(T2) not in said(talk.wait(20))
+    assert said(talk.hear(accepted(T2))) == [Cancel(T2)]
 
 
 def test_a_cancel_is_repeated_on_a_new_connection(talk: Conversation) -> None:
