@@ -11,9 +11,12 @@ from pathlib import Path
 import numpy as np
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
+from attrs import evolve
+from zmq.utils.garbage import GarbageCollectorThread
 
 from paintmq.config import Config, PluginsConfig, QueueConfig, WorkersConfig
 from paintmq.errors import ConfigError, PaintMQError
+from paintmq.image import payload_of_array
 from paintmq.node.capabilities import Capabilities
 from paintmq.node.supervisor import NodeSupervisor
 from paintmq.plugin_manager import PluginManager
@@ -55,7 +58,7 @@ def make_node(
     broker: ScriptedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., NodeSupervisor]]:
     """Make nodes that are stopped in the end, and check that nothing of them is left."""
-    threads, children = set(threading.enumerate()), _children()
+    threads, children = _threads(), _children()
     monkeypatch.syspath_prepend(str(write_trial_distribution(tmp_path / "site")))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
@@ -86,10 +89,15 @@ def make_node(
 
     for node in nodes:
         node.stop(grace=0.0)
-    assert set(threading.enumerate()) == threads
+    assert _threads() == threads
     assert _children() == children
     assert list((tmp_path / "scratch").iterdir()) == []
     assert not (tmp_path / "paintmq").exists()
+
+
+def _threads() -> set[threading.Thread]:
+    """Return all threads but the one pyzmq keeps for buffers it sends without copying."""
+    return {each for each in threading.enumerate() if not isinstance(each, GarbageCollectorThread)}
 
 
 def _children() -> set[int]:
@@ -470,6 +478,73 @@ def test_a_node_starts_again_after_it_was_stopped(
     node.start()
 
     broker.hear(WorkerHello)
+
+
+def test_an_idle_host_gives_its_memory_back_and_comes_again(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    make_node(idle_exit=0.2)
+    broker.hear(WorkerHello)
+    for number in (1, 2):
+        job = make_job(number)
+        broker.assign(job)
+        succeeded, _ = broker.hear(AttemptSucceeded, job)
+        broker.record(succeeded)
+
+        broker.hear(ModelUnloaded)
+        psutil.wait_procs(psutil.Process().children(), timeout=20)
+
+
+def test_pinned_models_are_loaded_without_being_asked_for(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    make_node(pinned=("trial-other",))
+
+    loaded, _ = broker.hear(ModelLoaded)
+
+    assert (loaded.model, loaded.pinned) == ("trial-other", True)
+
+
+def test_a_host_that_cannot_be_started_fails_the_task_and_is_tried_again(
+    broker: ScriptedBroker,
+    make_node: Callable[..., NodeSupervisor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_node()
+    broker.hear(WorkerHello)
+    executable = sys.executable
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    job, after = make_job(1), make_job(2)
+    broker.assign(job)
+    failed, _ = broker.hear(AttemptFailed, job)
+    assert (failed.error.code, failed.error.retryable) == ("host_failed", True)
+    assert "cannot be started" in failed.error.message
+
+    monkeypatch.setattr(sys, "executable", executable)
+    broker.assign(after)
+    broker.hear(AttemptSucceeded, after)
+
+
+def test_a_large_picture_goes_through_whole(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    make_node()
+    broker.hear(WorkerHello)
+    image = np.random.default_rng(1).integers(0, 256, (1500, 1000, 3), dtype=np.uint8)
+    mask = np.zeros((1500, 1000), np.uint8)
+    mask[700, 500] = 255
+    sent = [payload_of_array("image", image), payload_of_array("mask", mask)]
+    job = evolve(
+        make_job(1),
+        inputs=tuple(info for info, _ in sent),
+        payloads=tuple(data for _, data in sent),
+    )
+    broker.assign(job)
+
+    _, heard = broker.hear(AttemptSucceeded, job)
+
+    image[700, 500] = 200
+    assert bytes(heard.payloads[0]) == image.tobytes()
 
 
 def test_a_plugin_registered_by_hand_runs_in_the_host_too(
