@@ -1,0 +1,114 @@
+"""Restricted loading: numbers are loaded, code is not, and the errors say which file."""
+
+import hashlib
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from paintmq.config import WeightsConfig
+from paintmq.errors import ModelError, WeightsMissingError
+from paintmq.model import WeightFile
+from paintmq.weights import WeightFolder
+
+pytest.importorskip("torch", reason="needs paintmq[lama]")
+if find_spec("safetensors") is None:
+    pytest.skip("needs paintmq[lama]", allow_module_level=True)
+import torch
+
+from paintmq_plugins.torch_weights import (
+    import_spandrel,
+    is_torchscript,
+    load_state_dict,
+    load_torchscript,
+)
+
+FILE = WeightFile(name="net.pth")
+STATE = {"weight": torch.arange(6.0).reshape(2, 3)}
+
+
+def folder(path: Path, **settings: tuple[str, ...]) -> WeightFolder:
+    return WeightFolder(WeightsConfig(folder=str(path), **settings))  # type: ignore[arg-type]  # settings by name
+
+
+@pytest.mark.parametrize("wrapping", [None, "params", "params_ema", "state_dict"])
+def test_a_pickle_of_tensors_is_loaded_whatever_it_is_wrapped_in(
+    tmp_path: Path, wrapping: str | None
+) -> None:
+    torch.save({wrapping: STATE} if wrapping else STATE, tmp_path / "net.pth")
+
+    assert torch.equal(load_state_dict(folder(tmp_path), FILE)["weight"], STATE["weight"])
+
+
+def test_safetensors_are_loaded_in_place_of_any_file(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file(STATE, tmp_path / "other.safetensors")
+    config = WeightsConfig(paths={"net.pth": str(tmp_path / "other.safetensors")})
+
+    assert torch.equal(load_state_dict(WeightFolder(config), FILE)["weight"], STATE["weight"])
+
+
+class Malice:
+    """What an attacker would put into a pickle."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (Path("was-run"),))
+
+
+def test_a_pickle_with_code_is_refused_and_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"weight": STATE["weight"], "more": Malice()}, tmp_path / "net.pth")
+
+    with pytest.raises(ModelError, match=r"net\.pth cannot be read") as caught:
+        load_state_dict(folder(tmp_path), FILE)
+
+    assert caught.value.code == "weights_unreadable"
+    assert not (tmp_path / "was-run").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4 no archive", b"\x80\x02 no pickle"])
+def test_a_damaged_file_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "net.pth").write_bytes(content)
+
+    with pytest.raises(ModelError, match=r"net\.pth"):
+        load_state_dict(folder(tmp_path), FILE)
+
+
+def test_a_pickle_without_tensors_is_refused(tmp_path: Path) -> None:
+    torch.save({"epoch": 3}, tmp_path / "net.pth")
+
+    with pytest.raises(ModelError, match="hold no tensors"):
+        load_state_dict(folder(tmp_path), FILE)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_torchscript_runs_only_with_a_known_or_trusted_checksum(tmp_path: Path) -> None:
+    torch.jit.script(torch.nn.Linear(3, 2)).save(str(tmp_path / "net.pth"))
+    sha256 = hashlib.sha256((tmp_path / "net.pth").read_bytes()).hexdigest()
+    known = WeightFile(name="net.pth", sha256=sha256)
+    trusting = folder(tmp_path, trusted_torchscript=(sha256,))
+
+    assert is_torchscript(tmp_path / "net.pth")
+    for load in (load_torchscript, load_state_dict):
+        with pytest.raises(ModelError, match="which is code"):
+            load(folder(tmp_path), FILE)
+        load(trusting, FILE)
+        load(folder(tmp_path), known)
+
+
+def test_missing_weights_name_the_command(tmp_path: Path) -> None:
+    with pytest.raises(WeightsMissingError, match="paintmq models download"):
+        load_state_dict(folder(tmp_path), FILE)
+
+
+@pytest.mark.skipif(
+    find_spec("spandrel") is None or find_spec("torchvision") is not None,
+    reason="needs spandrel without torchvision",
+)
+def test_spandrel_is_imported_without_leaving_a_false_torchvision() -> None:
+    import_spandrel()
+
+    assert find_spec("torchvision") is None
