@@ -32,7 +32,7 @@ from paintmq.fleet_simulation.traffic import (
 )
 from paintmq.options import describe_options
 from paintmq.plugin_manager import PluginManager
-from paintmq.routing import QueueView, Router
+from paintmq.routing import BacklogView, BoardView, QueueView, Router, WorkerView
 from paintmq.task import Json, TaskId
 from paintmq.testing.manifest_budget import measure_manifest
 
@@ -154,13 +154,25 @@ class RouterContract:
     def test_a_waiting_task_is_explained_in_plain_data(self) -> None:
         tasks = [TrafficTask(at=0.0, model=f"model-{n % 6}", run=5.0) for n in range(30)]
         traffic = Traffic(name="why", models=MODELS, workers=FEW_WORKERS, tasks=tasks)
-        policy = _Watched(traffic, self.make_router())
+        router, terms = self.make_router(), list[Mapping[str, object]]()
+        score = router.score
+
+        def explained(
+            backlog: BacklogView, worker: WorkerView, board: BoardView, *, now: float
+        ) -> float | None:
+            terms.append(router.explain(backlog, worker, board, now=now))
+            return score(backlog, worker, board, now=now)
+
+        router.__dict__["score"] = explained
+        policy = _Watched(traffic, router)
 
         _run(policy)
 
         assert policy.explained, "nothing waited"
         for text in policy.explained:
             assert json.loads(text)["workers"]
+        for each in terms:
+            assert all(isinstance(term, float | int | str) for term in each.values()), each
 
     def test_taking_over_in_full_work_loses_no_task(self) -> None:
         traffic = generate("reload", MODELS, FEW_WORKERS, PATTERNS["bursts"], seed=3)
