@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 LINK_BYTES = 16 * 1024 * 1024
 """While a peer has that much to read already, it is given nothing more."""
+LINK_MESSAGES = 256
+"""Messages that go to the link between two looks at whether the socket takes more."""
 LINE_LENGTH = 50_000
 """Messages; a peer whose line is longer is not reading at all and is dropped."""
 PREVIEW_LINE = 64
@@ -121,7 +123,9 @@ class Speaker:
 
     def _fill_link(self, peer: Peer) -> bool:
         """Move messages from the line to the link; False when payloads must be read first."""
-        while peer.held and peer.link.queued_bytes <= LINK_BYTES:
+        for _ in range(LINK_MESSAGES):
+            if not peer.held or peer.link.queued_bytes > LINK_BYTES:
+                break
             outgoing = peer.held[0]
             message, payloads = outgoing.send.message, outgoing.payloads
             if payloads is None:
