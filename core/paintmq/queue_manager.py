@@ -188,7 +188,7 @@ class QueueManager:
             InvalidTaskError: an option or input makes no sense for the model.
             RejectedError: no queue could ever hold the task; the text says why of each.
         """
-        request = task.prepare().request
+        request = task.outline()
         checked = self._catalog.check(request)
         feasible = feasibility(self.queues, checked)
         if not feasible.queues:

@@ -119,13 +119,25 @@ class Task:
                 shape or dtype that no model takes.
         """
         described = [_described(name, value) for name, value in self.inputs.items()]
-        request = TaskRequest(
+        request = self._request(tuple(info for info, _ in described), queue)
+        return PreparedTask(request, tuple(payload for _, payload in described))
+
+    def outline(self) -> TaskRequest:
+        """Return the request as far as routing needs it: without copying or hashing the inputs.
+
+        Raises:
+            InvalidInputError: a file is missing, is no file or cannot be read.
+        """
+        return self._request(tuple(_outlined(n, value) for n, value in self.inputs.items()), "")
+
+    def _request(self, inputs: tuple[PayloadInfo, ...], queue: str) -> TaskRequest:
+        return TaskRequest(
             id=self.id,
             task_type=self.task_type,
             model=self.model,
             device=self.device,
             options=self.options,
-            inputs=tuple(info for info, _ in described),
+            inputs=inputs,
             queue=queue,
             priority=self.priority,
             tenant=self.tenant,
@@ -135,7 +147,6 @@ class Task:
             cancel_on_disconnect=self.cancel_on_disconnect,
             strict=self.strict,
         )
-        return PreparedTask(request, tuple(payload for _, payload in described))
 
     def _checked_id(self) -> TaskId:
         if not self.id:
@@ -261,6 +272,23 @@ def _described(name: str, value: Input) -> tuple[PayloadInfo, Payload]:
 
     # The bytes must not change between the digest and the last time they are sent.
     return payload_of_array(name, np.array(value, order="C", copy=True))
+
+
+def _outlined(name: str, value: Input) -> PayloadInfo:
+    if isinstance(value, Path):
+        value = _read(name, value)
+    if isinstance(value, bytes):
+        from paintmq.image import format_of, size_of_file
+
+        width, height = size_of_file(value) if format_of(value) else (0, 0)
+        return PayloadInfo(
+            name=name, size=len(value), digest="", kind="file", width=width, height=height
+        )
+    array: Any = value
+    height, width = (*array.shape, 0, 0)[:2]
+    return PayloadInfo(
+        name=name, size=array.nbytes, digest="", kind="array", width=width, height=height
+    )
 
 
 def _read(name: str, path: Path) -> bytes:

@@ -10,6 +10,7 @@ import pytest
 from paintmq import Task, TaskType
 from paintmq.errors import InvalidInputError, InvalidOptionError, InvalidTaskError
 from paintmq.identifiers import task_id_for_key
+from paintmq.task import TaskRequest
 
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000020000000108020000007b40e8dd"
@@ -171,6 +172,22 @@ def test_a_file_is_read_when_the_task_is_sent(tmp_path: Path, kind: type) -> Non
     path.write_bytes(PNG)
 
     assert bytes(given.prepare().payloads[0]) == PNG
+
+
+def test_an_outline_has_the_sizes_and_does_not_touch_the_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
+    path.write_bytes(PNG)
+    inputs = {"a": np.zeros((4, 5, 3), np.uint16), "b": PNG, "c": path, "d": b"text"}
+    given = task(inputs=inputs)
+
+    outline, request = given.outline(), given.prepare().request
+
+    def sizes(of: TaskRequest) -> list[tuple[str, int, int, int]]:
+        return [(info.name, info.size, info.width, info.height) for info in of.inputs]
+
+    assert sizes(outline) == sizes(request)
+    assert {info.digest for info in outline.inputs} == {""}
+    assert outline.id == request.id
 
 
 def test_inputs_keep_their_order() -> None:
