@@ -162,9 +162,13 @@ class PushPullEndpoint(RouterEndpoint):
         return received
 
     def send(self, peer: PeerId, frames: list[Buffer]) -> bool:
-        if self._pipes.carries(peer, frames):
-            return self._pipes.send(peer, frames)
-        return RouterEndpoint.send(self, peer, frames)
+        if not self._pipes.carries(peer, frames):
+            return RouterEndpoint.send(self, peer, frames)
+        if self._pipes.send(peer, frames):
+            return True
+        if self._pipes.was_used(peer):
+            raise UnreachableError
+        return False
 
     def by_pipe(self, peer: PeerId, frames: list[Buffer]) -> bool:
         return self._pipes.carries(peer, frames)

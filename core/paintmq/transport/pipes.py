@@ -65,6 +65,7 @@ class BrokerPipes:
         self._secure = secure
         self._pipes: dict[PeerId, Socket] = {}
         self._ports: dict[PeerId, int] = {}
+        self._used: dict[PeerId, bool] = {}
         self.results = pull(context, connects=False)
         """To be polled; read it with ``receive``."""
         try:
@@ -94,12 +95,17 @@ class BrokerPipes:
         return peer in self._pipes and is_work(frames[0])
 
     def send(self, peer: PeerId, frames: Sequence[Buffer]) -> bool:
-        """Send, or return False while the worker has not connected to its pipe."""
+        """Send, or return False while nobody is at the other end of the pipe."""
         try:
             self._pipes[peer].send_multipart(frames, zmq.DONTWAIT, copy=False)
         except zmq.Again:
             return False
+        self._used[peer] = True
         return True
+
+    def was_used(self, peer: PeerId) -> bool:
+        """Return whether the worker has been at the other end: if it is not now, it is gone."""
+        return peer in self._used
 
     def receive(self) -> tuple[PeerId, list[zmq.Frame]] | None:
         """Return the next message of a peer that has a pipe, or None when there is none.
@@ -120,6 +126,7 @@ class BrokerPipes:
         pipe = self._pipes.pop(peer, None)
         if pipe is not None:
             del self._ports[peer]
+            self._used.pop(peer, None)
             pipe.close(linger=0)
 
     def close(self) -> None:

@@ -1,0 +1,119 @@
+"""The broker's listening sockets."""
+
+from collections.abc import Iterator
+
+import pytest
+import zmq
+
+from paintmq.broker.endpoints import PushPullEndpoint, queue_endpoint
+from paintmq.broker.peers import UnreachableError
+from paintmq.config import BrokerConfig, QueueConfig
+from paintmq.identifiers import new_peer_id
+from paintmq.task import Fence, TaskId, TaskRequest
+from paintmq.transport.pipes import WorkerConnection
+from paintmq.transport.sockets import Context, new_context
+from paintmq.wire.link import Buffer, Link
+from paintmq.wire.messages import (
+    Assign,
+    Assignment,
+    AttemptSucceeded,
+    BrokerHeartbeat,
+    Heartbeat,
+    Message,
+    WorkerWelcome,
+)
+
+AMPLE = 10_000
+"""Milliseconds; nothing waits that long unless it is broken."""
+TASK = TaskRequest(id=TaskId("0" * 31 + "1"), task_type="plugin", model="toy")
+ASSIGN = Assign((Assignment(task=TASK, fence=Fence(1, 1), run_limit=1.0),))
+
+
+def frames_of(message: Message) -> list[Buffer]:
+    link = Link(work_apart=True)
+    link.send(message)
+    return link.outgoing()[0]
+
+
+class PipedWorker:
+    """An endpoint with pipes, and a worker that was welcomed there."""
+
+    def __init__(self, context: Context) -> None:
+        self.endpoint = queue_endpoint(
+            context, BrokerConfig(), "gpu", QueueConfig(transport="pushpull")
+        )
+        self.peer = new_peer_id()
+        self.connection = WorkerConnection(context, self.endpoint.address, self.peer)
+        welcome = self.endpoint.stamped(
+            self.peer, WorkerWelcome(incarnation=1, heartbeat=5.0, lease=30.0)
+        )
+        assert isinstance(welcome, WorkerWelcome)
+        assert isinstance(self.endpoint, PushPullEndpoint)
+        self.connection.open_pipes(welcome.tasks_port, welcome.results_port)
+        self.control, self.tasks, self.results = self.connection.sockets
+        self.tell(Heartbeat())
+        self.heard()
+
+    def tell(self, message: Message) -> None:
+        frames = frames_of(message)
+        socket = self.results if self.connection.carries(frames) else self.control
+        assert socket.poll(AMPLE, zmq.POLLOUT)
+        assert self.connection.send(frames)
+
+    def heard(self) -> tuple[bytes, list[bytes]]:
+        while (received := self.endpoint.receive()) is None:
+            assert zmq.select(list(self.endpoint.sockets), [], [], AMPLE / 1000)[0]
+        return received[0], [bytes(frame) for frame in received[1]]
+
+
+@pytest.fixture
+def worker() -> Iterator[PipedWorker]:
+    with new_context() as context:
+        worker = PipedWorker(context)
+        yield worker
+        worker.connection.close()
+        worker.endpoint.close()
+
+
+def send(worker: PipedWorker, message: Message) -> None:
+    while not worker.endpoint.send(worker.peer, frames_of(message)):
+        pass
+
+
+def test_tasks_go_by_pipe_and_the_rest_by_the_connection(worker: PipedWorker) -> None:
+    send(worker, ASSIGN)
+    send(worker, BrokerHeartbeat())
+
+    assert worker.tasks.poll(AMPLE)
+    assert worker.tasks.recv_multipart() == frames_of(ASSIGN)
+    assert worker.control.poll(AMPLE)
+    assert worker.control.recv_multipart() == frames_of(BrokerHeartbeat())
+
+
+def test_results_by_pipe_are_those_of_their_connection(worker: PipedWorker) -> None:
+    result = AttemptSucceeded(task_id=TASK.id, fence=Fence(1, 1), outputs=(), ran=0.1)
+
+    worker.tell(result)
+
+    assert worker.heard() == (worker.peer, frames_of(result))
+
+
+def test_a_worker_that_left_its_pipe_is_gone(worker: PipedWorker) -> None:
+    send(worker, ASSIGN)
+    worker.connection.close()
+
+    with pytest.raises(UnreachableError):
+        while True:
+            send(worker, ASSIGN)
+
+
+def test_a_forgotten_peer_has_no_pipe(worker: PipedWorker) -> None:
+    assert worker.endpoint.by_pipe(worker.peer, frames_of(ASSIGN))
+
+    worker.endpoint.forget(worker.peer)
+
+    assert not worker.endpoint.by_pipe(worker.peer, frames_of(ASSIGN))
+
+
+def test_where_no_keys_are_asked_for_everybody_may_do_everything(worker: PipedWorker) -> None:
+    assert worker.endpoint.role_of(worker.peer) == "admin"
