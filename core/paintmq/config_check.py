@@ -27,11 +27,13 @@ def _ports(config: Config) -> list[str]:
 
 def _exposure(config: Config) -> list[str]:
     host = config.broker.host
-    if config.broker.insecure or host in _LOOPBACK or host.startswith("127."):
+    guarded = config.broker.keys or config.broker.insecure
+    if guarded or host in _LOOPBACK or host.startswith("127."):
         return []
     return [
         f"broker.host = {host!r} lets anyone who reaches that address send tasks and connect"
-        " workers; if its network is trusted, say so with broker.insecure = true"
+        " workers; make keys with `paintmq keys init FOLDER` and set broker.keys, or, if its"
+        " network is trusted, say so with broker.insecure = true"
     ]
 
 

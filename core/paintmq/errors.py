@@ -166,5 +166,5 @@ class ManagerStoppedError(TaskNotCompletedError):
     """The manager or client was stopped before the task ended."""
 
 
-class Cancelled(BaseException):  # noqa: N818 -- a signal to leave run(), not a fault
+class Cancelled(BaseException):
     """Raised inside a model by ``context.raise_if_cancelled()``; let it through."""

@@ -15,7 +15,7 @@ TaskId = NewType("TaskId", str)
 PeerId = NewType("PeerId", bytes)
 """ZeroMQ routing id of one connection: 16 random bytes, fresh for each connection."""
 
-Json: TypeAlias = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
 DeviceKind: TypeAlias = Literal["cpu", "cuda"]
 DeviceChoice: TypeAlias = Literal["auto", "cpu", "cuda"]

@@ -248,10 +248,11 @@ class TestConflicts:
 
         assert load_config(file, {}).broker.host == host
 
-    def test_insecure_is_consent(self, tmp_path: Path) -> None:
-        file = write(tmp_path, "[broker]\nhost = '0.0.0.0'\ninsecure = true\n")
+    @pytest.mark.parametrize("guard", ["insecure = true", "keys = 'folder'"])
+    def test_keys_or_consent_open_other_addresses(self, tmp_path: Path, guard: str) -> None:
+        file = write(tmp_path, f"[broker]\nhost = '0.0.0.0'\n{guard}\n")
 
-        assert load_config(file, {}).broker.insecure
+        assert load_config(file, {}).broker.host == "0.0.0.0"
 
     def test_any_number_of_queues_may_ask_for_a_free_port(self, tmp_path: Path) -> None:
         load_config(write(tmp_path, "[queues.a]\nport = 0\n[queues.b]\nport = 0\n"), {})

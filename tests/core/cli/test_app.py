@@ -34,7 +34,17 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command_line(["--help"]) == 0
 
     shown = capsys.readouterr().out
-    commands = ("run", "up", "broker", "node", "reload", "status", "why", "cancel", "dead")
+    commands: tuple[str, ...] = (
+        "run",
+        "up",
+        "broker",
+        "node",
+        "reload",
+        "status",
+        "why",
+        "cancel",
+        "dead",
+    )
     commands += ("config", "plugins", "models", "new-plugin", "keys")
     assert all(f"│ {name} " in shown for name in commands)
 
