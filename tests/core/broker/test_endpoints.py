@@ -80,6 +80,11 @@ def send(worker: PipedWorker, message: Message) -> None:
         pass
 
 
+def send_for_ever(worker: PipedWorker, message: Message) -> None:
+    while True:
+        send(worker, message)
+
+
 def test_tasks_go_by_pipe_and_the_rest_by_the_connection(worker: PipedWorker) -> None:
     send(worker, ASSIGN)
     send(worker, BrokerHeartbeat())
@@ -103,8 +108,7 @@ def test_a_worker_that_left_its_pipe_is_gone(worker: PipedWorker) -> None:
     worker.connection.close()
 
     with pytest.raises(UnreachableError):
-        while True:
-            send(worker, ASSIGN)
+        send_for_ever(worker, ASSIGN)
 
 
 def test_a_forgotten_peer_has_no_pipe(worker: PipedWorker) -> None:
