@@ -56,8 +56,8 @@ class RouterContract:
     """The manifest: the module your entry point names."""
     router: ClassVar[str]
     parameters: ClassVar[Mapping[str, Json]] = {}
-    longest_wait: ClassVar[float] = 3600.0
-    """Seconds a task of the lowest priority may wait while urgent ones never end."""
+    longest_wait: ClassVar[float] = 14_400.0
+    """Seconds a task of the lowest priority may wait while more urgent ones come than can be done."""
 
     def make_router(self) -> Router:
         config = RouterConfig(name=self.router, parameters=self.parameters)
