@@ -23,7 +23,7 @@ from paintmq.routing import BacklogView, BoardView, Router, TaskView, WorkerView
 if TYPE_CHECKING:
     from paintmq.hookspecs import RegisterRouter
 
-KAPPAS = {"p99": 0.0, "balanced": 0.5, "throughput": 1.0}
+KAPPAS = {"p99": 0.0, "balanced": 0.7, "throughput": 1.0}
 """How much a task's own run time counts, rather than that of all tasks: 1 favours short ones."""
 
 FRONT = 4

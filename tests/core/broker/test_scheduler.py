@@ -183,6 +183,24 @@ def test_an_excluded_worker_takes_the_task_only_if_no_other_could() -> None:
     assert numbers(picks(scheduler, now=1.0)) == [4]
 
 
+def test_an_excluded_worker_is_passed_over_though_it_was_idle_longest() -> None:
+    scheduler = make_scheduler()
+    join(scheduler, make_worker("bad"), make_worker("good"))
+    scheduler.add(make_task(1, excluded=("bad",)), now=0.0)
+
+    assert [pick.session for pick in picks(scheduler)] == [session("good")]
+
+
+def test_suspects_never_share_a_batch() -> None:
+    """Invariant I11."""
+    scheduler = make_scheduler()
+    join(scheduler, make_worker("w"))
+    for number in (1, 2):
+        scheduler.add(make_task(number, "batching", suspect=True), now=0.0)
+
+    assert numbers(picks(scheduler)) == [1]
+
+
 def test_a_suspect_runs_alone_on_an_idle_worker() -> None:
     """Invariant I11."""
     catalog = Catalog([ModelSpec(name="quick", implementation="m:M", run_seconds=lambda job: 0.01)])
@@ -311,6 +329,18 @@ def test_no_worker_idles_for_the_sake_of_a_window() -> None:
         scheduler.add(make_task(number, at=number, tenant="t"), now=0.0)
 
     assert numbers(picks(scheduler)) == [0, 1, 2, 3, 4]
+
+
+def test_a_worker_that_becomes_free_takes_a_parked_task_rather_than_idle() -> None:
+    """Invariant I21."""
+    scheduler = make_scheduler(tenant_window=1)
+    join(scheduler, make_worker("a"), make_worker("b"))
+    for number, tenant in ((1, "t"), (2, ""), (3, "t")):
+        scheduler.add(make_task(number, at=number, tenant=tenant), now=0.0)
+    assert numbers(picks(scheduler)) == [1, 2]
+
+    scheduler.released(session("b"), TaskId(f"{2:032x}"), ran=1.0, now=1.0)
+    assert numbers(picks(scheduler, now=1.0)) == [3]
 
 
 def test_a_better_ranked_task_of_a_tenant_takes_the_place_of_a_worse_one() -> None:

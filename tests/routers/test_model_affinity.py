@@ -1,0 +1,146 @@
+"""model-affinity: what it promises about loads, copies and waits."""
+
+import pytest
+
+from paintmq.config import RouterConfig
+from paintmq.errors import ConfigError
+from paintmq.fleet_simulation.engine_policy import EnginePolicy
+from paintmq.fleet_simulation.fleet import FleetSimulation, Outcome
+from paintmq.fleet_simulation.rivals import SwarmLike
+from paintmq.fleet_simulation.scenarios import SCENARIOS
+from paintmq.fleet_simulation.summary import summarise
+from paintmq.fleet_simulation.traffic import (
+    SimulatedModel,
+    SimulatedWorker,
+    Traffic,
+    TrafficTask,
+)
+from paintmq.plugin_manager import PluginManager
+from paintmq.routing import BacklogView, BoardView, WorkerView
+from paintmq_routers.least_loaded import LeastLoaded
+from paintmq_routers.model_affinity import ModelAffinity, ModelAffinityParameters
+
+TWO = (SimulatedWorker(name="one/0"), SimulatedWorker(name="two/0"))
+
+
+def run(
+    *tasks: TrafficTask,
+    models: tuple[SimulatedModel, ...],
+    workers: tuple[SimulatedWorker, ...] = TWO,
+    router: ModelAffinity | None = None,
+) -> Outcome:
+    traffic = Traffic(name="test", models=models, workers=workers, tasks=tasks)
+    policy = EnginePolicy(traffic, router or ModelAffinity())
+    outcome = FleetSimulation(traffic, policy).run()
+    policy.scheduler.check_invariants()
+    assert policy.scheduler.faults == 0, policy.scheduler.last_fault
+    return outcome
+
+
+def burst(model: str, count: int, *, at: float = 0.0) -> list[TrafficTask]:
+    return [TrafficTask(at=at, model=model, run=1.0) for _ in range(count)]
+
+
+def test_a_trickle_stays_with_the_copy_there_is() -> None:
+    model = SimulatedModel(name="m", load=10.0, run=1.0)
+    outcome = run(
+        *(TrafficTask(at=2.0 * n, model="m", run=1.0) for n in range(20)), models=(model,)
+    )
+
+    assert outcome.loads == 1
+
+
+def test_a_burst_longer_than_a_load_gets_a_second_copy() -> None:
+    model = SimulatedModel(name="m", load=5.0, run=1.0)
+
+    first = burst("m", 1)
+    assert run(*first, *burst("m", 4, at=20.0), models=(model,)).loads == 1
+    assert run(*first, *burst("m", 40, at=20.0), models=(model,)).loads == 2
+
+
+def test_tasks_of_two_models_do_not_make_them_evict_each_other() -> None:
+    models = tuple(SimulatedModel(name=n, load=5.0, run=1.0, memory_mb=20_000) for n in "ab")
+    tasks = [TrafficTask(at=0.5 * n, model="ab"[n % 2], run=1.0) for n in range(60)]
+
+    assert run(*tasks, models=models).loads == 2
+
+
+def test_a_pinned_model_is_never_evicted() -> None:
+    models = tuple(SimulatedModel(name=n, load=1.0, run=1.0, memory_mb=10_000) for n in "abc")
+    worker = SimulatedWorker(name="w/0", pinned=("a",))
+    tasks = [TrafficTask(at=3.0 * n, model="bca"[n % 3], run=1.0) for n in range(30)]
+
+    endings = run(*tasks, models=models, workers=(worker,)).endings
+
+    assert all(ending.wait == 0.0 for ending in endings if ending.task.model == "a")
+
+
+def test_nobody_is_overtaken_for_longer_than_the_parameter_says() -> None:
+    """Invariant I12 across models: the warm model's stream cannot starve the cold one."""
+    models = (
+        SimulatedModel(name="hot", load=60.0, run=1.0, memory_mb=20_000),
+        SimulatedModel(name="cold", load=60.0, run=1.0, memory_mb=20_000),
+    )
+    tasks = [TrafficTask(at=0.9 * n, model="hot", run=1.0) for n in range(600)]
+    tasks.insert(1, TrafficTask(at=0.1, model="cold", run=1.0))
+    parameters = ModelAffinityParameters(overtaken_at_most=100.0, patience=1e9)
+    outcome = run(
+        *tasks,
+        models=models,
+        workers=(SimulatedWorker(name="w/0"),),
+        router=ModelAffinity(parameters),
+    )
+
+    cold = next(ending for ending in outcome.endings if ending.task.model == "cold")
+    passed = [e.task.at for e in outcome.endings if e.started_at < cold.started_at]
+    assert max(passed) <= 0.1 + 100.0 + 1.0
+
+
+def test_a_term_of_a_third_party_can_forbid_a_pair() -> None:
+    def only_two(
+        backlog: BacklogView, worker: WorkerView, board: BoardView, *, now: float
+    ) -> float:
+        return float(worker.node == "two")
+
+    model = SimulatedModel(name="m", load=1.0, run=1.0)
+    router = ModelAffinity(ModelAffinityParameters(preload=False), terms=[only_two])
+    outcome = run(*burst("m", 10), models=(model,), router=router)
+
+    assert {ending.worker for ending in outcome.endings} == {1}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "word"),
+    [
+        ({"objective": "speed"}, "objective"),
+        ({"patience": 0}, "patience"),
+        ({"pateince": 2}, "pateince"),
+        ({"terms": ["nowhere:f"]}, "nowhere:f"),
+    ],
+)
+def test_wrong_parameters_are_refused_by_name(parameters: dict[str, object], word: str) -> None:
+    config = RouterConfig(name="model-affinity", parameters=parameters)  # type: ignore[arg-type]
+
+    with pytest.raises(ConfigError, match=word):
+        PluginManager.installed().make_router(config)
+
+
+@pytest.mark.parametrize("scenario", ["steady, roomy", "skewed, tight", "many rare models"])
+def test_it_beats_the_strongest_rival_by_far(scenario: str) -> None:
+    traffic = SCENARIOS[scenario](600, 5)
+    ours = summarise("", FleetSimulation(traffic, EnginePolicy(traffic, ModelAffinity())).run())
+    theirs = summarise("", FleetSimulation(traffic, SwarmLike(traffic)).run())
+    plain = summarise("", FleetSimulation(traffic, EnginePolicy(traffic, LeastLoaded())).run())
+
+    assert ours.all.mean < 0.9 * theirs.all.mean
+    assert ours.loads < 0.7 * theirs.loads
+    assert ours.all.mean < plain.all.mean
+
+
+def test_the_same_traffic_gives_the_same_decisions() -> None:
+    traffic = SCENARIOS["bursty"](300, 2)
+
+    first, second = (
+        FleetSimulation(traffic, EnginePolicy(traffic, ModelAffinity())).run() for _ in range(2)
+    )
+    assert first == second
