@@ -179,7 +179,7 @@ class Scheduler:
         task = self._line.make_task(waiting, now)
         self._line.add_work(task, task.work)
         holding = self._decisions.bind(worker, [task])
-        holding.started_at = now
+        holding.started_at, holding.claimed = now, True
         self._decisions.stop_asking_about(session)
 
     def released(self, session: PeerId, task_id: TaskId, *, ran: float | None, now: float) -> None:

@@ -127,7 +127,7 @@ class SimulatedHost:
             return
         if done > 0:
             self._say(BatchProgressed(batch=run.batch, step=int(done), total=int(total) + 1))
-        step = min(5.0, max(0.1, total - done))
+        step = min(5.0, total - done) if done < total else 5.0
         self._later(step, lambda: self._steps(run, total, done + step))
 
     def _end(self, run: Run, seconds: float) -> None:
