@@ -60,7 +60,8 @@ class RegisterStore(Protocol):
     def __call__(self, scheme: str, factory: Callable[[str], Any]) -> None:
         """Offer a place for the journal.
 
-        The factory gets the ``scheme:...`` text of ``[broker] journal`` and returns an open store.
+        The factory gets the ``scheme:...`` text of ``[broker] journal`` and returns
+        a ``paintmq.broker.stores.Store``, not opened yet; see ``paintmq.testing.store_contract``.
         """
 
 

@@ -234,7 +234,12 @@ class BrokerServer:
         context = self._context if self._context is not None else new_context()
         endpoints: list[RouterEndpoint] = []
         wakeup = Wakeup()
-        journal = Journal(make_store(config.broker, accept_data_loss=self._accept_data_loss))
+        store = make_store(
+            config.broker,
+            accept_data_loss=self._accept_data_loss,
+            factories=self._plugins.stores,
+        )
+        journal = Journal(store)
         try:
             self._listen(context, endpoints, self._guard(context))
             recovered = journal.open(wakeup.set)
@@ -421,5 +426,5 @@ class BrokerServer:
             waiting=waiting,
             running=running,
             tasks=tuple(tasks),
-            kept=self._config.broker.durability != "memory",
+            kept=opened.journal.keeps_payloads,
         )

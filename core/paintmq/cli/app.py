@@ -14,6 +14,7 @@ from paintmq.cli import (
     models_command,
     new_plugin,
     plugins_command,
+    replay_command,
     run_command,
     service_commands,
     simulate_command,
@@ -60,6 +61,7 @@ def make_app() -> typer.Typer:
     plugins_command.add_to(app)
     models_command.add_to(app)
     simulate_command.add_to(app)
+    replay_command.add_to(app)
     new_plugin.add_to(app)
     keys_command.add_to(app)
     return app

@@ -50,10 +50,18 @@ def up(config: ConfigOption = None) -> None:
         _serve(server, signals)
 
 
-def broker(config: ConfigOption = None) -> None:
+def broker(
+    config: ConfigOption = None,
+    accept_data_loss: Annotated[
+        bool,
+        typer.Option(
+            "--accept-data-loss", help="Open a journal that is known to have lost records."
+        ),
+    ] = False,
+) -> None:
     """Start a broker; workers come from `paintmq node` on any machine."""
     with Signals() as signals, ExitStack() as stack:
-        server, _, _ = _started_broker(config, stack)
+        server, _, _ = _started_broker(config, stack, accept_data_loss=accept_data_loss)
         _serve(server, signals)
 
 
@@ -70,7 +78,7 @@ def node(
     settings, plugins = _prepared(config)
     endpoint = chosen_endpoint(connect, config)
     with Signals() as signals:
-        queue_endpoints = _ask_for_queues(endpoint, signals)
+        queue_endpoints = _ask_for_queues(endpoint, config, signals)
         if queue_endpoints is None:
             return
         supervisor = NodeSupervisor(settings, plugins, queue_endpoints=queue_endpoints, name=name)
@@ -101,13 +109,18 @@ def _prepared(config: Path | None) -> "tuple[Config, PluginManager]":
 
 
 def _started_broker(
-    config: Path | None, stack: ExitStack
+    config: Path | None, stack: ExitStack, *, accept_data_loss: bool = False
 ) -> "tuple[BrokerServer, Config, PluginManager]":
     """Start a broker that the stack will stop, and say where it is."""
     from paintmq.broker.server import BrokerServer
 
     settings, plugins = _prepared(config)
-    server = BrokerServer(settings, plugins, reread=lambda: service_settings(config).config)
+    server = BrokerServer(
+        settings,
+        plugins,
+        accept_data_loss=accept_data_loss,
+        reread=lambda: service_settings(config).config,
+    )
     server.start()
     stack.callback(_stop_broker, server)
     note(f"broker for clients at {server.client_endpoint}")
@@ -134,14 +147,16 @@ def _serve(server: "BrokerServer", signals: Signals) -> None:
     note("stopping: running tasks are finished or handed back; again to stop at once")
 
 
-def _ask_for_queues(endpoint: str, signals: Signals) -> Mapping[str, str] | None:
+def _ask_for_queues(
+    endpoint: str, config: Path | None, signals: Signals
+) -> Mapping[str, str] | None:
     """Return the address of every queue, waiting for the broker if need be; None: told to stop."""
     if not is_reachable(endpoint):
         note(f"waiting for a broker at {endpoint}")
         while not is_reachable(endpoint):
             if signals.wait_at_most(_RETRY) not in (None, signal.SIGHUP):
                 return None
-    with connected(endpoint) as client:
+    with connected(endpoint, config) as client:
         answer = client.ask("endpoints")
     queues = answer.get("queues") if isinstance(answer, dict) else None
     if not isinstance(queues, dict):

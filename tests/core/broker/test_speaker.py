@@ -10,7 +10,7 @@ from paintmq.broker.outbox import Outgoing
 from paintmq.broker.payloads import PayloadTable
 from paintmq.broker.peers import Peer, PeerTable, UnreachableError
 from paintmq.broker.records import BrokerBooted, Recovered
-from paintmq.broker.speaker import LINE_LENGTH, Speaker
+from paintmq.broker.speaker import LINE_LENGTH, LINK_MESSAGES, Speaker
 from paintmq.broker.stores import Buffer, Collected, Entry, PayloadKey, Store
 from paintmq.task import Fence, PeerId, TaskState
 from paintmq.testing.store_contract import accepted
@@ -198,7 +198,7 @@ def test_a_task_whose_input_is_lost_fails_alone_and_its_batch_goes_on() -> None:
 def test_a_peer_that_does_not_read_waits_alone_and_is_dropped_in_the_end() -> None:
     stage = Stage()
     stage.wire.room = 0
-    for number in range(LINE_LENGTH + 2):
+    for number in range(LINE_LENGTH + LINK_MESSAGES + 1):
         stage.say(answer(number))
     lost = stage.turn()
 

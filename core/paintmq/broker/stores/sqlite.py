@@ -139,8 +139,8 @@ class SqliteStore(Store):
         )
         if self._sync and not self._accept_data_loss:
             raise StoreError(
-                f"{loss}. Restore it from a backup, or start the broker once with "
-                f"--accept-data-loss: clients that are still there notice and submit again"
+                f"{loss}. Restore it from a backup, or run `paintmq broker "
+                f"--accept-data-loss` once: clients that are still there notice and submit again"
             )
         return [loss]
 
