@@ -38,7 +38,11 @@ class CheckedTask:
 class Catalog:
     """The installed models, by name."""
 
-    def __init__(self, specs: Iterable[ModelSpec]) -> None:
+    def __init__(
+        self, specs: Iterable[ModelSpec], *, absent: Mapping[str, str] | None = None
+    ) -> None:
+        """``absent`` says why a plugin's models are not among them, by the plugin's name."""
+        self._absent = absent or {}
         self.specs: Mapping[str, ModelSpec] = {
             spec.name: spec for spec in sorted(specs, key=lambda spec: spec.name)
         }
@@ -52,10 +56,10 @@ class Catalog:
         spec = self.specs.get(model)
         if spec is None:
             known = ", ".join(self.specs) or "none"
-            raise UnknownModelError(
-                f"no model {model!r} is installed (installed: {known})"
-                f"{nearest(model, list(self.specs))}"
-            )
+            hint = nearest(model, list(self.specs))
+            if model in self._absent:
+                hint = f"; plugin {self._absent[model]}"
+            raise UnknownModelError(f"no model {model!r} is installed (installed: {known}){hint}")
         return spec
 
     def check(self, request: TaskRequest) -> CheckedTask:

@@ -103,7 +103,12 @@ class PluginManager:
     # ---- what plugins provide ------------------------------------------------------------------
 
     def catalog(self) -> Catalog:
-        return Catalog(self._registry.models.values())
+        absent = {
+            report.name: f"{report.title} is {report.state}: {report.reason}"
+            for report in self._reports.values()
+            if report.state != "ready"
+        }
+        return Catalog(self._registry.models.values(), absent=absent)
 
     @property
     def routers(self) -> Sequence[str]:

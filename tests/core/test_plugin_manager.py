@@ -13,7 +13,7 @@ import typer
 from attrs import field, frozen, validators
 
 from paintmq.config import PluginsConfig, RouterConfig
-from paintmq.errors import ConfigError, PluginError
+from paintmq.errors import ConfigError, PluginError, UnknownModelError
 from paintmq.hookspecs import hookimpl
 from paintmq.model import API_VERSION, InputSpec, ModelSpec
 from paintmq.monitoring.statistics import BrokerStatistics
@@ -551,3 +551,12 @@ def test_a_hook_wrapper_is_refused() -> None:
     manager = PluginManager()
     with pytest.raises(PluginError, match="paintmq_events must not be a hook wrapper"):
         manager.register(Wraps(), "wraps")
+
+
+def test_a_model_whose_plugin_was_set_aside_is_missed_with_the_reason(install: Install) -> None:
+    install("fancy", "import no_such_module")
+
+    with pytest.raises(
+        UnknownModelError, match=r"plugin fancy \(.*\) is set aside: ModuleNotFound"
+    ):
+        PluginManager.installed().catalog().get("fancy")

@@ -57,7 +57,7 @@ class RouterContract:
     router: ClassVar[str]
     parameters: ClassVar[Mapping[str, Json]] = {}
     longest_wait: ClassVar[float] = 14_400.0
-    """Seconds a task of the lowest priority may wait while more urgent ones come than can be done."""
+    """Seconds a task of the lowest priority may wait while more urgent ones come than can end."""
 
     def make_router(self) -> Router:
         config = RouterConfig(name=self.router, parameters=self.parameters)
