@@ -102,18 +102,32 @@ def connected(connect: str | None, file: Path | None = None) -> Iterator["Client
     """
     from paintmq.client import Client
 
+    config = service_settings(file).config
     endpoint = chosen_endpoint(connect, file)
     if not is_reachable(endpoint):
         raise CommandError(
             f"no broker answers at {endpoint}; start one with `paintmq up`, or name another with"
             " --connect"
         )
-    with Client(endpoint) as client:
+    with Client(endpoint, key=key_file(config.broker)) as client:
         try:
             client.connect(timeout=_PATIENCE)
         except TimeoutError as error:
-            raise CommandError(f"{endpoint} does not answer as a broker does") from error
+            raise CommandError(
+                f"{endpoint} does not answer as a broker does; if it asks for a key, name yours"
+                " with broker.key"
+            ) from error
         yield client
+
+
+def key_file(config: BrokerConfig) -> Path | None:
+    """Return the key to show a broker: our own, else that of the operator of this machine."""
+    from paintmq.transport.key_files import LOCAL_ADMIN
+
+    if config.key:
+        return Path(config.key)
+    local = Path(config.keys) / f"{LOCAL_ADMIN}.key"
+    return local if config.keys and local.exists() else None
 
 
 def parse_task_id(text: str) -> TaskId:
@@ -138,6 +152,7 @@ def on_free_ports(config: Config) -> Config:
             config.broker,
             host="127.0.0.1",
             port=0,
+            keys="",
             insecure=False,
             admission="strict",
             durability="memory",

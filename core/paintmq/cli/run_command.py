@@ -84,7 +84,7 @@ def run(
     jobs = plan_jobs(images, mask=mask, output=output, model=model, limits=settings.limits)
     if spec is not None:
         plugins.catalog().check(make_task(jobs[0]).prepare().request)
-    with open_session(endpoint, settings, plugins) as session:
+    with open_session(endpoint, settings, config, plugins) as session:
         status = ImageRun(jobs, make_task, model, quiet).through(session)
     raise typer.Exit(status)
 

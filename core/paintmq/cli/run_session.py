@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -10,6 +11,7 @@ from paintmq.cli.common_options import (
     client_endpoint,
     connected,
     is_reachable,
+    key_file,
     on_free_ports,
 )
 from paintmq.cli.failures import note
@@ -35,20 +37,20 @@ class Session:
 
 @contextmanager
 def open_session(
-    connect: str | None, config: "Config", plugins: "PluginManager"
+    connect: str | None, config: "Config", file: Path | None, plugins: "PluginManager"
 ) -> Iterator[Session]:
     """Give a session with the broker named, else with the one of the settings if it runs, else
     with an embedded one, which stops at the end.
     """
     if connect is not None:
-        with connected(connect) as client:
+        with connected(connect, file) as client:
             yield Session(client.submit, connect)
         return
     own = client_endpoint(config)
     if is_reachable(own, patience=_A_MOMENT):
         from paintmq.client import Client
 
-        with Client(own) as client:
+        with Client(own, key=key_file(config.broker)) as client:
             try:
                 client.connect(timeout=_A_MOMENT)
             except TimeoutError:
