@@ -156,12 +156,24 @@ def _ask_for_queues(
         while not is_reachable(endpoint):
             if signals.wait_at_most(_RETRY) not in (None, signal.SIGHUP):
                 return None
+    settings = service_settings(config).config
+    if _has_workers_key(settings):
+        # Such a key opens the queues' ports alone, so which they are is in our own settings.
+        host, _ = host_and_port(endpoint)
+        return {name: tcp_endpoint(host, each.port) for name, each in settings.queues.items()}
     with connected(endpoint, config) as client:
         answer = client.ask("endpoints")
     queues = answer.get("queues") if isinstance(answer, dict) else None
     if not isinstance(queues, dict):
         raise CommandError(f"{endpoint} does not answer as a broker does")
     return seen_from_here(endpoint, {str(name): str(address) for name, address in queues.items()})
+
+
+def _has_workers_key(settings: "Config") -> bool:
+    from paintmq.transport.key_files import load_peer_key
+
+    key = settings.broker.key
+    return bool(key) and load_peer_key(Path(key)).role == "worker"
 
 
 def seen_from_here(endpoint: str, queues: Mapping[str, str]) -> Mapping[str, str]:
