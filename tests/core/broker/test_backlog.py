@@ -1,0 +1,72 @@
+"""Backlogs keep their order, however long they grow and whatever is taken out."""
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paintmq.broker.backlog import RankedTasks, Waiting, WaitingTask
+from paintmq.catalog import Catalog
+from paintmq.model import ModelSpec
+from paintmq.task import TaskId, TaskRequest
+
+CATALOG = Catalog([ModelSpec(name="m", implementation="x:Y")])
+
+
+def make_task(number: int, rank: float) -> WaitingTask:
+    request = TaskRequest(id=TaskId(f"{number:032x}"), task_type="plugin", model="m")
+    waiting = Waiting(
+        request=request,
+        checked=CATALOG.check(request),
+        queue="q",
+        rank=rank,
+        not_before=0.0,
+        suspect=False,
+        excluded=(),
+    )
+    return WaitingTask(
+        waiting=waiting,
+        id=request.id,
+        key=(rank, number),
+        priority=0,
+        tenant="",
+        queue="q",
+        arrived_at=0.0,
+        batch_keys={},
+        runs={},
+        work=1.0,
+    )
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.booleans()), max_size=400), st.integers(0, 99))
+def test_what_comes_first_is_what_ranks_first(steps: list[tuple[float, bool]], seed: int) -> None:
+    rng, ranked = random.Random(seed), RankedTasks()
+    known: list[WaitingTask] = []
+    for number, (rank, removes) in enumerate(steps):
+        if removes and known:
+            task = known.pop(rng.randrange(len(known)))
+            ranked.remove(task)
+            assert task not in ranked
+        else:
+            task = make_task(number, rank)
+            ranked.push(task)
+            known.append(task)
+        known.sort(key=lambda item: item.key)
+        assert list(ranked.first(8)) == known[:8]
+        assert len(ranked) == len(known)
+    if known:
+        assert ranked.position(known[-1]) == len(known) - 1
+
+
+def test_a_long_line_comes_out_in_order() -> None:
+    rng, ranked = random.Random(1), RankedTasks()
+    tasks = [make_task(number, rng.random()) for number in range(3_000)]
+    for task in tasks:
+        ranked.push(task)
+    order = []
+    while ranked:
+        first = ranked.first()[0]
+        ranked.remove(first)
+        order.append(first.key)
+
+    assert order == sorted(task.key for task in tasks)
