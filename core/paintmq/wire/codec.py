@@ -29,9 +29,10 @@ MAX_BODY_BYTES = 64 * KIB
 LARGE_BODY_BYTES = 1024 * KIB
 """For what may list much: answers, batches of tasks and what a restarted peer still holds."""
 
-_LARGE: frozenset[type] = frozenset(
+LARGE: frozenset[type] = frozenset(
     {m.Ask, m.Answer, m.Submit, m.Assign, m.Query, m.Heartbeat, m.WorkerHello, m.Finished}
 )
+"""The messages that may."""
 
 _ReadCarried: TypeAlias = Callable[[Any], tuple[bytes, Fence]]
 
@@ -45,7 +46,7 @@ class _Codec:
         self.name = cls.__name__
         self.has_task_id = "task_id" in names
         self.has_fence = "fence" in names
-        self.max_body_bytes = LARGE_BODY_BYTES if cls in _LARGE else MAX_BODY_BYTES
+        self.max_body_bytes = LARGE_BODY_BYTES if cls in LARGE else MAX_BODY_BYTES
         carried = frozenset(names & {"task_id", "fence"})
         self.schema = Schema(cls, carried)
         self.bodiless = names == carried
