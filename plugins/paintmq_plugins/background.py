@@ -86,6 +86,7 @@ def _spec(
         inputs=(InputSpec(name="image", summary="the picture"),),
         devices=("cuda", "cpu"),
         effort="intensive",
+        stall_limit=600.0,  # the first matting compiles its library, for minutes
         needs=needs,
         load_seconds=1.5,
         run_seconds=run_seconds,

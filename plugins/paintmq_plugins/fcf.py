@@ -23,6 +23,8 @@ SPEC = ModelSpec(
     inputs=ERASE_INPUTS,
     devices=("cuda", "cpu"),
     effort="intensive",
+    run_limit=3600.0,
+    stall_limit=900.0,  # one run of the network on a slow CPU
     needs=needs,
     load_seconds=4.0,
     run_seconds=lambda job: 8.0 if job.device == "cpu" else 0.2,

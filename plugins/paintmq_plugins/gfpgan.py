@@ -70,6 +70,7 @@ SPEC = ModelSpec(
     inputs=(InputSpec(name="image", summary="the picture; alpha is kept"),),
     devices=("cuda", "cpu"),
     effort="intensive",
+    stall_limit=300.0,  # one face on a slow CPU
     needs=needs,
     load_seconds=2.0,
     run_seconds=lambda job: 6.0 if job.device == "cpu" else 0.3,

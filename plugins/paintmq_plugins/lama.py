@@ -42,6 +42,8 @@ def spec(name: str, summary: str, weights: WeightFile) -> ModelSpec:
         inputs=ERASE_INPUTS,
         devices=("cuda", "cpu"),
         effort="intensive",
+        run_limit=3600.0,
+        stall_limit=900.0,  # one run of the network on a slow CPU
         needs=needs,
         load_seconds=2.0,
         run_seconds=run_seconds,

@@ -66,6 +66,8 @@ def _spec(name: str, summary: str, cost: _Cost, weights: WeightFile) -> ModelSpe
         inputs=(InputSpec(name="image", summary="the picture; alpha is enlarged with it"),),
         devices=("cuda", "cpu"),
         effort="intensive",
+        run_limit=3600.0,
+        stall_limit=900.0,  # one tile on a slow CPU
         needs=needs,
         load_seconds=1.0,
         run_seconds=run_seconds,
