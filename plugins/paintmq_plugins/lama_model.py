@@ -12,7 +12,7 @@ from paintmq_plugins.torch_weights import load_by_spandrel
 class LamaInpainting(TorchEraser):
     """Its Fourier transforms know no half precision, so it runs in float32 everywhere."""
 
-    padding = Padding(modulo=8)
+    padding = Padding(modulo=8, minimum=16)  # its reflections need two pixels of an eighth
     _network: torch.nn.Module
 
     def build(self, device: torch.device) -> None:
