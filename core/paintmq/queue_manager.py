@@ -5,6 +5,7 @@ may run in one process.
 Rule 2: after ``stop``, or a ``start`` that failed, nothing is left: no thread, socket or process.
 """
 
+import atexit
 import logging
 import random
 import threading
@@ -111,6 +112,8 @@ class QueueManager:
             with ExitStack() as parts:
                 session, ports = self._start_parts(parts)
                 self._running = _Running(session, ports, parts.pop_all())
+        # Whoever forgets to stop it, or dies of an exception, leaves no worker process behind.
+        atexit.register(self.stop, grace=0.0)
 
     def _start_parts(self, parts: ExitStack) -> tuple[Session, Mapping[str, int]]:
         from paintmq.broker.server import BrokerServer
@@ -160,6 +163,7 @@ class QueueManager:
             running, self._running = self._running, None
             self._grace, self._report = grace, StopReport()
             if running is not None:
+                atexit.unregister(self.stop)
                 running.parts.close()
             return self._report
 

@@ -2,6 +2,8 @@
 
 import logging
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -497,6 +499,28 @@ def test_an_exception_with_running_workers_leaves_nothing(nothing_left: None) ->
 
     with pytest.raises(ZeroDivisionError):
         fail()
+
+
+FORGETFUL = """
+from paintmq import Task
+from paintmq.testing.embedded_manager import embedded_manager
+
+manager = embedded_manager()
+manager.start()
+manager.send_task("cpu-light", Task("inpaint", {"model": "opencv"})).done()
+raise ZeroDivisionError
+"""
+
+
+@pytest.mark.slow
+def test_a_program_that_dies_without_stopping_it_ends_all_the_same() -> None:
+    finished = subprocess.run(
+        [sys.executable, "-c", FORGETFUL], check=False, capture_output=True, text=True, timeout=50
+    )
+
+    assert finished.returncode == 1
+    assert "ZeroDivisionError" in finished.stderr
+    assert finished.stderr.count("Traceback") == 1
 
 
 def test_the_router_is_the_configured_one(plugins: PluginManager) -> None:

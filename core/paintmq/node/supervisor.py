@@ -63,7 +63,10 @@ class NodeSupervisor:
         if self._thread is not None and self._thread.is_alive():
             raise PaintMQError(f"node {self.name} runs already")
         self._loop = self._make_loop()
-        self._thread = threading.Thread(target=self._loop.run, name=f"paintmq-node-{self.name}")
+        # A program that ends without stopping its node must still end.
+        self._thread = threading.Thread(
+            target=self._loop.run, name=f"paintmq-node-{self.name}", daemon=True
+        )
         self._thread.start()
 
     def run(self) -> None:

@@ -140,6 +140,18 @@ def test_a_task_too_large_for_the_wire_is_refused_alone(
     client.submit(make_task()).result(30)
 
 
+def test_what_was_just_submitted_leaves_before_the_client_closes(
+    broker: "ScriptedBroker",
+) -> None:
+    data = bytes(20_000_000)
+    with Client(broker.endpoint) as client:
+        client.connect(30)
+        handle = client.submit(make_task(inputs={"image": data}))
+
+    broker.wait_for(Submit)
+    assert broker.payloads[handle.id] == (data,)
+
+
 def test_an_encoded_result_is_decoded_when_it_is_looked_at(
     client: Client, broker: "ScriptedBroker"
 ) -> None:
