@@ -36,7 +36,9 @@ SHORTLIST = 6
 """Cold pairs that are scored in full for one decision; they are tried in order of promise."""
 MOST_COPIES = 16
 """Copies that are asked when they will be free."""
-RANKING_SECONDS = 0.25
+RECHECK_SECONDS = 0.25
+"""After that a refused pair is looked at again: a run may take longer than expected."""
+RANKING_SECONDS = 1.0
 """After that the order of promise is worked out again; ages hardly change before."""
 
 
@@ -87,7 +89,7 @@ class ModelAffinityParameters:
 class ModelAffinity(Router):
     """See the module."""
 
-    recheck_after = RANKING_SECONDS
+    recheck_after = RECHECK_SECONDS
 
     def __init__(
         self,

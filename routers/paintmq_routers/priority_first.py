@@ -48,16 +48,18 @@ class PriorityFirst(Router):
     def choose_backlog(
         self, worker: WorkerView, waiting: Iterable[BacklogView], board: BoardView, *, now: float
     ) -> BacklogView | None:
-        best: BacklogView | None = None
-        best_place = 0.0
-        for backlog in waiting:
-            rank = backlog.first()[0].rank
-            if best is not None and rank - self.parameters.warm_seconds >= best_place:
-                break  # they come by rank: none of the rest can do better
-            place = rank - self.parameters.warm_seconds * worker.has(backlog.model)
-            if best is None or place < best_place:
-                best, best_place = backlog, place
-        return best
+        oldest = next(iter(waiting), None)  # they come by rank
+        if oldest is None:
+            return None
+        warm = [
+            backlog
+            for model in worker.resident
+            for backlog in board.backlogs_of(model)
+            if board.fits(backlog, worker)
+        ]
+        best = min(warm, key=lambda backlog: backlog.first()[0].rank, default=oldest)
+        late = best.first()[0].rank - oldest.first()[0].rank
+        return best if late <= self.parameters.warm_seconds else oldest
 
 
 def paintmq_register_routers(register: "RegisterRouter") -> None:
