@@ -31,7 +31,8 @@ from paintmq.task_submission import Task
 from paintmq.transport.sockets import new_context
 
 if TYPE_CHECKING:
-    from paintmq.broker.server import BrokerServer, StopReport
+    from paintmq.broker.server import BrokerServer
+    from paintmq.broker.stop_report import StopReport
     from paintmq.catalog import Catalog
     from paintmq.node.supervisor import NodeSupervisor
 
@@ -157,7 +158,7 @@ class QueueManager:
         still wait get a ManagerStoppedError; with a durable journal their tasks go on at the next
         start. Harmless to repeat.
         """
-        from paintmq.broker.server import StopReport
+        from paintmq.broker.stop_report import StopReport
 
         with self._lock:
             running, self._running = self._running, None
