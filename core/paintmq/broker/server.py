@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from attrs import field, frozen
+from attrs import frozen
 
 from paintmq.broker.clock import BrokerClock
 from paintmq.broker.endpoints import (
@@ -32,19 +32,22 @@ from paintmq.broker.server_subjects import (
     describe_models,
     describe_version,
 )
+from paintmq.broker.stop_report import StopReport, unfinished
 from paintmq.broker.stores import make_store
 from paintmq.broker.wakeup import Wakeup
 from paintmq.config import Config
 from paintmq.errors import PaintMQError
 from paintmq.identifiers import new_incarnation
 from paintmq.plugin_observers import ObserverThread, start_observers
-from paintmq.task import Json, TaskId
+from paintmq.task import Json
 from paintmq.transport.curve import Authenticator, KeyRing
 from paintmq.transport.sockets import Context, new_context
 
 if TYPE_CHECKING:
     from paintmq.plugin_manager import PluginManager
     from paintmq.routing import Router
+
+__all__ = ["BrokerServer", "StopReport"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,29 +57,6 @@ _LAST_WORDS = 1.0
 _PARTING = 0.2
 """Seconds for peers to read them: a DEALER with IMMEDIATE drops what it has not yet read when the
 connection closes (seen with libzmq 4.3.5: 10 of 100 messages sent just before closing)."""
-
-
-@frozen(kw_only=True)
-class StopReport:
-    """What was unfinished when a broker stopped."""
-
-    waiting: Mapping[str, int] = field(factory=dict[str, int])
-    """Tasks that waited, by queue; queues without any are left out."""
-    running: int = 0
-    """Tasks that a worker held."""
-    tasks: tuple[TaskId, ...] = ()
-    """All of them, in order of acceptance."""
-    kept: bool = False
-    """The journal keeps them: the next broker on it goes on."""
-
-    def __str__(self) -> str:
-        if not self.tasks:
-            return "nothing was unfinished"
-        parts = [f"{count} waiting in {queue}" for queue, count in self.waiting.items()]
-        if self.running:
-            parts.append(f"{self.running} running")
-        fate = "kept in the journal" if self.kept else "lost, as the journal is in memory"
-        return f"{', '.join(parts)}: {fate}"
 
 
 @frozen(kw_only=True)
@@ -392,7 +372,7 @@ class BrokerServer:
                 while not self._new_routers.empty():
                     opened.loop.replace_router(self._new_routers.get())
             self._drain(opened)
-            self._report = self._unfinished(opened)
+            self._report = unfinished(opened.machine, kept=opened.journal.keeps_payloads)
         finally:
             try:
                 self._close(opened.context, opened.endpoints, opened.wakeup, opened.journal)
@@ -411,20 +391,3 @@ class BrokerServer:
         ends = time.monotonic() + at_most
         while not until() and (left := ends - time.monotonic()) > 0:
             opened.loop.run_once(max_wait=left)
-
-    def _unfinished(self, opened: _Opened) -> StopReport:
-        waiting: dict[str, int] = {}
-        running = 0
-        tasks: list[TaskId] = []
-        for entry in opened.machine.unfinished():
-            tasks.append(entry.id)
-            if entry.status.state.is_leased:
-                running += 1
-            else:
-                waiting[entry.status.queue] = waiting.get(entry.status.queue, 0) + 1
-        return StopReport(
-            waiting=waiting,
-            running=running,
-            tasks=tuple(tasks),
-            kept=opened.journal.keeps_payloads,
-        )

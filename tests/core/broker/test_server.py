@@ -10,7 +10,8 @@ import pytest
 import zmq
 from attrs import evolve
 
-from paintmq.broker.server import BrokerServer, StopReport
+from paintmq.broker.server import BrokerServer
+from paintmq.broker.stop_report import StopReport
 from paintmq.config import Limits, QueueConfig, Timers
 from paintmq.errors import ConfigError, PaintMQError, PortInUseError, StoreError
 from paintmq.task import TaskState
