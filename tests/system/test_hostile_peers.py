@@ -26,7 +26,7 @@ from paintmq.testing.toy_broker import (
 from paintmq.testing.wire_peer import WirePeer, describe
 from paintmq.transport.sockets import dealer, new_context
 from paintmq.wire.codec import encode
-from paintmq.wire.frames import KIND_OF, Header
+from paintmq.wire.frames import HEADER_BYTES, KIND_OF, Header, unpack_header
 from paintmq.wire.messages import (
     Assign,
     AttemptSucceeded,
@@ -83,6 +83,16 @@ def memory() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
+def read(connection: socket.socket, size: int) -> bytes:
+    """Return exactly so many bytes, as TCP may bring them in parts."""
+    received = b""
+    while len(received) < size:
+        more = connection.recv(size - len(received))
+        assert more, "the broker hung up"
+        received += more
+    return received
+
+
 def raw(endpoint: str, *parts: bytes, wait: bool = True) -> None:
     """Say these bytes over plain TCP, until the broker hangs up or has had enough time."""
     host, port = urlsplit(endpoint).hostname, urlsplit(endpoint).port
@@ -91,7 +101,9 @@ def raw(endpoint: str, *parts: bytes, wait: bool = True) -> None:
             for part in parts:
                 connection.sendall(part)
                 if part is GREETING:
-                    connection.recv(4_096)
+                    read(connection, len(GREETING))
+                elif part is READY:
+                    read(connection, len(READY))
             while wait and connection.recv(65_536):
                 pass
         except (TimeoutError, ConnectionError):
@@ -103,12 +115,13 @@ def test_the_raw_handshake_of_these_tests_is_a_good_one(broker: BrokerServer) ->
     where = urlsplit(broker.client_endpoint)
     with socket.create_connection((where.hostname, where.port), timeout=20.0) as connection:
         connection.sendall(GREETING)
-        received = connection.recv(4_096)
-        connection.sendall(READY + bytes([0, len(hello)]) + hello)
-        while b"PQ\x01" + bytes([KIND_OF[Welcome]]) not in received:
-            more = connection.recv(4_096)
-            assert more, "the broker hung up"
-            received += more
+        read(connection, len(GREETING))
+        connection.sendall(READY)
+        read(connection, len(READY))
+        connection.sendall(bytes([0, len(hello)]) + hello)
+        answer = read(connection, 2 + HEADER_BYTES)
+
+    assert unpack_header(answer, 2).kind == KIND_OF[Welcome]
 
 
 def test_a_flood_of_damaged_messages_disturbs_nobody(broker: BrokerServer) -> None:
