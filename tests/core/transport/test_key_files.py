@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from paintmq.config import BrokerConfig
 from paintmq.errors import ConfigError
 from paintmq.transport.key_files import (
     LOCAL_ADMIN,
@@ -14,6 +15,7 @@ from paintmq.transport.key_files import (
     list_keys,
     load_broker_keys,
     load_peer_key,
+    own_key,
     revoke_key,
 )
 
@@ -142,3 +144,15 @@ def test_a_broker_key_that_is_none_is_refused(folder: Path, change: str) -> None
 
     with pytest.raises(ConfigError, match=r"no key file|everybody knows"):
         load_broker_keys(folder)
+
+
+def test_the_key_shown_is_the_configured_one_or_this_machine_s_own(folder: Path) -> None:
+    laptop = add_key(folder, "laptop", "worker")
+
+    shown = [
+        own_key(BrokerConfig(), LOCAL_WORKER),
+        own_key(BrokerConfig(keys=str(folder)), LOCAL_WORKER),
+        own_key(BrokerConfig(keys=str(folder), key=str(laptop)), LOCAL_WORKER),
+    ]
+
+    assert [key.name if key else None for key in shown] == [None, LOCAL_WORKER, "laptop"]

@@ -1,5 +1,6 @@
 """The pipes of the ``pushpull`` transport, over real sockets."""
 
+from collections import deque
 from collections.abc import Iterator
 
 import pytest
@@ -9,9 +10,9 @@ from paintmq.errors import ConfigError
 from paintmq.identifiers import new_peer_id
 from paintmq.task import Fence, PeerId, TaskId, TaskRequest
 from paintmq.testing.message_strategies import payload_infos
-from paintmq.transport.pipes import BrokerPipes, WorkerConnection
+from paintmq.transport.pipes import BrokerPipes, WorkerConnection, send_waiting
 from paintmq.transport.sockets import Context, Socket, bind, new_context, pull, push, router
-from paintmq.wire.link import Delivery, Link
+from paintmq.wire.link import Buffer, Delivery, Link
 from paintmq.wire.messages import (
     Assign,
     Assignment,
@@ -223,3 +224,37 @@ def test_both_ends_take_frames_of_limited_size(context: Context) -> None:
     for socket in ends:
         with socket:
             assert socket.getsockopt(zmq.MAXMSGSIZE) == 2 * 1024 * 1024
+
+
+def test_a_pipe_that_takes_nothing_holds_up_nothing_else() -> None:
+    waiting: deque[list[Buffer]] = deque([[b"task 1"], [b"beat 1"], [b"task 2"], [b"beat 2"]])
+    sent: list[bytes] = []
+
+    def send(frames: list[Buffer]) -> bool:
+        if frames[0] == b"task 2":
+            raise AssertionError("overtook task 1")
+        if frames[0] == b"task 1":
+            return False
+        sent.append(bytes(frames[0]))
+        return True
+
+    send_waiting(waiting, send, lambda frames: bytes(frames[0]).startswith(b"task"))
+
+    assert sent == [b"beat 1", b"beat 2"]
+    assert list(waiting) == [[b"task 1"], [b"task 2"]]
+
+
+def test_only_the_way_that_is_blocked_is_polled_for_room(queue: Queue) -> None:
+    control, tasks, results = queue.worker.sockets
+
+    assert queue.worker.watched({True}) == [(control, False), (tasks, False), (results, True)]
+    assert queue.worker.watched({False}) == [(control, True), (tasks, False), (results, False)]
+
+
+def test_before_its_welcome_a_worker_has_one_socket(context: Context) -> None:
+    worker = WorkerConnection(context, "tcp://127.0.0.1:1", new_peer_id())
+
+    assert worker.watched(set()) == [(worker.sockets[0], False)]
+    assert not worker.carries(frames_of(succeeded()))
+    assert not worker.send(frames_of(succeeded()))
+    worker.close()
