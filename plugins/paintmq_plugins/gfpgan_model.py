@@ -11,7 +11,7 @@ from paintmq.model import Device, Model, Outputs, Request, RunContext
 from paintmq_plugins.gfpgan import FaceOptions
 from paintmq_plugins.imaging.faces import FaceDetector, YuNet, aligned, eye_distance, put_back
 from paintmq_plugins.imaging.pasting import Pixels
-from paintmq_plugins.torch_erasing import from_signed_range, to_tensor
+from paintmq_plugins.torch_erasing import to_tensor
 from paintmq_plugins.torch_weights import load_by_spandrel, set_up_torch
 
 
@@ -56,7 +56,10 @@ class FaceRestoration(Model):
         The network takes and gives -1 to 1: spandrel's own call of it leaves that out.
         """
         result = self._network(to_tensor(face, self._device) * 2 - 1, return_rgb=False)[0]
-        return from_signed_range(result)
+        # In the order of operations of the reference, which decides some halves.
+        levels = ((result[0].clamp(-1, 1) + 1) / 2 * 255).round().to(torch.uint8)
+        picture: NDArray[np.uint8] = levels.permute(1, 2, 0).cpu().numpy()
+        return np.ascontiguousarray(picture)
 
     def _faces(self, rgb: NDArray[np.uint8], options: FaceOptions) -> list[NDArray[np.float64]]:
         if options.faces:
