@@ -22,6 +22,7 @@ from paintmq.cli import (
     task_commands,
 )
 from paintmq.cli.failures import FAILED, exit_status, report
+from paintmq.cli.log_setup import logging_restored
 from paintmq.errors import PaintMQError
 
 
@@ -70,7 +71,8 @@ def make_app() -> typer.Typer:
 def run_command_line(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status. ``arguments`` is ``sys.argv[1:]`` by default."""
     try:
-        make_app()(args=arguments, prog_name="paintmq")
+        with logging_restored():
+            make_app()(args=arguments, prog_name="paintmq")
     except PaintMQError as error:
         report(error)
         return exit_status(error)

@@ -3,8 +3,12 @@
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 LEVEL_VARIABLE = "PAINTMQ_LOG"
+
+_logger = logging.getLogger("paintmq")
 
 
 def log_to_stderr(default: str = "info") -> None:
@@ -15,8 +19,17 @@ def log_to_stderr(default: str = "info") -> None:
     handler.setFormatter(
         logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s", "%H:%M:%S")
     )
-    logger = logging.getLogger("paintmq")
-    logger.handlers = [handler]
-    logger.setLevel(level)
-    logger.propagate = False
-    logging.captureWarnings(capture=True)
+    _logger.handlers = [handler]
+    _logger.setLevel(level)
+    _logger.propagate = False
+
+
+@contextmanager
+def logging_restored() -> Iterator[None]:
+    """Leave logging as it was: a program may run several commands, and log in between."""
+    before = _logger.handlers, _logger.level, _logger.propagate
+    try:
+        yield
+    finally:
+        _logger.handlers, level, _logger.propagate = before
+        _logger.setLevel(level)

@@ -1,5 +1,7 @@
 """The command line as a whole."""
 
+import logging
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -18,8 +20,10 @@ def test_a_start_imports_nothing_heavy(what: str) -> None:
     """Else every ``paintmq --help`` would wait for it."""
     code = f"{what}; import sys; print([n for n in {HEAVY} if n in sys.modules])"
 
+    # Without measuring coverage, which imports things of its own.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
     shown = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     ).stdout
 
     assert shown == "[]\n"
@@ -52,3 +56,13 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("arguments", [["no-such-command"], ["run"], ["run", "opencv"], ["--no"]])
 def test_a_line_that_makes_no_sense_ends_in_status_2(arguments: list[str]) -> None:
     assert run_command_line(arguments) == 2
+
+
+def test_a_command_leaves_logging_as_it_was() -> None:
+    """A program or a test may run several."""
+    logger = logging.getLogger("paintmq")
+    before = (list(logger.handlers), logger.level, logger.propagate)
+
+    run_command_line(["run", "opencv", "no-such-file.png", "--mask", "no-such-file.png"])
+
+    assert (logger.handlers, logger.level, logger.propagate) == before
