@@ -15,7 +15,7 @@ from paintmq.task import Json, PeerId
 from paintmq.wire.messages import ToBroker
 
 if TYPE_CHECKING:
-    from paintmq.broker.lifecycle import Step
+    from paintmq.broker.step import Step
     from paintmq.plugin_manager import PluginManager
 
 CAPACITY = 10_000

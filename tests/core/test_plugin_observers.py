@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from paintmq.broker.lifecycle import Step
 from paintmq.broker.records import BrokerBooted, Record, TaskAccepted, TaskChanged, TaskPurged
+from paintmq.broker.step import Step
 from paintmq.plugin_manager import PluginManager
 from paintmq.plugin_observers import Event, ObserverThread, event_of, start_observers
 from paintmq.task import TaskError, TaskId, TaskRequest, TaskState, TaskStatus

@@ -16,7 +16,10 @@ def picture(
 ) -> NDArray[np.uint8]:
     rng = np.random.default_rng(0)
     top = np.iinfo(dtype).max
-    return rng.integers(0, top, (height, width, channels), dtype, endpoint=True)
+    pixels: NDArray[np.uint8] = rng.integers(
+        0, top, (height, width, channels), endpoint=True
+    ).astype(dtype)
+    return pixels
 
 
 def hole(height: int, width: int) -> NDArray[np.uint8]:

@@ -48,9 +48,9 @@ def test_there_are_all_nineteen_samplers() -> None:
         ({"promt": "a cat"}, "prompt"),
     ],
 )
-def test_a_wrong_option_is_refused_in_words(options: dict[str, Json], words: str) -> None:
+def test_a_wrong_option_is_refused_in_words(options: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidOptionError, match=words):
-        CATALOG.check(request(**options))
+        CATALOG.check(request(**dict[str, Any](options)))
 
 
 def test_requests_share_a_run_when_only_words_and_seeds_differ() -> None:

@@ -179,7 +179,7 @@ class Inquiries:
     def _dead_drop(self, arguments: Mapping[str, Json], now: float) -> Json:
         entry = self._dead_task(arguments)
         summary = _summary(entry, now)
-        self._life.purge(entry)
+        self._life.retention.purge(entry)
         return summary
 
     def _drain_worker(self, arguments: Mapping[str, Json], now: float) -> Json:
@@ -191,7 +191,7 @@ class Inquiries:
             if worker.hello.name == name:
                 worker.draining = True
                 self._scheduler.worker_draining(worker.peer, now=now)
-                self._life.send(worker.peer, Drain(grace=float(grace)))
+                self._life.step.send(worker.peer, Drain(grace=float(grace)))
                 return name
         known = ", ".join(worker.hello.name for worker in self._sessions.workers.values())
         raise BadQuestionError(f"no worker {name!r}; connected: {known or 'none'}")

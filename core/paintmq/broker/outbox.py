@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from attrs import define, field, frozen
 
-from paintmq.broker.lifecycle import Send
+from paintmq.broker.step import Send
 from paintmq.broker.stores import Buffer
 
 

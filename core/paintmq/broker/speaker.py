@@ -11,10 +11,10 @@ from attrs import define, evolve, field
 
 from paintmq.broker.crash_points import crash_point
 from paintmq.broker.journal import Journal
-from paintmq.broker.lifecycle import Send
 from paintmq.broker.outbox import Outbox, Outgoing
 from paintmq.broker.payloads import PayloadTable, payload_keys
 from paintmq.broker.peers import Peer, PeerTable, UnreachableError
+from paintmq.broker.step import Send
 from paintmq.broker.stores import Buffer, PayloadKey
 from paintmq.errors import WireError
 from paintmq.task import PeerId, TaskError, TaskState

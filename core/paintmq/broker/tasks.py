@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from attrs import define, field
 
+from paintmq.broker.backlog import Waiting
 from paintmq.broker.queues import QueueCounts
 from paintmq.broker.records import StoredTask
 from paintmq.catalog import CheckedTask
@@ -34,6 +35,19 @@ class TaskEntry:
         if self.request.expires_in is None:
             return None
         return self.status.accepted_at + self.request.expires_in
+
+    def waiting(self) -> Waiting:
+        """Return what the scheduler needs to know of the task."""
+        assert self.checked is not None
+        return Waiting(
+            request=self.request,
+            checked=self.checked,
+            queue=self.status.queue,
+            rank=self.status.rank,
+            not_before=self.status.not_before,
+            suspect=self.status.suspect,
+            excluded=self.status.excluded,
+        )
 
     def watch(self, client: PeerId) -> None:
         if client not in self.watchers:

@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paintmq.broker.lifecycle import Send
 from paintmq.broker.outbox import Outbox, Outgoing
+from paintmq.broker.step import Send
 from paintmq.task import PeerId
 from paintmq.wire.messages import Answer
 

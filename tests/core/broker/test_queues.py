@@ -1,5 +1,7 @@
 """Which tasks a queue may hold."""
 
+from typing import Any
+
 import pytest
 
 from paintmq.broker.queues import feasibility
@@ -9,7 +11,7 @@ from paintmq.model import Needs
 from paintmq.testing.broker_harness import make_request, make_spec
 
 
-def check(device: str = "auto", **spec: object) -> CheckedTask:
+def check(device: str = "auto", **spec: Any) -> CheckedTask:
     catalog = Catalog([make_spec(**spec)])
     return catalog.check(make_request(device=device))
 

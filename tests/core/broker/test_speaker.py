@@ -5,12 +5,12 @@ from collections.abc import Callable
 from attrs import define, field
 
 from paintmq.broker.journal import Journal
-from paintmq.broker.lifecycle import Send
 from paintmq.broker.outbox import Outgoing
 from paintmq.broker.payloads import PayloadTable
 from paintmq.broker.peers import Peer, PeerTable, UnreachableError
 from paintmq.broker.records import BrokerBooted, Recovered
 from paintmq.broker.speaker import LINE_LENGTH, LINK_MESSAGES, Speaker
+from paintmq.broker.step import Send
 from paintmq.broker.stores import Buffer, Collected, Entry, PayloadKey, Store
 from paintmq.task import Fence, PeerId, TaskState
 from paintmq.testing.store_contract import accepted

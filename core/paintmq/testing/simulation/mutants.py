@@ -11,8 +11,9 @@ from unittest.mock import patch
 
 from attrs import field, frozen
 
-from paintmq.broker.lifecycle import Lifecycle, Step
-from paintmq.broker.machine import BrokerMachine
+from paintmq.broker.client_desk import ClientDesk
+from paintmq.broker.lifecycle import Lifecycle
+from paintmq.broker.step import Step
 from paintmq.broker.tasks import TaskEntry, TaskTable
 from paintmq.task import Fence, PeerId, TaskId, TaskRequest, TaskState
 from paintmq.testing.simulation.broker import SimulatedBroker
@@ -74,23 +75,23 @@ def _speak_at_once_without_records(self: SimulatedBroker, step: Step) -> None:
 
 
 def _any_fence(self: Lifecycle, task_id: TaskId, fence: Fence, worker: str) -> bool:
-    entry = self.tasks.get(task_id)
+    entry = self.step.tasks.get(task_id)
     return entry is not None and entry.status.state.is_leased
 
 
 def _even_the_ended(self: Lifecycle, task_id: TaskId, fence: Fence, worker: str) -> bool:
-    entry = self.tasks.get(task_id)
+    entry = self.step.tasks.get(task_id)
     return entry is not None and entry.status.fence == fence
 
 
-_submit = BrokerMachine._submit
+_submit = ClientDesk._submit
 
 
-def _forget_and_submit(self: BrokerMachine, peer: PeerId, request: TaskRequest, now: float) -> None:
+def _forget_and_submit(self: ClientDesk, peer: PeerId, request: TaskRequest, now: float) -> None:
     known = self._tasks.get(request.id)
     if known is not None and known.status.state.is_final:
         self._life.deadlines.discard(("purge", request.id, 0))
-        self._life.purge(known)
+        self._life.retention.purge(known)
     _submit(self, peer, request, now)
 
 
@@ -123,10 +124,10 @@ def _miscount_at_times(self: TaskTable, entry: TaskEntry, status: Any) -> None:
         self.counts[status.queue].ended[TaskState.FAILED] += 1
 
 
-_cancelled_answer = BrokerMachine._cancel
+_cancelled_answer = ClientDesk._cancel
 
 
-def _always_cancelled(self: BrokerMachine, task_id: TaskId, now: float) -> str:
+def _always_cancelled(self: ClientDesk, task_id: TaskId, now: float) -> str:
     answer = _cancelled_answer(self, task_id, now)
     return answer if answer == "unknown" else "cancelled"
 
@@ -144,7 +145,7 @@ _restore = Lifecycle.restore
 
 def _forget_the_leased(self: Lifecycle, entry: TaskEntry, *, now: float) -> None:
     if entry.status.state.is_leased:
-        self.tasks.add(entry)
+        self.step.tasks.add(entry)
     else:
         _restore(self, entry, now=now)
 
@@ -170,7 +171,7 @@ MUTANTS: Sequence[Mutant] = (
     Mutant("lets a late result overwrite an ending", _replace(Lifecycle, "holds", _even_the_ended)),
     Mutant(
         "runs a task again that is submitted again",
-        _replace(BrokerMachine, "_submit", _forget_and_submit),
+        _replace(ClientDesk, "_submit", _forget_and_submit),
     ),
     Mutant("has no dead letters", _replace(Lifecycle, "_retry_or_die", _never_die)),
     Mutant("takes any lost lease for a crash", _replace(Lifecycle, "lose", _charge_a_crash)),
@@ -183,7 +184,7 @@ MUTANTS: Sequence[Mutant] = (
     Mutant("counts wrong, rarely", _replace(TaskTable, "change", _miscount_at_times)),
     Mutant(
         "says cancelled of what it did not cancel",
-        _replace(BrokerMachine, "_cancel", _always_cancelled),
+        _replace(ClientDesk, "_cancel", _always_cancelled),
     ),
     Mutant("never gives credit back", _replace(Lifecycle, "_end_attempt", _forget_the_session)),
     Mutant(
