@@ -104,6 +104,7 @@ def _machine(
     limits = Limits(**config["limits"])
     rng = random.Random(header["incarnation"])
     recorded = RouterConfig(**config["router"])
+    queues = {name: QueueConfig(**queue) for name, queue in config["queues"].items()}
     return BrokerMachine(
         incarnation=header["incarnation"],
         catalog=plugins.catalog(),
@@ -111,8 +112,9 @@ def _machine(
             plugins.make_router(recorded if router is None else router),
             tenant_window=limits.tenant_window,
             rng=rng,
+            queue_devices={name: queue.device for name, queue in queues.items()},
         ),
-        queues={name: QueueConfig(**queue) for name, queue in config["queues"].items()},
+        queues=queues,
         timers=Timers(**config["timers"]),
         limits=limits,
         admission=config["broker"]["admission"],

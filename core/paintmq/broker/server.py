@@ -278,6 +278,7 @@ class BrokerServer:
             self._plugins.make_router(config.router),
             tenant_window=config.limits.tenant_window,
             rng=rng,
+            queue_devices={name: queue.device for name, queue in config.queues.items()},
         )
         machine = BrokerMachine(
             incarnation=incarnation,
