@@ -1,6 +1,7 @@
 """Backlogs: the waiting tasks of one model that the same workers can run, in order of rank."""
 
 from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 
@@ -55,42 +56,51 @@ class WaitingTask:
         return self.key[0]
 
 
+_Item = tuple[tuple[float, int], WaitingTask]
+"""Keys are unique, so tasks themselves are never compared."""
+
+
 @define(eq=False)
 class RankedTasks:
     """Tasks in order of their keys; cheap at both ends of a very long line.
 
-    Invariant: no task in the head ranks behind one in the tail, and the head is only shorter than
-    HEAD // 2 when the tail is empty.
+    Invariant: no task in the head ranks behind one that is not, and the head is only shorter than
+    HEAD // 2 when nothing is behind it.
     """
 
-    _head: list[tuple[tuple[float, int], WaitingTask]] = field(factory=list, init=False)
-    _tail: list[tuple[tuple[float, int], WaitingTask]] = field(factory=list, init=False)
-    _members: dict[TaskId, WaitingTask] = field(factory=dict[TaskId, WaitingTask], init=False)
+    _head: list[_Item] = field(factory=list, init=False)
+    _tail: deque[_Item] = field(factory=deque[_Item], init=False)
+    """Behind the head, in order: most tasks come in the order of their ranks."""
+    _strays: list[_Item] = field(factory=list, init=False)
+    """Behind the head too, a heap: those that came later than some of the tail but rank before."""
+    _members: dict[TaskId, _Item] = field(factory=dict[TaskId, _Item], init=False)
+    """Items behind the head that are not among these were removed, and are passed over."""
 
     def __len__(self) -> int:
         return len(self._members)
 
     def __iter__(self) -> Iterator[WaitingTask]:
         """Iterate over all, in no particular order."""
-        return iter(list(self._members.values()))
+        return iter([task for _, task in self._members.values()])
 
     def __contains__(self, task: WaitingTask) -> bool:
-        return self._members.get(task.id) is task
+        return task.id in self._members
 
     def first(self, count: int = 1) -> Sequence[WaitingTask]:
         return [task for _, task in self._head[:count]]
 
     def push(self, task: WaitingTask) -> bool:
         """Add a task; return whether the head changed."""
-        self._members[task.id] = task
-        item = (task.key, task)
-        if self._tail and task.key > self._head[-1][0]:
-            heappush(self._tail, item)
+        item = self._members[task.id] = (task.key, task)
+        if (self._tail or self._strays) and item > self._head[-1]:
+            if not self._tail or item > self._tail[-1]:
+                self._tail.append(item)
+            else:
+                heappush(self._strays, item)
             return False
-        # Keys are unique, so tasks themselves are never compared.
         insort(self._head, item)
         if len(self._head) > HEAD:
-            heappush(self._tail, self._head.pop())
+            self._tail.appendleft(self._head.pop())
         return True
 
     def remove(self, task: WaitingTask) -> bool:
@@ -106,22 +116,29 @@ class RankedTasks:
 
     def position(self, task: WaitingTask) -> int:
         """Return how many tasks come before it."""
-        return sum(other.key < task.key for other in self._members.values())
+        return sum(key < task.key for key, _ in self._members.values())
 
     def _refill(self) -> None:
         if len(self._head) >= HEAD // 2:
             return
-        while self._tail and len(self._head) < HEAD:
-            item = heappop(self._tail)
-            if self._members.get(item[1].id) is item[1]:
+        while (self._tail or self._strays) and len(self._head) < HEAD:
+            is_stray = not self._tail or (self._strays and self._strays[0] < self._tail[0])
+            item = heappop(self._strays) if is_stray else self._tail.popleft()
+            if self._is_member(item):
                 self._head.append(item)
 
     def _tidy(self) -> None:
-        """Drop what was removed from the tail once it is the larger part."""
-        if len(self._head) + len(self._tail) > 2 * len(self._members) + HEAD:
-            self._tail = [item for item in self._tail if self._members.get(item[1].id) is item[1]]
-            heapify(self._tail)
+        """Drop what was removed from behind the head once it is the larger part."""
+        listed = len(self._head) + len(self._tail) + len(self._strays)
+        if listed > 2 * len(self._members) + HEAD:
+            self._tail = deque(item for item in self._tail if self._is_member(item))
+            self._strays = [item for item in self._strays if self._is_member(item)]
+            heapify(self._strays)
             self._refill()
+
+    def _is_member(self, item: _Item) -> bool:
+        """Return whether the task was neither removed nor given another place since."""
+        return self._members.get(item[1].id) is item
 
 
 @frozen

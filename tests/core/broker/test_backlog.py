@@ -70,3 +70,21 @@ def test_a_long_line_comes_out_in_order() -> None:
         order.append(first.key)
 
     assert order == sorted(task.key for task in tasks)
+
+
+def test_a_task_that_left_and_came_again_is_there_once_at_its_new_place() -> None:
+    ranked = RankedTasks()
+    tasks = [make_task(number, float(number)) for number in range(200)]
+    for task in tasks:
+        ranked.push(task)
+    for place in (150, 160):  # far behind the front, where what is removed is only forgotten
+        ranked.remove(tasks[place])
+        tasks[place].key = (0.5 if place == 150 else 160.0, place)
+        ranked.push(tasks[place])
+
+    order = []
+    while ranked:
+        first = ranked.first()[0]
+        ranked.remove(first)
+        order.append(first.key)
+    assert order == sorted(task.key for task in tasks)
