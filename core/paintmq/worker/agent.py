@@ -17,6 +17,7 @@ from attrs import evolve, frozen
 from paintmq.errors import WireError
 from paintmq.identifiers import new_peer_id
 from paintmq.model import ModelSpec
+from paintmq.task import TaskId
 from paintmq.transport.curve import secure_with
 from paintmq.transport.key_files import PeerKey
 from paintmq.transport.pipes import WorkerConnection, no_keys, send_waiting
@@ -25,6 +26,7 @@ from paintmq.wire.link import Link
 from paintmq.wire.messages import (
     Assign,
     AttemptProgressed,
+    AttemptReturned,
     AttemptSucceeded,
     FromWorker,
     ToWorker,
@@ -101,6 +103,8 @@ class WorkerAgent:
     ) -> None:
         self.has_left = False
         """It drained and said goodbye; only ``close`` is left to do."""
+        self.handed_back: dict[TaskId, None] = {}
+        """Tasks it gave back unharmed, in that order."""
         self._setup = setup
         self._context = context
         self._readiness = readiness
@@ -138,6 +142,7 @@ class WorkerAgent:
             now = self._clock()
             self._obey(self._machine.crashes_found(found, alone=found_alone, now=now))
         self._connect()
+        self._flush()  # no turn of the loop comes before the first deadline
 
     def drain(self, grace: float) -> None:
         """Take nothing more, finish or hand back within so many seconds, then leave."""
@@ -248,6 +253,8 @@ class WorkerAgent:
                 payloads = self._outputs[task_id, fence]
             case AttemptProgressed(preview=preview) if preview:
                 payloads = self._preview
+            case AttemptReturned(task_id=task_id, cancelled=False):
+                self.handed_back[task_id] = None
             case _:
                 pass
         self._link.send(message, payloads)
