@@ -29,6 +29,7 @@ from paintmq.worker.host_messages import (
 )
 
 BEAT = 4.0
+LOADS_THAT_FAIL = 0.03
 
 
 class Nature(Enum):
@@ -102,7 +103,7 @@ class SimulatedHost:
                 self._done()
 
     def _loaded(self, model: str, seconds: float) -> None:
-        if self.rng.random() < 0.03:
+        if self.rng.random() < LOADS_THAT_FAIL:
             error = TaskError(code="model_error", message="the weights did not load")
             self._done(HostLoadFailed(model=model, error=error))
         else:

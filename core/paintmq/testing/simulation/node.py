@@ -179,10 +179,20 @@ class SimulatedNode:
 
         def notice() -> None:
             if host is self._host and machine is self.machine and machine is not None:
+                self._blame_what_was_given(host, machine)
                 self._host = None
                 self._obey(machine.host_exited(detail, now=self.agenda.now))
 
         self.agenda.after(0.01, lambda: self._when_awake(notice))
+
+    def _blame_what_was_given(self, host: SimulatedHost, machine: WorkerMachine) -> None:
+        """Count a crash for a task that was given to a host already dead.
+
+        Nobody can tell it from one that died of the first byte it read, so it is charged; three
+        such coincidences would be needed to harm it.
+        """
+        if not host.running and len(machine.running) == 1:
+            self.truth.crashes_alone[machine.running[0][0]] += 1
 
     def _when_awake(self, action: Callable[[], None]) -> None:
         if self.frozen_until > self.agenda.now:
