@@ -78,6 +78,8 @@ class SimulatedHost:
         self._later(BEAT, self._beat)
 
     def receive(self, message: ToHost) -> None:
+        if not self.alive:
+            return  # its agent has not noticed yet
         if isinstance(message, CancelItem):
             self._cancelled.add(message.task_id)
             return
