@@ -84,11 +84,11 @@ class SimulatedHost:
             self._cancelled.add(message.task_id)
             return
         self._inbox.append(message)
-        if not self._busy:
-            self._next()
+        self._next()
 
     def _next(self) -> None:
-        if not self._inbox:
+        # What was just said may already have brought the next order, and begun it.
+        if self._busy or not self._inbox:
             return
         self._busy = True
         match self._inbox.pop(0):
