@@ -1,7 +1,7 @@
 """Attempts that ended for the broker while their worker may still be at them.
 
-They were cancelled, or their lease ran out. The worker's credit goes back to the scheduler only when
-the worker says that it has stopped, or is gone: a stubborn model must not be given a neighbour.
+They were cancelled, or their lease ran out. The worker's credit goes back to the scheduler only
+when the worker says that it has stopped, or is gone: a stubborn model is given no neighbour.
 """
 
 from collections.abc import Sequence
