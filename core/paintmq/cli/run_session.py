@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -20,10 +21,14 @@ if TYPE_CHECKING:
     from paintmq.client import TaskHandle
     from paintmq.config import Config
     from paintmq.plugin_manager import PluginManager
+    from paintmq.task import Json
     from paintmq.task_submission import Task
 
 _A_MOMENT = 0.3
 """Seconds to look for a broker nobody asked for: on this machine the answer comes at once."""
+
+_ACQUAINTANCE = 3.0
+"""Seconds until a worker has introduced itself: hundredths, unless the machine is overloaded."""
 
 
 @frozen
@@ -35,6 +40,16 @@ class Session:
     """In words, for the summary."""
 
 
+def _wait_for_a_worker(ask: "Callable[[str], Json]") -> None:
+    """Give a broker that has just started the time to meet its workers.
+
+    Without one it would refuse what is not to wait; if none comes, its refusal says so.
+    """
+    until = monotonic() + _ACQUAINTANCE
+    while not ask("workers") and monotonic() < until:
+        sleep(0.02)
+
+
 @contextmanager
 def open_session(
     connect: str | None, config: "Config", file: Path | None, plugins: "PluginManager"
@@ -44,6 +59,7 @@ def open_session(
     """
     if connect is not None:
         with connected(connect, file) as client:
+            _wait_for_a_worker(client.ask)
             yield Session(client.submit, connect)
         return
     own = client_endpoint(config)
@@ -56,11 +72,13 @@ def open_session(
             except TimeoutError:
                 note(f"{own} does not answer as a broker does: starting one for the occasion")
             else:
+                _wait_for_a_worker(client.ask)
                 yield Session(client.submit, own)
                 return
     from paintmq.queue_manager import QueueManager
 
     with QueueManager(on_free_ports(config), plugins=plugins) as manager:
+        _wait_for_a_worker(manager.ask)
         yield Session(
             lambda task: manager.send_task(manager.route_task(task), task), "this process"
         )
