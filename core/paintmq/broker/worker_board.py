@@ -300,7 +300,7 @@ class WorkerBoard:
         """Keep the model away from the worker for a while; return until when."""
         known = worker.cool_offs.get(model)
         failures = 1 if known is None else known.failures + 1
-        pause = min(LONGEST_COOL_OFF, FIRST_COOL_OFF * 2 ** (failures - 1))
+        pause = min(LONGEST_COOL_OFF, FIRST_COOL_OFF * 2.0 ** (failures - 1))
         worker.cool_offs[model] = CoolOff(now + pause, failures)
         return now + pause
 
