@@ -25,6 +25,7 @@ from paintmq.errors import PaintMQError
 if TYPE_CHECKING:
     from paintmq.broker.server import BrokerServer
     from paintmq.config import Config
+    from paintmq.node.supervisor import NodeSupervisor
     from paintmq.plugin_manager import PluginManager
 
 _RETRY = 1.0
@@ -46,7 +47,7 @@ def up(config: ConfigOption = None) -> None:
         server, settings, plugins = _started_broker(config, stack)
         supervisor = NodeSupervisor(settings, plugins, queue_endpoints=server.queue_endpoints)
         supervisor.start()
-        stack.callback(supervisor.stop, grace=settings.timers.drain_grace)
+        stack.callback(_stop_node, supervisor, settings)
         _serve(server, signals)
 
 
@@ -89,7 +90,7 @@ def node(
                 note("a node has nothing to reload; its broker chooses the router")
             note("stopping: running tasks are finished or handed back")
         finally:
-            supervisor.stop(grace=settings.timers.drain_grace)
+            _stop_node(supervisor, settings)
 
 
 def reload(connect: ConnectOption = None, config: ConfigOption = None) -> None:
@@ -127,6 +128,12 @@ def _started_broker(
     for name, endpoint in server.queue_endpoints.items():
         note(f"  queue {name:<14} {endpoint}")
     return server, settings, plugins
+
+
+def _stop_node(supervisor: "NodeSupervisor", settings: "Config") -> None:
+    supervisor.stop(grace=settings.timers.drain_grace)
+    if tasks := supervisor.handed_back:
+        note(f"handed back {len(tasks)} unfinished: {', '.join(tasks)}")
 
 
 def _stop_broker(server: "BrokerServer") -> None:

@@ -13,6 +13,7 @@ from paintmq.errors import PaintMQError
 from paintmq.node.capabilities import Capabilities, detect
 from paintmq.node.worker_plan import WorkerPlan
 from paintmq.plugin_manager import PluginManager
+from paintmq.task import TaskId
 from paintmq.transport.sockets import Context, new_context
 from paintmq.worker.agent import AgentSetup, WorkerAgent
 from paintmq.worker.crash_journal import CrashJournal, runtime_folder
@@ -94,6 +95,11 @@ class NodeSupervisor:
         """The names of the workers that have not left."""
         return self._loop.workers if self._loop is not None else ()
 
+    @property
+    def handed_back(self) -> tuple[TaskId, ...]:
+        """The tasks that workers which have left gave back, unharmed, for others to run."""
+        return tuple(self._loop.handed_back) if self._loop is not None else ()
+
     def _make_loop(self) -> "_NodeLoop":
         capabilities = self._capabilities or detect()
         plan = WorkerPlan(
@@ -125,6 +131,7 @@ class _NodeLoop:
         self._readiness = Readiness()
         self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._grace: float | None = None
+        self.handed_back: list[TaskId] = []
         sweep_scratch()
         folder = runtime_folder()
         journals = [CrashJournal.open(folder, setup.profile.name) for setup in setups]
@@ -166,6 +173,7 @@ class _NodeLoop:
             for agent in list(self._agents):
                 agent.tick()
                 if agent.has_left:
+                    self.handed_back += agent.handed_back
                     agent.close()
                     self._agents.remove(agent)
 

@@ -338,6 +338,24 @@ def test_a_result_that_comes_twice_is_recorded_once() -> None:
     assert len(broker.heard(W1, AttemptRecorded)) == 2
 
 
+def test_a_level_of_priority_is_worth_so_many_seconds_of_waiting_and_no_more() -> None:
+    """I12: the rank a task is given at its acceptance bounds who may overtake it."""
+    broker = ready(timers=Timers(ageing=10.0))
+    held = broker.submit(make_request("0"))
+    (item,) = broker.assigned()
+    broker.start(item)
+    plain = broker.submit(make_request("1"))
+    broker.let_pass(9.0)
+    overtakes = broker.submit(make_request("2", priority=1))
+    broker.let_pass(2.0)
+    comes_too_late = broker.submit(make_request("3", priority=1))
+    for number in range(4):
+        broker.succeed(broker.assigned()[number])
+
+    order = [held.id, overtakes.id, plain.id, comes_too_late.id]
+    assert [item.task.id for item in broker.assigned()] == order
+
+
 # ---- leases ------------------------------------------------------------------------------------
 
 

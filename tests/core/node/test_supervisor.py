@@ -131,6 +131,18 @@ def test_a_worker_says_hello_with_what_it_can_run_and_starts_no_process(
     assert _children() == set()
 
 
+def test_a_worker_says_hello_before_its_loop_first_waits(
+    broker: ScriptedBroker,
+    make_node: Callable[..., NodeSupervisor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("paintmq.node.supervisor.LONGEST_WAIT", 3600.0)
+
+    make_node(patience=Patience(welcome_first=3600.0, welcome_most=3600.0))
+
+    broker.hear(WorkerHello)
+
+
 def test_a_task_runs_and_pixels_outside_its_mask_stay_whatever_the_model_does(
     broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
 ) -> None:
@@ -463,6 +475,7 @@ def test_stopping_hands_back_what_does_not_finish_in_time(
     returned, _ = broker.hear(AttemptReturned, job)
     assert not returned.cancelled
     broker.hear(WorkerGoodbye)
+    assert node.handed_back == (job.key[0],)
 
 
 def test_a_node_starts_again_after_it_was_stopped(
