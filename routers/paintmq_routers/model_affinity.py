@@ -13,7 +13,7 @@ take milliseconds or minutes.
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from itertools import islice
-from math import exp, inf
+from math import exp
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from attrs import field, frozen, validators
@@ -142,8 +142,10 @@ class ModelAffinity(Router):
     def _weight(self, tasks: Sequence[TaskView], now: float) -> float:
         """Return what one of these tasks weighs: 1, more with priority and with age."""
         patience = self.parameters.patience * max(self._mean_wait, 1e-3)
-        ages = sum(max(0.0, now - task.arrived_at) for task in tasks)
-        levels = sum(task.priority for task in tasks)
+        ages, levels = 0.0, 0
+        for task in tasks:
+            ages += now - task.arrived_at
+            levels += task.priority
         return 1.0 + (self.parameters.level * levels + ages / patience) / len(tasks)
 
     def _service(self, run: float, worker: WorkerView, board: BoardView) -> float:
@@ -163,13 +165,18 @@ class ModelAffinity(Router):
             return 0.0, 0.0
         if model in worker.loading:  # it was told to load the model ahead of its tasks
             return max(0.0, worker.loading[model] - now), float(min(backlog.demand, MOST_SERVED))
-        load = board.load_seconds(model, worker) + self._regret(model, worker, board, now)
+        load = board.load_seconds(model, worker)
         number = len(board.copies(model))
         if not number:
+            load += self._regret(model, worker, board, now)
             return load, float(min(backlog.demand, MOST_SERVED))
         work = backlog.demand * run
         wait = (work - run) / number
-        if wait <= load and wait + self._soonest(backlog, board, now) <= load:
+        # Mostly waiting beats the bare load already, and what it evicts need not be looked at.
+        if self._copy_is_free_within(load - wait, backlog, board, now):
+            return load, 0.0
+        load += self._regret(model, worker, board, now)
+        if self._copy_is_free_within(load - wait, backlog, board, now):
             return load, 0.0
         # All copies, this one too once it is loaded, finish the backlog together: what of it is
         # this one's share?
@@ -177,15 +184,22 @@ class ModelAffinity(Router):
         return load, max(1.0, min(served, MOST_SERVED))
 
     def _idle_copy(self, backlog: BacklogView, board: BoardView) -> WorkerView | None:
-        idle = board.idle_copies(backlog.model)
-        return next((copy for copy in idle if board.fits(backlog, copy)), None)
+        for copy in board.idle_copies(backlog.model):
+            if board.fits(backlog, copy):
+                return copy
+        return None
 
-    def _soonest(self, backlog: BacklogView, board: BoardView, now: float) -> float:
-        """Return the seconds until a worker that has the model should be free."""
-        copies = islice(board.copies(backlog.model), MOST_COPIES)
+    def _copy_is_free_within(
+        self, seconds: float, backlog: BacklogView, board: BoardView, now: float
+    ) -> bool:
+        """Return whether a worker that has the model should be free that soon."""
+        if seconds < 0:
+            return False
         # An idle copy is one that still loads: it takes the tasks itself, nobody waits for it.
-        busy = (copy.free_at(now) - now for copy in copies if not copy.idle)
-        return min(busy, default=inf)
+        for copy in islice(board.copies(backlog.model), MOST_COPIES):
+            if not copy.idle and copy.free_at(now) - now <= seconds:
+                return True
+        return False
 
     def _regret(self, model: str, worker: WorkerView, board: BoardView, now: float) -> float:
         """Return the seconds of later loads that making room for the model should cost."""
@@ -243,7 +257,7 @@ class ModelAffinity(Router):
             return False
         wait = (backlog.demand - 1) * board.declared_seconds(backlog) / number
         load = board.least_load_seconds(backlog.model)
-        return wait <= load and wait + self._soonest(backlog, board, now) <= load
+        return self._copy_is_free_within(load - wait, backlog, board, now)
 
     def _by_promise(
         self, board: BoardView, worker: WorkerView, now: float
