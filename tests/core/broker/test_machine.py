@@ -1028,3 +1028,38 @@ def test_a_client_that_leaves_as_a_lease_runs_out_leaves_nothing_behind() -> Non
     broker.take(broker.machine.tick(now=broker.now))
 
     assert broker.status(task).state is TaskState.CANCELLED
+
+
+def test_a_worker_on_a_new_connection_may_go_on_before_its_old_one_is_missed() -> None:
+    broker = ready()
+    task = broker.submit()
+    (item,) = broker.assigned()
+    broker.start(item)
+    broker.receive(W2, make_hello("node/cpu-0"))
+    broker.receive(W2, AttemptProgressed(task_id=task.id, fence=item.fence, step=1, total=2))
+    broker.take(broker.machine.peer_lost(W1, now=broker.now))
+    broker.succeed(item, W2)
+
+    assert broker.status(task).state is TaskState.SUCCEEDED
+    assert broker.status(task).attempt == 1
+
+
+def test_a_result_that_comes_over_another_connection_of_its_worker_counts() -> None:
+    broker = ready()
+    task = broker.submit()
+    (item,) = broker.assigned()
+    broker.receive(W2, make_hello("node/cpu-0"))
+    broker.succeed(item, W2)
+
+    assert broker.status(task).state is TaskState.SUCCEEDED
+
+
+def test_progress_by_an_old_fence_is_told_to_stop() -> None:
+    broker = ready()
+    task = broker.submit()
+    (item,) = broker.assigned()
+    old = fence_before(item.fence)
+    broker.receive(W1, AttemptProgressed(task_id=task.id, fence=old, step=1, total=2))
+
+    assert broker.heard(W1, Abandon) == [Abandon(task_id=task.id, fence=old, grace=0.0)]
+    assert broker.status(task).state is TaskState.LEASED
