@@ -125,6 +125,7 @@ def test_the_raw_handshake_of_these_tests_is_a_good_one(broker: BrokerServer) ->
 
 
 def test_a_flood_of_damaged_messages_disturbs_nobody(broker: BrokerServer) -> None:
+    """I14, I19."""
     mutator = Mutator(random.Random(1))
     before = memory()
 
@@ -172,6 +173,7 @@ def test_a_flood_of_damaged_messages_disturbs_nobody(broker: BrokerServer) -> No
     ],
 )
 def test_raw_bytes_disturb_nobody(broker: BrokerServer, parts: tuple[bytes, ...]) -> None:
+    """I14, I19."""
     before = memory()
 
     for endpoint in endpoints(broker):

@@ -97,6 +97,7 @@ def scratched(seed: int, side: int = 48) -> Task:
 
 
 def test_every_picture_comes_back_as_its_own(installation: Installation) -> None:
+    """I22, I23."""
     client = installation.client()
     tasks = [scratched(seed) for seed in range(40)]
 

@@ -12,6 +12,7 @@ def numbered(number: int) -> Outgoing:
 
 
 def test_a_message_without_records_of_its_own_waits_for_those_before_it() -> None:
+    """I2."""
     outbox = Outbox()
     outbox.add(5, numbered(1))  # said while record 5 was on its way
 

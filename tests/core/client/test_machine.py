@@ -253,6 +253,7 @@ def test_the_first_ending_is_reported_and_confirmed(talk: Conversation) -> None:
 
 
 def test_a_second_ending_is_confirmed_and_not_reported(talk: Conversation) -> None:
+    """I4."""
     talk.submit(request())
     talk.hear(finished())
 

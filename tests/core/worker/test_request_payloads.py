@@ -87,6 +87,7 @@ def test_a_mask_of_another_size_is_refused() -> None:
 
 
 def test_bytes_that_do_not_match_their_digest_are_refused() -> None:
+    """I20: the way there."""
     info, _ = payload_of_array("image", IMAGE)
 
     with pytest.raises(InvalidInputError, match="do not match their checksum"):
@@ -185,6 +186,7 @@ def test_transparency_that_the_model_dropped_is_kept() -> None:
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([np.uint8, np.uint16]), st.sampled_from([3, 4]))
 def test_pixels_outside_the_mask_never_change(seed: int, dtype: Any, channels: int) -> None:
+    """I23: whatever the model paints."""
     rng = np.random.default_rng(seed)
     height, width = (int(side) for side in rng.integers(1, 20, 2))
     image, result = rng.integers(0, 255, (2, height, width, channels)).astype(dtype)
