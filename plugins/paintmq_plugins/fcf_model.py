@@ -36,7 +36,7 @@ class FcfInpainting(TorchEraser):
         if is_torchscript(self.weights.path(file.name)):
             self._network = load_torchscript(self.weights, file, device)
             return
-        generator = _generator()
+        generator = iopaint_generator()
         try:
             generator.load_state_dict(load_state_dict(self.weights, file))
         except RuntimeError as error:
@@ -69,7 +69,7 @@ class _Truncated(torch.nn.Module):
         return result
 
 
-def _generator() -> torch.nn.Module:
+def iopaint_generator() -> torch.nn.Module:
     """Build the architecture as iopaint has it."""
     network = {
         "channel_base": 32768,

@@ -4,6 +4,7 @@ They paint noise, but take the whole path: about 10 MB on disk, a second or two 
 """
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +36,8 @@ def save_tiny_pipeline(folder: Path, family: Family, *, seed: int = 0) -> Path:
     have the nine channels of inpainting models.
     """
     torch.manual_seed(seed)
-    tokenizer, words = _tokenizer(folder.parent / f"{folder.name}-tokenizer")
+    with tempfile.TemporaryDirectory() as scratch:
+        tokenizer, words = _tokenizer(Path(scratch))
     pipe = _xl(tokenizer, words) if family == "sdxl" else _sd(tokenizer, words, family)
     pipe.save_pretrained(str(folder), safe_serialization=True)
     return folder
@@ -133,7 +135,6 @@ def _tokenizer(folder: Path) -> tuple[Any, int]:
     """Write a tokenizer that knows single bytes, and return it and the size of its vocabulary."""
     from transformers import CLIPTokenizer
 
-    folder.mkdir(parents=True, exist_ok=True)
     # CLIP writes each byte as a printable character: itself, or one from 256 upwards.
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]

@@ -160,7 +160,7 @@ def _torchvision_stand_ins() -> dict[str, types.ModuleType]:
 
 def is_torchscript(path: Path) -> bool:
     """Return whether a file is TorchScript, by its table of contents."""
-    if not zipfile.is_zipfile(path):
+    if not path.is_file() or not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
         return any(

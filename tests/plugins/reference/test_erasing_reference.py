@@ -146,11 +146,11 @@ def test_fcf_equals_iopaint(
     loaded: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from paintmq_plugins.fcf_model import _generator, _Truncated
+    from paintmq_plugins.fcf_model import iopaint_generator, _Truncated
 
     module = iopaint("model.fcf")
     torch.manual_seed(0)
-    generator = _generator().eval()
+    generator = iopaint_generator().eval()
     torch.save(generator.state_dict(), tmp_path / "f.pth")
     ours_path = tmp_path / "f.pth"
     if traced:
