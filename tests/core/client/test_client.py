@@ -288,6 +288,7 @@ def test_a_result_is_waited_for_no_longer_than_asked(
 
 def test_a_damaged_result_is_a_failure(client: AnyClient, broker: "ScriptedBroker") -> None:
     """I20: the way back."""
+
     def damaged(message: Any) -> list[Any]:
         finished, (data,) = succeeds(broker, message.task.id)
         return [(finished, (b"\1" + bytes(data)[1:],))]
