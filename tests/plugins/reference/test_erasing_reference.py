@@ -146,7 +146,7 @@ def test_fcf_equals_iopaint(
     loaded: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from paintmq_plugins.fcf_model import iopaint_generator, _Truncated
+    from paintmq_plugins.fcf_model import _Truncated, iopaint_generator
 
     module = iopaint("model.fcf")
     torch.manual_seed(0)
