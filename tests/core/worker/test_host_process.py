@@ -54,6 +54,8 @@ def test_a_host_starts_and_leaves_when_it_is_told_to(host: HostProcess) -> None:
 
 
 def test_a_host_gets_the_variables_of_its_device(host: HostProcess) -> None:
+    # It has spoken, so it is past the exec that gives it its own variables.
+    select.select([host.socket], [], [], 30)
     environment = Path(f"/proc/{host.process.pid}/environ").read_bytes()
 
     assert b"COLOUR=red" in environment.split(b"\0")
