@@ -1,11 +1,11 @@
 """A broker server with toy models, on ports of the system's choice: for tests over real sockets."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import evolve
 
-from paintmq.broker.server import BrokerServer
 from paintmq.config import BrokerConfig, Config, QueueConfig, RouterConfig
 from paintmq.hookspecs import RegisterModel, RegisterRouter
 from paintmq.identifiers import new_task_id
@@ -18,6 +18,15 @@ from paintmq.testing.wire_peer import WirePeer, describe
 from paintmq.wire.messages import ClientHello
 
 TOY_QUEUES = {"cpu-light": QueueConfig(), "cpu-intensive": QueueConfig(effort="intensive")}
+
+
+class Reachable(Protocol):
+    """A broker that was started, in this process or in another."""
+
+    @property
+    def client_endpoint(self) -> str: ...
+    @property
+    def queue_endpoints(self) -> Mapping[str, str]: ...
 
 
 class ToyPlugin:
@@ -55,11 +64,11 @@ def by_pipes(config: Config) -> Config:
     return evolve(config, queues=queues)
 
 
-def toy_client(server: BrokerServer) -> WirePeer:
+def toy_client(server: Reachable) -> WirePeer:
     return WirePeer(server.client_endpoint, ClientHello(name="test"))
 
 
-def toy_worker(server: BrokerServer, queue: str = "cpu-light", **changes: Any) -> WirePeer:
+def toy_worker(server: Reachable, queue: str = "cpu-light", **changes: Any) -> WirePeer:
     hello = make_hello(queue=queue, models=("toy", "picture"), **changes)
     return WirePeer(server.queue_endpoints[queue], hello)
 

@@ -1,14 +1,14 @@
 """Sockets with every option set."""
 
 import socket as socketlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import zmq
 
 from paintmq.errors import ConfigError, PortInUseError
 from paintmq.identifiers import new_peer_id
-from paintmq.transport.sockets import Context, Socket, bind, dealer, new_context, router
+from paintmq.transport.sockets import Context, Socket, bind, dealer, new_context, pull, push, router
 
 
 def _has_loopback_of_version_6() -> bool:
@@ -54,8 +54,31 @@ def test_no_socket_waits_for_ever_at_exit_or_takes_frames_without_limit(
     for socket in pair:
         assert socket.getsockopt(zmq.LINGER) == 0
         assert socket.getsockopt(zmq.MAXMSGSIZE) == 2 * 1024 * 1024
-        assert socket.getsockopt(zmq.HEARTBEAT_IVL) == 5_000
-        assert socket.getsockopt(zmq.HEARTBEAT_TIMEOUT) == 15_000
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        router,
+        lambda context: dealer(context, new_peer_id()),
+        lambda context: push(context, connects=True),
+        lambda context: push(context, connects=False),
+        lambda context: pull(context, connects=True),
+        lambda context: pull(context, connects=False),
+    ],
+    ids=["router", "dealer", "push out", "push in", "pull out", "pull in"],
+)
+def test_a_machine_that_is_gone_is_noticed_by_the_kernel_and_not_by_zmtp(
+    context: Context, make: Callable[[Context], Socket]
+) -> None:
+    """With heartbeats of ZMTP, libzmq 4.3.5 aborts: see `tests/system/test_killed_clients.py`."""
+    with make(context) as socket:
+        assert socket.getsockopt(zmq.HEARTBEAT_IVL) == 0
+        assert socket.getsockopt(zmq.TCP_KEEPALIVE) == 1
+        assert socket.getsockopt(zmq.TCP_KEEPALIVE_IDLE) == 10
+        assert socket.getsockopt(zmq.TCP_KEEPALIVE_INTVL) == 5
+        assert socket.getsockopt(zmq.TCP_KEEPALIVE_CNT) == 4
+        assert socket.getsockopt(zmq.TCP_MAXRT) == 30_000
 
 
 def test_a_dealer_may_be_allowed_to_send_on_while_it_closes(context: Context) -> None:
