@@ -73,7 +73,8 @@ class Decisions:
         """Return when ``next_pick`` is next worth calling although nothing happens; None: never."""
         times = [heap[0][0] for heap in (self._cooling, self._preloads) if heap]
         others = (self._line.next_time(), self._recheck_at())
-        return min([*times, *(time for time in others if time is not None)], default=None)
+        times += [time for time in others if time is not None]
+        return min(times, default=None)
 
     def next_preload(self, *, now: float) -> tuple[PeerId, str] | None:
         """Return a worker and a model it should load ahead of its tasks; None: no more for now."""

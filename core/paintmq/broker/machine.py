@@ -143,7 +143,9 @@ class BrokerMachine:
         """Return when ``tick`` is next worth calling; None while nothing can fall due."""
         wakeup = self._scheduler.next_wakeup(now=self._now)
         deadline = self._life.deadlines.next()
-        return min((t for t in (wakeup, deadline) if t is not None), default=None)
+        if wakeup is None or deadline is None:
+            return deadline if wakeup is None else wakeup
+        return min(wakeup, deadline)
 
     def replace_router(self, router: Router, *, now: float) -> Step:
         """Let another router decide from now on; no task is touched."""

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from paintmq.errors import WireError
 from paintmq.task import Fence, PayloadInfo, TaskError, TaskId, TaskRequest, TaskState
@@ -140,8 +140,7 @@ class Mutator:
 
     def _miscounted(self, header: Header) -> Header:
         rng = self._rng
-        return evolve(
-            header,
+        return header._replace(
             frames=rng.choice((0, 1, 2, 0xFFFF)),
             number=rng.choice((0, 1, 2, 0xFFFF_FFFF)),
             sequence=rng.choice((0, 1, 0xFFFF)),

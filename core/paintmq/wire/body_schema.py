@@ -57,25 +57,25 @@ class Schema:
 
     def __init__(self, cls: type, carried: frozenset[str] = frozenset()) -> None:
         fields = [f for f in attrs.fields(cls) if f.name not in carried]
+        fields.sort(key=lambda field: field.default is not attrs.NOTHING)  # as positions demand
         kinds = {f.name: _field_of(f.type, f.name) for f in fields}
         self._class = cls
         self._names = tuple(kinds)
-        self._to_wire = [(n, k.to_wire) for n, k in kinds.items() if k.to_wire is not None]
+        self._to_wire = [(i, k.to_wire) for i, k in enumerate(kinds.values()) if k.to_wire]
         self._from_wire = [(n, k.from_wire) for n, k in kinds.items() if k.from_wire is not None]
         self._get = _getter(self._names)
         self.struct = msgspec.defstruct(
             cls.__name__,
             [_struct_field(f, kinds[f.name]) for f in fields],
-            kw_only=True,
             omit_defaults=True,
             forbid_unknown_fields=True,
         )
 
     def to_wire(self, value: Any) -> Any:
-        values = dict(zip(self._names, self._get(value), strict=True))
-        for name, convert in self._to_wire:
-            values[name] = convert(values[name])
-        return self.struct(**values)
+        values = list(self._get(value))
+        for place, convert in self._to_wire:
+            values[place] = convert(values[place])
+        return self.struct(*values)
 
     def from_wire(self, body: Any, **carried: Any) -> Any:
         values = dict(zip(self._names, self._get(body), strict=True))

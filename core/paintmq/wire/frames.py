@@ -6,9 +6,7 @@ Rule 2: a number in ``KIND_OF`` is never given to another message.
 """
 
 from struct import Struct
-from typing import TypeAlias
-
-from attrs import frozen
+from typing import NamedTuple, TypeAlias
 
 from paintmq.errors import VersionMismatchError, WireError
 from paintmq.task import Fence
@@ -74,8 +72,7 @@ HEADER_BYTES = _LAYOUT.size
 _MAX_INCARNATION = (1 << 63) - 1
 
 
-@frozen
-class Header:
+class Header(NamedTuple):
     """The 44 bytes in front of a body. What a kind does not use is zero."""
 
     kind: int
@@ -121,7 +118,8 @@ def unpack_header(data: Buffer, offset: int = 0) -> Header:
         raise VersionMismatchError(version, m.OLDEST_PROTOCOL_VERSION, m.PROTOCOL_VERSION)
     if incarnation > _MAX_INCARNATION:
         raise WireError("an incarnation has 63 bits at most")
-    return Header(kind, body_bytes, task_id, Fence(incarnation, attempt), frames, number, sequence)
+    fence = Fence(incarnation, attempt) if incarnation or attempt else NO_FENCE
+    return Header(kind, body_bytes, task_id, fence, frames, number, sequence)
 
 
 def is_work(head: Buffer) -> bool:

@@ -15,7 +15,7 @@ direction is forgotten. Whatever mattered is said again after the welcome.
 from collections import deque
 from collections.abc import Sequence
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from paintmq.errors import WireError
 from paintmq.wire.codec import decode_body, encode_parts
@@ -139,7 +139,7 @@ class Link:
             self._start_anew()
         self._queued_bytes += total
         if total <= INLINE_BYTES:
-            header = evolve(header, frames=len(sizes)) if sizes else header
+            header = header._replace(frames=len(sizes)) if sizes else header
             apart = self.work_apart and isinstance(message, Assign | AttemptSucceeded)
             line = self._work if apart else self._small
             line.append(_Item(header, body, tuple(payloads), total))

@@ -9,8 +9,6 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import pairwise
 
-from attrs import evolve
-
 from paintmq.errors import WireError
 from paintmq.wire.frames import CHUNK, Buffer, Header
 from paintmq.wire.messages import Message
@@ -37,7 +35,7 @@ class OutgoingTransfer:
     def __init__(
         self, header: Header, body: bytes, number: int, payloads: Sequence[Buffer]
     ) -> None:
-        self._header = evolve(header, number=number)
+        self._header = header._replace(number=number)
         self._body = body
         self._sequence = 0
         self._pieces: deque[memoryview] = deque()
@@ -57,7 +55,7 @@ class OutgoingTransfer:
             pieces.append(self._pieces.popleft())
             size += len(pieces[-1])
         if self._sequence == 0:
-            head = evolve(self._header, frames=len(pieces)).pack() + self._body
+            head = self._header._replace(frames=len(pieces)).pack() + self._body
         else:
             head = Header(
                 CHUNK,

@@ -4,6 +4,8 @@ Rule: the worker never waits for the broker. What it says on a connection follow
 order, so that nothing has to be held back until the welcome comes.
 """
 
+from math import inf
+
 from attrs import define, field
 
 from paintmq.task import PeerId
@@ -21,10 +23,10 @@ class Connection:
     """The connection before this one, now certainly dead."""
     greeting: bool = field(default=False, init=False)
     """A hello was said that has not been answered."""
-    silent_at: float | None = field(default=None, init=False)
+    silent_at: float = field(default=inf, init=False)
     """When the connection counts as dead unless the broker speaks."""
-    beat_at: float | None = field(default=None, init=False)
-    """When the next heartbeat is due; None before the welcome."""
+    beat_at: float = field(default=inf, init=False)
+    """When the next heartbeat is due; infinity before the welcome."""
     _heartbeat: float = field(default=0.0, init=False)
     _in_vain: int = field(default=0, init=False)
 
@@ -37,7 +39,7 @@ class Connection:
         self._in_vain = min(self._in_vain + 1, 16)
         self.greeting = True
         self.silent_at = now + wait
-        self.beat_at = None
+        self.beat_at = inf
 
     def welcomed(self, welcome: WorkerWelcome, *, now: float) -> None:
         self.greeting = False
@@ -48,26 +50,27 @@ class Connection:
 
     def heard(self, *, now: float) -> None:
         """Note that the broker said something."""
-        if not self.greeting and self.beat_at is not None:
+        if not self.greeting and self.beat_at < inf:
             self.silent_at = now + self._patience.beats_missed * self._heartbeat
 
     def refused(self, *, now: float) -> None:
-        self.beat_at = None
+        self.beat_at = inf
         self.silent_at = now + self._patience.refused
 
     def is_silent(self, *, now: float) -> bool:
         """Return whether a new connection is due, which then must be opened."""
-        if self.silent_at is None or self.silent_at > now:
+        if self.silent_at > now:
             return False
-        self.silent_at = self.beat_at = None
+        self.silent_at = self.beat_at = inf
         return True
 
     def pop_beat(self, *, now: float) -> bool:
         """Return whether a heartbeat is due, and expect the next one."""
-        if self.beat_at is None or self.beat_at > now:
+        if self.beat_at > now:
             return False
         self.beat_at = now + self._heartbeat
         return True
 
-    def next_deadline(self) -> float | None:
-        return min((at for at in (self.silent_at, self.beat_at) if at is not None), default=None)
+    def next_deadline(self) -> float:
+        """Return when something is due; infinity: not before something happens."""
+        return min(self.silent_at, self.beat_at)

@@ -1,5 +1,6 @@
 """Endings of attempts that the broker has not confirmed: repeated until AttemptRecorded."""
 
+from math import inf
 from typing import TypeAlias
 
 from attrs import define, field
@@ -74,5 +75,6 @@ class Endings:
                 due.append(entry.message)
         return due
 
-    def next_deadline(self) -> float | None:
-        return min((entry.repeat_at for entry in self._unrecorded.values()), default=None)
+    def next_deadline(self) -> float:
+        """Return when an ending is to be repeated; infinity: none is."""
+        return min([entry.repeat_at for entry in self._unrecorded.values()], default=inf)

@@ -6,6 +6,7 @@ Rule 3: memory is given back before it is taken.
 """
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import assert_never
 
 from paintmq.model import ModelSpec
@@ -71,7 +72,7 @@ class HostControl:
         self._wanted = list(self._pinned)
         """Models to load when idle: pinned ones, and what the broker asked to preload."""
         self._made_room_for = ""
-        self._idle_at: float | None = None
+        self._idle_at = inf
         self._draining = False
 
     # ---- for the machine -----------------------------------------------------------------------
@@ -155,17 +156,16 @@ class HostControl:
             commands += self._answers.hand_back(key, cancelled=False)
         return [*commands, *self._dismiss_host("was killed: the worker drains", now=now)]
 
-    def next_deadline(self) -> float | None:
-        deadlines = [
-            self._host.next_deadline(),
-            self._idle_at,
-            *(held.stop_at for held in self._answers.held.values()),
-        ]
-        if self._host.state is HostState.ABSENT and self._has_work():
-            deadlines.append(self._host.restart_at)
+    def next_deadline(self) -> float:
+        """Return when ``watch`` or ``advance`` is worth calling; infinity: not for now."""
+        at = min(self._host.next_deadline(), self._idle_at)
+        if held := self._answers.held:
+            at = min(at, *[inf if each.stop_at is None else each.stop_at for each in held.values()])
         if running := self._batches.running:
-            deadlines += [running.run_until, running.stall_at]
-        return min((at for at in deadlines if at is not None), default=None)
+            at = min(at, running.run_until, running.stall_at)
+        if self._host.state is HostState.ABSENT and self._has_work():
+            at = min(at, self._host.restart_at)
+        return at
 
     # ---- what the host says --------------------------------------------------------------------
 
@@ -401,11 +401,11 @@ class HostControl:
             self._batches.sent or self._host.loading or self._has_work() or self._profile.pinned
         )
         if not idle or self._profile.idle_exit is None:
-            self._idle_at = None
-        elif self._idle_at is None:
+            self._idle_at = inf
+        elif self._idle_at == inf:
             self._idle_at = now + self._profile.idle_exit
 
     def _watch_idleness(self, *, now: float) -> list[Command]:
-        if self._idle_at is None or self._idle_at > now:
+        if self._idle_at > now:
             return []
         return self._dismiss_host("idle", kill=False, now=now)

@@ -1,6 +1,7 @@
 """Where a worker's model host stands: started lazily, watched, replaced when it dies."""
 
 from enum import Enum
+from math import inf
 
 from attrs import define, field
 
@@ -34,8 +35,8 @@ class HostLife:
     outgrown: bool = field(default=False, init=False)
     """It keeps more and more memory and is to be replaced once idle."""
     restart_at: float = field(default=0.0, init=False)
-    _load_until: float | None = field(default=None, init=False)
-    _silent_at: float | None = field(default=None, init=False)
+    _load_until: float = field(default=inf, init=False)
+    _silent_at: float = field(default=inf, init=False)
     _deaths: int = field(default=0, init=False)
     _settling: int = field(default=0, init=False)
     _baseline_mb: int = field(default=0, init=False)
@@ -65,12 +66,12 @@ class HostLife:
         self.loading, self._load_until = model, until
 
     def load_ends(self) -> None:
-        self.loading = self._load_until = None
+        self.loading, self._load_until = None, inf
         self._settling = SETTLING_BATCHES
 
     def leaving(self) -> None:
         self.state = HostState.LEAVING
-        self.loading = self._load_until = self._silent_at = None
+        self.loading, self._load_until, self._silent_at = None, inf, inf
         self.memory_mb = 0
 
     def gone(self, *, died: bool, now: float) -> None:
@@ -92,14 +93,14 @@ class HostLife:
 
     def failure(self, *, now: float, load_limit: float) -> str:
         """Return what the host did not do in time, in words; empty while all is well."""
-        if self._load_until is not None and self._load_until <= now:
+        if self._load_until <= now:
             return f"was killed after {load_limit:g} s load limit"
-        if self._silent_at is not None and self._silent_at <= now:
+        if self._silent_at <= now:
             if self.state is HostState.STARTING:
                 return f"was killed: it did not start within {self._patience.host_start:g} s"
             return f"was killed after {self._patience.host_silence:g} s without a sign of life"
         return ""
 
-    def next_deadline(self) -> float | None:
-        deadlines = (self._load_until, self._silent_at)
-        return min((at for at in deadlines if at is not None), default=None)
+    def next_deadline(self) -> float:
+        """Return when it will have failed to do something in time; infinity: never."""
+        return min(self._load_until, self._silent_at)

@@ -6,6 +6,7 @@ it keeps payloads until it is told to release them. The model host's part: ``hos
 """
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import assert_never
 
 from paintmq.model import ModelSpec
@@ -110,13 +111,13 @@ class WorkerMachine:
         """Return when ``tick`` is next worth calling; None: not before something happens."""
         if self._left:
             return None
-        deadlines = [
+        at = min(
             self._connection.next_deadline(),
             self._answers.endings.next_deadline(),
             self._host.next_deadline(),
-            self._drain_until,
-        ]
-        return min((at for at in deadlines if at is not None), default=None)
+            inf if self._drain_until is None else self._drain_until,
+        )
+        return None if at == inf else at
 
     # ---- what the shell may ask ----------------------------------------------------------------
 

@@ -54,7 +54,7 @@ def outcomes(fault: Fault | None) -> dict[TaskId, TaskState]:
         client = cluster.clients[owner]
         cluster.agenda.at(
             EPOCH + rng.uniform(1.0, 20.0),
-            lambda client=client, request=request: client.submit(request),  # type: ignore[misc]
+            lambda client=client, request=request: client.submit(request),
         )
     if fault is not None:
         cluster.agenda.at(EPOCH + 25.0, lambda: fault(cluster))

@@ -4,7 +4,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -79,7 +78,7 @@ def test_fields_at_their_default_are_not_sent() -> None:
 
 def test_a_submission_whose_header_names_another_task_is_refused() -> None:
     data = encode(m.Submit(TaskRequest(id=TASK, task_type="inpaint", model="lama")))
-    other = evolve(unpack_header(data), task_id=bytes(16))
+    other = unpack_header(data)._replace(task_id=bytes(16))
 
     with pytest.raises(WireError, match="another task"):
         decode(other.pack() + data[HEADER_BYTES:])

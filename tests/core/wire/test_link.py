@@ -4,7 +4,6 @@ import random
 from collections.abc import Iterator, Sequence
 
 import pytest
-from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -377,7 +376,7 @@ def test_payload_frames_that_do_not_match_are_refused(
     frames: int, extra: list[bytes], reason: str
 ) -> None:
     data = encode(submit([b"ab"]))
-    head = evolve(unpack_header(data), frames=frames).pack() + data[HEADER_BYTES:]
+    head = unpack_header(data)._replace(frames=frames).pack() + data[HEADER_BYTES:]
 
     assert reason in refuse(Link(), head, *extra)
 
@@ -385,7 +384,7 @@ def test_payload_frames_that_do_not_match_are_refused(
 def test_a_big_payload_outside_the_window_is_refused() -> None:
     payload = bytes(INLINE_BYTES + 1)
     data = encode(submit([payload]))
-    head = evolve(unpack_header(data), frames=1).pack() + data[HEADER_BYTES:]
+    head = unpack_header(data)._replace(frames=1).pack() + data[HEADER_BYTES:]
 
     assert "not those the message describes" in refuse(Link(), head, payload)
 
@@ -395,14 +394,14 @@ def test_a_transfer_that_begins_wrongly_is_refused(sequence: int, frames: int) -
     sender = Link()
     sender.send(submit([bytes(BIG)]), [bytes(BIG)])
     head, *pieces = sender.outgoing()[0]
-    header = evolve(unpack_header(head), sequence=sequence, frames=frames)
+    header = unpack_header(head)._replace(sequence=sequence, frames=frames)
 
     refuse(Link(), header.pack() + bytes(head[HEADER_BYTES:]), *pieces[: header.frames])
 
 
 def test_a_small_payload_cannot_be_a_transfer() -> None:
     data = encode(submit([b"ab"]))
-    head = evolve(unpack_header(data), frames=1, number=1).pack() + data[HEADER_BYTES:]
+    head = unpack_header(data)._replace(frames=1, number=1).pack() + data[HEADER_BYTES:]
 
     assert "no beginning" in refuse(Link(), head, b"ab")
 
@@ -457,7 +456,7 @@ def test_pieces_beyond_the_end_are_refused() -> None:
     receiver, rest = begun([BIG])
     for multipart in rest[:-1]:
         receiver.receive(multipart)
-    head = evolve(unpack_header(rest[-1][0]), frames=2).pack()
+    head = unpack_header(rest[-1][0])._replace(frames=2).pack()
 
     assert "longer than its message says" in refuse(receiver, head, rest[-1][1], b"more")
 

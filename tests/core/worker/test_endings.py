@@ -1,3 +1,5 @@
+from math import inf
+
 from paintmq.testing.worker_bench import key_of
 from paintmq.wire.messages import AttemptCrashed
 from paintmq.worker.endings import REMEMBERED, Endings
@@ -30,4 +32,4 @@ def test_memory_of_recorded_endings_is_bounded() -> None:
 
     assert not endings.is_over(key_of(0))
     assert endings.is_over(key_of(REMEMBERED))
-    assert endings.next_deadline() is None
+    assert endings.next_deadline() == inf

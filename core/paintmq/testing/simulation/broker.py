@@ -82,7 +82,7 @@ class SimulatedBroker:
         if self.machine is None:
             return
         if self.frozen_until > self.agenda.now:
-            self.agenda.at(self.frozen_until, lambda: self.receive(peer, message))
+            self.agenda.at(self.frozen_until, self.receive, peer, message)
             return
         self.perform(self.machine.receive(peer, message, now=self.now))
 
@@ -127,14 +127,13 @@ class SimulatedBroker:
         when = max(deadline + self._behind, self.frozen_until)
         if self._tick_at is None or when < self._tick_at:
             self._tick_at = when
-            machine = self.machine
-            self.agenda.at(when, lambda: self._tick(machine, when))
+            self.agenda.at(when, self._tick, self.machine, when)
 
     def _tick(self, machine: BrokerMachine, when: float) -> None:
         if machine is not self.machine or self._tick_at != when:
             return
         if self.frozen_until > self.agenda.now:
-            self.agenda.at(self.frozen_until, lambda: self._tick(machine, when))
+            self.agenda.at(self.frozen_until, self._tick, machine, when)
             return
         self._tick_at = None
         self.perform(machine.tick(now=self.now))

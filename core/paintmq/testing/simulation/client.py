@@ -116,8 +116,7 @@ class SimulatedClient:
         when = max(deadline, self.agenda.now)
         if self._tick_at is None or when < self._tick_at:
             self._tick_at = when
-            machine = self.machine
-            self.agenda.at(when, lambda: self._tick(machine, when))
+            self.agenda.at(when, self._tick, self.machine, when)
 
     def _tick(self, machine: ClientMachine, when: float) -> None:
         if machine is self.machine and self._tick_at == when:

@@ -74,7 +74,7 @@ class SimulatedCluster:
         self.truth = GroundTruth()
         self.faults = 0
         self.submitted = 0
-        self._log: deque[tuple[float, str, object]] = deque(maxlen=4_000)
+        self._log: deque[tuple[float, tuple[object, ...]]] = deque(maxlen=4_000)
         self.digest = hashlib.sha256() if digested else None
         self._trace = trace
         self.specs = [
@@ -127,8 +127,7 @@ class SimulatedCluster:
             client.start()
         self._plan_tasks(end)
         self._plan_faults(end)
-        while self.agenda.step(end):
-            pass
+        self.agenda.run(end)
         self._heal()
         self._let_quieten(end + 6 * HOUR)
         judge(self)
@@ -138,9 +137,9 @@ class SimulatedCluster:
 
     def _from_broker(self, peer: PeerId, message: FromBroker) -> None:
         name = peer.decode().split("/")[0]
-        self._note(f"broker -> {name}", message)
+        self._note(BROKER, "->", name, message)
         receive: Callable[..., None] = self._receivers[name]
-        self.network.transmit(BROKER, name, message, lambda m: receive(peer, m))
+        self.network.transmit(BROKER, name, message, receive, peer)
 
     def _from_node(self, node: SimulatedNode, message: FromWorker) -> None:
         self._to_broker(node.name, node.peer, message)
@@ -149,13 +148,12 @@ class SimulatedCluster:
         self._to_broker(client.name, client.peer, message)
 
     def _to_broker(self, name: str, peer: PeerId, message: Message) -> None:
-        self._note(f"{name} -> broker", message)
-        receive: Callable[..., None] = self.broker.receive
-        self.network.transmit(name, BROKER, message, lambda m: receive(peer, m))
+        self._note(name, "->", BROKER, message)
+        self.network.transmit(name, BROKER, message, self.broker.receive, peer)
 
-    def _note(self, what: str, message: object = "") -> None:
+    def _note(self, *words: object) -> None:
         # Most runs end well and nobody reads what happened, so it is not put in words yet.
-        self._log.append((self.agenda.now, what, message))
+        self._log.append((self.agenda.now, words))
         if self._trace is not None:
             self._trace(self.last_lines(1)[0])
         if self.digest is not None:
@@ -163,7 +161,10 @@ class SimulatedCluster:
 
     def last_lines(self, count: int = 200) -> list[str]:
         """Return what happened last, in words."""
-        return [f"{at - EPOCH:10.3f} {what} {said}" for at, what, said in list(self._log)[-count:]]
+        return [
+            f"{at - EPOCH:10.3f} {' '.join(map(str, words))}"
+            for at, words in list(self._log)[-count:]
+        ]
 
     # ---- what happens --------------------------------------------------------------------------
 
@@ -211,7 +212,7 @@ class SimulatedCluster:
 
     def _fault(self, line: str) -> None:
         self.faults += 1
-        self._note(f"FAULT {line}")
+        self._note("FAULT", line)
 
     def _kill_broker(self) -> None:
         if self.broker.machine is None:
@@ -274,9 +275,7 @@ class SimulatedCluster:
     def _let_quieten(self, latest: float) -> None:
         """Run on until every client has an ending for every task."""
         while self.agenda.now < latest and not self._is_quiet():
-            until = self.agenda.now + 60.0
-            while self.agenda.step(until):
-                pass
+            self.agenda.run(self.agenda.now + 60.0)
 
     def _is_quiet(self) -> bool:
         if self.broker.machine is None or any(c.machine is None for c in self.clients):

@@ -4,6 +4,7 @@ import hashlib
 import random
 from collections.abc import Callable
 from enum import Enum
+from typing import Any
 
 from attrs import define, field, frozen
 
@@ -28,7 +29,7 @@ from paintmq.worker.host_messages import (
     Unload,
 )
 
-BEAT = 4.0
+BEAT = 10.0
 LOADS_THAT_FAIL = 0.03
 
 
@@ -74,7 +75,7 @@ class SimulatedHost:
     _cancelled: set[TaskId] = field(factory=set[TaskId], init=False)
 
     def start(self) -> None:
-        self._later(self.rng.uniform(0.2, 1.0), lambda: self._say(HostReady()))
+        self._later(self.rng.uniform(0.2, 1.0), self._say, HostReady())
         self._later(BEAT, self._beat)
 
     def receive(self, message: ToHost) -> None:
@@ -94,13 +95,13 @@ class SimulatedHost:
         match self._inbox.pop(0):
             case Load(model):
                 seconds = self.rng.uniform(0.5, 8.0)
-                self._later(seconds, lambda: self._loaded(model, seconds))
+                self._later(seconds, self._loaded, model, seconds)
             case Unload(model):
-                self._later(0.1, lambda: self._done(HostUnloaded(model)))
+                self._later(0.1, self._done, HostUnloaded(model))
             case Run() as run:
                 self._run(run)
             case Shutdown():
-                self._later(0.05, lambda: self.die(self, "exit status 0"))
+                self._later(0.05, self.die, self, "exit status 0")
             case _:
                 self._done()
 
@@ -117,7 +118,7 @@ class SimulatedHost:
         for task_id in self.running:
             self.started(self, task_id)
         if any(behaviour.nature is Nature.POISON for behaviour in natures):
-            self._later(self.rng.uniform(0.0, 1.0), lambda: self.die(self, "killed by SIGSEGV"))
+            self._later(self.rng.uniform(0.0, 1.0), self.die, self, "killed by SIGSEGV")
             return
         self._steps(run, max(behaviour.seconds for behaviour in natures), 0.0)
 
@@ -131,7 +132,7 @@ class SimulatedHost:
         if done > 0:
             self._say(BatchProgressed(batch=run.batch, step=int(done), total=int(total) + 1))
         step = min(5.0, total - done) if done < total else 5.0
-        self._later(step, lambda: self._steps(run, total, done + step))
+        self._later(step, self._steps, run, total, done + step)
 
     def _end(self, run: Run, seconds: float) -> None:
         self.running = []
@@ -168,9 +169,9 @@ class SimulatedHost:
     def _say(self, message: FromHost) -> None:
         self.say(self, message)
 
-    def _later(self, seconds: float, action: Callable[[], None]) -> None:
-        def if_alive() -> None:
-            if self.alive:
-                action()
+    def _later(self, seconds: float, action: Callable[..., None], *arguments: Any) -> None:
+        self.agenda.after(seconds, self._if_alive, action, arguments)
 
-        self.agenda.after(seconds, if_alive)
+    def _if_alive(self, action: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        if self.alive:
+            action(*arguments)

@@ -107,7 +107,10 @@ class SimulatedNode:
         if peer != self.peer or self.machine is None:
             return
         machine = self.machine
-        self._when_awake(lambda: self._obey(machine.receive(message, now=self.agenda.now)))
+        if self.frozen_until <= self.agenda.now:
+            self._obey(machine.receive(message, now=self.agenda.now))
+            return
+        self._thawed.append(lambda: self._obey(machine.receive(message, now=self.agenda.now)))
 
     def _connect(self) -> None:
         assert self.machine is not None
@@ -152,9 +155,12 @@ class SimulatedNode:
         if host is not self._host or self.machine is None:
             return
         machine = self.machine
-        if self.frozen_until > self.agenda.now and isinstance(message, HostBeat):
+        if self.frozen_until <= self.agenda.now:
+            self._obey(machine.receive_from_host(message, now=self.agenda.now))
             return
-        self._when_awake(
+        if isinstance(message, HostBeat):
+            return
+        self._thawed.append(
             lambda: (
                 self._obey(machine.receive_from_host(message, now=self.agenda.now))
                 if host is self._host
@@ -218,8 +224,7 @@ class SimulatedNode:
         when = max(deadline, self.frozen_until, self.agenda.now)
         if self._tick_at is None or when < self._tick_at or self._tick_at < self.agenda.now:
             self._tick_at = when
-            machine = self.machine
-            self.agenda.at(when, lambda: self._tick(machine, when))
+            self.agenda.at(when, self._tick, self.machine, when)
 
     def _tick(self, machine: WorkerMachine, when: float) -> None:
         if machine is not self.machine or self._tick_at != when:

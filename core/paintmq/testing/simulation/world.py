@@ -1,15 +1,19 @@
 """Virtual time, and a network nobody should have to rely on."""
 
-import heapq
 import random
 from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import Any, TypeAlias
 
 from attrs import define, field, frozen
 
+from paintmq.task import PeerId
 from paintmq.wire.codec import decode, encode
 from paintmq.wire.messages import Message
 
 EPOCH = 1_000_000.0
+
+_Appointment: TypeAlias = tuple[float, int, Callable[..., None], tuple[Any, ...]]
 
 
 @frozen(kw_only=True)
@@ -62,26 +66,25 @@ class Agenda:
     """What happens next. Equal times are kept apart by a number, so a run is never ambiguous."""
 
     now: float = EPOCH
-    _heap: list[tuple[float, int, Callable[[], None]]] = field(
-        factory=list[tuple[float, int, Callable[[], None]]], init=False
-    )
+    _heap: list[_Appointment] = field(factory=list[_Appointment], init=False)
     events: int = field(default=0, init=False)
 
-    def at(self, when: float, action: Callable[[], None]) -> None:
+    def at(self, when: float, action: Callable[..., None], *arguments: Any) -> None:
         self.events += 1
-        heapq.heappush(self._heap, (max(when, self.now), self.events, action))
+        now = self.now
+        heappush(self._heap, (max(now, when), self.events, action, arguments))
 
-    def after(self, seconds: float, action: Callable[[], None]) -> None:
-        self.at(self.now + seconds, action)
+    def after(self, seconds: float, action: Callable[..., None], *arguments: Any) -> None:
+        self.events += 1
+        heappush(self._heap, (self.now + seconds, self.events, action, arguments))
 
-    def step(self, until: float) -> bool:
-        """Do the next thing; False when nothing happens before ``until``."""
-        if not self._heap or self._heap[0][0] > until:
-            self.now = until
-            return False
-        self.now, _, action = heapq.heappop(self._heap)
-        action()
-        return True
+    def run(self, until: float) -> None:
+        """Do one thing after the other, up to this time."""
+        heap = self._heap
+        while heap and heap[0][0] <= until:
+            self.now, _, action, arguments = heappop(heap)
+            action(*arguments)
+        self.now = until
 
 
 @define
@@ -105,19 +108,24 @@ class Network:
             self._cuts[b, a] = self.agenda.now + seconds
 
     def transmit(
-        self, a: str, b: str, message: Message, deliver: Callable[[Message], None]
+        self, a: str, b: str, message: Message, deliver: Callable[..., None], peer: PeerId
     ) -> None:
-        data = encode(message)
-        weather, rng = self.weather, self.rng
+        """Carry a message from a to b, where ``deliver(peer, message)`` takes it."""
+        weather, draw = self.weather, self.rng.random
         copies = 1
         if not self.calm:
-            if self._cuts.get((a, b), 0.0) > self.agenda.now or rng.random() < weather.loss:
+            if draw() < weather.loss or self._cuts.get((a, b), 0.0) > self.agenda.now:
                 self.lost += 1
                 return
-            if rng.random() < weather.duplication:
+            if draw() < weather.duplication:
                 copies = 2
                 self.doubled += 1
+        data = encode(message)
         for _ in range(copies):
             self.carried += 1
-            delay = rng.uniform(0.0005, weather.delay if rng.random() < 0.2 else 0.002)
-            self.agenda.after(delay, lambda: deliver(decode(data)))
+            most = weather.delay if draw() < 0.2 else 0.002
+            self.agenda.after(0.0005 + draw() * (most - 0.0005), _arrive, deliver, peer, data)
+
+
+def _arrive(deliver: Callable[..., None], peer: PeerId, data: bytes) -> None:
+    deliver(peer, decode(data))
