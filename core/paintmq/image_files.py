@@ -43,6 +43,8 @@ FORMATS_BY_SUFFIX: dict[str, ImageFormat] = {
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TIFF_BITS_PER_SAMPLE = 258
+_TIFF_ICC_PROFILE = 34675
+_TIFF_BYTES = 7
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, KeyError, struct.error, zlib.error)
 """What PIL raises on damaged files; it documents no common base."""
 
@@ -302,7 +304,7 @@ def _cmyk_to_rgb(image: "Image.Image") -> "Image.Image":
 
 
 def _encode_16_bits(pixels: "Pixels", kind: ImageFormat, icc_profile: bytes | None) -> bytes:
-    """Encode with OpenCV, which alone writes 16-bit colour; it knows no colour profiles in PNG."""
+    """Encode with OpenCV, which alone writes 16-bit colour; its older releases know no profiles."""
     import cv2
     import numpy as np
 
@@ -311,9 +313,10 @@ def _encode_16_bits(pixels: "Pixels", kind: ImageFormat, icc_profile: bytes | No
         pixels = pixels[:, :, order]
     _, encoded = cv2.imencode(f".{kind}", np.ascontiguousarray(pixels))
     data = encoded.tobytes()
-    if kind == "png" and icc_profile:
-        data = _with_png_profile(data, icc_profile)
-    return data
+    if not icc_profile:
+        return data
+    with_profile = _with_png_profile if kind == "png" else _with_tiff_profile
+    return with_profile(data, icc_profile)
 
 
 def _with_png_profile(data: bytes, icc_profile: bytes) -> bytes:
@@ -322,3 +325,22 @@ def _with_png_profile(data: bytes, icc_profile: bytes) -> bytes:
     chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
     header_end = len(_PNG_SIGNATURE) + 25  # length, "IHDR", 13 bytes, checksum
     return data[:header_end] + chunk + data[header_end:]
+
+
+def _with_tiff_profile(data: bytes, icc_profile: bytes) -> bytes:
+    """Append the profile, and a copy of the directory that names it too (TIFF 6.0, section 2)."""
+    order = "<" if data.startswith(b"II") else ">"
+    (directory_at,) = struct.unpack_from(f"{order}I", data, 4)
+    (count,) = struct.unpack_from(f"{order}H", data, directory_at)
+    first = directory_at + 2
+    entries = [data[first + at * 12 : first + at * 12 + 12] for at in range(count)]
+    data += bytes(len(data) % 2)  # "must begin on a word boundary"
+    profile = icc_profile + bytes(len(icc_profile) % 2)
+    entries.append(
+        struct.pack(f"{order}HHII", _TIFF_ICC_PROFILE, _TIFF_BYTES, len(icc_profile), len(data))
+    )
+    # "sorted in ascending order by Tag"
+    entries.sort(key=lambda entry: struct.unpack_from(f"{order}H", entry)[0])
+    directory = struct.pack(f"{order}H", len(entries)) + b"".join(entries) + bytes(4)
+    place = struct.pack(f"{order}I", len(data) + len(profile))
+    return data[:4] + place + data[8:] + profile + directory

@@ -183,7 +183,8 @@ class Request:
 
 Outputs: TypeAlias = "Mapping[str, NDArray[np.uint8 | np.uint16] | bytes]"
 """What ``run`` gives back for one request: arrays of shape (H, W), (H, W, 3) or (H, W, 4), or
-bytes, by name. The main result is named ``image``."""
+bytes, by name. The main result is named ``image``; ``note``, in UTF-8, is told to whoever asked;
+the name ``icc_profile`` is the host's."""
 
 
 class RunContext(Protocol):

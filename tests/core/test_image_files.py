@@ -166,12 +166,14 @@ def test_an_rgb_colour_profile_survives(kind: str) -> None:
     assert decode_image(encode_image(COLOUR, kind, icc_profile=SRGB)).icc_profile == SRGB
 
 
-def test_a_colour_profile_survives_in_16_bit_png() -> None:
-    data = encode_image(DEEP, "png", icc_profile=SRGB)
+@pytest.mark.parametrize("kind", ["png", "tiff"])
+@pytest.mark.parametrize("profile", [SRGB, SRGB + b"!"], ids=["even", "odd"])
+def test_a_colour_profile_survives_in_16_bits(kind: str, profile: bytes) -> None:
+    data = encode_image(DEEP, kind, icc_profile=profile)
 
     decoded = decode_image(data)
 
-    assert decoded.icc_profile == SRGB
+    assert decoded.icc_profile == profile
     assert np.array_equal(decoded.pixels, DEEP)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image, ImageCms
 
 from paintmq.testing.command_process import CommandProcess, private_environment, run_command
 from paintmq.testing.trial_models import write_trial_distribution
@@ -20,6 +20,7 @@ from paintmq.testing.trial_models import write_trial_distribution
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data"
 SCRATCHED, MASK = DATA / "chelsea-scratched.png", DATA / "chelsea-scratch-mask.png"
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 pytestmark = pytest.mark.slow
 
@@ -41,10 +42,15 @@ def environment(tmp_path: Path) -> dict[str, str]:
 def test_run_restores_the_cat_and_changes_not_one_pixel_outside_the_mask(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    output = tmp_path / "restored.png"
+    photo, output = tmp_path / "photo.png", tmp_path / "restored.png"
+    with Image.open(SCRATCHED) as image:
+        exif = image.getexif()
+        exif[ExifTags.Base.Model] = "a camera"
+        exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSAltitude] = 8848.0
+        image.save(photo, exif=exif, icc_profile=PROFILE)
 
     done = run_command(
-        "run", "opencv", SCRATCHED, "--mask", MASK, "-o", output, environment=environment
+        "run", "opencv", photo, "--mask", MASK, "-o", output, environment=environment
     )
 
     assert (done.returncode, done.stderr) == (0, "")
@@ -53,6 +59,9 @@ def test_run_restores_the_cat_and_changes_not_one_pixel_outside_the_mask(
     restored, original = pixels(output), pixels(DATA / "chelsea.png")
     assert psnr(restored[hole], original[hole]) >= 24.0
     assert np.array_equal(restored[~hole], pixels(SCRATCHED)[~hole])
+    with Image.open(output) as image:
+        assert image.info["icc_profile"] == PROFILE
+        assert not dict(image.getexif()), "camera, place and time are nobody's business"
 
 
 def test_the_example_of_the_readme_leaves_a_picture_to_look_at(

@@ -97,6 +97,8 @@ class ImageRun:
             self._fail(job, error)
         else:
             self._results.append(result)
+            if result.note:
+                note(f"{job.image}: {result.note}")
 
     def _fail(self, job: "ImageJob", error: PaintMQError) -> None:
         code = error.code if isinstance(error, RejectedError | TaskRejectedError) else ""

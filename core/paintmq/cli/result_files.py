@@ -10,13 +10,20 @@ if TYPE_CHECKING:
     from paintmq.client import Result
 
 
+_TOLD_OTHERWISE = ("icc_profile", "note")
+"""Outputs that are no files of their own: one goes into the images, one is shown."""
+
+
 def write_result(result: "Result", output: Path) -> list[Path]:
     """Write the main output to this path and any other beside it; return what was written.
+
+    Images keep the colour profile of what was sent, and nothing else that came with it: no place,
+    no camera, no time.
 
     Raises:
         CommandError: the disk is full, the folder gone or not to be written to.
     """
-    outputs = dict(result.outputs)
+    outputs = {name: value for name, value in result.outputs.items() if name not in _TOLD_OTHERWISE}
     main = "image" if "image" in outputs else next(iter(outputs))
     written = []
     for name, value in outputs.items():
@@ -26,7 +33,7 @@ def write_result(result: "Result", output: Path) -> list[Path]:
         else:
             from paintmq.image_files import encode_image
 
-            data = encode_image(value, path.suffix)
+            data = encode_image(value, path.suffix, icc_profile=result.icc_profile)
         write_whole(path, data)
         written.append(path)
     return written

@@ -74,6 +74,21 @@ class Result:
 
         return decode_image(value, Limits()).pixels
 
+    @property
+    def icc_profile(self) -> bytes | None:
+        """Return the colour profile that the picture sent had, which the main output is in too.
+
+        None where it had none for RGB. Give it to ``paintmq.image.encode_image``.
+        """
+        value = self.outputs.get("icc_profile")
+        return value if isinstance(value, bytes) else None
+
+    @property
+    def note(self) -> str:
+        """Return what the model has to say about its result, in words; mostly nothing."""
+        value = self.outputs.get("note")
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
+
 
 def result_of(message: Finished, payloads: Sequence[Payload]) -> Result:
     """Return the result that a message of success and its payloads carry.

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import ImageCms
 
 from paintmq.cli.failures import CommandError
 from paintmq.cli.result_files import write_result, write_whole
@@ -33,6 +34,20 @@ def test_bytes_are_written_as_they_are_and_further_outputs_beside_the_image(
 
     assert written == [tmp_path / "out-mask.png", tmp_path / "out.png"]
     assert (tmp_path / "out-mask.png").read_bytes() == b"abc"
+
+
+def test_images_keep_the_colour_profile_and_notes_become_no_files(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    result = Result(
+        outputs={"image": PIXELS, "icc_profile": profile, "note": b"no face found"},
+        task_id=TaskId("t"),
+    )
+
+    write_result(result, tmp_path / "out.png")
+
+    assert [each.name for each in tmp_path.iterdir()] == ["out.png"]
+    assert decode_image((tmp_path / "out.png").read_bytes()).icc_profile == profile
+    assert result.note == "no face found"
 
 
 def test_a_file_that_cannot_be_replaced_stays_and_leaves_nothing_behind(tmp_path: Path) -> None:
