@@ -71,7 +71,7 @@ class WeightFile:
     """A file a model needs and does not ship."""
 
     name: str
-    """File name in the models folder, such as ``big-lama.pt``."""
+    """Name in the models folder, of a file such as ``big-lama.pt`` or of a folder."""
     url: str = ""
     sha256: str = ""
     size: int = 0
@@ -81,6 +81,11 @@ class WeightFile:
     """Where the file comes from, in words."""
     md5: str = ""
     """Only where upstream publishes nothing better."""
+    repository: str = ""
+    """Where this is a folder: the repository on the Hugging Face hub it is a copy of."""
+    parts: tuple[str, ...] = ()
+    """Of a repository, the files that are needed, as patterns such as ``unet/*.safetensors``; those
+    that start with ``!`` leave files out."""
 
 
 def _no_needs(job: Job) -> Needs:

@@ -6,29 +6,20 @@ Rule 2: a file that is code once loaded (TorchScript) is used only if its checks
 model's spec names, or one that the operator trusts.
 """
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 from attrs import evolve, field, frozen
 
+from paintmq.checksums import Progress, checksums
 from paintmq.config import WeightsConfig
 from paintmq.errors import ConfigError, ModelError, WeightsMissingError
 from paintmq.model import ModelSpec, WeightFile
+from paintmq.weight_manifest import manifest_problem, read_manifest
 
 WeightState: TypeAlias = Literal["present", "missing", "verified", "unverifiable", "wrong"]
 """``present``: there, checksum not looked at; ``unverifiable``: there, and no checksum is known."""
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with bytes done and bytes in total; 0 in total when it is not known."""
-
-_CHUNK = 1024 * 1024
-
-
-class _Digest(Protocol):
-    def update(self, data: bytes, /) -> None: ...
-    def hexdigest(self) -> str: ...
 
 
 @frozen(kw_only=True)
@@ -91,18 +82,23 @@ class WeightFolder:
     def status(self, file: WeightFile) -> WeightStatus:
         """Say whether a file is there, by its size; its bytes are not read."""
         path = self._find(file.name)
-        problem = _size_problem(path, file) if path else ""
+        problem = _size_problem(path, file) if path and not _stands_in(path, file) else ""
         state: WeightState = "wrong" if problem else "present" if path else "missing"
         return WeightStatus(
             file=file, path=path, searched=self.places(file.name), state=state, problem=problem
         )
 
     def verify(self, file: WeightFile, progress: Progress | None = None) -> WeightStatus:
-        """Say whether a file is there and is the right one, by its size and checksum."""
+        """Say whether a file or folder is there and is the right one, by sizes and checksums."""
         status = self.status(file)
         if status.path is None or status.state == "wrong":
             return status
-        if status.path.is_dir() or not (file.sha256 or file.md5):
+        if status.path.is_dir():
+            return _verified_folder(status, status.path, progress)
+        if _stands_in(status.path, file):
+            words = f"another file in place of {file.name}, by [weights.paths]"
+            return evolve(status, state="unverifiable", problem=words)
+        if not (file.sha256 or file.md5):
             return evolve(status, state="unverifiable", problem="no checksum is known")
         problem = weight_problem(status.path, file, progress)
         return evolve(status, state="wrong" if problem else "verified", problem=problem)
@@ -139,13 +135,6 @@ def check_runnable_weights(path: Path, file: WeightFile, trusts: Callable[[str],
     )
 
 
-def checksums(path: Path, progress: Progress | None = None) -> tuple[str, str]:
-    """Return the SHA-256 and the MD5 of a file, hexadecimal."""
-    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-    _feed(path, (sha256, md5), progress)
-    return sha256.hexdigest(), md5.hexdigest()
-
-
 def weight_problem(path: Path, file: WeightFile, progress: Progress | None = None) -> str:
     """Return in words how a file differs from what its model expects; empty if it does not."""
     problem = _size_problem(path, file)
@@ -164,12 +153,15 @@ def _size_problem(path: Path, file: WeightFile) -> str:
     return f"{path.name} has {path.stat().st_size:,} bytes, not {file.size:,}"
 
 
-def _feed(path: Path, digests: Sequence[_Digest], progress: Progress | None) -> None:
-    total, done = path.stat().st_size, 0
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            for digest in digests:
-                digest.update(chunk)
-            done += len(chunk)
-            if progress:
-                progress(done, total)
+def _stands_in(path: Path, file: WeightFile) -> bool:
+    """Return whether the operator put another file in this one's place: its form may differ too."""
+    return path.is_file() and path.name != file.name
+
+
+def _verified_folder(status: WeightStatus, folder: Path, progress: Progress | None) -> WeightStatus:
+    manifest = read_manifest(folder)
+    if manifest is None:
+        words = "no checksums were recorded: it was not fetched by `paintmq models download`"
+        return evolve(status, state="unverifiable", problem=words)
+    problem = manifest_problem(folder, manifest, progress)
+    return evolve(status, state="wrong" if problem else "verified", problem=problem)

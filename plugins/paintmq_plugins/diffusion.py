@@ -12,6 +12,18 @@ from attrs import frozen
 from paintmq.model import InputSpec, Job, ModelSpec, Needs, WeightFile
 from paintmq_plugins.diffusion_options import DiffusionOptions
 
+_PARTS = (
+    "model_index.json",
+    "*/*.json",
+    "*/*.txt",
+    "*/*.model",
+    "*/*.safetensors",
+    "!*.fp16.*",
+    "!*non_ema*",
+    "!safety_checker/*",
+)
+"""Of a pipeline's repository: no pickles, and each network once, in full precision."""
+
 _INPUTS = (
     InputSpec(name="image", summary="the picture, 8 or 16 bits, with or without alpha"),
     InputSpec(name="mask", kind="mask", summary="white where the picture is to be painted"),
@@ -110,8 +122,10 @@ def _spec(name: str, summary: str, licence: str, size: Size, hub: str) -> ModelS
             WeightFile(
                 name=folder,
                 licence=licence,
-                source=f"fetch the folder by `huggingface-cli download {hub} --local-dir {folder}`;"
-                f" a single .safetensors file named in [weights.paths] does too",
+                source=f"{hub} on the Hugging Face hub;"
+                " a single .safetensors file named in [weights.paths] does too",
+                repository=hub,
+                parts=_PARTS,
             ),
         ),
     )

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from paintmq.weights import checksums
+from paintmq.checksums import checksums
 from paintmq_plugins.torch_weights import import_spandrel, is_torchscript
 
 RECORD = "generated.json"

@@ -88,6 +88,17 @@ def test_without_a_known_checksum_a_file_is_unverifiable(tmp_path: Path) -> None
     assert folder_with(tmp_path).verify(WeightFile(name="net.pt")).state == "unverifiable"
 
 
+def test_a_file_put_in_anothers_place_is_present_and_unverifiable(tmp_path: Path) -> None:
+    (tmp_path / "other.safetensors").write_bytes(b"other")
+    paths = {"net.pt": str(tmp_path / "other.safetensors")}
+    folder = folder_with(tmp_path / "models", paths=paths)
+
+    assert folder.status(FILE).state == "present"
+    status = folder.verify(FILE)
+    assert (status.state, status.path) == ("unverifiable", tmp_path / "other.safetensors")
+    assert "another file in place of net.pt" in status.problem
+
+
 def test_md5_serves_where_upstream_publishes_nothing_better(tmp_path: Path) -> None:
     only_md5 = WeightFile(name="net.pt", md5=FILE.md5)
 

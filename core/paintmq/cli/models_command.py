@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from paintmq.catalog import Catalog
+    from paintmq.checksums import Progress
     from paintmq.model import ModelSpec, WeightFile
     from paintmq.task import Json
-    from paintmq.weights import Progress, WeightFolder, WeightStatus
+    from paintmq.weights import WeightFolder, WeightStatus
 
 app = typer.Typer(no_args_is_help=True, help="Installed models: list, show, download, verify.")
 
@@ -92,7 +93,7 @@ def download(models: ModelNames = None, config: ConfigOption = None) -> None:
 
 @app.command("verify")
 def verify(models: ModelNames = None, config: ConfigOption = None) -> None:
-    """Compare weight files with their checksums: of the models named, else of all."""
+    """Compare weight files and folders with their checksums: of the models named, else of all."""
     catalog, folder = _installed(config)
     wanted = models or list(catalog.specs)
     wrong = False
@@ -197,12 +198,21 @@ def _input_table(spec: "ModelSpec") -> "Table":
 
 
 def _weight_table(spec: "ModelSpec", folder: "WeightFolder") -> "Table":
-    table = plain_table("file", "size", "licence", "state", "source")
+    table = plain_table("file", "size", "checksum", "licence", "state", "source")
     for file in spec.weights:
         size = f"{file.size / 2**20:,.0f} MB" if file.size else "unknown"
         words = _status_words(folder.status(file))
-        table.add_row(file.name, size, file.licence, words, file.source or file.url)
+        source = file.source or file.repository or file.url
+        table.add_row(file.name, size, _checksum_words(file), file.licence, words, source)
     return table
+
+
+def _checksum_words(file: "WeightFile") -> str:
+    """Return the start of the checksum, to tell files apart; `--json` has all of it."""
+    if file.repository:
+        return "recorded when fetched"
+    kind, digest = ("SHA-256", file.sha256) if file.sha256 else ("MD5", file.md5)
+    return f"{kind} {digest[:8]}…" if digest else "none known"
 
 
 def _to_json(spec: "ModelSpec", folder: "WeightFolder") -> "dict[str, Json]":
