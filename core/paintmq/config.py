@@ -14,6 +14,9 @@ from paintmq.task import DeviceKind, Json
 
 MIB = 1024 * 1024
 
+LOCAL = "local"
+"""The launcher that is built in: the node runs in the broker's own process."""
+
 
 def setting(default: Any, help_text: str, **more: Any) -> Any:
     """Return a field with a default and a line of help."""
@@ -130,6 +133,20 @@ class WorkersConfig:
 
 
 @frozen(kw_only=True)
+class NodeConfig:
+    """The nodes a broker with workers starts; `paintmq node` alone needs nothing of it."""
+
+    launcher: str = setting(
+        LOCAL, "how they are started: local, in this process; see: paintmq plugins"
+    )
+    count: int = setting(1, "nodes to start", validator=_positive)
+    connect: str = setting(
+        "", "where they reach the broker, as tcp://HOST:PORT; empty: on this machine"
+    )
+    options: Mapping[str, Json] = table(dict[str, Json], "the launcher's own options")
+
+
+@frozen(kw_only=True)
 class RouterConfig:
     """The router."""
 
@@ -180,6 +197,7 @@ class Config:
     )
     router: RouterConfig = table(RouterConfig, "the router")
     workers: WorkersConfig = table(WorkersConfig, "the workers of this machine")
+    node: NodeConfig = table(NodeConfig, "the nodes to start")
     timers: Timers = table(Timers, "time limits, in seconds")
     limits: Limits = table(Limits, "limits")
     monitoring: MonitoringConfig = table(MonitoringConfig, "monitoring")

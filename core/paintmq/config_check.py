@@ -2,14 +2,14 @@
 
 from itertools import pairwise
 
-from paintmq.config import Config
+from paintmq.config import LOCAL, Config
 
 _LOOPBACK = ("localhost", "::1", "[::1]")
 
 
 def conflicts(config: Config) -> list[str]:
     """Return every pair of settings that cannot both be meant, one line each."""
-    return [*_ports(config), *_exposure(config), *_queues(config), *_order(config)]
+    return [*_ports(config), *_exposure(config), *_queues(config), *_order(config), *_nodes(config)]
 
 
 def _ports(config: Config) -> list[str]:
@@ -73,4 +73,19 @@ def _order(config: Config) -> list[str]:
         for low, smaller, high, larger in ascending
         if smaller > larger
     ]
+    return found
+
+
+def _nodes(config: Config) -> list[str]:
+    node = config.node
+    if node.launcher != LOCAL:
+        return []
+    found = []
+    if node.count > 1:
+        found.append(
+            f"node.count = {node.count} needs another node.launcher than 'local': one node has all"
+            " devices of its machine; for more workers set workers.count"
+        )
+    if node.options:
+        found.append("node.options has no use with node.launcher = 'local'")
     return found

@@ -30,6 +30,7 @@ from paintmq.config_structure import (
     structure_config,
 )
 from paintmq.errors import ConfigError
+from paintmq.launching import SETTINGS_VARIABLE
 
 FILE_NAME = "paintmq.toml"
 FILE_VARIABLE = "PAINTMQ_CONFIG"
@@ -55,8 +56,9 @@ class Settings:
 def load_config(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:
     """Return the effective configuration.
 
-    Without a path, the file is the one ``PAINTMQ_CONFIG`` names, else ``paintmq.toml`` in the
-    current folder, else the one in the platform's folder for settings; none need exist.
+    Without a path, the file is the text of ``PAINTMQ_SETTINGS``, else what ``PAINTMQ_CONFIG``
+    names, else ``paintmq.toml`` in the current folder, else the one in the platform's folder for
+    settings; none need exist.
 
     Raises:
         ConfigError: every problem, one a line.
@@ -74,11 +76,15 @@ def load_settings(
 
     ``base`` holds the defaults, where they differ from those in ``config.py``.
     """
-    file = path if path is not None else find_config_file(environ)
-    from_file = _read_file(file) if file is not None else {}
+    file, source = path, ""
+    if path is None and SETTINGS_VARIABLE in environ:
+        source, from_file = SETTINGS_VARIABLE, _parsed_file(environ[SETTINGS_VARIABLE])
+    else:
+        file = path if path is not None else find_config_file(environ)
+        source, from_file = str(file or ""), _read_file(file) if file is not None else {}
     defaults = _defaults(base or Config())
-    problems = [f"{file}: {text}" for text in problems_in(_merged(defaults, from_file))]
-    origins = {key: str(file) for key in _leaves(from_file)}
+    problems = [f"{source}: {text}" for text in problems_in(_merged(defaults, from_file))]
+    origins = dict.fromkeys(_leaves(from_file), source)
 
     known = _merged(defaults, from_file)
     from_variables: dict[str, Any] = {}
@@ -106,7 +112,7 @@ def load_settings(
         if not problems:
             return Settings(config=config, file=file, origins=origins)
         problems = [
-            f"{_culprits(line, origins) or file or 'defaults'}: {line}" for line in problems
+            f"{_culprits(line, origins) or source or 'defaults'}: {line}" for line in problems
         ]
     raise ConfigError("\n".join(problems))
 
@@ -127,14 +133,21 @@ def find_config_file(environ: Mapping[str, str]) -> Path | None:
 # ---- the file ----------------------------------------------------------------------------------
 
 
+def _parsed_file(text: str, name: str = SETTINGS_VARIABLE) -> dict[str, Any]:
+    try:
+        return tomli.loads(text)
+    except tomli.TOMLDecodeError as error:
+        raise ConfigError(f"{name}: is not valid TOML: {error}") from error
+
+
 def _read_file(file: Path) -> dict[str, Any]:
     try:
-        return tomli.loads(file.read_text(encoding="utf-8"))
+        return _parsed_file(file.read_text(encoding="utf-8"), str(file))
     except FileNotFoundError as error:
         raise ConfigError(f"{file}: no such file") from error
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
-    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{file}: is not valid TOML: {error}") from error
 
 

@@ -19,6 +19,7 @@ from paintmq.task import Json
 if TYPE_CHECKING:
     import typer
 
+    from paintmq.launching import Launcher
     from paintmq.monitoring.statistics import BrokerStatistics
     from paintmq.routing import Router
 
@@ -68,8 +69,14 @@ class RegisterStore(Protocol):
 class RegisterLauncher(Protocol):
     """What ``paintmq_register_launchers`` is handed."""
 
-    def __call__(self, name: str, factory: Callable[[Mapping[str, Json]], Any]) -> None:
-        """Offer a way to start workers elsewhere; the factory gets the plugin's settings."""
+    def __call__(
+        self, name: str, factory: "Callable[[Any], Launcher]", options_class: type = ...
+    ) -> None:
+        """Offer a way of starting nodes for ``[node] launcher = ...``.
+
+        ``options_class`` is an attrs class, validated like a model's options; an instance of it,
+        made of ``[node.options]``, is the factory's one argument.
+        """
 
 
 @hookspec
@@ -98,7 +105,10 @@ def paintmq_register_stores(register: RegisterStore) -> None:
 
 @hookspec
 def paintmq_register_launchers(register: RegisterLauncher) -> None:
-    """Register ways of starting workers, such as a batch system or a cloud."""
+    """Register ways of starting nodes, and so workers: a batch system, a container, another host.
+
+    See ``paintmq.launching``.
+    """
 
 
 @hookspec

@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from paintmq.catalog import Catalog
-from paintmq.config import PluginsConfig, RouterConfig
-from paintmq.errors import ConfigError, InvalidOptionError, PluginError
-from paintmq.options import nearest, parse_options
+from paintmq.config import LOCAL, NodeConfig, PluginsConfig, RouterConfig
+from paintmq.errors import ConfigError, PluginError
+from paintmq.options import nearest
 from paintmq.plugin_discovery import FoundPlugin, find_plugins, select
 from paintmq.plugin_hooks import HookTable, call
-from paintmq.plugin_registry import Registry, RouterEntry
+from paintmq.plugin_registry import Offered, Registry
 from paintmq.plugin_report import PluginReport
 from paintmq.task import Json
 
 if TYPE_CHECKING:
     import typer
 
+    from paintmq.launching import Launcher
     from paintmq.monitoring.statistics import BrokerStatistics
     from paintmq.routing import Router
 
@@ -120,9 +121,8 @@ class PluginManager:
         return dict(self._registry.stores)
 
     @property
-    def launchers(self) -> Mapping[str, Callable[[Mapping[str, Json]], Any]]:
-        """Factories of launchers, by name."""
-        return dict(self._registry.launchers)
+    def launchers(self) -> Sequence[str]:
+        return sorted(self._registry.launchers)
 
     def router_parameters(self, name: str) -> type:
         """Return the attrs class of a router's parameters.
@@ -130,7 +130,7 @@ class PluginManager:
         Raises:
             ConfigError: no such router is installed.
         """
-        return self._router_entry(name).parameters_class
+        return self._offered_router(name).options_class
 
     def make_router(self, config: RouterConfig) -> "Router":
         """Return a fresh router of the configured name with its parameters.
@@ -138,29 +138,34 @@ class PluginManager:
         Raises:
             ConfigError: no such router is installed, or it does not take these parameters.
         """
-        entry = self._router_entry(config.name)
-        try:
-            parameters = parse_options(entry.parameters_class, config.parameters)
-        except InvalidOptionError as error:
-            raise ConfigError(f"[router] {config.name}: {error}") from error
-        try:
-            return entry.factory(parameters)
-        except Exception as error:  # a plugin's code; the operator chose it, so say so and stop
-            owner = self._registry.owners["router", config.name]
-            raise ConfigError(
-                f"[router] {config.name} of plugin {owner} cannot be made: {error}"
-            ) from error
+        router = self._offered_router(config.name)
+        return router.make(f"[router] {config.name}", config.parameters)
 
-    def _router_entry(self, name: str) -> RouterEntry:
-        entry = self._registry.routers.get(name)
-        if entry is None:
-            absent = [r for r in self._reports.values() if r.name == name and r.reason]
-            why = "".join(f"; plugin {r.title} is {r.state}: {r.reason}" for r in absent)
-            raise ConfigError(
-                f"[router] name = {name!r} is not installed (installed:"
-                f" {', '.join(self.routers) or 'none'}){why or nearest(name, self.routers)}"
-            )
-        return entry
+    def make_launcher(self, config: NodeConfig) -> "Launcher":
+        """Return a fresh launcher of the configured name with its options.
+
+        Raises:
+            ConfigError: no such launcher is installed, or it does not take these options.
+        """
+        name = config.launcher
+        launcher = self._registry.launchers.get(name)
+        if launcher is None:
+            raise self._not_installed("[node] launcher", name, [LOCAL, *self.launchers])
+        return launcher.make(f"[node] launcher {name}", config.options)
+
+    def _offered_router(self, name: str) -> "Offered[Router]":
+        router = self._registry.routers.get(name)
+        if router is None:
+            raise self._not_installed("[router] name", name, self.routers)
+        return router
+
+    def _not_installed(self, key: str, name: str, installed: Sequence[str]) -> ConfigError:
+        absent = [r for r in self._reports.values() if r.name == name and r.reason]
+        why = "".join(f"; plugin {r.title} is {r.state}: {r.reason}" for r in absent)
+        return ConfigError(
+            f"{key} = {name!r} is not installed (installed:"
+            f" {', '.join(installed) or 'none'}){why or nearest(name, installed)}"
+        )
 
     # ---- hooks that observe or extend ----------------------------------------------------------
 

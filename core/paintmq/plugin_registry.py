@@ -3,17 +3,21 @@
 import re
 from collections.abc import Callable, Mapping
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import define, evolve, field, frozen
 
-from paintmq.errors import PluginError
+from paintmq.config import LOCAL
+from paintmq.errors import ConfigError, InvalidOptionError, PluginError
 from paintmq.model import API_VERSION, InputSpec, ModelSpec, NoOptions, WeightFile
-from paintmq.options import check_options_class
+from paintmq.options import check_options_class, parse_options
 from paintmq.task import Json
 
 if TYPE_CHECKING:
+    from paintmq.launching import Launcher
     from paintmq.routing import Router
+
+T = TypeVar("T")
 
 OLDEST_API_VERSION = max(1, API_VERSION - 1)
 """Models written for this version of ``paintmq.model`` or a later one still work."""
@@ -23,11 +27,31 @@ _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
 @frozen
-class RouterEntry:
-    """A registered routing strategy."""
+class Offered(Generic[T]):
+    """What a setting may choose by its name: a router, a launcher."""
 
-    factory: "Callable[[Any], Router]"
-    parameters_class: type
+    factory: Callable[[Any], T]
+    options_class: type
+    """An attrs class; the factory's one argument is an instance of it."""
+    owner: str
+    """Title of the plugin."""
+
+    def make(self, setting: str, options: Mapping[str, Json]) -> T:
+        """Return a fresh one.
+
+        Raises:
+            ConfigError: it does not take these options; the text begins with the setting.
+        """
+        try:
+            checked = parse_options(self.options_class, options)
+        except InvalidOptionError as error:
+            raise ConfigError(f"{setting}: {error}") from error
+        try:
+            return self.factory(checked)
+        except Exception as error:  # a plugin's code; the operator chose it, so say so and stop
+            raise ConfigError(
+                f"{setting} of plugin {self.owner} cannot be made: {error}"
+            ) from error
 
 
 @define
@@ -35,11 +59,9 @@ class Registry:
     """Models, routers, stores and launchers by name, and which plugin each comes from."""
 
     models: dict[str, ModelSpec] = field(factory=dict[str, ModelSpec])
-    routers: dict[str, RouterEntry] = field(factory=dict[str, RouterEntry])
+    routers: "dict[str, Offered[Router]]" = field(factory=dict)
     stores: dict[str, Callable[[str], Any]] = field(factory=dict[str, Callable[[str], Any]])
-    launchers: dict[str, Callable[[Mapping[str, Json]], Any]] = field(
-        factory=dict[str, Callable[[Mapping[str, Json]], Any]]
-    )
+    launchers: "dict[str, Offered[Launcher]]" = field(factory=dict)
     owners: dict[tuple[str, str], str] = field(factory=dict[tuple[str, str], str])
     """(kind, name) -> title of the plugin that registered it."""
 
@@ -69,7 +91,7 @@ class Registry:
         _check_factory("router", name, factory)
         check_options_class(parameters_class)
         self._claim("router", name, owner)
-        self.routers[name] = RouterEntry(factory, parameters_class)
+        self.routers[name] = Offered(factory, parameters_class, owner)
 
     def add_store(self, owner: str, scheme: str, factory: Callable[[str], Any]) -> None:
         _check_factory("store", scheme, factory)
@@ -77,11 +99,18 @@ class Registry:
         self.stores[scheme] = factory
 
     def add_launcher(
-        self, owner: str, name: str, factory: Callable[[Mapping[str, Json]], Any]
+        self,
+        owner: str,
+        name: str,
+        factory: "Callable[[Any], Launcher]",
+        options_class: type = NoOptions,
     ) -> None:
         _check_factory("launcher", name, factory)
+        if name == LOCAL:
+            raise PluginError(f"launcher {LOCAL!r} is built in")
+        check_options_class(options_class)
         self._claim("launcher", name, owner)
-        self.launchers[name] = factory
+        self.launchers[name] = Offered(factory, options_class, owner)
 
     def provided_by(self, owner: str) -> tuple[str, ...]:
         return tuple(f"{kind} {name}" for (kind, name), who in self.owners.items() if who == owner)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from paintmq.broker.server import BrokerServer
     from paintmq.broker.stop_report import StopReport
     from paintmq.catalog import Catalog
-    from paintmq.node.supervisor import NodeSupervisor
+    from paintmq.node.fleet import NodeFleet
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class QueueManager:
     def _start_parts(self, parts: ExitStack) -> tuple[Session, Mapping[str, int]]:
         from paintmq.broker.server import BrokerServer
         from paintmq.monitoring.sampler import StatisticsSampler
-        from paintmq.node.supervisor import NodeSupervisor
+        from paintmq.node.fleet import make_fleet
 
         config, plugins = self.config, self.plugins
         context = new_context()
@@ -128,19 +128,24 @@ class QueueManager:
         server.start()
         # What is started later is stopped earlier, with one exception: the broker drains while
         # workers can still bring results and the session can still take them.
-        nodes: list[NodeSupervisor] = []
+        fleets: list[NodeFleet] = []
         session = Session(
             server.inproc_endpoint, context=context, name="queue manager", window=_NO_WINDOW
         )
         parts.callback(session.close, goodbye=0.0)  # the broker is gone by then
-        parts.callback(_stop_nodes, nodes)
+        parts.callback(_stop_fleets, fleets)
         parts.callback(self._stop_server, server)
         session.start()
         if config.workers.count != 0:
-            endpoints = server.queue_endpoints
-            node = NodeSupervisor(config, plugins, queue_endpoints=endpoints, context=context)
-            node.start()
-            nodes.append(node)
+            fleet = make_fleet(
+                config,
+                plugins,
+                queue_endpoints=server.queue_endpoints,
+                client_endpoint=server.client_endpoint,
+                context=context,
+            )
+            fleet.start()
+            fleets.append(fleet)
         sampler = StatisticsSampler(config.monitoring, plugins, self.statistics)
         sampler.start()
         parts.callback(sampler.stop)
@@ -331,9 +336,9 @@ def _idle_scheduler(config: Config, plugins: PluginManager) -> Scheduler:
     )
 
 
-def _stop_nodes(nodes: "list[NodeSupervisor]") -> None:
-    for node in nodes:
-        node.stop(grace=0.0)
+def _stop_fleets(fleets: "list[NodeFleet]") -> None:
+    for fleet in fleets:
+        fleet.stop(grace=0.0)
 
 
 def _port(endpoint: str) -> int:

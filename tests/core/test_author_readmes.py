@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paintmq.config import RouterConfig, WeightsConfig
+from paintmq.config import NodeConfig, RouterConfig, WeightsConfig
+from paintmq.launching import NodeOrder
 from paintmq.plugin_manager import PluginManager
 from paintmq.testing.example_inputs import make_picture
 from paintmq.testing.model_bench import ModelBench
@@ -35,7 +36,7 @@ def lines_of_code(source: str) -> int:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
-    for name in ("paintmq_negative", "paintmq_warm_first"):
+    for name in ("paintmq_negative", "paintmq_warm_first", "paintmq_slurm"):
         sys.modules.pop(name, None)
 
 
@@ -69,3 +70,25 @@ def test_the_router_in_20_lines_works(folder: Path) -> None:
     router = plugins.make_router(RouterConfig(**settings))
 
     assert vars(router) == {"bonus": 30.0}
+
+
+def test_the_launcher_of_the_page_starts_what_it_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "paintmq_slurm.py").write_text(
+        block("plugins/README.md", "paintmq_slurm.py"), encoding="utf-8"
+    )
+    srun = folder / "srun"
+    srun.write_text('#!/bin/sh\necho "$@"\n', encoding="utf-8")
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    settings = tomllib.loads(block("plugins/README.md", "paintmq.toml"))["node"]
+    plugins = PluginManager()
+    plugins.register(import_module("paintmq_slurm"), "slurm")
+
+    launcher = plugins.make_launcher(NodeConfig(**settings))
+    order = NodeOrder(name="slurm-0", number=0, arguments=("node",), environment={})
+    ending = launcher.launch(order).wait(45.0)
+
+    assert ending is not None
+    assert ending.words.endswith("--job-name=slurm-0 --partition=a100 paintmq node")

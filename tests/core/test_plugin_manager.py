@@ -12,9 +12,10 @@ import pytest
 import typer
 from attrs import field, frozen, validators
 
-from paintmq.config import PluginsConfig, RouterConfig
+from paintmq.config import NodeConfig, PluginsConfig, RouterConfig
 from paintmq.errors import ConfigError, PluginError, UnknownModelError
 from paintmq.hookspecs import hookimpl
+from paintmq.launching import LaunchedNode, Launcher, NodeOrder, ProcessNode
 from paintmq.model import API_VERSION, InputSpec, ModelSpec
 from paintmq.monitoring.statistics import BrokerStatistics
 from paintmq.plugin_manager import FAILURES_ALLOWED, PluginManager
@@ -434,22 +435,64 @@ def test_a_router_whose_plugin_was_set_aside_is_missed_with_the_reason(install: 
         PluginManager.installed().make_router(RouterConfig(name="fancy"))
 
 
+@frozen
+class SlurmOptions:
+    partition: str = "any"
+
+
+class SlurmLauncher(Launcher):
+    def __init__(self, options: SlurmOptions) -> None:
+        if options.partition == "gone":
+            raise RuntimeError("no partition")
+
+    def launch(self, order: NodeOrder) -> LaunchedNode:
+        return ProcessNode.start(order)
+
+
 def test_stores_and_launchers_are_kept_by_name() -> None:
     manager = PluginManager()
     manager.register(
         plugin(
             register_stores=lambda register: register("shelf", str),
-            register_launchers=lambda register: register("slurm", dict),
+            register_launchers=lambda register: register("slurm", SlurmLauncher, SlurmOptions),
         ),
         "mine",
     )
 
     assert manager.stores == {"shelf": str}
-    assert manager.launchers == {"slurm": dict}
+    assert manager.launchers == ["slurm"]
     with pytest.raises(PluginError, match="its store 'shelf' is already provided by plugin mine"):
         manager.register(plugin(register_stores=lambda register: register("shelf", str)), "another")
     with pytest.raises(PluginError, match="no factory"):
         manager.register(plugin(register_launchers=lambda register: register("x", 3)), "third")
+    with pytest.raises(PluginError, match="launcher 'local' is built in"):
+        manager.register(
+            plugin(register_launchers=lambda register: register("local", SlurmLauncher)), "fourth"
+        )
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (
+            {"launcher": "slum"},
+            r"'slum' is not installed \(installed: local, slurm\); did you mean",
+        ),
+        ({"options": {"partitoin": "a"}}, r"\[node\] launcher slurm: unknown option 'partitoin'"),
+        ({"options": {"partition": "gone"}}, "slurm of plugin mine cannot be made: no partition"),
+    ],
+)
+def test_a_launcher_that_cannot_be_made_is_a_wrong_setting(
+    config: dict[str, Any], words: str
+) -> None:
+    manager = PluginManager()
+    register = plugin(
+        register_launchers=lambda register: register("slurm", SlurmLauncher, SlurmOptions)
+    )
+    manager.register(register, "mine")
+
+    with pytest.raises(ConfigError, match=words):
+        manager.make_launcher(NodeConfig(**{"launcher": "slurm", **config}))
 
 
 # ---- observers and commands --------------------------------------------------------------------

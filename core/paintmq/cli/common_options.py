@@ -12,6 +12,7 @@ from attrs import evolve
 from paintmq.cli.failures import CommandError
 from paintmq.config import BrokerConfig, Config
 from paintmq.task import TaskId
+from paintmq.transport.addresses import tcp_endpoint
 
 if TYPE_CHECKING:
     from paintmq.client import Client
@@ -48,13 +49,6 @@ def service_settings(file: Path | None) -> "Settings":
 def client_endpoint(config: Config) -> str:
     """Return where clients reach the broker these settings describe."""
     return tcp_endpoint(config.broker.host, config.broker.port)
-
-
-def tcp_endpoint(host: str, port: int) -> str:
-    """Return the address to connect to for a socket that is bound to this host."""
-    anywhere = {"0.0.0.0": "127.0.0.1", "*": "127.0.0.1", "::": "::1"}
-    host = anywhere.get(host, host)
-    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 
 def chosen_endpoint(connect: str | None, file: Path | None) -> str:

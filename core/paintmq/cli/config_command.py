@@ -1,7 +1,6 @@
 """``paintmq config``: the effective settings as a file that could be loaded again."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -9,6 +8,7 @@ import typer
 
 from paintmq.cli.common_options import ConfigOption, service_settings
 from paintmq.config import DEFAULT_QUEUE_CONFIGS
+from paintmq.config_text import toml_key, toml_value
 
 if TYPE_CHECKING:
     from paintmq.config_file import Settings
@@ -45,7 +45,7 @@ def _queues(settings: "Settings") -> Iterator[str]:
     dropped = [name for name in DEFAULT_QUEUE_CONFIGS if name not in settings.config.queues]
     if dropped:
         yield "\n[queues]"
-        yield from (f"{_key(name)} = false" for name in dropped)
+        yield from (f"{toml_key(name)} = false" for name in dropped)
     for position, (name, queue) in enumerate(settings.config.queues.items()):
         yield from _section(("queues", name), queue, "a queue", settings, explained=position == 0)
 
@@ -53,7 +53,7 @@ def _queues(settings: "Settings") -> Iterator[str]:
 def _section(
     path: "KeyPath", value: Any, help_text: str, settings: "Settings", *, explained: bool = True
 ) -> Iterator[str]:
-    yield f"\n[{'.'.join(map(_key, path))}]" + (f"  # {help_text}" if explained else "")
+    yield f"\n[{'.'.join(map(toml_key, path))}]" + (f"  # {help_text}" if explained else "")
     for attribute in attrs.fields(type(value)):
         current = getattr(value, attribute.name)
         remarks = [attribute.metadata["help"]] if explained else []
@@ -62,35 +62,8 @@ def _section(
             remarks.append(f"set by {origin}")
         # TOML has no word for "unset": the key is shown, but as a comment.
         line = (
-            f"# {attribute.name} =" if current is None else (f"{attribute.name} = {_toml(current)}")
+            f"# {attribute.name} ="
+            if current is None
+            else (f"{attribute.name} = {toml_value(current)}")
         )
         yield f"{line}  # {'; '.join(remarks)}" if remarks else line
-
-
-def _toml(value: object) -> str:
-    match value:
-        case bool():
-            return str(value).lower()
-        case int():
-            return str(value)
-        case float():
-            return repr(value)
-        case str():
-            return _text(value)
-        case Mapping():
-            pairs = (f"{_key(str(key))} = {_toml(each)}" for key, each in value.items())
-            return f"{{ {', '.join(pairs)} }}" if value else "{}"
-        case tuple() | list():
-            return f"[{', '.join(map(_toml, value))}]"
-        case _:
-            raise TypeError(f"no TOML for {value!r}")
-
-
-def _key(name: str) -> str:
-    bare = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
-    return name if bare else _text(name)
-
-
-def _text(text: str) -> str:
-    """Quote text. JSON's escapes are TOML's; but TOML wants the delete character escaped too."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

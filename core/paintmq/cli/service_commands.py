@@ -1,7 +1,7 @@
 """``paintmq up``, ``broker`` and ``node``: what runs until it is told to stop."""
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,18 +16,22 @@ from paintmq.cli.common_options import (
     host_and_port,
     is_reachable,
     service_settings,
-    tcp_endpoint,
 )
 from paintmq.cli.failures import CommandError, note, report
 from paintmq.cli.signals import Signals
+from paintmq.cli.tether import Tether
 from paintmq.errors import PaintMQError
+from paintmq.transport.addresses import tcp_endpoint
 
 if TYPE_CHECKING:
     from paintmq.broker.server import BrokerServer
     from paintmq.config import Config
+    from paintmq.node.fleet import NodeFleet
     from paintmq.node.supervisor import NodeSupervisor
     from paintmq.plugin_manager import PluginManager
 
+_LOOK = 1.0
+"""Seconds between two looks whether the workers have left by themselves."""
 _RETRY = 1.0
 """Seconds between two looks for a broker that is not up yet."""
 
@@ -40,14 +44,21 @@ def add_to(app: typer.Typer) -> None:
 
 
 def up(config: ConfigOption = None) -> None:
-    """Start a broker and this machine's workers; Ctrl-C stops them in order."""
-    from paintmq.node.supervisor import NodeSupervisor
+    """Start a broker and its workers: this machine's, or what `node.launcher` says; Ctrl-C stops
+    them in order.
+    """
+    from paintmq.node.fleet import make_fleet
 
     with Signals() as signals, ExitStack() as stack:
         server, settings, plugins = _started_broker(config, stack)
-        supervisor = NodeSupervisor(settings, plugins, queue_endpoints=server.queue_endpoints)
-        supervisor.start()
-        stack.callback(_stop_node, supervisor, settings)
+        fleet = make_fleet(
+            settings,
+            plugins,
+            queue_endpoints=server.queue_endpoints,
+            client_endpoint=server.client_endpoint,
+        )
+        fleet.start()
+        stack.callback(_stop_nodes, fleet, settings)
         _serve(server, signals)
 
 
@@ -71,6 +82,10 @@ def node(
         str, typer.Option("--connect", metavar="ENDPOINT", help="The broker, as tcp://HOST:PORT.")
     ],
     name: Annotated[str, typer.Option(help="Name of this node; otherwise the machine's.")] = "",
+    tethered: Annotated[
+        bool,
+        typer.Option("--tethered", help="Stop when standard input ends: for launchers."),
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Start this machine's workers for a broker on this or another machine."""
@@ -79,18 +94,20 @@ def node(
     settings, plugins = _prepared(config)
     endpoint = chosen_endpoint(connect, config)
     with Signals() as signals:
+        tether = Tether(signals, settings.timers.drain_grace)
+        if tethered:
+            tether.start()
         queue_endpoints = _ask_for_queues(endpoint, config, signals)
         if queue_endpoints is None:
             return
         supervisor = NodeSupervisor(settings, plugins, queue_endpoints=queue_endpoints, name=name)
         supervisor.start()
+        tether.hold(supervisor)
         try:
             note(f"workers of this machine serve {endpoint}")
-            while signals.wait() == signal.SIGHUP:
-                note("a node has nothing to reload; its broker chooses the router")
-            note("stopping: running tasks are finished or handed back")
+            _work(supervisor, signals)
         finally:
-            _stop_node(supervisor, settings)
+            _stop_node(supervisor, tether.grace)
 
 
 def reload(connect: ConnectOption = None, config: ConfigOption = None) -> None:
@@ -130,9 +147,36 @@ def _started_broker(
     return server, settings, plugins
 
 
-def _stop_node(supervisor: "NodeSupervisor", settings: "Config") -> None:
-    supervisor.stop(grace=settings.timers.drain_grace)
-    if tasks := supervisor.handed_back:
+def _work(supervisor: "NodeSupervisor", signals: Signals) -> None:
+    """Wait for a signal to stop, or for the workers to have left by themselves.
+
+    Raises:
+        CommandError: the node failed.
+    """
+    while not supervisor.wait(0.0):
+        arrived = signals.wait_at_most(_LOOK)
+        if arrived == signal.SIGHUP:
+            note("a node has nothing to reload; its broker chooses the router")
+        elif arrived is not None:
+            note("stopping: running tasks are finished or handed back")
+            return
+    if supervisor.failure is not None:
+        raise CommandError(f"the node has failed: {supervisor.failure}")
+    note("the broker has drained all workers of this machine")
+
+
+def _stop_node(supervisor: "NodeSupervisor", grace: float) -> None:
+    supervisor.stop(grace=grace)
+    _tell_handed_back(supervisor.handed_back)
+
+
+def _stop_nodes(fleet: "NodeFleet", settings: "Config") -> None:
+    fleet.stop(settings.timers.drain_grace)
+    _tell_handed_back(fleet.handed_back)
+
+
+def _tell_handed_back(tasks: Sequence[str]) -> None:
+    if tasks:
         note(f"handed back {len(tasks)} unfinished: {', '.join(tasks)}")
 
 

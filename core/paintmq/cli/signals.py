@@ -49,6 +49,10 @@ class Signals:
             self._restore()
         return arrived
 
+    def ask_to_stop(self) -> None:
+        """Do as if SIGTERM had come. Safe from any thread; a second SIGTERM still does not wait."""
+        self._arrived.put(signal.SIGTERM)
+
     def _handle(self, number: int, _: FrameType | None) -> None:
         self._arrived.put(signal.Signals(number))
 

@@ -54,6 +54,8 @@ class NodeSupervisor:
         self._patience = patience or Patience()
         self._loop: _NodeLoop | None = None
         self._thread: threading.Thread | None = None
+        self.failure: Exception | None = None
+        """What ended a started node's thread, if it was neither ``stop`` nor the broker."""
 
     def start(self) -> None:
         """Start the workers' agents in a thread; model hosts start when they are needed.
@@ -64,9 +66,13 @@ class NodeSupervisor:
         if self._thread is not None and self._thread.is_alive():
             raise PaintMQError(f"node {self.name} runs already")
         self._loop = self._make_loop()
+        self.failure = None
         # A program that ends without stopping its node must still end.
         self._thread = threading.Thread(
-            target=self._loop.run, name=f"paintmq-node-{self.name}", daemon=True
+            target=self._run_logged,
+            args=(self._loop,),
+            name=f"paintmq-node-{self.name}",
+            daemon=True,
         )
         self._thread.start()
 
@@ -84,11 +90,21 @@ class NodeSupervisor:
 
         What does not finish is handed back. A second call can only shorten the first one's grace.
         """
-        if self._loop is not None:
-            self._loop.request_stop(self._config.timers.drain_grace if grace is None else grace)
+        self.request_stop(grace=grace)
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
             self._thread = None
+
+    def request_stop(self, *, grace: float | None = None) -> None:
+        """Ask for what ``stop`` does, and return at once."""
+        if self._loop is not None:
+            self._loop.request_stop(self._config.timers.drain_grace if grace is None else grace)
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for a node that was started to end, at most so long; return whether it has."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+        return self._thread is None or not self._thread.is_alive()
 
     @property
     def workers(self) -> tuple[str, ...]:
@@ -99,6 +115,13 @@ class NodeSupervisor:
     def handed_back(self) -> tuple[TaskId, ...]:
         """The tasks that workers which have left gave back, unharmed, for others to run."""
         return tuple(self._loop.handed_back) if self._loop is not None else ()
+
+    def _run_logged(self, loop: "_NodeLoop") -> None:
+        try:
+            loop.run()
+        except Exception as error:
+            logger.exception("node %s has stopped by itself", self.name)
+            self.failure = error
 
     def _make_loop(self) -> "_NodeLoop":
         capabilities = self._capabilities or detect()

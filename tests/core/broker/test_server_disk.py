@@ -3,6 +3,7 @@
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from paintmq.broker.stores import Store, make_store
 from paintmq.broker.stores.folder import StoreFolder
 from paintmq.broker.stores.memory import MemoryStore
 from paintmq.config import BrokerConfig
-from paintmq.errors import PaintMQError, StoreError
+from paintmq.errors import ConfigError, PaintMQError, StoreError
 from paintmq.task import TaskState
 from paintmq.testing.toy_broker import (
     picture_task,
@@ -97,3 +98,26 @@ def test_a_plugin_may_keep_the_journal() -> None:
 
     assert isinstance(make_store(config, factories={"elsewhere": factory}), MemoryStore)
     assert asked == ["elsewhere://there"]
+
+
+@pytest.mark.parametrize(
+    ("journal", "words"),
+    [
+        ("redis://there", "no plugin provides a store 'redis' (provided: broken, odd)"),
+        ("broken:x", "'broken:x': the store cannot be made: division by zero"),
+        ("odd:x", "3 is no Store"),
+    ],
+)
+def test_a_store_that_cannot_be_made_is_a_wrong_setting(journal: str, words: str) -> None:
+    factories: dict[str, Any] = {"broken": lambda journal: 1 / 0, "odd": lambda journal: 3}
+
+    with pytest.raises(ConfigError) as caught:
+        make_store(BrokerConfig(durability="full", journal=journal), factories=factories)
+
+    assert words in str(caught.value)
+
+
+def test_a_path_is_no_scheme(tmp_path: Path) -> None:
+    config = BrokerConfig(durability="memory", journal=f"{tmp_path}/a:b")
+
+    assert isinstance(make_store(config), MemoryStore)

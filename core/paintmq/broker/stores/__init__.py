@@ -1,11 +1,13 @@
 """Where the journal lives: the interface ``Store``, in memory, or in SQLite and files."""
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 from paintmq.broker.stores.store import Buffer, Collected, Entry, PayloadKey, Store
 from paintmq.config import BrokerConfig
+from paintmq.errors import ConfigError
 
 __all__ = ["Buffer", "Collected", "Entry", "PayloadKey", "Store", "journal_folder", "make_store"]
 
@@ -19,6 +21,10 @@ def journal_folder(config: BrokerConfig) -> Path:
     return Path(platformdirs.user_data_dir("paintmq")) / "journal"
 
 
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):")
+"""What a path does not begin with: ``./name:x`` is a folder, and so is a drive's ``c:``."""
+
+
 def make_store(
     config: BrokerConfig,
     *,
@@ -28,10 +34,12 @@ def make_store(
     """Return the store, not yet opened, that the configuration asks for.
 
     ``factories`` are those of plugins: ``journal = "scheme:..."`` chooses one.
+
+    Raises:
+        ConfigError: no plugin provides a store of that scheme, or its factory fails.
     """
-    scheme = config.journal.partition(":")[0]
-    if scheme in factories:
-        return factories[scheme](config.journal)
+    if (match := _SCHEME.match(config.journal)) is not None:
+        return _made_by_a_plugin(match[1], config.journal, factories)
     if config.durability == "memory":
         from paintmq.broker.stores.memory import MemoryStore
 
@@ -43,3 +51,22 @@ def make_store(
         durability=config.durability,
         accept_data_loss=accept_data_loss,
     )
+
+
+def _made_by_a_plugin(
+    scheme: str, journal: str, factories: Mapping[str, Callable[[str], Store]]
+) -> Store:
+    if scheme not in factories:
+        raise ConfigError(
+            f"broker.journal = {journal!r}: no plugin provides a store {scheme!r} (provided:"
+            f" {', '.join(sorted(factories)) or 'none'}); a folder of that name is written ./…"
+        )
+    try:
+        store = factories[scheme](journal)
+    except Exception as error:  # a plugin's code; the operator chose it, so say so and stop
+        raise ConfigError(
+            f"broker.journal = {journal!r}: the store cannot be made: {error}"
+        ) from error
+    if not isinstance(store, Store):
+        raise ConfigError(f"broker.journal = {journal!r}: {store!r} is no Store")
+    return store

@@ -1,0 +1,53 @@
+"""The launcher that is built in: a node in this process, on the broker's own machine."""
+
+from collections.abc import Mapping
+
+from attrs import define
+
+from paintmq.config import Config
+from paintmq.launching import LaunchedNode, Launcher, NodeEnding, NodeOrder
+from paintmq.node.supervisor import NodeSupervisor
+from paintmq.plugin_manager import PluginManager
+from paintmq.transport.sockets import Context
+
+
+@define
+class LocalLauncher(Launcher):
+    """Starts NodeSupervisors in threads; models run in child processes all the same."""
+
+    config: Config
+    plugins: PluginManager
+    queue_endpoints: Mapping[str, str]
+    context: "Context | None" = None
+
+    def launch(self, order: NodeOrder) -> LaunchedNode:
+        node = NodeSupervisor(
+            self.config,
+            self.plugins,
+            queue_endpoints=self.queue_endpoints,
+            context=self.context,
+            name=order.name,
+        )
+        node.start()
+        return LocalNode(node)
+
+
+class LocalNode(LaunchedNode):
+    """A node in a thread of this process."""
+
+    def __init__(self, node: NodeSupervisor) -> None:
+        self._node = node
+
+    def wait(self, seconds: float) -> NodeEnding | None:
+        if not self._node.wait(seconds):
+            return None
+        self.handed_back = self._node.handed_back
+        if self._node.failure is not None:
+            return NodeEnding(f"has stopped by itself: {self._node.failure}")
+        return NodeEnding("its workers have left", again=False)
+
+    def stop(self, grace: float) -> None:
+        self._node.request_stop(grace=grace)
+
+    def kill(self) -> None:
+        self._node.stop(grace=0.0)
