@@ -84,7 +84,9 @@ class RankedTasks:
         return iter([task for _, task in self._members.values()])
 
     def __contains__(self, task: WaitingTask) -> bool:
-        return task.id in self._members
+        # A task whose lease was lost may wait again while its old self still holds a worker.
+        item = self._members.get(task.id)
+        return item is not None and item[1] is task
 
     def first(self, count: int = 1) -> Sequence[WaitingTask]:
         return [task for _, task in self._head[:count]]

@@ -54,7 +54,8 @@ class TenantWindow:
         if not task.tenant:
             return
         tenant = self._tenants[task.tenant]
-        tenant.waiting.pop(task.id, None)
+        if tenant.waiting.get(task.id) is task:
+            del tenant.waiting[task.id]
         if task in tenant.parked:
             tenant.parked.remove(task)
 

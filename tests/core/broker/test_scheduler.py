@@ -343,6 +343,23 @@ def test_a_worker_that_becomes_free_takes_a_parked_task_rather_than_idle() -> No
     assert numbers(picks(scheduler, now=1.0)) == [3]
 
 
+def test_a_task_that_waits_again_while_its_lost_attempt_holds_a_worker_is_let_in_by_its_end() -> (
+    None
+):
+    """The lease was lost, so the task waits; the silent worker may still be at it, and says so."""
+    scheduler = make_scheduler(tenant_window=1)
+    join(scheduler, make_worker("silent"))
+    scheduler.add(make_task(1, tenant="t"), now=0.0)
+    assert numbers(picks(scheduler)) == [1]
+    scheduler.add(make_task(1, tenant="t"), now=1.0)
+    scheduler.add(make_task(2, at=1.0, tenant="t"), now=1.0)
+
+    scheduler.released(session("silent"), TaskId(f"{1:032x}"), ran=None, now=2.0)
+
+    scheduler.check_invariants()
+    assert numbers(picks(scheduler, now=2.0)) == [1]
+
+
 def test_a_better_ranked_task_of_a_tenant_takes_the_place_of_a_worse_one() -> None:
     scheduler = make_scheduler(tenant_window=1)
     join(scheduler, make_worker("w"))
