@@ -46,11 +46,10 @@ class Attendance:
                     self._life.lose(entry, now=now)
             self._scheduler.worker_left(peer, now=now)
         if self.sessions.clients.pop(peer, None) is not None:
-            for entry in [entry for entry in self._tasks if peer in entry.watchers]:
-                entry.watchers.remove(peer)
+            for entry in self._tasks.unwatch(peer):
                 leaves = gone and entry.request.cancel_on_disconnect and not entry.watchers
                 if leaves and not entry.status.state.is_final:
                     self._life.cancel(entry, now=now)
 
     def held_by(self, peer: PeerId) -> list[TaskEntry]:
-        return [entry for entry in self._tasks if entry.session == peer]
+        return [entry for entry in self._tasks.leased() if entry.session == peer]

@@ -114,7 +114,7 @@ class ClientDesk:
             rank=now - request.priority * self._timers.ageing,
         )
         entry = TaskEntry(request, status, checked)
-        entry.watch(peer)
+        self._tasks.watch(entry, peer)
         self._life.accept(entry, now=now)
         self._tell_accepted(peer, entry, now)
 
@@ -139,7 +139,7 @@ class ClientDesk:
         if entry is None:
             self._life.step.send(peer, UnknownTask(task_id))
             return
-        entry.watch(peer)
+        self._tasks.watch(entry, peer)
         if entry.status.state.is_final:
             self._life.step.send(peer, finished_message(entry))
         else:

@@ -8,13 +8,17 @@ from attrs import define, field
 
 Key = TypeVar("Key", bound=Hashable)
 
+SLACK = 64
+"""Dead heap entries that are not worth cleaning up."""
+
 
 @define
 class Deadlines(Generic[Key]):
     """A heap of deadlines in which moving one further away costs nothing.
 
     Heartbeats push a lease's deadline away every few seconds. So a later time is only noted; the
-    heap entry stays where it is and is corrected when it surfaces.
+    heap entry stays where it is and is corrected when it surfaces. Dead entries are dropped once
+    they are the larger part: a deadline of a day that is met in a second costs nothing for long.
     """
 
     _when: dict[Key, float] = field(factory=dict[Key, float], init=False)
@@ -66,6 +70,9 @@ class Deadlines(Generic[Key]):
         self._count += 1  # ties break by age, so that a run can be replayed
         self._live[key] = (when, self._count)
         heapq.heappush(self._heap, (when, self._count, key))
+        if len(self._heap) > 2 * len(self._live) + SLACK:
+            self._heap = [(when, number, key) for key, (when, number) in self._live.items()]
+            heapq.heapify(self._heap)
 
     def _settle(self) -> None:
         """Bring a live entry with the right time to the top of the heap."""

@@ -63,13 +63,10 @@ class Inquiries:
     def statistics(self, *, now: float) -> BrokerStatistics:
         """Return the counts of this moment; every accepted task is in exactly one of them."""
         workers = self._sessions.workers_by_queue()
-        oldest: dict[str, float] = {}
-        for entry in self._tasks:
-            if entry.status.state is TaskState.QUEUED:
-                oldest.setdefault(entry.status.queue, entry.status.accepted_at)
         queues = {}
         for name, counts in self._tasks.counts.items():
             config = self._admission.queues.get(name)
+            oldest = self._tasks.oldest_arrival(name)
             queues[name] = QueueStatistics(
                 name=name,
                 port=config.port if config is not None else 0,
@@ -84,7 +81,7 @@ class Inquiries:
                 bytes_waiting=counts.bytes_waiting,
                 workers=workers.get(name, 0),
                 expected_work=self._scheduler.expected_work(name),
-                oldest_wait=now - oldest[name] if name in oldest else 0.0,
+                oldest_wait=0.0 if oldest is None else now - oldest,
             )
         return BrokerStatistics(
             queues=queues,
@@ -122,17 +119,22 @@ class Inquiries:
         return {"queue": decision[0]}
 
     def _list_tasks(self, arguments: Mapping[str, Json], now: float) -> Json:
+        """List tasks in order of acceptance; those of one ``state`` as they came to it.
+
+        ``model``, ``queue`` and ``tenant`` choose among them.
+        """
         wanted = arguments.get("state")
-        rows = [
-            _summary(entry, now)
-            for entry in self._tasks
-            if wanted is None or entry.status.state == wanted
-        ]
-        return {"tasks": cast("Json", rows[:MOST_ROWS]), "more": max(0, len(rows) - MOST_ROWS)}
+        states = {state.value: state for state in TaskState}
+        if wanted is not None and wanted not in states:
+            raise BadQuestionError(f"no state {wanted!r}; there are {', '.join(states)}")
+        entries = self._tasks if wanted is None else self._tasks.in_state(states[str(wanted)])
+        chosen = [entry for entry in entries if _matches(entry, arguments)]
+        rows: list[Json] = [_summary(entry, now) for entry in chosen[:MOST_ROWS]]
+        return {"tasks": rows, "more": max(0, len(chosen) - MOST_ROWS)}
 
     def _list_workers(self, arguments: Mapping[str, Json], now: float) -> Json:
         running: dict[bytes, list[Json]] = {}
-        for entry in self._tasks:
+        for entry in self._tasks.leased():
             if entry.session is not None:
                 running.setdefault(entry.session, []).append(entry.id)
         rows: list[Json] = [
@@ -155,7 +157,7 @@ class Inquiries:
         return rows
 
     def _dead_list(self, arguments: Mapping[str, Json], now: float) -> Json:
-        return self._list_tasks({"state": TaskState.DEAD.value}, now)
+        return self._list_tasks({**arguments, "state": TaskState.DEAD.value}, now)
 
     def _dead_show(self, arguments: Mapping[str, Json], now: float) -> Json:
         entry = self._task(arguments)
@@ -245,8 +247,20 @@ def _payload(value: Json) -> PayloadInfo:
             raise BadQuestionError("an input to route has a name, a size, a width and a height")
 
 
+def _matches(entry: TaskEntry, wanted: Mapping[str, Json]) -> bool:
+    has = {
+        "model": entry.request.model,
+        "queue": entry.status.queue,
+        "tenant": entry.request.tenant,
+    }
+    return all(wanted.get(name) in (None, value) for name, value in has.items())
+
+
 def _summary(entry: TaskEntry, now: float) -> dict[str, Json]:
     status = entry.status
+    error = status.error
+    if error is None and status.history and not status.state.is_final:
+        error = status.history[-1].error  # of the attempt before: why it waits again
     return {
         "id": entry.id,
         "state": status.state.value,
@@ -258,10 +272,11 @@ def _summary(entry: TaskEntry, now: float) -> dict[str, Json]:
         "worker": status.worker,
         "attempts": status.attempt,
         "age": now - status.accepted_at,
+        "ended": None if status.ended_at is None else now - status.ended_at,
         "crashes": status.crashes,
         "losses": status.losses,
         "failures": status.failures,
-        "reason": status.error.message if status.error is not None else "",
+        "reason": error.message if error is not None else "",
     }
 
 

@@ -172,7 +172,7 @@ class BrokerMachine:
 
     def is_idle(self) -> bool:
         """Return whether no attempt is under way."""
-        return not any(entry.status.state.is_leased for entry in self._tasks)
+        return not self._tasks.any_leased
 
     def unfinished(self) -> Iterable[TaskEntry]:
         """Return the tasks that have not ended, in order of acceptance."""

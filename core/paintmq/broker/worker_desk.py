@@ -63,9 +63,8 @@ class WorkerDesk:
         self._claims(peer, hello.name, hello.running, now)
         # What the worker does not claim now, it no longer has: it was restarted.
         gone = {None} if hello.replaces in (b"", peer) else {None, hello.replaces}
-        for entry in list(self._tasks):
-            mine = entry.status.worker == hello.name and entry.session in gone
-            if mine and entry.status.state.is_leased:
+        for entry in self._tasks.leased():
+            if entry.status.worker == hello.name and entry.session in gone:
                 self._life.lose(entry, now=now)
         if hello.replaces != peer:
             self._attendance.drop(hello.replaces, now, gone=True)

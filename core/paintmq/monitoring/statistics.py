@@ -13,9 +13,9 @@ from attrs import field, frozen
 class QueueStatistics:
     """One queue. Numbers of tasks, unless a field says otherwise.
 
-    ``waiting`` and ``running`` are gauges of this moment; the endings are counted since the store
-    was created or, where it keeps nothing, since the broker started. A task that is requeued from
-    the dead leaves ``dead``.
+    ``waiting`` and ``running`` are gauges of this moment; the endings are counted since the broker
+    started, those that it found in its journal included. A task that is requeued from the dead
+    leaves ``dead``.
     """
 
     name: str

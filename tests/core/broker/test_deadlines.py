@@ -3,7 +3,7 @@
 import hypothesis.strategies as st
 from hypothesis import given
 
-from paintmq.broker.deadlines import Deadlines
+from paintmq.broker.deadlines import SLACK, Deadlines
 
 
 def test_what_is_due_comes_earliest_first() -> None:
@@ -77,3 +77,16 @@ def test_it_agrees_with_a_plain_table(made: list[tuple[str, float | None]], now:
     assert len(deadlines) == len(table)
     assert sorted(deadlines.pop_due(now)) == sorted(key for key in table if table[key] <= now)
     assert deadlines.next() == min((t for t in table.values() if t > now), default=None)
+
+
+def test_deadlines_that_were_met_long_before_leave_nothing_behind() -> None:
+    """I14: a lease of a day that ends within a second must not be remembered for a day."""
+    deadlines = Deadlines[int]()
+    deadlines.set(-1, 0.0)
+    for number in range(10_000):
+        deadlines.set(number, 86_400.0)
+        deadlines.set(number, 600.0)
+        deadlines.discard(number)
+
+    assert len(deadlines._heap) <= 2 * SLACK
+    assert list(deadlines.pop_due(99_999.0)) == [-1]
