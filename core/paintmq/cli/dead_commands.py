@@ -1,7 +1,8 @@
 """``paintmq dead``: tasks that were given up on, and what to do about them."""
 
 import json
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,10 +13,22 @@ from paintmq.cli.common_options import (
     connected,
     parse_task_id,
 )
-from paintmq.cli.failures import note
-from paintmq.cli.status_command import duration
+from paintmq.cli.failures import CommandError, note, report
+from paintmq.cli.status_command import duration, moment
+from paintmq.cli.tables import plain_console, plain_table
+from paintmq.errors import RejectedError
 
-TaskIds = Annotated[list[str], typer.Argument(metavar="TASK...", help="Task ids.")]
+if TYPE_CHECKING:
+    from paintmq.client import Client
+    from paintmq.task import TaskId
+
+TaskIds = Annotated[
+    list[str] | None, typer.Argument(metavar="[TASK...]", help="Task ids.", show_default=False)
+]
+AllOption = Annotated[bool, typer.Option("--all", help="Every dead task.")]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="With --all: only tasks of this model.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -41,22 +54,11 @@ def list_dead(
     if not answer["tasks"]:
         note("no dead tasks")
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for name in ("task", "model", "queue", "attempts", "age", "reason"):
-        table.add_column(name, no_wrap=name == "task")
+    table = plain_table("task", "model", "attempts", "died", "reason")
     for each in answer["tasks"]:
-        table.add_row(
-            each["id"],
-            each["model"],
-            each["queue"],
-            str(each["attempts"]),
-            duration(each["age"]),
-            each["reason"],
-        )
-    Console().print(table)
+        died = f"{duration(each['ended'])} ago"
+        table.add_row(each["id"], each["model"], str(each["attempts"]), died, each["reason"])
+    plain_console().print(table)
     if answer["more"]:
         note(f"and {answer['more']} more")
 
@@ -67,19 +69,21 @@ def show(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a dead task with every attempt: worker, times, error and traceback."""
+    """Show a task with every attempt so far: worker, times, error and traceback."""
     task_id = parse_task_id(task)
     with connected(connect, config) as client:
         answer: Any = client.ask("dead_show", task_id=task_id)
     if as_json:
         print(json.dumps(answer, indent=2))
         return
-    print(f"task     {answer['id']}\nmodel    {answer['model']} {json.dumps(answer['options'])}")
+    print(f"task     {answer['id']}, {answer['state']}")
+    print(f"model    {answer['model']} {json.dumps(answer['options'])}")
     print(f"queue    {answer['queue']}\nreason   {answer['reason']}")
     for each in answer["history"]:
-        ran = each["ended_at"] - (each["started_at"] or each["leased_at"])
+        started = each["started_at"] or each["leased_at"]
         print(
-            f"\nattempt {each['attempt']} on {each['worker']}: {each['outcome']} after {ran:.2f} s"
+            f"\nattempt {each['attempt']} on {each['worker']}, {moment(started)}:"
+            f" {each['outcome']} after {each['ended_at'] - started:.2f} s"
         )
         error = each["error"] or {}
         for text in (error.get("message"), error.get("traceback")):
@@ -87,19 +91,79 @@ def show(
                 print(f"  {line}")
 
 
-def requeue(task: TaskIds, connect: ConnectOption = None, config: ConfigOption = None) -> None:
+def requeue(
+    task: TaskIds = None,
+    every: AllOption = False,
+    model: ModelOption = None,
+    connect: ConnectOption = None,
+    config: ConfigOption = None,
+) -> None:
     """Give dead tasks another chance, with fresh counters."""
-    task_ids = [parse_task_id(each) for each in task]
+
+    def requeue_one(client: "Client", task_id: "TaskId") -> None:
+        answer: Any = client.ask("dead_requeue", task_id=task_id)
+        print(f"{task_id}: waits in {answer['queue']}")
+
     with connected(connect, config) as client:
-        for each in task_ids:
-            answer: Any = client.ask("dead_requeue", task_id=each)
-            print(f"{each}: waits in {answer['queue']}")
+        _with_each(client, _chosen(client, task, model, every=every), requeue_one)
 
 
-def drop(task: TaskIds, connect: ConnectOption = None, config: ConfigOption = None) -> None:
+def drop(
+    task: TaskIds = None,
+    every: AllOption = False,
+    model: ModelOption = None,
+    connect: ConnectOption = None,
+    config: ConfigOption = None,
+) -> None:
     """Forget dead tasks and their inputs for good."""
-    task_ids = [parse_task_id(each) for each in task]
+
+    def drop_one(client: "Client", task_id: "TaskId") -> None:
+        client.ask("dead_drop", task_id=task_id)
+        print(f"{task_id}: dropped")
+
     with connected(connect, config) as client:
-        for each in task_ids:
-            client.ask("dead_drop", task_id=each)
-            print(f"{each}: dropped")
+        _with_each(client, _chosen(client, task, model, every=every), drop_one)
+
+
+def _chosen(
+    client: "Client", tasks: list[str] | None, model: str | None, *, every: bool
+) -> "Iterator[TaskId]":
+    """Give the tasks to act upon: those named, or all that are dead now.
+
+    Raises:
+        CommandError: neither or both were said, or a name is no task id.
+    """
+    if bool(tasks) == every or (model and not every):
+        raise CommandError("name the tasks, or say --all, which may be narrowed by --model MODEL")
+    if tasks:
+        yield from [parse_task_id(each) for each in tasks]
+        return
+    seen: set[str] = set()
+    while True:
+        # A listing is limited; what was requeued may also have died again meanwhile.
+        answer: Any = client.ask("dead_list", model=model)
+        fresh = [each["id"] for each in answer["tasks"] if each["id"] not in seen]
+        seen.update(fresh)
+        yield from fresh
+        if not fresh:
+            break
+    if not seen:
+        note("no dead tasks" if model is None else f"no dead tasks of model {model}")
+
+
+def _with_each(
+    client: "Client",
+    tasks: "Iterator[TaskId]",
+    act: "Callable[[Client, TaskId], None]",
+) -> None:
+    """Do it to every task; one that is refused does not stand in the others' way."""
+    refused: RejectedError | None = None
+    for task_id in tasks:
+        try:
+            act(client, task_id)
+        except RejectedError as error:
+            if refused is not None:
+                report(refused)
+            refused = error
+    if refused is not None:
+        raise refused

@@ -1,11 +1,13 @@
 """``paintmq status``: queues and workers of a running broker at one glance."""
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from paintmq.cli.common_options import ConfigOption, ConnectOption, JsonOption, connected
+from paintmq.cli.tables import plain_console, plain_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,7 +23,7 @@ _COUNTS = {
     "dead": "dead",
     "refused": "rejected",
 }
-"""Heading and statistic of each column: short, so that the table fits into 80 characters."""
+"""Heading and statistic of each column."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,23 +40,21 @@ def status(
     if as_json:
         print(json.dumps({"statistics": statistics, "workers": workers}, indent=2))
         return
-    from rich.console import Console
-
-    console = Console()
+    console = plain_console()
     console.print(_queue_table(statistics))
     console.print(_worker_table(workers))
     console.print(
         f"up {duration(statistics['uptime'])}, {statistics['clients']} clients,"
+        f" {statistics['accepted']} tasks accepted, {statistics['rejected']} refused,"
         f" {statistics['retries']} retries, {statistics['crashes']} crashes,"
         f" {statistics['leases_lost']} leases lost"
     )
 
 
 def _queue_table(statistics: Any) -> "Table":
-    from rich.table import Table
-
-    table = Table(title="Queues", title_justify="left", box=None, pad_edge=False)
-    table.add_column("queue", no_wrap=True)
+    table = plain_table("queue")
+    table.title, table.title_justify = "Queues", "left"
+    table.padding = (0, 1, 0, 0)  # so that numbers of five digits fit into 80 characters
     for heading in (*_COUNTS, "oldest"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, each in statistics["queues"].items():
@@ -64,11 +64,8 @@ def _queue_table(statistics: Any) -> "Table":
 
 
 def _worker_table(workers: Any) -> "Table":
-    from rich.table import Table
-
-    table = Table(title="\nWorkers", title_justify="left", box=None, pad_edge=False)
-    for name in ("worker", "queue", "device", "resident", "running"):
-        table.add_column(name)
+    table = plain_table("worker", "queue", "device", "resident", "running")
+    table.title, table.title_justify = "\nWorkers", "left"
     for each in workers:
         state = "draining" if each["draining"] else ", ".join(each["running"]) or "idle"
         table.add_row(
@@ -81,6 +78,11 @@ def _worker_table(workers: Any) -> "Table":
     if not workers:
         table.add_row("none connected; start some with `paintmq node` or `paintmq up`")
     return table
+
+
+def moment(seconds: float) -> str:
+    """Return broker time as the date and time of day where the command runs."""
+    return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""``paintmq why`` and ``cancel``: one task of a running broker."""
+"""``paintmq tasks``, ``why`` and ``cancel``: the tasks of a running broker, and one of them."""
 
 import json
 from typing import Annotated, Any
@@ -12,15 +12,53 @@ from paintmq.cli.common_options import (
     connected,
     parse_task_id,
 )
-from paintmq.cli.failures import FAILED, CommandError
+from paintmq.cli.failures import FAILED, CommandError, note
 from paintmq.cli.status_command import duration
+from paintmq.cli.tables import plain_console, plain_table
 
 TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="Task id.")]
 
 
 def add_to(app: typer.Typer) -> None:
+    app.command("tasks")(tasks)
     app.command("why")(why)
     app.command("cancel")(cancel)
+
+
+def tasks(
+    state: Annotated[
+        str | None, typer.Option(help="Only tasks in it, such as queued, running or failed.")
+    ] = None,
+    queue: Annotated[str | None, typer.Option(help="Only tasks of this queue.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only tasks of this model.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only tasks of this tenant.")] = None,
+    connect: ConnectOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the tasks the broker knows, also those that have ended and are still kept."""
+    with connected(connect, config) as client:
+        answer: Any = client.ask("tasks", state=state, queue=queue, model=model, tenant=tenant)
+    if as_json:
+        print(json.dumps(answer, indent=2))
+        return
+    if not answer["tasks"]:
+        note("no such tasks")
+        return
+    table = plain_table("task", "state", "model", "queue", "priority", "age", "worker", unbroken=2)
+    for each in answer["tasks"]:
+        table.add_row(
+            each["id"],
+            each["state"],
+            each["model"],
+            each["queue"],
+            str(each["priority"]),
+            duration(each["age"]),
+            each["worker"] or "-",
+        )
+    plain_console().print(table)
+    if answer["more"]:
+        note(f"and {answer['more']} more")
 
 
 def why(
@@ -37,46 +75,38 @@ def why(
         print(json.dumps(answer, indent=2))
         return
     known = answer["task"]
+    tenant = f", tenant {known['tenant']}" if known["tenant"] else ""
     print(
         f"task {known['id']}: {known['state']}, model {known['model']}, queue {known['queue']},"
-        f" priority {known['priority']}, accepted {duration(known['age'])} ago"
+        f" priority {known['priority']}{tenant}, accepted {duration(known['age'])} ago"
     )
     if known["worker"]:
         print(f"worker {known['worker']}, attempt {known['attempts']}")
+    waits = "explanation" in answer
     if known["reason"]:
-        print(f"reason: {known['reason']}")
-    if answer.get("waiting_for"):
-        print(f"waiting for: {answer['waiting_for']}")
-    if "explanation" in answer:
-        _print_tree(answer["explanation"], indent="")
+        print(f"{'last attempt' if waits else 'reason'}: {known['reason']}")
+    if waits:
+        _print_explanation(answer["explanation"])
 
 
-def _print_tree(value: Any, *, indent: str) -> None:
-    """Print a JSON value as indented lines: routers may explain themselves in their own terms."""
-    match value:
-        case dict():
-            for key, each in value.items():
-                label = str(key).replace("_", " ")
-                if isinstance(each, dict | list) and each:
-                    print(f"{indent}{label}:")
-                    _print_tree(each, indent=indent + "  ")
-                elif each not in (None, "", [], {}):
-                    print(f"{indent}{label}: {_shown(each)}")
-        case list():
-            for each in value:
-                if isinstance(each, dict):
-                    parts = (f"{k.replace('_', ' ')} {_shown(v)}" for k, v in each.items() if v)
-                    print(f"{indent}- {', '.join(parts)}")
-                else:
-                    print(f"{indent}- {_shown(each)}")
-        case _:
-            print(f"{indent}{_shown(value)}")
+def _print_explanation(explanation: dict[str, Any]) -> None:
+    print(f"waiting for: {explanation['waiting_for'] or 'nothing: it is about to start'}")
+    print(f"unblocked by: {explanation['unblocked_by']}")
+    print(
+        f"position: {explanation['position']} of {explanation['backlog']} tasks of its model that"
+        f" the same workers can run"
+    )
+    print(f"router: {explanation['router']}")
+    for verdict in explanation["workers"]:
+        reason = f": {verdict['reason']}" if verdict["reason"] else ""
+        free_in = f", free in {verdict['free_in']:.1f} s" if verdict["free_in"] else ""
+        print(f"  {verdict['worker']} {verdict['verdict']}{reason}{free_in}")
+        for term, value in verdict["terms"].items():
+            print(f"    {term.replace('_', ' ')} {_shown(value)}")
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return value if isinstance(value, str) else json.dumps(value)
+def _shown(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.3g}"
 
 
 def cancel(task: TaskArgument, connect: ConnectOption = None, config: ConfigOption = None) -> None:

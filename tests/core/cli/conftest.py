@@ -1,0 +1,21 @@
+"""A broker for the commands that ask one: real sockets, toy models, workers played by the test."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from paintmq.cli.app import run_command_line
+from paintmq.testing.operated_broker import OperatedBroker
+
+
+@pytest.fixture
+def operated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[OperatedBroker]:
+    """Return a broker to be operated from a folder without settings."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    with ExitStack() as stack:
+        yield OperatedBroker(run_command_line, capsys, stack)

@@ -1,0 +1,60 @@
+"""A broker at one glance."""
+
+import json
+
+import pytest
+
+from paintmq.cli.status_command import duration
+from paintmq.testing.operated_broker import OperatedBroker
+from paintmq.wire.messages import Assign
+
+
+def test_queues_and_workers_are_shown_with_their_counts(
+    operated: OperatedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    worker = operated.start_worker()
+    running = operated.submit()
+    worker.hear(Assign)
+    operated.submit()
+
+    status, said, _ = operated.command("status")
+
+    assert status == 0
+    heading = next(line for line in said.splitlines() if line.startswith("queue"))
+    assert heading.split() == [
+        *("queue", "port", "workers", "waiting", "running", "done", "failed", "dead", "refused"),
+        "oldest",
+    ]
+    row = next(line.split() for line in said.splitlines() if line.startswith("cpu-light"))
+    assert row[2:9] == ["1", "1", "1", "0", "0", "0", "0"]
+    assert f"node/cpu-0 cpu-light cpu - {running.id}" in " ".join(said.split())
+    assert "2 tasks accepted, 0 refused" in " ".join(said.split())
+
+
+def test_without_workers_it_says_how_to_get_some(operated: OperatedBroker) -> None:
+    assert "none connected; start some with `paintmq node`" in operated.command("status")[1]
+
+
+def test_programs_are_given_json(operated: OperatedBroker) -> None:
+    operated.start_worker()
+
+    known = json.loads(operated.command("status", "--json")[1])
+
+    assert [worker["name"] for worker in known["workers"]] == ["node/cpu-0"]
+    assert known["statistics"]["queues"]["cpu-light"]["workers"] == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (7.25, "7.2 s"),
+        (61.0, "1 min 1 s"),
+        (3 * 3600 + 120, "3 h 2 min"),
+        (2 * 86_400 + 3 * 3600, "2 d 3 h"),
+    ],
+)
+def test_a_length_of_time_is_told_in_the_units_that_say_something(
+    seconds: float, words: str
+) -> None:
+    assert duration(seconds) == words

@@ -1,0 +1,138 @@
+"""What an operator learns of tasks, and cancels."""
+
+import json
+
+from paintmq.testing.operated_broker import OperatedBroker
+from paintmq.wire.messages import Assign, AttemptStarted
+
+
+def test_tasks_are_listed_and_chosen_by_state_queue_model_and_tenant(
+    operated: OperatedBroker,
+) -> None:
+    plain = operated.submit(priority=3)
+    of_acme = operated.submit(tenant="acme")
+
+    def listed(*arguments: str) -> list[str]:
+        status, said, _ = operated.command("tasks", *arguments)
+        assert status == 0
+        return [line.split()[0] for line in said.splitlines()[1:]]
+
+    assert listed() == listed("--state", "queued") == [plain.id, of_acme.id]
+    assert listed("--queue", "cpu-light", "--model", "toy", "--tenant", "acme") == [of_acme.id]
+    as_json = json.loads(operated.command("tasks", "--json")[1])
+    assert [task["priority"] for task in as_json["tasks"]] == [3, 0]
+    assert operated.command("tasks", "--state", "running") == (0, "", "no such tasks\n")
+
+
+def test_a_state_that_does_not_exist_is_refused_naming_those_that_do(
+    operated: OperatedBroker,
+) -> None:
+    status, _, errors = operated.command("tasks", "--state", "waiting")
+
+    assert status == 2
+    assert "no state 'waiting'; there are submitted, queued," in errors
+
+
+def test_why_says_what_is_missing_and_what_would_help(operated: OperatedBroker) -> None:
+    task = operated.submit(tenant="acme")
+
+    status, said, _ = operated.command("why", task.id)
+
+    assert status == 0
+    lines = said.splitlines()
+    assert lines[0].startswith(f"task {task.id}: queued, model toy, queue cpu-light, priority 0, ")
+    assert ", tenant acme, accepted " in lines[0]
+    assert lines[1:] == [
+        "waiting for: a worker that runs toy on cpu: no worker is connected",
+        "unblocked by: a worker that offers toy to connect",
+        "position: 1 of 1 tasks of its model that the same workers can run",
+        "router: PlainRouter",
+    ]
+    assert json.loads(operated.command("why", task.id, "--json")[1])["task"]["tenant"] == "acme"
+
+
+def test_why_names_who_is_busy_and_until_when(operated: OperatedBroker) -> None:
+    worker = operated.start_worker()
+    operated.submit()
+    worker.hear(Assign)
+    waiting = operated.submit()
+
+    said = operated.command("why", waiting.id)[1]
+
+    assert "waiting for: a worker to become free" in said
+    assert "unblocked by: node/cpu-0 becoming free, in about " in said
+    assert "  node/cpu-0 busy: is busy with toy, free in " in said
+
+
+def test_why_tells_how_the_attempt_before_ended(operated: OperatedBroker) -> None:
+    worker = operated.start_worker()
+    task = operated.submit()
+    operated.fail(worker)
+
+    said = operated.command("why", task.id)[1]
+
+    assert "worker node/cpu-0, attempt 1\nlast attempt: boom\n" in said
+    assert "waiting for: its next attempt, in " in said
+
+
+def test_why_tells_the_reason_of_an_ending(operated: OperatedBroker) -> None:
+    worker = operated.start_worker()
+    task = operated.submit()
+    operated.kill_with(worker)
+
+    said = operated.command("why", task.id)[1]
+
+    assert said.splitlines()[2:] == ["reason: its worker process died: killed by SIGSEGV"]
+
+
+def test_scores_of_the_router_are_shown_term_by_term(operated: OperatedBroker) -> None:
+    from paintmq.cli.task_commands import _print_explanation
+
+    verdict = {
+        "worker": "node/cpu-0",
+        "verdict": "avoided",
+        "reason": "loading takes longer",
+        "free_in": 0.0,
+        "terms": {"load_seconds": 12.345, "waits": "warm copy"},
+    }
+    _print_explanation(
+        {
+            "waiting_for": "",
+            "unblocked_by": "a",
+            "position": 1,
+            "backlog": 2,
+            "router": "R",
+            "workers": [verdict],
+        }
+    )
+
+    said = operated.command("tasks", "--json")[1]
+    assert "waiting for: nothing: it is about to start\n" in said
+    assert "  node/cpu-0 avoided: loading takes longer\n    load seconds 12.3\n" in said
+    assert "    waits warm copy\n" in said
+
+
+def test_a_cancel_says_what_came_of_it(operated: OperatedBroker) -> None:
+    task = operated.submit()
+
+    assert operated.command("cancel", task.id)[:2] == (0, f"{task.id}: cancelled\n")
+    worker = operated.start_worker()
+    done = operated.submit()
+    operated.kill_with(worker)
+    assert operated.command("cancel", done.id)[:2] == (1, f"{done.id}: had already ended\n")
+    status, _, errors = operated.command("cancel", "0" * 32)
+    assert status == 2
+    assert "the broker knows no such task" in errors
+
+
+def test_a_running_task_is_listed_with_its_worker(operated: OperatedBroker) -> None:
+    worker = operated.start_worker("node/cpu-3")
+    task = operated.submit()
+    (item,) = worker.hear(Assign).assignments
+    worker.say(AttemptStarted(task_id=item.task.id, fence=item.fence))
+
+    said = operated.command("tasks", "--state", "running")[1]
+    while task.id not in said:  # the start is on its way
+        said = operated.command("tasks", "--state", "running")[1]
+
+    assert said.split()[-1] == "node/cpu-3"
