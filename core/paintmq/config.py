@@ -170,6 +170,9 @@ class PluginsConfig:
 
     disable: tuple[str, ...] = setting((), "plugins or distributions not to load")
     allow: tuple[str, ...] | None = setting(None, "load these plugins or distributions alone")
+    load_limit: float = setting(
+        10.0, "seconds one may take to load before it is set aside", validator=_positive
+    )
     settings: Mapping[str, Mapping[str, Json]] = table(
         dict[str, Mapping[str, Json]], "settings of a plugin, by its name"
     )

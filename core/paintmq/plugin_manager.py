@@ -1,7 +1,7 @@
 """Plugins: loading them, setting aside those that cannot be used, and calling their hooks.
 
-Rule 1: nothing a plugin does while it is loaded reaches the host, save not returning: an exception,
-``sys.exit``, a clash or nonsense sets that plugin aside, whole, and the others work on.
+Rule 1: nothing a plugin does while it is loaded reaches the host: an exception of any kind,
+``sys.exit``, not coming back, a clash or nonsense sets it aside, whole, and the others work on.
 Rule 2: the rest of PaintMQ calls the methods here, never a hook directly.
 Rule 3: there is no manager of the module: whoever needs plugins is given one.
 """
@@ -23,6 +23,7 @@ from paintmq.plugin_discovery import FoundPlugin, find_plugins, select
 from paintmq.plugin_hooks import HookTable, call
 from paintmq.plugin_registry import Offered, Registry
 from paintmq.plugin_report import PluginReport
+from paintmq.plugin_thread import PluginThread, in_words
 from paintmq.task import Json
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class PluginManager:
         self._registry = Registry()
         self._reports: dict[tuple[str, str], PluginReport] = {}
         self._failures: dict[tuple[str, str], int] = {}
+        self._thread = PluginThread(config.load_limit)
 
     @classmethod
     def installed(cls, config: PluginsConfig = _DEFAULTS) -> "PluginManager":
@@ -79,6 +81,7 @@ class PluginManager:
                 manager._load(plugin)
             else:
                 manager._keep(evolve(_report_of(plugin), state="disabled", reason=refused))
+        manager._thread.close()
         manager._warn([*selection.warnings, *manager._unmatched_settings()])
         return manager
 
@@ -93,6 +96,7 @@ class PluginManager:
         if name in self._hooks:
             raise PluginError(f"plugin {name}: a plugin of this name is already registered")
         report = self._admit(PluginReport(name=name), lambda: plugin)
+        self._thread.close()
         if report.state == "set aside":
             raise PluginError(f"plugin {name}: {report.reason}")
         self._keep(report)
@@ -174,6 +178,11 @@ class PluginManager:
         """Whether any plugin wants events."""
         return bool(self._hooks.implementations("paintmq_events"))
 
+    @property
+    def observes_statistics(self) -> bool:
+        """Whether any plugin wants statistics."""
+        return bool(self._hooks.implementations("paintmq_statistics"))
+
     def deliver_events(self, batch: Sequence[Mapping[str, Json]]) -> None:
         """Hand a batch of events to every observer; see ``plugin_observers`` for the thread."""
         self._observe("paintmq_events", batch=batch)
@@ -186,11 +195,12 @@ class PluginManager:
         """Let plugins add subcommands; one that fails is left out and reported."""
         for implementation in self._hooks.implementations("paintmq_register_commands"):
             try:
-                call(implementation, {"app": app})
-            except (Exception, SystemExit) as error:  # noqa: BLE001 -- rule 1
+                self._thread.call(partial(call, implementation, {"app": app}))
+            except Exception as error:  # noqa: BLE001 -- rule 1
                 self._blame(
-                    implementation.plugin_name, f"its commands are left out: {_words(error)}"
+                    implementation.plugin_name, f"its commands are left out: {in_words(error)}"
                 )
+        self._thread.close()
 
     def _observe(self, hook: str, **arguments: object) -> None:
         for implementation in self._hooks.implementations(hook):
@@ -200,13 +210,13 @@ class PluginManager:
             try:
                 call(implementation, arguments)
                 self._failures[key] = 0
-            except (Exception, SystemExit) as error:  # noqa: BLE001 -- rule 1
+            except BaseException as error:  # noqa: BLE001 -- rule 1; no signal comes to this thread
                 self._failures[key] = self._failures.get(key, 0) + 1
                 if self._failures[key] == FAILURES_ALLOWED:
                     self._blame(
                         implementation.plugin_name,
                         f"{hook} raised {FAILURES_ALLOWED} times in a row and is no longer called;"
-                        f" last: {_words(error)}",
+                        f" last: {in_words(error)}",
                     )
 
     # ---- loading -------------------------------------------------------------------------------
@@ -226,14 +236,12 @@ class PluginManager:
         heavy_before = _heavy_imported()
         registry = self._registry.copy()
         try:
-            plugin = load()
-            if isinstance(plugin, type):
-                plugin = plugin()
-            self._hooks.add(plugin, report.name)
-            self._call_registering_hooks(report, registry)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 -- rule 1
+            plugin = self._thread.call(partial(_loaded, load))
+            self._thread.call(partial(self._hooks.add, plugin, report.name))
+            self._thread.call(partial(self._call_registering_hooks, report, registry))
+        except Exception as error:  # noqa: BLE001 -- rule 1
             self._hooks.discard(report.name)
-            report = evolve(report, state="set aside", reason=_words(error))
+            report = evolve(report, state="set aside", reason=in_words(error))
         else:
             self._registry = registry
             provides = (*registry.provided_by(report.title), *self._extras(report.name))
@@ -285,7 +293,10 @@ class PluginManager:
     def _keep(self, report: PluginReport) -> None:
         self._reports[report.distribution, report.name] = report
         if report.state == "set aside":
-            logger.warning("plugin %s is set aside: %s", report.title, report.reason)
+            # Whoever had to wait for it wants to know why, even where little is logged.
+            waited = report.load_seconds >= self._config.load_limit
+            level = logging.ERROR if waited else logging.WARNING
+            logger.log(level, "plugin %s is set aside: %s", report.title, report.reason)
         for warning in report.warnings:
             logger.warning("plugin %s: %s", report.title, warning)
 
@@ -317,9 +328,7 @@ def _heavy_imported() -> set[str]:
     return {name for name in HEAVY_MODULES if name in sys.modules}
 
 
-def _words(error: BaseException) -> str:
-    if isinstance(error, PluginError):
-        return str(error)
-    if isinstance(error, SystemExit):
-        return f"it called sys.exit({error.code!r})"
-    return " ".join(f"{type(error).__name__}: {error}".split())  # in one line
+def _loaded(load: Callable[[], object]) -> object:
+    """Return the plugin; of a class, an instance."""
+    plugin = load()
+    return plugin() if isinstance(plugin, type) else plugin

@@ -3,6 +3,7 @@
 import itertools
 import logging
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -114,6 +115,10 @@ def test_an_entry_point_may_name_an_object_or_a_class(install: Install) -> None:
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("import sys; sys.exit(3)", "it called sys.exit(3)"),
         ("raise SystemExit", "it called sys.exit(None)"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("raise GeneratorExit('of all things')", "GeneratorExit: of all things"),
+        ("class Own(BaseException): pass\nraise Own('x')", "Own: x"),
+        ("def paintmq_register_models(register): raise KeyboardInterrupt", "KeyboardInterrupt"),
         ("def paintmq_register_models(register): 1 / 0", "ZeroDivisionError: division by zero"),
         (
             "def paintmq_register_models(register): import sys; sys.exit('no')",
@@ -156,6 +161,72 @@ def test_a_plugin_that_fails_halfway_leaves_nothing_behind(install: Install) -> 
 
     assert "half" not in manager.catalog().specs
     assert not manager.observes_events
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "go.wait()",
+        "def paintmq_configure(settings): go.wait()",
+        "def paintmq_register_models(register): go.wait()",
+    ],
+)
+def test_a_plugin_that_does_not_come_back_is_set_aside(
+    install: Install, source: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = install("hangs", f"import threading; go = threading.Event()\n{source}")
+
+    manager = PluginManager.installed(PluginsConfig(allow=("hangs",), load_limit=0.2))
+    sys.modules[module].go.set()
+
+    report = report_on(manager, "hangs")
+    assert (report.state, report.reason) == ("set aside", "it has not finished after 0.2 seconds")
+    (record,) = caplog.records
+    assert (record.levelname, record.args[0]) == ("ERROR", "hangs (paintmq-hangs 1.0)")  # type: ignore[index]
+
+
+@pytest.mark.slow
+def test_plugins_after_one_that_does_not_come_back_work(install: Install) -> None:
+    module = install("a-hangs", "import threading; go = threading.Event(); go.wait()")
+    install("sound", SOUND.format(model="brush"))
+
+    # Long enough for a sound plugin on a machine that is badly overloaded.
+    manager = PluginManager.installed(PluginsConfig(allow=("a-hangs", "sound"), load_limit=3.0))
+    sys.modules[module].go.set()
+
+    assert "brush" in manager.catalog().specs
+
+
+def test_what_a_plugin_registers_after_its_time_is_forgotten(install: Install) -> None:
+    module = install(
+        "late",
+        """
+        import threading
+        from paintmq.model import ModelSpec
+
+        go, done = threading.Event(), threading.Event()
+
+        def paintmq_register_models(register):
+            go.wait()
+            register(ModelSpec(name="late", implementation="a:B"))
+            done.set()
+        """,
+    )
+
+    manager = PluginManager.installed(PluginsConfig(allow=("late",), load_limit=0.2))
+    sys.modules[module].go.set()
+    assert sys.modules[module].done.wait(30)
+
+    assert list(manager.catalog().specs) == []
+
+
+def test_no_thread_is_left_where_plugins_come_back(install: Install) -> None:
+    install("brush", SOUND.format(model="brush"))
+    before = threading.enumerate()
+
+    PluginManager.installed(PluginsConfig(allow=("brush",)))
+
+    assert set(threading.enumerate()) <= set(before)
 
 
 def test_distributions_with_unreadable_entry_points_hide_no_others(
@@ -498,11 +569,14 @@ def test_a_launcher_that_cannot_be_made_is_a_wrong_setting(
 # ---- observers and commands --------------------------------------------------------------------
 
 
-def test_one_observer_that_raises_keeps_nothing_from_the_others() -> None:
+@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt])
+def test_one_observer_that_raises_keeps_nothing_from_the_others(
+    error: type[BaseException],
+) -> None:
     manager, seen = PluginManager(), []
 
     def fail(batch: object) -> None:
-        raise SystemExit
+        raise error
 
     manager.register(plugin(events=fail), "bad")
     manager.register(plugin(events=lambda batch: seen.append(batch)), "good")

@@ -12,6 +12,7 @@ from paintmq import Client, Task, TaskState, TaskType
 from paintmq.client import TaskHandle
 from paintmq.testing.command_process import CommandProcess, private_environment, run_command
 from paintmq.testing.trial_models import write_trial_distribution
+from paintmq.testing.written_distribution import write_distribution
 
 pytestmark = pytest.mark.slow
 
@@ -179,3 +180,34 @@ def test_dead_tasks_are_listed_shown_requeued_and_dropped(
         assert dead("drop", handle.id) == f"{handle.id}: dropped\n"
         none_left = run_command("dead", "list", "--connect", endpoint, environment=environment)
         assert none_left.stderr == "no dead tasks\n"
+
+
+def test_plugins_of_a_broker_see_events_and_statistics_though_another_hangs(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    write_distribution(
+        tmp_path / "plugins",
+        "paintmq-watchers",
+        entry_points={"hangs": "hangs_of_test", "watches": "watches_of_test"},
+        files={
+            "hangs_of_test.py": "import threading; threading.Event().wait()",
+            "watches_of_test.py": """
+            def paintmq_events(batch):
+                print("seen:", *[event["event"] for event in batch], flush=True)
+
+            def paintmq_statistics(sample):
+                print("sampled:", sample.accepted, flush=True)
+            """,
+        },
+    )
+    quick = {"PAINTMQ_PLUGINS__LOAD_LIMIT": "3", "PAINTMQ_MONITORING__METRICS_INTERVAL": "0.1"}
+    with CommandProcess(["broker"], environment | quick) as broker:
+        broker.wait_for_line(r"plugin hangs .* is set aside: it has not finished after 3 seconds")
+        with Client(endpoint_of(broker)) as client:
+            client.submit(trial(0.0))
+            broker.wait_for_line(r"seen: .*\baccept\b")
+            broker.wait_for_line("sampled: 1")
+
+        broker.process.send_signal(signal.SIGTERM)
+
+        assert broker.wait() == 0

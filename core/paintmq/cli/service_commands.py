@@ -131,11 +131,16 @@ def _started_broker(
 ) -> "tuple[BrokerServer, Config, PluginManager]":
     """Start a broker that the stack will stop, and say where it is."""
     from paintmq.broker.server import BrokerServer
+    from paintmq.cli.statistics_feed import feed_statistics
+    from paintmq.transport.sockets import new_context
 
     settings, plugins = _prepared(config)
+    context = new_context()
+    stack.callback(context.term)
     server = BrokerServer(
         settings,
         plugins,
+        context=context,
         accept_data_loss=accept_data_loss,
         reread=lambda: service_settings(config).config,
     )
@@ -144,6 +149,7 @@ def _started_broker(
     note(f"broker for clients at {server.client_endpoint}")
     for name, endpoint in server.queue_endpoints.items():
         note(f"  queue {name:<14} {endpoint}")
+    feed_statistics(server, context, settings.monitoring, plugins, stack)
     return server, settings, plugins
 
 

@@ -17,6 +17,9 @@ from paintmq.monitoring.system_meter import SystemMeter
 if TYPE_CHECKING:
     from paintmq.plugin_manager import PluginManager
 
+FAREWELL = 5.0
+"""Seconds an observer may hold up the end of the thread."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -47,11 +50,17 @@ class StatisticsSampler:
         self._thread.start()
 
     def stop(self) -> None:
-        """Return when the thread has ended; harmless to repeat."""
+        """End the thread, which an observer that does not come back may hold up: not for long.
+
+        Harmless to repeat.
+        """
         self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        thread.join(FAREWELL)
+        if thread.is_alive():
+            logger.warning("an observer of statistics does not come back and is left behind")
 
     def _run(self) -> None:
         meter = SystemMeter() if self._config.collect_system_metrics else None

@@ -9,6 +9,7 @@ import pytest
 
 from paintmq.config import MonitoringConfig
 from paintmq.errors import RejectedError
+from paintmq.monitoring import sampler as sampler_module
 from paintmq.monitoring.sampler import StatisticsSampler
 from paintmq.monitoring.statistics import BrokerStatistics
 from paintmq.plugin_manager import PluginManager
@@ -112,3 +113,26 @@ def test_a_manager_shows_its_statistics_to_its_plugins(observer: Observer) -> No
     with embedded_manager(workers=0, plugins=plugins, monitoring=monitoring) as manager:
         assert observer.shown.acquire(timeout=30)
         assert list(observer.samples[0].queues) == list(manager.queues)
+
+
+def test_an_observer_that_never_returns_does_not_hold_up_the_end(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampler_module, "FAREWELL", 0.01)
+    called, go = threading.Event(), threading.Event()
+
+    class Hangs:
+        def paintmq_statistics(self) -> None:
+            called.set()
+            go.wait(60)
+
+    plugins = PluginManager()
+    plugins.register(Hangs(), "hangs")
+    sampler = StatisticsSampler(MonitoringConfig(metrics_interval=0.01), plugins, five)
+    sampler.start()
+    assert called.wait(30)
+
+    sampler.stop()
+    go.set()
+
+    assert "does not come back and is left behind" in caplog.text
