@@ -7,6 +7,7 @@ Rule 2: after ``stop``, or a ``start`` that failed, nothing is left: no thread, 
 
 import atexit
 import logging
+import os
 import random
 import threading
 from collections.abc import Mapping
@@ -79,6 +80,7 @@ class QueueManager:
         self._catalog_cache: Catalog | None = None
         self._router: Scheduler | None = None
         self._grace: float | None = None
+        self._pid = os.getpid()
 
     @property
     def is_running(self) -> bool:
@@ -165,6 +167,8 @@ class QueueManager:
         """
         from paintmq.broker.stop_report import StopReport
 
+        if os.getpid() != self._pid:
+            return StopReport()  # a fork: broker, workers and sockets are the parent's
         with self._lock:
             running, self._running = self._running, None
             self._grace, self._report = grace, StopReport()
@@ -292,7 +296,7 @@ class QueueManager:
 
     def _ask(self, running: _Running, subject: str, arguments: Mapping[str, Json]) -> Json:
         answer = running.session.ask(subject, arguments)
-        return wait_for_answer(answer, ANSWER_SECONDS, f"to {subject!r}")
+        return wait_for_answer(running.session, answer, ANSWER_SECONDS, f"to {subject!r}")
 
     def _ask_route(self, running: _Running, request: TaskRequest) -> str:
         inputs: list[Json] = [

@@ -35,7 +35,8 @@ def feed_statistics(
     stack.callback(session.close, goodbye=0.0)
 
     def ask() -> BrokerStatistics:
-        answer = wait_for_answer(session.ask("statistics", {}), _PATIENCE, "to 'statistics'")
+        asked = session.ask("statistics", {})
+        answer = wait_for_answer(session, asked, _PATIENCE, "to 'statistics'")
         return structure(answer, BrokerStatistics)
 
     sampler = StatisticsSampler(config, plugins, ask)

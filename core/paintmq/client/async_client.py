@@ -10,15 +10,22 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from paintmq.client.client import ASK_SECONDS, DEFAULT_ENDPOINT, is_enough_ahead
+from paintmq.client.client import (
+    ASK_SECONDS,
+    DEFAULT_ENDPOINT,
+    is_enough_ahead,
+    no_room,
+    none_ended,
+)
 from paintmq.client.journal import journal_for
 from paintmq.client.result import Progress, Result
 from paintmq.client.session import Session
-from paintmq.client.task_handle import CANCEL_SECONDS, TaskView
+from paintmq.client.task_handle import CANCEL_SECONDS, TaskView, no_answer
 from paintmq.client.window import WindowLimits
 from paintmq.task import Json, TaskId, TaskState
 from paintmq.task_submission import Task
@@ -35,10 +42,14 @@ class AsyncTaskHandle(TaskView):
     async def result(self, timeout: float | None = None) -> Result:
         """Wait for the task's ending, and return the result; see ``TaskHandle.result``."""
         if not self._followed.done:
+            self._session.check_process()
             ended = _LoopEvent()
-            self._followed.when_done(ended.set)
-            if not await ended.wait(timeout):
-                raise TimeoutError(f"task {self.id} is {self._described()} after {timeout} s")
+            forget = self._followed.when_done(ended.set)
+            try:
+                if not await ended.wait(timeout):
+                    raise TimeoutError(f"task {self.id} is {self._described()} after {timeout} s")
+            finally:
+                forget()
         return self._followed.outcome()
 
     async def cancel(self, timeout: float | None = CANCEL_SECONDS) -> str:
@@ -46,7 +57,8 @@ class AsyncTaskHandle(TaskView):
         if self._followed.done:
             return "cancelled" if self.state is TaskState.CANCELLED else "too_late"
         answer = self._session.cancel(self.id)
-        return await _answer(answer, timeout, f"to the cancel of task {self.id}")
+        to_what = f"to the cancel of task {self.id}"
+        return await _answer(self._session, answer, timeout, to_what)
 
     async def updates(self, timeout: float | None = None) -> AsyncIterator[Progress]:
         """Yield how the task gets on, now and after each change; see ``TaskHandle.updates``."""
@@ -127,7 +139,10 @@ class AsyncClient:
         # Reading and hashing large inputs would hold up the loop.
         prepared = await asyncio.to_thread(task.prepare, queue=queue)
         await self._enter(prepared.request.input_bytes, timeout)
-        return AsyncTaskHandle(self._session, self._session.submit(prepared, task, patient=patient))
+        submit = partial(self._session.submit, prepared, task, patient=patient)
+        # A durable client's tasks reach the disk before they are sent; the loop must not wait.
+        followed = await asyncio.to_thread(submit) if self._session.is_durable else submit()
+        return AsyncTaskHandle(self._session, followed)
 
     async def fetch(self, task_id: str) -> AsyncTaskHandle:
         """Return a handle of a task that was submitted before; see ``Client.fetch``."""
@@ -140,7 +155,7 @@ class AsyncClient:
         if isinstance(task, AsyncTaskHandle):
             return await task.cancel(timeout)
         answer = self._session.cancel(TaskId(task))
-        return await _answer(answer, timeout, f"to the cancel of task {task}")
+        return await _answer(self._session, answer, timeout, f"to the cancel of task {task}")
 
     async def map(
         self,
@@ -182,7 +197,7 @@ class AsyncClient:
             try:
                 handle = await asyncio.wait_for(ended.get(), timeout)
             except TimeoutError:
-                raise TimeoutError(f"{pending} tasks have not ended; none in {timeout} s") from None
+                raise TimeoutError(none_ended(self._session, pending, timeout)) from None
             pending -= 1
             yield handle
 
@@ -191,7 +206,8 @@ class AsyncClient:
     ) -> Json:
         """Ask the broker one of its subjects; see ``Client.ask``."""
         answer = self._session.ask(subject, arguments)
-        return await _answer(answer, timeout, f"to {subject!r} at {self.endpoint}")
+        to_what = f"to {subject!r} at {self.endpoint}"
+        return await _answer(self._session, answer, timeout, to_what)
 
     async def close(self) -> None:
         """Say goodbye. Accepted tasks go on; handles that wait get a ManagerStoppedError."""
@@ -220,10 +236,7 @@ class AsyncClient:
             if granted.done() and not granted.cancelled() and granted.exception() is None:
                 window.leave(size)
             if isinstance(error, TimeoutError):
-                raise TimeoutError(
-                    f"no room for another task in {timeout} s: {window.tasks} tasks with"
-                    f" {window.bytes:,} bytes are under way"
-                ) from None
+                raise TimeoutError(no_room(self._session, timeout or 0.0)) from None
             raise
 
 
@@ -250,11 +263,11 @@ class _LoopEvent:
         return True
 
 
-async def _answer(answer: "Future[T]", timeout: float | None, to_what: str) -> T:
+async def _answer(session: Session, answer: "Future[T]", timeout: float | None, to_what: str) -> T:
     try:
         return await asyncio.wait_for(asyncio.wrap_future(answer), timeout)
     except TimeoutError:
-        raise TimeoutError(f"no answer of the broker {to_what} within {timeout} s") from None
+        raise TimeoutError(no_answer(session, timeout, to_what)) from None
 
 
 async def _each(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:

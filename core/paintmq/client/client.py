@@ -111,7 +111,7 @@ class Client:
         if isinstance(task, TaskHandle):
             return task.cancel(timeout)
         answer = self._session.cancel(TaskId(task))
-        return wait_for_answer(answer, timeout, f"to the cancel of task {task}")
+        return wait_for_answer(self._session, answer, timeout, f"to the cancel of task {task}")
 
     def map(
         self, tasks: Iterable[Task], *, ahead: int = 256, timeout: float | None = None
@@ -162,7 +162,7 @@ class Client:
             try:
                 handle = ended.get(timeout=timeout)
             except queue.Empty:
-                raise TimeoutError(f"{pending} tasks have not ended; none in {timeout} s") from None
+                raise TimeoutError(none_ended(self._session, pending, timeout)) from None
             pending -= 1
             yield handle
 
@@ -175,7 +175,8 @@ class Client:
         """
         answer = self._session.ask(subject, arguments)
         try:
-            return wait_for_answer(answer, timeout, f"to {subject!r} at {self.endpoint}")
+            to_what = f"to {subject!r} at {self.endpoint}"
+            return wait_for_answer(self._session, answer, timeout, to_what)
         finally:
             answer.cancel()
 
@@ -208,10 +209,22 @@ class Client:
             granted.result(timeout)
         except TimeoutError:
             if granted.cancel():
-                raise TimeoutError(
-                    f"no room for another task in {monotonic() - started:.1f} s: {window.tasks}"
-                    f" tasks with {window.bytes:,} bytes are under way"
-                ) from None
+                raise TimeoutError(no_room(self._session, monotonic() - started)) from None
+
+
+def none_ended(session: Session, pending: int, timeout: float | None) -> str:
+    """Say that ``as_completed`` waited in vain."""
+    trouble = f"; {session.trouble}" if session.trouble else ""
+    return f"{pending} tasks have not ended; none in {timeout} s{trouble}"
+
+
+def no_room(session: Session, seconds: float) -> str:
+    """Say that ``submit`` waited for room in vain."""
+    trouble = f"; {session.trouble}" if session.trouble else ""
+    return (
+        f"no room for another task in {seconds:.1f} s: {session.window.tasks} tasks with"
+        f" {session.window.bytes:,} bytes are under way{trouble}"
+    )
 
 
 def is_enough_ahead(waiting: Sequence[TaskView], ahead: int, max_bytes: int) -> bool:

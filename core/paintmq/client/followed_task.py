@@ -3,6 +3,8 @@
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import TypeAlias
 
 from attrs import evolve
@@ -168,13 +170,18 @@ class FollowedTask:
                 self._result = result_of(*self._finished)
             return self._result
 
-    def when_done(self, callback: Callback) -> None:
-        """Call it once the task is done: in the session's thread, or at once if it is."""
+    def when_done(self, callback: Callback) -> Callback:
+        """Call it once the task is done: in the session's thread, or at once if it is.
+
+        Returns:
+            What lets go of a callback that was not called yet.
+        """
         with self._changed:
             if not self._done:
                 self._callbacks.append(callback)
-                return
+                return partial(self._forget, callback)
         _call(callback, self.id)
+        return partial(self._forget, callback)
 
     def when_changed(self, callback: Callback) -> Callback:
         """Call it after each change, in the session's thread; return what ends this."""
@@ -183,6 +190,10 @@ class FollowedTask:
         return lambda: self._observers.remove(callback)
 
     # --------------------------------------------------------------------------------------------
+
+    def _forget(self, callback: Callback) -> None:
+        with self._changed, suppress(ValueError):  # called, and gone
+            self._callbacks.remove(callback)
 
     def _change(self, progress: Progress) -> None:
         if self._done:

@@ -86,6 +86,8 @@ class ClientMachine:
     alarms: int = field(default=0, init=False)
     """How often the broker was found to have forgotten what it had promised."""
     connections: int = field(default=0, init=False)
+    gave_up: bool = field(default=False, init=False)
+    """The last connection was given up because nobody answered, and none was welcomed since."""
 
     _tasks: TrackedTasks = field(init=False)
     _cancels: PendingCancels = field(init=False)
@@ -229,6 +231,7 @@ class ClientMachine:
         if not self._open:
             return []
         if self._silent_at <= now:
+            self.gave_up = True
             return [self._reconnect("the broker does not answer")]
         commands: list[Command] = []
         if self._heartbeat_at <= now:
@@ -248,7 +251,7 @@ class ClientMachine:
     # ---- answers -------------------------------------------------------------------------------
 
     def _welcome(self, welcome: Welcome, now: float) -> list[Command]:
-        self._welcomed, self._patience = True, 0.0
+        self._welcomed, self.gave_up, self._patience = True, False, 0.0
         self._heartbeat = welcome.heartbeat
         self._heartbeat_at = min(self._heartbeat_at, now + self._heartbeat)
         return self._check_sequence(welcome.durable_sequence)

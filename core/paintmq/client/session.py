@@ -39,6 +39,7 @@ from paintmq.client.journal import ClientJournal
 from paintmq.client.machine import ClientMachine
 from paintmq.client.mailbox import Mailbox, Order
 from paintmq.client.pending_answers import PendingAnswers
+from paintmq.client.reachability import Reachability
 from paintmq.client.window import Window, WindowLimits
 from paintmq.errors import (
     InvalidTaskError,
@@ -90,7 +91,7 @@ class Session:
         self._closing = False
         self._goodbye = GOODBYE_SECONDS
         self._thread: threading.Thread | None = None
-        self._connected = threading.Event()
+        self._reachability = Reachability(endpoint)
         self.recovered: tuple[FollowedTask, ...] = ()
         """Tasks of an earlier client that this one took over, by its journal."""
 
@@ -105,13 +106,14 @@ class Session:
             RuntimeError: the session is closed, or was made before a fork.
             StoreError: the journal cannot be used.
         """
-        self._check_process()
+        self.check_process()
         with self._lock:
             if self._closing:
                 raise RuntimeError("this client is closed; make another")
             if self._thread is not None:
                 return
             left = self._journal.open() if self._journal is not None else []
+            self._reachability.connecting()
             self._mailbox = Mailbox()
             self._thread = threading.Thread(
                 target=self._run, args=(self._mailbox,), name="paintmq-client", daemon=True
@@ -143,7 +145,17 @@ class Session:
     def wait_until_connected(self, timeout: float | None) -> bool:
         """Wait for the broker's first answer; False if the time is up before."""
         self.start()
-        return self._connected.wait(timeout)
+        return self._reachability.wait(timeout)
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether tasks are written to disk before they are sent."""
+        return self._journal is not None
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the connection, in words; empty while the broker answers."""
+        return self._reachability.trouble
 
     @property
     def is_own_thread(self) -> bool:
@@ -166,7 +178,11 @@ class Session:
         """
         self.start()
         if self._journal is not None:
-            self._journal.keep(prepared)
+            try:
+                self._journal.keep(prepared)
+            except BaseException:
+                self.window.leave(prepared.request.input_bytes)
+                raise
         return self._follow(prepared, task, patient=patient)
 
     def _follow(self, prepared: PreparedTask, task: Task | None, *, patient: bool) -> FollowedTask:
@@ -265,7 +281,7 @@ class Session:
                 logger.warning("broker %s says %s to a client", self.endpoint, type(message))
                 continue
             if isinstance(message, Welcome):
-                self._connected.set()
+                self._reachability.answered()
             self._obey(self._machine.receive(message, now=time.monotonic()), delivery.payloads)
 
     def _obey(self, commands: Sequence[Command], payloads: Sequence[Payload] = ()) -> None:
@@ -335,6 +351,9 @@ class Session:
 
     def _reconnect(self, reason: str) -> None:
         logger.info("broker %s: connecting again: %s", self.endpoint, reason)
+        self._reachability.connecting()
+        if self._machine.gave_up:
+            self._reachability.gave_up()
         self._connection.close()
         self._connection = Connection(self._context, self.endpoint, self._key)
         self._obey(self._machine.opened(now=time.monotonic()))
@@ -364,7 +383,8 @@ class Session:
         with suppress(RuntimeError):  # closed: the broker forgets it after a while by itself
             self._order(lambda: self._obey(self._machine.acknowledge(task_id)))
 
-    def _check_process(self) -> None:
+    def check_process(self) -> None:
+        """Raise RuntimeError in a child process, where nothing could ever arrive."""
         if os.getpid() != self._pid:
             raise RuntimeError(
                 "this client was made before the process forked, and its connection stays with"

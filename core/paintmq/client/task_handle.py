@@ -73,7 +73,9 @@ class TaskView:
     def _described(self) -> str:
         progress = self._followed.progress()
         where = f" in {progress.queue}" if progress.queue else ""
-        why = f" ({progress.waiting_for})" if progress.waiting_for else ""
+        trouble = "" if self._followed.done else self._session.trouble
+        reasons = "; ".join(filter(None, (progress.waiting_for, trouble)))
+        why = f" ({reasons})" if reasons else ""
         return f"{progress.state.value}{where}{why}"
 
 
@@ -86,7 +88,7 @@ class TaskHandle(TaskView):
         Raises:
             TimeoutError: the time is up; the task goes on.
             TaskNotCompletedError: one of its subclasses, if the task ended otherwise.
-            RuntimeError: called in a callback before the task is done; it would wait for ever.
+            RuntimeError: it would wait for ever, in a callback or in a child process.
         """
         if not self._followed.done:
             self._check_thread("result()")
@@ -106,7 +108,10 @@ class TaskHandle(TaskView):
             return "cancelled" if self.state is TaskState.CANCELLED else "too_late"
         self._check_thread("cancel()")
         return wait_for_answer(
-            self._session.cancel(self.id), timeout, f"to the cancel of task {self.id}"
+            self._session,
+            self._session.cancel(self.id),
+            timeout,
+            f"to the cancel of task {self.id}",
         )
 
     def updates(self, timeout: float | None = None) -> Iterator[Progress]:
@@ -138,17 +143,26 @@ class TaskHandle(TaskView):
         self._followed.when_done(lambda: (callback(self), None)[1])
 
     def _check_thread(self, what: str) -> None:
+        self._session.check_process()
         if self._session.is_own_thread:
             raise RuntimeError(
                 f"{what} in a callback waits for the thread it runs in; hand the handle to another"
             )
 
 
-def wait_for_answer(answer: "Future[T]", timeout: float | None, to_what: str) -> T:
+def wait_for_answer(
+    session: "Session", answer: "Future[T]", timeout: float | None, to_what: str
+) -> T:
     """Return the broker's answer, or raise TimeoutError in words."""
     try:
         return answer.result(timeout)
     except FutureTimeoutError:
         if answer.done():
             return answer.result()
-        raise TimeoutError(f"no answer of the broker {to_what} within {timeout} s") from None
+        raise TimeoutError(no_answer(session, timeout, to_what)) from None
+
+
+def no_answer(session: "Session", timeout: float | None, to_what: str) -> str:
+    """Say that the broker did not answer in time, and whether it answers anything."""
+    trouble = f": {session.trouble}" if session.trouble else ""
+    return f"no answer of the broker {to_what} within {timeout} s{trouble}"

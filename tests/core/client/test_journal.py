@@ -1,7 +1,9 @@
 """A durable client: what it submitted survives it, and its outcome is seen once."""
 
+import asyncio
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from paintmq import Client, Task, TaskType
+from paintmq import AsyncClient, Client, Task, TaskType
 from paintmq.client.journal import ClientJournal, journal_for
 from paintmq.errors import StoreError, TaskRejectedError
 from paintmq.task import TaskState
@@ -165,7 +167,7 @@ def test_what_a_closed_client_left_is_submitted_again_by_the_next(
 
 CLIENT = """
 import sys
-from paintmq import Client, Task, TaskType
+from paintmq import AsyncClient, Client, Task, TaskType
 
 client = Client(sys.argv[1], durable=sys.argv[2])
 handle = client.submit(Task(TaskType.INPAINT, {"model": "opencv"}, {"image": b"picture"}))
@@ -198,17 +200,21 @@ def test_a_client_that_was_made_before_a_fork_says_so_in_the_child(
 ) -> None:
     code = """
 import os, sys
-from paintmq import Client
+from paintmq import AsyncClient, Client, Task, TaskType
 
 client = Client(sys.argv[1])
 client.connect(30)
+handle = client.submit(Task(TaskType.INPAINT, {"model": "opencv"}))
 child = os.fork()
 if child == 0:
-    try:
-        client.ask("version")
-    except RuntimeError as error:
-        os._exit(0 if "before the process forked" in str(error) else 3)
-    os._exit(4)
+    for use in (lambda: client.ask("version"), handle.result, handle.cancel, handle.updates):
+        try:
+            list(use())
+            os._exit(4)
+        except RuntimeError as error:
+            if "before the process forked" not in str(error):
+                os._exit(3)
+    os._exit(0)
 client.close()
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
@@ -229,3 +235,26 @@ def test_an_array_that_is_reused_does_not_spoil_what_is_on_disk(
     (prepared,) = journal.open()
     journal.close()
     assert set(prepared.payloads[0]) == {0}
+
+
+@pytest.mark.parametrize("kind", ["blocking", "async"])
+def test_a_task_that_cannot_be_written_down_takes_no_room(
+    broker: "ScriptedBroker", folder: Path, kind: str
+) -> None:
+    task = Task(TaskType.INPAINT, {"model": "opencv"})
+    if kind == "blocking":
+        with Client(broker.endpoint, durable=folder) as client:
+            shutil.rmtree(folder)
+            with pytest.raises(StoreError, match="cannot be written"):
+                client.submit(task)
+            assert client._session.window.tasks == 0
+        return
+
+    async def run() -> None:
+        async with AsyncClient(broker.endpoint, durable=folder) as client:
+            shutil.rmtree(folder)
+            with pytest.raises(StoreError, match="cannot be written"):
+                await client.submit(task)
+            assert client._session.window.tasks == 0
+
+    asyncio.run(run())

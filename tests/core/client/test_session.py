@@ -332,3 +332,62 @@ def test_many_may_await_one_handle(broker: "ScriptedBroker") -> None:
             assert len({id(result) for result in await asyncio.gather(*waiting)}) == 1
 
     asyncio.run(run())
+
+
+def test_whoever_waits_in_vain_is_told_that_the_broker_is_silent() -> None:
+    with Client("tcp://127.0.0.1:1", max_tasks=1) as client:
+        silence = client._session._reachability
+        assert silence._unanswered_since is not None
+        silence._unanswered_since -= 60.0
+        handle = client.submit(make_task())
+        words = r"no broker has answered at tcp://127\.0\.0\.1:1 for \d+ s"
+
+        with pytest.raises(TimeoutError, match=words):
+            handle.result(0.01)
+        with pytest.raises(TimeoutError, match=words):
+            list(handle.updates(0.01))
+        with pytest.raises(TimeoutError, match=words):
+            handle.cancel(0.01)
+        with pytest.raises(TimeoutError, match=words):
+            client.ask("version", timeout=0.01)
+        with pytest.raises(TimeoutError, match=words):
+            client.submit(make_task(), timeout=0.01)
+        with pytest.raises(TimeoutError, match=words):
+            list(client.as_completed([handle], timeout=0.01))
+
+    assert "no broker" not in repr(handle)  # it has ended: nobody waits any more
+
+
+def test_a_silent_broker_is_complained_of_although_nobody_set_up_logging(
+    broker: "ScriptedBroker", caplog: pytest.LogCaptureFixture
+) -> None:
+    client = Client(broker.endpoint)
+    client._session._machine.timers = ClientTimers(connect_first=0.01, connect_most=0.01)
+    broker.when(ClientHello, lambda m: [])
+    with client:
+        broker.wait_for(ClientHello, 3)
+        broker.when(
+            ClientHello, lambda m: [Welcome(incarnation=1, durable_sequence=0, heartbeat=5.0)]
+        )
+        client.connect(30)
+
+    complaints = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [complaint.partition(";")[0] for complaint in complaints] == [
+        f"broker {broker.endpoint} does not answer",
+        f"broker {broker.endpoint} answers again",
+    ]
+
+
+def test_asking_again_and_again_for_a_result_leaves_nothing_behind(
+    broker: "ScriptedBroker",
+) -> None:
+    async def run() -> None:
+        async with AsyncClient(broker.endpoint) as client:
+            handle = await client.submit(make_task())
+            for _ in range(20):
+                with pytest.raises(TimeoutError):
+                    await handle.result(0.0)
+
+            assert handle._followed._callbacks[1:] == []  # the first is the window's
+
+    asyncio.run(run())
