@@ -193,6 +193,12 @@ class BrokerMachine:
             if state is TaskState.QUEUED:
                 assert self._scheduler.is_waiting(entry.id), f"{entry.id} waits for nothing"
 
+    def conserves_work(self, *, now: float) -> bool:
+        """Return whether no task waits that an idle worker could take, unless the router objects;
+        for tests and simulations.
+        """
+        return self._scheduler.conserves_work(now=now)
+
     # ---- time ----------------------------------------------------------------------------------
 
     def _advance(self, now: float) -> None:

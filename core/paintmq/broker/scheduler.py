@@ -278,6 +278,17 @@ class Scheduler:
         name = type(self.router).__name__
         return explain(self._view, self.router, name, self._line.tasks[task_id], now=now)
 
+    def conserves_work(self, *, now: float) -> bool:
+        """Return whether no task waits that an idle worker could take, unless the router objects;
+        for tests and simulations, after ``next_pick`` has returned None.
+        """
+        self._view.now = now
+        return not any(
+            self.router.score(backlog, worker, self._view, now=now) is not None
+            for backlog in self._view.backlogs()
+            for worker in self._view.free_workers(backlog)
+        )
+
     def check_invariants(self) -> None:
         """Raise AssertionError if the engine contradicts itself; for tests and simulation."""
         self._board.check()

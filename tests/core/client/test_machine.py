@@ -449,6 +449,21 @@ def test_a_sequence_that_went_back_is_an_alarm_and_every_promise_is_checked(
     assert talk.machine.alarms == 1
 
 
+def test_answers_that_overtook_each_other_bring_one_round_of_questions(talk: Conversation) -> None:
+    """Regression: each round brought answers, out of order again, and so another round each."""
+    talk.submit(request())
+    talk.hear(accepted(T1, sequence=40))
+    first = talk.hear(accepted(T1, sequence=39))
+    again = [talk.hear(accepted(T1, sequence=sequence)) for sequence in (41, 40, 42, 38)]
+    talk.now += talk.machine.timers.resend_first
+    talk.hear(accepted(T1, sequence=43))
+    later = talk.hear(accepted(T1, sequence=37))
+
+    assert Send(Query((T1,))) in first
+    assert not any(Send(Query((T1,))) in commands for commands in again)
+    assert Send(Query((T1,))) in later
+
+
 def test_a_promise_is_kept_through_a_refusal_that_passes(talk: Conversation) -> None:
     talk.submit(request())
     talk.hear(accepted())

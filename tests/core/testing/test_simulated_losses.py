@@ -7,7 +7,8 @@ import pytest
 
 from paintmq.task import TaskId, TaskRequest, TaskState
 from paintmq.testing.simulation import host
-from paintmq.testing.simulation.cluster import BROKER, Scale, SimulatedCluster
+from paintmq.testing.simulation.cluster import Scale, SimulatedCluster
+from paintmq.testing.simulation.faults import BROKER
 from paintmq.testing.simulation.host import Behaviour, Nature
 from paintmq.testing.simulation.world import EPOCH, Weather
 
@@ -48,6 +49,7 @@ def outcomes(fault: Fault | None) -> dict[TaskId, TaskState]:
             id=task_id,
             task_type="inpaint",
             model=rng.choice(["single", "batched"]),
+            inputs=(host.input_of(task_id),),
             priority=rng.choice([0, 5]),
             cancel_on_disconnect=owner == LEAVES,
         )

@@ -1,23 +1,38 @@
-"""Run many seeds, on all cores; a seed that fails prints how to replay it."""
+"""Run many seeds, on all cores; a seed that fails prints what happened and how to replay it."""
 
 import argparse
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from traceback import format_exc
 
-from paintmq.testing.simulation.cluster import Counts, Scale, SimulatedCluster
+from paintmq.config import RouterConfig
+from paintmq.plugin_manager import PluginManager
+from paintmq.routing import Router
+from paintmq.testing.plain_router import PlainRouter
+from paintmq.testing.simulation.cluster import SimulatedCluster
+from paintmq.testing.simulation.counts import Counts
 
 
-def run_seed(seed: int, hours: float) -> tuple[int, Counts, str]:
+def run_seed(seed: int, hours: float, routers: str) -> tuple[int, Counts, str]:
     """Return the seed, what its run did, and what went wrong, if anything."""
-    cluster = SimulatedCluster(seed, scale=Scale(hours=hours))
+    cluster = SimulatedCluster(seed, hours=hours, routers=router_makers(routers))
     try:
         return seed, cluster.run(), ""
     except Exception:  # noqa: BLE001 -- whatever went wrong is the result of this run
         last = "\n".join(cluster.last_lines())
-        return seed, Counts(hours=hours), f"{last}\n{cluster.weather}\n{format_exc()}"
+        words = f"{last}\n{cluster.weather}\n{cluster.scale}\n{format_exc()}"
+        return seed, Counts(hours=hours), words
+
+
+def router_makers(names: str) -> Sequence[Callable[[], Router]]:
+    """Return what makes the routers with these names, separated by commas."""
+    if not names:
+        return (PlainRouter,)
+    plugins = PluginManager.installed()
+    configs = [RouterConfig(name=name) for name in names.split(",")]
+    return [lambda config=config: plugins.make_router(config) for config in configs]  # type: ignore[misc]
 
 
 def main(arguments: Iterable[str] | None = None) -> int:
@@ -29,33 +44,33 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--hours", type=float, default=1.0, help="simulated hours a run")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument(
+        "--routers",
+        default="",
+        help="installed routers by name, with commas: the first is used"
+        " at first, others replace it now and then; else first come, first served",
+    )
     parser.add_argument("--trace", type=int, help="replay this seed and print all that happens")
     chosen = parser.parse_args(None if arguments is None else list(arguments))
     if chosen.trace is not None:
-        SimulatedCluster(chosen.trace, scale=Scale(hours=chosen.hours), trace=print).run()
+        SimulatedCluster(
+            chosen.trace, hours=chosen.hours, routers=router_makers(chosen.routers), trace=print
+        ).run()
         return 0
     began = time.monotonic()
     total, failed = Counts(), []
     seeds = range(chosen.first, chosen.first + chosen.seeds)
+    again = f"--hours {chosen.hours:g}" + (f" --routers {chosen.routers}" if chosen.routers else "")
     with ProcessPoolExecutor(chosen.processes) as pool:
-        for seed, counts, wrong in pool.map(
-            run_seed, seeds, [chosen.hours] * len(seeds), chunksize=4
-        ):
+        every = [chosen.hours] * len(seeds), [chosen.routers] * len(seeds)
+        for seed, counts, wrong in pool.map(run_seed, seeds, *every, chunksize=4):
             total.add(counts)
             if wrong:
                 failed.append(seed)
-                print(f"seed {seed} FAILED\n{wrong}\nreplay: --trace {seed} --hours {chosen.hours}")  # noqa: T201
-    report(total, failed, time.monotonic() - began)
+                print(f"seed {seed} FAILED\n{wrong}\nreplay: {parser.prog} --trace {seed} {again}")  # noqa: T201
+    print(f"{time.monotonic() - began:.0f} s: {total.in_words()}")  # noqa: T201
+    print(f"{len(failed)} of {len(seeds)} seeds failed {failed[:20] or ''}")  # noqa: T201
     return 1 if failed else 0
-
-
-def report(total: Counts, failed: list[int], seconds: float) -> None:
-    endings = ", ".join(f"{count} {state}" for state, count in sorted(total.endings.items()))
-    print(  # noqa: T201
-        f"{total.hours:g} simulated hours in {seconds:.0f} s: {total.tasks} tasks ({endings}), "
-        f"{total.faults} faults, {total.messages} messages, {total.message_faults} lost or "
-        f"doubled, {total.events} events; {len(failed)} seeds failed {failed[:20] or ''}"
-    )
 
 
 if __name__ == "__main__":

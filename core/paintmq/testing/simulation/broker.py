@@ -11,16 +11,14 @@ from paintmq.broker.scheduler import Scheduler
 from paintmq.catalog import Catalog
 from paintmq.config import Limits, QueueConfig, Timers
 from paintmq.model import ModelSpec
-from paintmq.task import PeerId
-from paintmq.testing.plain_router import PlainRouter
+from paintmq.routing import Router
+from paintmq.task import Json, PeerId, TaskId, TaskState
 from paintmq.testing.simulation.store import SimulatedStore
 from paintmq.testing.simulation.world import Agenda
-from paintmq.wire.messages import Accepted, FromBroker, ToBroker, Welcome
+from paintmq.wire.messages import Accepted, Ask, ClientHello, FromBroker, ToBroker, Welcome
 
-QUEUES = {
-    "cpu-light": QueueConfig(effort="light", capacity=40),
-    "cpu-intensive": QueueConfig(effort="intensive", capacity=40),
-}
+OPERATOR = PeerId(b"operator/1")
+"""Who asks for dead letters to be requeued, and reads no answers."""
 
 
 @define
@@ -32,19 +30,29 @@ class SimulatedBroker:
     specs: list[ModelSpec]
     store: SimulatedStore
     transmit: Callable[[PeerId, FromBroker], None]
+    capacity: int
+    tenant_window: int
+    make_router: Callable[[], Router]
     timers: Timers = field(factory=Timers)
-    limits: Limits = field(factory=Limits)
+    limits: Limits = field(init=False)
     machine: BrokerMachine | None = field(default=None, init=False)
     starts: int = field(default=0, init=False)
     steps: int = field(default=0, init=False)
     frozen_until: float = field(default=0.0, init=False)
     disk_full: bool = field(default=False, init=False)
+    draining: bool = field(default=False, init=False)
+    wall_clock: float = field(default=0.0, init=False)
+    """Seconds by which somebody has set the wall clock; read at a start only."""
     _outbox: deque[tuple[int, tuple[Send, ...]]] = field(
         factory=deque[tuple[int, tuple[Send, ...]]], init=False
     )
     _tick_at: float | None = field(default=None, init=False)
     _behind: float = field(default=0.0, init=False)
-    """Seconds the broker's clock stood still while it was frozen (fault F5)."""
+    """Seconds the broker's clock is behind: it stands still while it is frozen (fault F5), and
+    starts with the wall clock, but never before the last record."""
+
+    def __attrs_post_init__(self) -> None:
+        self.limits = Limits(tenant_window=self.tenant_window)
 
     @property
     def now(self) -> float:
@@ -52,26 +60,69 @@ class SimulatedBroker:
 
     def start(self) -> None:
         self.starts += 1
+        self._behind = self.agenda.now - max(
+            self.agenda.now + self.wall_clock, self.store.last_time
+        )
         self.machine = BrokerMachine(
             incarnation=self.starts,
             catalog=Catalog(self.specs),
-            scheduler=Scheduler(
-                PlainRouter(), tenant_window=self.limits.tenant_window, rng=self.rng
-            ),
-            queues=QUEUES,
+            scheduler=Scheduler(self.make_router(), tenant_window=self.tenant_window, rng=self.rng),
+            queues={
+                "cpu-light": QueueConfig(effort="light", capacity=self.capacity),
+                "cpu-intensive": QueueConfig(effort="intensive", capacity=self.capacity),
+            },
             timers=self.timers,
             limits=self.limits,
             admission="wait",
             rng=self.rng,
         )
         self.machine.set_disk_full(full=self.disk_full)
+        self.store.recover(now=self.now)
         self.perform(self.machine.restore(self.store.tasks(), now=self.now))
 
     def kill(self) -> None:
-        self.machine = None
-        self._outbox.clear()
-        self._tick_at = None
+        self._end()
         self.store.crash()
+
+    def _end(self) -> None:
+        self.machine, self._tick_at, self.draining = None, None, False
+        self._outbox.clear()
+
+    def drain(self, grace: float, stopped: Callable[[], None]) -> None:
+        """Stop as SIGTERM does: let running attempts finish within the grace, then end."""
+        assert self.machine is not None
+        self.draining = True
+        self.machine.set_draining()
+        self._look_whether_drained(self.machine, self.agenda.now + grace, stopped)
+
+    def _look_whether_drained(
+        self, machine: BrokerMachine, until: float, stopped: Callable[[], None]
+    ) -> None:
+        if machine is not self.machine:
+            return  # it was killed
+        frozen = self.frozen_until > self.agenda.now
+        done = machine.is_idle() or self.agenda.now >= until
+        if done and self.store.is_settled and not frozen:
+            self._end()
+            stopped()
+        else:
+            self.agenda.after(0.5, self._look_whether_drained, machine, until, stopped)
+
+    def dead(self) -> list[TaskId]:
+        """Return the dead letters."""
+        if self.machine is None:
+            return []
+        stored = self.machine.stored().items()
+        return [task_id for task_id, task in stored if task.status.state is TaskState.DEAD]
+
+    def ask(self, subject: str, arguments: dict[str, Json]) -> None:
+        """Ask what an operator may ask."""
+        self.receive(OPERATOR, ClientHello(name="operator"))
+        self.receive(OPERATOR, Ask(request_id=1, subject=subject, arguments=arguments))
+
+    def replace_router(self, router: Router) -> None:
+        if self.machine is not None:
+            self.perform(self.machine.replace_router(router, now=self.now))
 
     def freeze(self, seconds: float) -> None:
         """Stop the process as SIGSTOP does; what arrives meanwhile waits in its sockets."""
@@ -99,6 +150,7 @@ class SimulatedBroker:
         if self.steps % 97 == 0:
             machine.check_invariants()
             assert machine.statistics(now=self.now).unaccounted == 0, "I10: does not add up"
+            assert self.draining or machine.conserves_work(now=self.now), "I21: a worker idles"
         sequence = self.write(step)
         if step.sends:
             self._outbox.append((sequence, step.sends))
@@ -106,7 +158,7 @@ class SimulatedBroker:
         self._schedule_tick()
 
     def write(self, step: Step) -> int:
-        return self.store.write(step.records, self.flush)
+        return self.store.write(step.records, self.flush, now=self.now)
 
     def flush(self) -> None:
         while self._outbox and self._outbox[0][0] <= self.store.durable:
@@ -125,6 +177,8 @@ class SimulatedBroker:
         if deadline is None:
             return
         when = max(deadline + self._behind, self.frozen_until)
+        if deadline > self.now:
+            when = max(when, self.agenda.now + 1e-6)  # the sum may be a hair too small
         if self._tick_at is None or when < self._tick_at:
             self._tick_at = when
             self.agenda.at(when, self._tick, self.machine, when)

@@ -49,38 +49,46 @@ class SimulatedClient:
     machine: ClientMachine | None = None
     connections: int = 0
     _tick_at: float | None = None
+    _clock: int = 0
+    """Seconds its clock is ahead: no two processes agree on the time. (Whole ones add exactly.)"""
+
+    @property
+    def now(self) -> float:
+        return self.agenda.now + self._clock
 
     def start(self) -> None:
+        self._clock = self.rng.randrange(1_000_000)
         self.machine = ClientMachine(self.rng, self.name)
         self._connect()
         for task_id, request in self.memory.submitted.items():
             if task_id in self.memory.endings or task_id in self.memory.refused:
                 continue
             # Its journal holds the request too, so it can submit again under the same id.
-            self._obey(self.machine.submit(request, now=self.agenda.now))
+            self._obey(self.machine.submit(request, now=self.now))
 
     def kill(self, back_after: float) -> None:
         self.machine, self._tick_at = None, None
         self.agenda.after(back_after, self.start)
 
-    def submit(self, request: TaskRequest) -> None:
+    def submit(self, request: TaskRequest, *, patient: bool = False) -> None:
+        """``patient``: a refusal for the moment only is waited out."""
         if self.machine is not None:
             self.memory.submitted[request.id] = request
-            self._obey(self.machine.submit(request, now=self.agenda.now))
+            self._obey(self.machine.submit(request, now=self.now, patient=patient))
 
     def cancel(self, task_id: TaskId) -> None:
         if self.machine is not None:
-            self._obey(self.machine.cancel(task_id, now=self.agenda.now))
+            self._obey(self.machine.cancel(task_id, now=self.now))
 
     def receive(self, peer: PeerId, message: ToClient) -> None:
         if self.machine is not None and peer == self.peer:
-            self._obey(self.machine.receive(message, now=self.agenda.now))
+            self._obey(self.machine.receive(message, now=self.now))
 
     def _connect(self) -> None:
         assert self.machine is not None
         self.connections += 1
         self.peer = PeerId(f"{self.name}/{self.connections}".encode())
-        self._obey(self.machine.opened(now=self.agenda.now))
+        self._obey(self.machine.opened(now=self.now))
 
     def _obey(self, commands: Sequence[Command]) -> None:
         memory = self.memory
@@ -113,7 +121,7 @@ class SimulatedClient:
         deadline = self.machine.next_deadline()
         if deadline is None:
             return
-        when = max(deadline, self.agenda.now)
+        when = max(deadline - self._clock, self.agenda.now)
         if self._tick_at is None or when < self._tick_at:
             self._tick_at = when
             self.agenda.at(when, self._tick, self.machine, when)
@@ -121,4 +129,4 @@ class SimulatedClient:
     def _tick(self, machine: ClientMachine, when: float) -> None:
         if machine is self.machine and self._tick_at == when:
             self._tick_at = None
-            self._obey(machine.tick(now=self.agenda.now))
+            self._obey(machine.tick(now=self.now))

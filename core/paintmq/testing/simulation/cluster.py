@@ -2,22 +2,27 @@
 
 import hashlib
 import random
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 
-from attrs import define, field, frozen
+from attrs import frozen
 
-from paintmq.model import ModelSpec
+from paintmq.model import InputSpec, ModelSpec
+from paintmq.routing import Router
 from paintmq.task import PeerId, TaskId, TaskRequest
+from paintmq.testing.plain_router import PlainRouter
 from paintmq.testing.simulation.broker import SimulatedBroker
 from paintmq.testing.simulation.client import SimulatedClient
+from paintmq.testing.simulation.counts import Counts
+from paintmq.testing.simulation.faults import BROKER, HOUR, Faults
+from paintmq.testing.simulation.host import input_of
 from paintmq.testing.simulation.node import GroundTruth, SimulatedNode, draw_behaviour
 from paintmq.testing.simulation.store import SimulatedStore
 from paintmq.testing.simulation.world import EPOCH, Agenda, Network, Weather
 from paintmq.wire.messages import FromBroker, FromClient, FromWorker, Heartbeat, Message
 
-HOUR = 3600.0
-BROKER = "broker"
+QUIET_WITHIN = 1.0 * HOUR
+"""Once the faults are over, everything accepted must have ended within this time."""
 
 
 @frozen(kw_only=True)
@@ -29,29 +34,23 @@ class Scale:
     clients: int = 2
     tasks: int = 120
     """Tasks an hour."""
+    burst: int = 1
+    """Tasks that are submitted at the same moment."""
+    capacity: int = 40
+    """Tasks that may wait in one of the two queues."""
+    tenant_window: int = 8
 
-
-@define
-class Counts:
-    """What a run did; added up over runs."""
-
-    hours: float = 0.0
-    events: int = 0
-    tasks: int = 0
-    faults: int = 0
-    messages: int = 0
-    message_faults: int = 0
-    endings: dict[str, int] = field(factory=dict[str, int])
-
-    def add(self, other: "Counts") -> None:
-        self.hours += other.hours
-        self.events += other.events
-        self.tasks += other.tasks
-        self.faults += other.faults
-        self.messages += other.messages
-        self.message_faults += other.message_faults
-        for state, count in other.endings.items():
-            self.endings[state] = self.endings.get(state, 0) + count
+    @classmethod
+    def draw(cls, rng: random.Random, *, hours: float = 1.0) -> "Scale":
+        return cls(
+            hours=hours,
+            nodes=rng.choice([1, 2, 3, 3, 5]),
+            clients=rng.choice([1, 2, 3]),
+            tasks=rng.choice([60, 120, 120, 240]),
+            burst=rng.choice([1, 1, 5, 30]),
+            capacity=rng.choice([10, 40, 1000]),
+            tenant_window=rng.choice([2, 8]),
+        )
 
 
 class SimulatedCluster:
@@ -61,54 +60,67 @@ class SimulatedCluster:
         self,
         seed: int,
         *,
+        hours: float = 1.0,
         scale: Scale | None = None,
         weather: Weather | None = None,
+        routers: Sequence[Callable[[], Router]] = (PlainRouter,),
         trace: Callable[[str], None] | None = None,
         digested: bool = False,
     ) -> None:
+        """Make the cluster of a seed; what of ``scale`` and ``weather`` is not given is drawn.
+
+        ``routers`` are changed for each other while the broker runs. ``trace`` is told every event
+        in words; ``digested`` keeps a digest of all of them.
+        """
         self.rng = random.Random(seed)
-        self.scale = scale or Scale()
         self.weather = weather or Weather.draw(self.rng)
+        self.scale = scale or Scale.draw(self.rng, hours=hours)
         self.agenda = Agenda()
         self.network = Network(self.agenda, self.rng, self.weather)
         self.truth = GroundTruth()
-        self.faults = 0
         self.submitted = 0
-        self._log: deque[tuple[float, tuple[object, ...]]] = deque(maxlen=4_000)
+        self.quiet_after = 0.0
+        """Seconds from the last fault to the last ending."""
         self.digest = hashlib.sha256() if digested else None
+        self._log: deque[tuple[float, tuple[object, ...]]] = deque(maxlen=4_000)
         self._trace = trace
-        self.specs = [
-            ModelSpec(
-                name=name,
-                implementation="nowhere:Nothing",
-                inputs=(),
-                max_batch=batch,
-                batch_key=(lambda job: "all") if batch > 1 else None,
-                run_limit=120.0,
-                stall_limit=60.0,
-                load_limit=60.0,
-            )
-            for name, batch in (("single", 1), ("batched", 3))
-        ]
-        self.store = SimulatedStore(self.agenda, self.rng, self.weather)
-        self.broker = SimulatedBroker(
-            self.agenda, self.rng, self.specs, self.store, self._from_broker
+        self._make_processes(tuple(routers))
+        self.faults = Faults(
+            self.weather,
+            self.network,
+            self.broker,
+            self.nodes,
+            self.clients,
+            tuple(routers),
+            self._note,
         )
-        self.nodes = [
-            SimulatedNode(
-                f"node-{n}", self.agenda, self.rng, self.specs, self.truth, self._from_node
-            )
-            for n in range(self.scale.nodes)
-        ]
-        self.clients = [
-            SimulatedClient(f"client-{n}", self.agenda, self.rng, self._from_client)
-            for n in range(self.scale.clients)
-        ]
-
         self._receivers: dict[str, Callable[..., None]] = {
             **{node.name: node.receive for node in self.nodes},
             **{client.name: client.receive for client in self.clients},
         }
+
+    def _make_processes(self, routers: tuple[Callable[[], Router], ...]) -> None:
+        agenda, rng, scale = self.agenda, self.rng, self.scale
+        specs = [_spec("single", batch=1), _spec("batched", batch=3)]
+        self.store = SimulatedStore(agenda, rng, self.weather)
+        self.broker = SimulatedBroker(
+            agenda,
+            rng,
+            specs,
+            self.store,
+            self._from_broker,
+            capacity=scale.capacity,
+            tenant_window=scale.tenant_window,
+            make_router=routers[0],
+        )
+        self.nodes = [
+            SimulatedNode(f"node-{n}", agenda, rng, specs, self.truth, self._from_node)
+            for n in range(scale.nodes)
+        ]
+        self.clients = [
+            SimulatedClient(f"client-{n}", agenda, rng, self._from_client)
+            for n in range(scale.clients)
+        ]
 
     def run(self) -> Counts:
         """Run through the faults to a quiet end, and check every promise.
@@ -126,10 +138,10 @@ class SimulatedCluster:
         for client in self.clients:
             client.start()
         self._plan_tasks(end)
-        self._plan_faults(end)
+        self.faults.plan(self.scale.hours)
         self.agenda.run(end)
-        self._heal()
-        self._let_quieten(end + 6 * HOUR)
+        self.faults.heal()
+        self._let_quieten(end + QUIET_WITHIN)
         judge(self)
         return self._counts()
 
@@ -137,6 +149,8 @@ class SimulatedCluster:
 
     def _from_broker(self, peer: PeerId, message: FromBroker) -> None:
         name = peer.decode().split("/")[0]
+        if name not in self._receivers:
+            return  # the operator reads no answers
         self._note(BROKER, "->", name, message)
         receive: Callable[..., None] = self._receivers[name]
         self.network.transmit(BROKER, name, message, receive, peer)
@@ -166,12 +180,14 @@ class SimulatedCluster:
             for at, words in list(self._log)[-count:]
         ]
 
-    # ---- what happens --------------------------------------------------------------------------
+    # ---- tasks ---------------------------------------------------------------------------------
 
     def _plan_tasks(self, end: float) -> None:
-        rng, now = self.rng, self.agenda.now
-        for _ in range(int(self.scale.tasks * self.scale.hours)):
-            self.agenda.at(rng.uniform(now, end - 60.0), self._submit)
+        rng, now, burst = self.rng, self.agenda.now, self.scale.burst
+        for _ in range(int(self.scale.tasks * self.scale.hours) // burst):
+            at = rng.uniform(now, end - 60.0)
+            for _ in range(burst):
+                self.agenda.at(at, self._submit)
 
     def _submit(self) -> None:
         rng = self.rng
@@ -182,100 +198,25 @@ class SimulatedCluster:
             id=task_id,
             task_type="inpaint",
             model=rng.choice(["single", "single", "batched"]),
+            inputs=(input_of(task_id),),
             priority=rng.choice([0, 0, 0, 5, 9]),
             tenant=rng.choice(["", "", "a", "b"]),
             expires_in=rng.choice([None, None, None, rng.uniform(1.0, 300.0)]),
+            cancel_on_disconnect=rng.random() < 0.05,
         )
         client = rng.choice(self.clients)
-        client.submit(request)
+        client.submit(request, patient=rng.random() < 0.5)
         if rng.random() < 0.08:
-            delay = rng.expovariate(1 / 10.0)
-            self.agenda.after(delay, lambda: client.cancel(task_id))
-
-    def _plan_faults(self, end: float) -> None:
-        w, rng = self.weather, self.rng
-        plans: list[tuple[float, Callable[[], None]]] = [
-            (w.broker_kills, self._kill_broker),
-            (w.broker_freezes, self._freeze_broker),
-            (w.node_kills * len(self.nodes), self._kill_node),
-            (w.host_kills * len(self.nodes), self._kill_host),
-            (w.node_freezes * len(self.nodes), self._freeze_node),
-            (w.partitions, self._partition),
-            (w.client_kills, self._kill_client),
-            (w.disks_full, self._fill_disk),
-        ]
-        for rate, fault in plans:
-            count = int(rate * self.scale.hours)
-            count += rng.random() < rate * self.scale.hours - count
-            for _ in range(count):
-                self.agenda.at(rng.uniform(self.agenda.now, end), fault)
-
-    def _fault(self, line: str) -> None:
-        self.faults += 1
-        self._note("FAULT", line)
-
-    def _kill_broker(self) -> None:
-        if self.broker.machine is None:
-            return
-        down = self.rng.choice([0.1, 1.0, self.rng.uniform(1.0, 120.0)])
-        self._fault(f"broker killed for {down:.1f} s")
-        self.broker.kill()
-        self.agenda.after(down, self.broker.start)
-
-    def _freeze_broker(self) -> None:
-        if self.broker.machine is not None:
-            seconds = self.rng.uniform(1.0, 60.0)
-            self._fault(f"broker frozen for {seconds:.1f} s")
-            self.broker.freeze(seconds)
-
-    def _kill_node(self) -> None:
-        node = self.rng.choice(self.nodes)
-        self._fault(f"{node.name} killed")
-        node.kill(self.rng.uniform(0.5, 90.0))
-
-    def _kill_host(self) -> None:
-        node = self.rng.choice(self.nodes)
-        self._fault(f"host of {node.name} killed")
-        node.kill_host()
-
-    def _freeze_node(self) -> None:
-        node = self.rng.choice(self.nodes)
-        seconds = self.rng.choice([5.0, 40.0, 120.0, 900.0])
-        self._fault(f"{node.name} frozen for {seconds:.0f} s")
-        node.freeze(seconds)
-
-    def _partition(self) -> None:
-        a, b = self.rng.choice(list(self._receivers)), BROKER
-        if self.rng.random() < 0.5:
-            a, b = b, a
-        seconds = self.rng.uniform(3.0, 300.0)
-        self._fault(f"{a} cut from {b} for {seconds:.0f} s")
-        self.network.cut(a, b, seconds, both_ways=self.rng.random() < 0.7)
-
-    def _kill_client(self) -> None:
-        client = self.rng.choice(self.clients)
-        if client.machine is not None:
-            self._fault(f"{client.name} killed")
-            client.kill(self.rng.uniform(0.5, 60.0))
-
-    def _fill_disk(self) -> None:
-        self._fault("disk full for a while")
-        self.broker.set_disk_full(full=True)
-        self.agenda.after(
-            self.rng.uniform(5.0, 120.0), lambda: self.broker.set_disk_full(full=False)
-        )
+            self.agenda.after(rng.expovariate(1 / 10.0), client.cancel, task_id)
 
     # ---- the end -------------------------------------------------------------------------------
 
-    def _heal(self) -> None:
-        self._note("the faults end")
-        self.network.calm = True
-        self.network._cuts.clear()
-
     def _let_quieten(self, latest: float) -> None:
         """Run on until every client has an ending for every task."""
+        began = self.agenda.now
         while self.agenda.now < latest and not self._is_quiet():
             self.agenda.run(self.agenda.now + 60.0)
+        self.quiet_after = self.agenda.now - began
 
     def _is_quiet(self) -> bool:
         if self.broker.machine is None or any(c.machine is None for c in self.clients):
@@ -289,17 +230,32 @@ class SimulatedCluster:
         )
 
     def _counts(self) -> Counts:
-        endings: dict[str, int] = {}
-        for client in self.clients:
-            for finished in client.memory.endings.values():
-                state = finished[0].state.value
-                endings[state] = endings.get(state, 0) + 1
+        endings = Counter(
+            heard[0].state.value
+            for client in self.clients
+            for heard in client.memory.endings.values()
+        )
         return Counts(
             hours=self.scale.hours,
             events=self.agenda.events,
             tasks=sum(len(client.memory.accepted) for client in self.clients),
-            faults=self.faults,
-            messages=self.network.carried,
-            message_faults=self.network.lost + self.network.doubled,
             endings=endings,
+            faults=self.faults.counts,
+            messages=self.network.carried,
+            lost=self.network.lost,
+            doubled=self.network.doubled,
+            slowest=self.quiet_after,
         )
+
+
+def _spec(name: str, *, batch: int) -> ModelSpec:
+    return ModelSpec(
+        name=name,
+        implementation="nowhere:Nothing",
+        inputs=(InputSpec(name="image", kind="data"),),
+        max_batch=batch,
+        batch_key=(lambda job: "all") if batch > 1 else None,
+        run_limit=120.0,
+        stall_limit=60.0,
+        load_limit=60.0,
+    )

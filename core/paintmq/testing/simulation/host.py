@@ -58,6 +58,12 @@ def output_of(task_id: TaskId) -> PayloadInfo:
     return PayloadInfo(name="image", size=100, digest=digest, kind="file")
 
 
+def input_of(task_id: TaskId) -> PayloadInfo:
+    """Return the one input that belongs to this task and to no other."""
+    digest = hashlib.sha256(b"input of " + task_id.encode()).hexdigest()
+    return PayloadInfo(name="image", size=1_000, digest=digest, kind="file")
+
+
 @define
 class SimulatedHost:
     """One process. ``say`` reaches its agent; ``die`` ends it, for the reason given."""
@@ -115,8 +121,9 @@ class SimulatedHost:
     def _run(self, run: Run) -> None:
         natures = [self.behaviours[item.task_id] for item in run.items]
         self.running = [item.task_id for item in run.items]
-        for task_id in self.running:
-            self.started(self, task_id)
+        for item in run.items:
+            assert item.inputs == (input_of(item.task_id),), f"I20: {item.task_id} has other inputs"
+            self.started(self, item.task_id)
         if any(behaviour.nature is Nature.POISON for behaviour in natures):
             self._later(self.rng.uniform(0.0, 1.0), self.die, self, "killed by SIGSEGV")
             return

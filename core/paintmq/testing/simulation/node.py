@@ -50,12 +50,19 @@ class SimulatedNode:
     peer: PeerId = field(default=PeerId(b""))
     machine: WorkerMachine | None = None
     frozen_until: float = 0.0
+    _clock: int = 0
+    """Seconds its clock is ahead: no two processes agree on the time. (Whole ones add exactly.)"""
     _host: SimulatedHost | None = None
     _tick_at: float | None = None
     _thawed: list[Callable[[], None]] = field(factory=list[Callable[[], None]])
 
+    @property
+    def now(self) -> float:
+        return self.agenda.now + self._clock
+
     def start(self, found: Sequence[Key] = (), *, alone: bool = True) -> None:
         """Boot; ``found`` is what the crash journal says ran when the node died."""
+        self._clock = self.rng.randrange(1_000_000)
         self.machine = WorkerMachine(
             WorkerProfile(
                 name=self.name,
@@ -64,14 +71,15 @@ class SimulatedNode:
                 memory_mb=4096,
                 cores=4,
                 models=tuple(spec.name for spec in self.specs),
-                credit=2,
+                credit=self.rng.choice([1, 2, 3]),
+                idle_exit=self.rng.choice([None, 60.0]),
             ),
             {spec.name: spec for spec in self.specs},
             patience=Patience(host_silence=30.0),
         )
         self._connect()
         if found:
-            self._obey(self.machine.crashes_found(found, alone=alone, now=self.agenda.now))
+            self._obey(self.machine.crashes_found(found, alone=alone, now=self.now))
 
     def kill(self, back_after: float) -> None:
         """Kill agent and host at once, as a power cut of the machine does."""
@@ -100,23 +108,40 @@ class SimulatedNode:
         if self.machine is None or self.frozen_until > self.agenda.now:
             return
         self.frozen_until = self.agenda.now + seconds
+        self.agenda.after(seconds, self._thaw, self.machine)
+
+    def thaw(self) -> None:
+        """Let a frozen node go on at once."""
+        if self.machine is not None and self.frozen_until > self.agenda.now:
+            self.frozen_until = self.agenda.now
+            self._thaw(self.machine)
+
+    def drain(self, grace: float) -> None:
+        """Ask the worker to finish and leave, as SIGTERM does; its node is started again later."""
         machine = self.machine
-        self.agenda.after(seconds, lambda: self._thaw(machine))
+        if machine is not None and not machine.is_draining:
+            self._when_awake(
+                lambda: (
+                    self._obey(machine.drain(grace, now=self.now))
+                    if machine is self.machine
+                    else None
+                )
+            )
 
     def receive(self, peer: PeerId, message: ToWorker) -> None:
         if peer != self.peer or self.machine is None:
             return
         machine = self.machine
         if self.frozen_until <= self.agenda.now:
-            self._obey(machine.receive(message, now=self.agenda.now))
+            self._obey(machine.receive(message, now=self.now))
             return
-        self._thawed.append(lambda: self._obey(machine.receive(message, now=self.agenda.now)))
+        self._thawed.append(lambda: self._obey(machine.receive(message, now=self.now)))
 
     def _connect(self) -> None:
         assert self.machine is not None
         self.connections += 1
         self.peer = PeerId(f"{self.name}/{self.connections}".encode())
-        self._obey(self.machine.connected(self.peer, now=self.agenda.now))
+        self._obey(self.machine.connected(self.peer, now=self.now))
 
     def _obey(self, commands: Sequence[Command]) -> None:
         for command in commands:
@@ -143,10 +168,19 @@ class SimulatedNode:
                 case Reconnect():
                     self._connect()
                 case Leave():
-                    self.machine = None
+                    self._leave()
+                    return
                 case _:
                     pass  # payloads exist only as descriptions here
         self._schedule_tick()
+
+    def _leave(self) -> None:
+        """The worker is done: its processes end, and its node is started again a little later."""
+        if self._host is not None:
+            self._host.alive = False
+        self.machine, self._host, self._tick_at = None, None, None
+        self._thawed.clear()
+        self.agenda.after(self.rng.uniform(1.0, 60.0), self.start)
 
     def _task_starts(self, host: SimulatedHost, task_id: TaskId) -> None:
         self.truth.starts[task_id] += 1
@@ -156,13 +190,13 @@ class SimulatedNode:
             return
         machine = self.machine
         if self.frozen_until <= self.agenda.now:
-            self._obey(machine.receive_from_host(message, now=self.agenda.now))
+            self._obey(machine.receive_from_host(message, now=self.now))
             return
         if isinstance(message, HostBeat):
             return
         self._thawed.append(
             lambda: (
-                self._obey(machine.receive_from_host(message, now=self.agenda.now))
+                self._obey(machine.receive_from_host(message, now=self.now))
                 if host is self._host
                 else None
             )
@@ -187,7 +221,7 @@ class SimulatedNode:
             if host is self._host and machine is self.machine and machine is not None:
                 self._blame_what_was_given(host, machine)
                 self._host = None
-                self._obey(machine.host_exited(detail, now=self.agenda.now))
+                self._obey(machine.host_exited(detail, now=self.now))
 
         self.agenda.after(0.01, lambda: self._when_awake(notice))
 
@@ -221,7 +255,7 @@ class SimulatedNode:
         deadline = self.machine.next_deadline()
         if deadline is None:
             return
-        when = max(deadline, self.frozen_until, self.agenda.now)
+        when = max(deadline - self._clock, self.frozen_until, self.agenda.now)
         if self._tick_at is None or when < self._tick_at or self._tick_at < self.agenda.now:
             self._tick_at = when
             self.agenda.at(when, self._tick, self.machine, when)
@@ -233,7 +267,7 @@ class SimulatedNode:
             self._tick_at = None
             return  # the thaw schedules the next
         self._tick_at = None
-        self._obey(machine.tick(now=self.agenda.now))
+        self._obey(machine.tick(now=self.now))
 
 
 def draw_behaviour(rng: random.Random) -> Behaviour:

@@ -1,4 +1,4 @@
-"""A disk that commits late, in order, and forgets what it had not committed."""
+"""A disk that commits late, in order, and forgets what it had not committed, or damages it."""
 
 import random
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from attrs import define, field
 
 from paintmq.broker.records import Record, StoredTask, TaskAccepted, TaskChanged, TaskPurged
+from paintmq.broker.stores.rows import corrupt
 from paintmq.task import TaskId
 from paintmq.testing.simulation.world import Agenda, Weather
 
@@ -19,11 +20,16 @@ class SimulatedStore:
     weather: Weather
     log: list[Record] = field(factory=list[Record], init=False)
     """Every durable record, in order."""
-    forgotten: int = field(default=0, init=False)
-    """Records that were never durable, or that a lying disk lost."""
+    last_time: float = field(default=0.0, init=False)
+    """Broker time of the last durable record: the clock of a new broker starts no earlier."""
+    damaged: dict[TaskId, None] = field(factory=dict[TaskId, None], init=False)
+    """Tasks of which a record could not be read after a crash, and that failed therefore."""
+    _unreadable: list[TaskId] = field(factory=list[TaskId], init=False)
     _pending: list[Record] = field(factory=list[Record], init=False)
-    _commit_under_way: bool = field(default=False, init=False)
+    _under_way: int = field(default=0, init=False)
+    """Records of the transaction that is being committed: the first that are pending."""
     _generation: int = field(default=0, init=False)
+    _written_at: float = field(default=0.0, init=False)
 
     @property
     def durable(self) -> int:
@@ -34,26 +40,48 @@ class SimulatedStore:
         """Return whether all that was written is durable."""
         return not self._pending
 
-    def write(self, records: tuple[Record, ...], committed: Callable[[], None]) -> int:
+    def write(
+        self, records: tuple[Record, ...], committed: Callable[[], None], *, now: float
+    ) -> int:
         """Take records in; return the number the last of them will have."""
-        self._pending += records
-        if self._pending and not self._commit_under_way:
+        if records:
+            self._pending += records
+            self._written_at = now
+        if self._pending and not self._under_way:
             self._commit(committed)
         return len(self.log) + len(self._pending)
 
     def crash(self) -> None:
-        """Lose what was not committed; a lying disk loses a little more."""
+        """Lose what was not committed; a lying disk loses a little more.
+
+        The transaction under way is lost as a whole or kept as a whole, and if it was kept nobody
+        was told; after a torn write some task's record cannot be read.
+        """
         self._generation += 1
-        self.forgotten += len(self._pending)
-        self._pending, self._commit_under_way = [], False
+        if self._under_way and self.rng.random() < 0.5:
+            self._keep(self._under_way)
+        self._pending, self._under_way = [], 0
         if self.weather.lying_disk and self.rng.random() < 0.5:
             lost = min(len(self.log), self.rng.randint(0, 20))
             if lost:
                 del self.log[-lost:]
-                self.forgotten += lost
+        if self.rng.random() < self.weather.damage:
+            self._unreadable += self.rng.sample([*self._stored()], min(1, len(self._stored())))
+
+    def recover(self, *, now: float) -> None:
+        """Record the ending of every task of which a part is lost, as the journal does at start."""
+        for task_id in self._unreadable:
+            if (task := self._stored().get(task_id)) is not None:
+                self.damaged[task_id] = None
+                status = corrupt(task.status, "the record", at=now)
+                self.log.append(TaskChanged(task_id, "finish", status))
+        self._unreadable.clear()
 
     def tasks(self) -> list[StoredTask]:
         """Return what a restarted broker finds."""
+        return list(self._stored().values())
+
+    def _stored(self) -> dict[TaskId, StoredTask]:
         tasks: dict[TaskId, StoredTask] = {}
         for record in self.log:
             match record:
@@ -65,21 +93,24 @@ class SimulatedStore:
                     del tasks[task_id]
                 case _:
                     pass
-        return list(tasks.values())
+        return tasks
 
     def _commit(self, committed: Callable[[], None]) -> None:
         """Group commit: what is there now becomes durable together, then the next group."""
-        self._commit_under_way = True
-        group, generation = len(self._pending), self._generation
+        self._under_way = len(self._pending)
+        seconds = self.rng.uniform(0.0, self.weather.commit)
+        self.agenda.after(seconds, self._committed, self._generation, committed)
 
-        def done() -> None:
-            if generation != self._generation:
-                return
-            self.log += self._pending[:group]
-            del self._pending[:group]
-            self._commit_under_way = False
-            if self._pending:
-                self._commit(committed)
-            committed()
+    def _committed(self, generation: int, committed: Callable[[], None]) -> None:
+        if generation != self._generation:
+            return
+        self._keep(self._under_way)
+        self._under_way = 0
+        if self._pending:
+            self._commit(committed)
+        committed()
 
-        self.agenda.after(self.rng.uniform(0.0, self.weather.commit), done)
+    def _keep(self, count: int) -> None:
+        self.log += self._pending[:count]
+        del self._pending[:count]
+        self.last_time = self._written_at

@@ -32,6 +32,15 @@ class Weather:
     partitions: float = 0.0
     client_kills: float = 0.0
     disks_full: float = 0.0
+    broker_drains: float = 0.0
+    node_drains: float = 0.0
+    requeues: float = 0.0
+    """How often an operator requeues all dead letters."""
+    new_routers: float = 0.0
+    clock_jumps: float = 0.0
+    """Share of the broker's restarts at which its wall clock was set, by an hour or by years."""
+    damage: float = 0.0
+    """Share of the broker's kills after which a record on its disk cannot be read any more."""
     commit: float = 0.01
     """Most seconds a commit takes."""
     lying_disk: bool = False
@@ -56,6 +65,12 @@ class Weather:
             partitions=some(3.0),
             client_kills=some(3.0),
             disks_full=some(1.0),
+            broker_drains=some(1.0),
+            node_drains=some(1.0),
+            requeues=some(3.0),
+            new_routers=some(1.0),
+            clock_jumps=rng.choice([0.0, 0.0, 0.2]),
+            damage=rng.choice([0.0, 0.0, 0.1]),
             commit=rng.choice([0.005, 0.2, 2.0]),
             lying_disk=rng.random() < 0.1,
         )
@@ -100,6 +115,10 @@ class Network:
     lost: int = 0
     doubled: int = 0
     _cuts: dict[tuple[str, str], float] = field(factory=dict[tuple[str, str], float], init=False)
+
+    def heal(self) -> None:
+        self.calm = True
+        self._cuts.clear()
 
     def cut(self, a: str, b: str, seconds: float, *, both_ways: bool) -> None:
         """Let nothing pass from a to b for a while."""
