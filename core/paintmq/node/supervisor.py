@@ -158,7 +158,7 @@ class _NodeLoop:
         sweep_scratch()
         folder = runtime_folder()
         journals = [CrashJournal.open(folder, setup.profile.name) for setup in setups]
-        self._found = sum(len(journal.found) for journal in journals if journal is not None)
+        self._found = sum(journal is not None and journal.found is not None for journal in journals)
         self._agents = [
             WorkerAgent(
                 setup,

@@ -8,8 +8,10 @@ from attrs import define, field
 from paintmq.model import ModelSpec
 from paintmq.task import Fence, PayloadInfo, PeerId, TaskError, TaskId, TaskRequest
 from paintmq.wire.messages import (
+    Abandon,
     Assign,
     Assignment,
+    AttemptReturned,
     FromWorker,
     ToWorker,
     WorkerWelcome,
@@ -17,6 +19,7 @@ from paintmq.wire.messages import (
 from paintmq.worker.commands import Command, SendToBroker, SendToHost
 from paintmq.worker.host_messages import (
     AttemptsEnded,
+    BatchBegun,
     FromHost,
     HostLoaded,
     HostReady,
@@ -90,6 +93,9 @@ class Bench:
             commands = self.host(HostLoaded(model=model, seconds=1.0, memory_mb=100))
         return commands
 
+    def begin(self, batch: int) -> list[Command]:
+        return self.host(BatchBegun(batch))
+
     def end(self, *numbers: int, batch: int = 1, **changes: Any) -> list[Command]:
         outcomes = tuple(outcome(number, **changes) for number in numbers)
         return self.host(AttemptsEnded(batch=batch, outcomes=outcomes))
@@ -155,3 +161,13 @@ def make_bench(**changes: Any) -> Bench:
         "budget_mb": 250,
     }
     return Bench(WorkerMachine(WorkerProfile(**(settings | changes)), SPECS))
+
+
+def abandon(number: int, grace: float = 5.0) -> Abandon:
+    task_id, fence = key_of(number)
+    return Abandon(task_id=task_id, fence=fence, grace=grace)
+
+
+def returned(number: int, *, cancelled: bool = True) -> AttemptReturned:
+    task_id, fence = key_of(number)
+    return AttemptReturned(task_id=task_id, fence=fence, cancelled=cancelled)

@@ -51,6 +51,7 @@ from paintmq.worker.host_messages import (
     BatchProgressed,
     Configure,
     Key,
+    MarkPlace,
     Run,
     Shutdown,
     ToHost,
@@ -83,7 +84,7 @@ class AgentSetup:
     key: PeerKey | None = None
     """What it shows to a broker that asks for keys."""
     configure: Configure
-    """What to tell a new host; the scratch folder is filled in."""
+    """What to tell a new host; the scratch folder and the mark are filled in."""
     environment: Mapping[str, str]
     """Variables of the host beside our own, such as CUDA_VISIBLE_DEVICES."""
     patience: Patience
@@ -134,13 +135,13 @@ class WorkerAgent:
     def start(self, *, found_alone: bool = True) -> None:
         """Connect, and report what the crash journal holds.
 
-        ``found_alone`` says whether that is all that ran in the node that died.
+        ``found_alone`` says whether no other worker of the node that died ran anything.
         """
-        found = self._journal.found if self._journal is not None else ()
-        if found:
-            logger.warning("%s: an earlier process died while it ran %s", self.name, found)
-            now = self._clock()
-            self._obey(self._machine.crashes_found(found, alone=found_alone, now=now))
+        found = self._journal.found if self._journal is not None else None
+        if found is not None:
+            logger.warning("%s: an earlier process died while it ran %s", self.name, found.keys)
+            alone, now = found_alone and found.size == 1, self._clock()
+            self._obey(self._machine.crashes_found(found.keys, alone=alone, now=now))
         self._connect()
         self._flush()  # no turn of the loop comes before the first deadline
 
@@ -276,7 +277,7 @@ class WorkerAgent:
     def _obey(self, commands: list[Command]) -> None:
         """Carry out the machine's commands, in order."""
         if self._journal is not None:
-            self._journal.write(self._machine.running)
+            self._journal.write(self._machine.handed_over)
         for command in commands:
             match command:
                 case SendToBroker(message):
@@ -326,7 +327,8 @@ class WorkerAgent:
         self._readiness.watch(host.words_descriptor, host.hear)
         if host.exit_descriptor >= 0:
             self._readiness.watch(host.exit_descriptor, self._host_ready)
-        self._order(evolve(setup.configure, scratch=host.scratch))
+        mark = self._journal.mark_place if self._journal is not None else MarkPlace()
+        self._order(evolve(setup.configure, scratch=host.scratch, mark=mark))
 
     def _order(self, message: ToHost) -> None:
         if self._host is None:

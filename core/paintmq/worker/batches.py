@@ -2,10 +2,13 @@
 
 from collections import deque
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from paintmq.wire.messages import Assignment
 from paintmq.worker.host_messages import Key, Run, RunItem
+
+PUT_BACKS = 2
+"""How often a batch that a host died with, and never began, goes to the next host uncharged."""
 
 
 @define
@@ -21,6 +24,15 @@ class HeldAttempt:
         return self.assignment.task.id, self.assignment.fence
 
 
+@frozen
+class HandedOver:
+    """A batch that a host has: what is left of it, and how many attempts shared it."""
+
+    number: int
+    keys: tuple[Key, ...]
+    size: int
+
+
 @define(eq=False)
 class Batch:
     """Attempts that run together, in the order they came."""
@@ -31,6 +43,10 @@ class Batch:
     """Those that the host has not answered."""
     size: int
     """How many there were at first: whoever was alone is to blame for a crash."""
+    begun: bool = field(default=False, init=False)
+    """The host has said that it is at it: its payloads may have been touched."""
+    put_backs: int = field(default=0, init=False)
+    """How often a host died that had it next and had not begun it."""
     run_until: float = field(default=float("inf"), init=False)
     stall_at: float = field(default=float("inf"), init=False)
 
@@ -64,7 +80,14 @@ class Batches:
 
     @property
     def running(self) -> Batch | None:
+        """What the host is at, or will be as soon as it has read it."""
         return self.sent[0] if self.sent else None
+
+    @property
+    def handed_over(self) -> tuple[HandedOver, ...]:
+        return tuple(
+            HandedOver(batch.number, tuple(batch.attempts), batch.size) for batch in self.sent
+        )
 
     def add(self, model: str, attempts: list[HeldAttempt]) -> None:
         self._count += 1
@@ -110,7 +133,16 @@ class Batches:
         self.sent.clear()
 
     def host_lost(self) -> Batch | None:
-        """Put back what had been sent but not begun; return the batch that was running."""
-        running = self.sent.popleft() if self.sent else None
+        """Put back what had not begun; return the batch that has to answer for the host's death.
+
+        What never begins, however often it is handed over, kills hosts while they read it: in the
+        end it answers as well.
+        """
+        guilty = self.running
+        if guilty is not None and not guilty.begun and guilty.put_backs < PUT_BACKS:
+            guilty.put_backs += 1
+            guilty = None
+        if guilty is not None:
+            self.sent.popleft()
         self.put_back()
-        return running
+        return guilty

@@ -1,8 +1,10 @@
 """What a worker runs, written down before a payload is touched, so that no crash goes unseen.
 
-A task can take the whole node down: while its message is decoded, through the driver, by exhausting
-memory. The next process of the same name finds here what ran, and reports it. The file lies in
-memory (tmpfs) where there is one: it has to survive the process, not the machine.
+A task can take the whole node down: through the driver, or by exhausting memory. The next process
+of the same name finds here what ran, and reports it. Two write: the agent notes what it hands to
+its host before it does, and the host which of it it has begun (``batch_mark.py``); only both
+together make a task answer for the death. The file lies in memory (tmpfs) where there is one: it
+has to survive the process, not the machine.
 """
 
 import contextlib
@@ -13,10 +15,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from attrs import define, field
+from attrs import astuple, define, field
 
 from paintmq.task import Fence, TaskId
-from paintmq.worker.host_messages import Key
+from paintmq.worker.batch_mark import MARK_SIZE, marked_batch
+from paintmq.worker.batches import HandedOver
+from paintmq.worker.host_messages import MarkPlace
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -36,12 +40,13 @@ class CrashJournal:
     """The journal of one worker; held open and locked while the worker lives."""
 
     path: Path
-    found: tuple[Key, ...]
-    """What an earlier process of this worker ran when it died."""
+    found: HandedOver | None
+    """The batch that an earlier process of this worker was at when it died."""
     _descriptor: int
+    _run: str = field(factory=lambda: os.urandom(8).hex(), init=False)
     _boot: str = field(factory=lambda: _boot_id(), init=False)
     _length: int = field(default=0, init=False)
-    _written: tuple[Key, ...] = field(factory=tuple, init=False)
+    _written: tuple[HandedOver, ...] = field(factory=tuple, init=False)
 
     @classmethod
     def open(cls, folder: Path, worker: str) -> "CrashJournal | None":
@@ -66,17 +71,26 @@ class CrashJournal:
         os.ftruncate(descriptor, 0)
         return journal
 
-    def write(self, running: Sequence[Key]) -> None:
-        """Note what runs from now on; return once it is noted."""
-        keys = tuple(running)
-        if keys == self._written:
+    @property
+    def mark_place(self) -> MarkPlace:
+        """Where this worker's hosts are to note which batch they are at."""
+        return MarkPlace(str(self.path), self._run)
+
+    def write(self, handed_over: Sequence[HandedOver]) -> None:
+        """Note what the host has from now on; return once it is noted."""
+        batches = tuple(handed_over)
+        if batches == self._written:
             return
-        rows = [[task_id, fence.incarnation, fence.attempt] for task_id, fence in keys]
-        text = json.dumps({"boot": self._boot, "running": rows}).encode() if rows else b""
+        rows = [
+            [batch.number, batch.size, [[task, *astuple(fence)] for task, fence in batch.keys]]
+            for batch in batches
+        ]
+        note = {"boot": self._boot, "run": self._run, "batches": rows}
+        text = json.dumps(note).encode() if rows else b""
         # One write is whole or not at all for whoever reads after our death; spaces cover the rest.
         self._length = max(self._length, len(text))
-        os.pwrite(self._descriptor, text.ljust(self._length), 0)
-        self._written = keys
+        os.pwrite(self._descriptor, text.ljust(self._length), MARK_SIZE)
+        self._written = batches
 
     def close(self) -> None:
         """Remove the journal: the worker leaves in order, and nothing of its crashed."""
@@ -86,18 +100,23 @@ class CrashJournal:
             self.path.parent.rmdir()
 
 
-def _parse(text: bytes) -> tuple[Key, ...]:
-    """Return what is noted. Anything else than a whole note of this boot is nothing."""
+def _parse(text: bytes) -> HandedOver | None:
+    """Return the batch that was begun. Anything else than a whole note of this boot is nothing."""
     try:
-        note = json.loads(text)
+        note = json.loads(text[MARK_SIZE:])
         if note["boot"] != _boot_id():
-            return ()
-        return tuple(
-            (TaskId(str(task_id)), Fence(int(incarnation), int(attempt)))
-            for task_id, incarnation, attempt in note["running"]
-        )
+            return None
+        begun = marked_batch(text[:MARK_SIZE], note["run"])
+        for number, size, rows in note["batches"]:
+            keys = tuple(
+                (TaskId(str(task_id)), Fence(int(incarnation), int(attempt)))
+                for task_id, incarnation, attempt in rows
+            )
+            if number == begun and keys:
+                return HandedOver(int(number), keys, int(size))
     except (ValueError, TypeError, KeyError):
-        return ()
+        pass
+    return None
 
 
 def _boot_id() -> str:

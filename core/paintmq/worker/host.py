@@ -30,6 +30,7 @@ from paintmq.config import Limits, PluginsConfig, WeightsConfig
 from paintmq.errors import PluginError, WireError
 from paintmq.model import Device, ModelSpec
 from paintmq.weights import WeightFolder
+from paintmq.worker.batch_mark import BatchMark
 from paintmq.worker.host_channel import Buffer, FrameReader, HostDelivery, encode
 from paintmq.worker.host_messages import (
     CancelItem,
@@ -172,7 +173,7 @@ def _make_runner(connection: HostConnection) -> ModelRunner:
         limits=msgspec.convert(configure.limits, Limits),
         scratch=Path(configure.scratch),
     )
-    return ModelRunner(setup, connection.send, connection.flags)
+    return ModelRunner(setup, connection.send, connection.flags, BatchMark.at(configure.mark))
 
 
 def _specs(configure: Configure) -> dict[str, ModelSpec]:

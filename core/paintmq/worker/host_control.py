@@ -2,10 +2,10 @@
 
 Rule 1: a host is replaced, never repaired; who ran alone in it when it died is reported as alone.
 Rule 2: what it had been sent but had not begun is not to blame, and is run by the next host.
-Rule 3: memory is given back before it is taken.
+The models in it: ``loaded_models.py``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import inf
 from typing import assert_never
 
@@ -14,12 +14,10 @@ from paintmq.task import TaskError
 from paintmq.wire.messages import (
     AttemptProgressed,
     AttemptStarted,
-    ModelLoaded,
-    ModelUnloaded,
     ResidentModel,
 )
 from paintmq.worker.answers import Answers, release_outputs
-from paintmq.worker.batches import Batch, Batches, HeldAttempt
+from paintmq.worker.batches import Batch, Batches, HandedOver, HeldAttempt
 from paintmq.worker.commands import (
     Command,
     KillHost,
@@ -31,6 +29,7 @@ from paintmq.worker.commands import (
 from paintmq.worker.host_life import HostLife, HostState
 from paintmq.worker.host_messages import (
     AttemptsEnded,
+    BatchBegun,
     BatchProgressed,
     BatchSplit,
     CancelItem,
@@ -41,11 +40,8 @@ from paintmq.worker.host_messages import (
     HostLoadFailed,
     HostReady,
     HostUnloaded,
-    Key,
-    Load,
-    Unload,
 )
-from paintmq.worker.model_cache import ModelCache
+from paintmq.worker.loaded_models import LoadedModels
 from paintmq.worker.profile import Patience, WorkerProfile
 
 HOST_WINDOW = 2
@@ -65,13 +61,9 @@ class HostControl:
         self._profile = profile
         self._specs = specs
         self._answers = answers
-        self._cache = ModelCache(profile.budget_mb)
+        self._models = LoadedModels(profile, specs)
         self._host = HostLife(patience, profile.growth_mb)
         self._batches = Batches()
-        self._pinned = tuple(model for model in profile.pinned if model in profile.models)
-        self._wanted = list(self._pinned)
-        """Models to load when idle: pinned ones, and what the broker asked to preload."""
-        self._made_room_for = ""
         self._idle_at = inf
         self._draining = False
 
@@ -79,7 +71,7 @@ class HostControl:
 
     @property
     def resident(self) -> tuple[ResidentModel, ...]:
-        return self._cache.resident()
+        return self._models.resident
 
     @property
     def memory_free_mb(self) -> int:
@@ -90,16 +82,13 @@ class HostControl:
         return self._host.gpu_memory_free_mb
 
     @property
-    def running(self) -> tuple[Key, ...]:
-        """The attempts whose payloads the host may be touching now."""
-        batch = self._batches.running
-        return tuple(batch.attempts) if batch else ()
+    def handed_over(self) -> tuple[HandedOver, ...]:
+        return self._batches.handed_over
 
     def want(self, model: str) -> None:
         """Load the model when there is nothing better to do."""
-        near = model in self._cache or model in self._wanted or model == self._host.loading
-        if model in self._profile.models and not near:
-            self._wanted.append(model)
+        if model != self._host.loading:
+            self._models.want(model)
 
     def add(self, model: str, attempts: list[HeldAttempt]) -> None:
         """Run these as one batch, after what waits already."""
@@ -176,11 +165,15 @@ class HostControl:
             case HostBeat():
                 self._host.beat(message)
             case HostLoaded():
-                return self._loaded(message)
+                self._host.load_ends()
+                return self._models.loaded(message)
             case HostLoadFailed():
                 return self._load_failed(message, now=now)
             case HostUnloaded():
                 pass  # it counted as gone when the order was given
+            case BatchBegun(number):
+                if batch := self._batches.find_sent(number):
+                    return self._begin(batch, now=now)
             case BatchProgressed():
                 return self._progressed(message, now=now)
             case BatchSplit(number):
@@ -195,40 +188,14 @@ class HostControl:
                 assert_never(message)
         return []
 
-    def _loaded(self, message: HostLoaded) -> list[Command]:
-        self._host.load_ends()
-        self._made_room_for = ""
-        pinned = message.model in self._profile.pinned
-        self._cache.add(message.model, message.memory_mb, pinned=pinned)
-        self._wanted = [model for model in self._wanted if model != message.model]
-        news = ModelLoaded(
-            model=message.model,
-            seconds=message.seconds,
-            memory_mb=message.memory_mb,
-            pinned=pinned,
-        )
-        return [SendToBroker(news)]
-
     def _load_failed(self, message: HostLoadFailed, *, now: float) -> list[Command]:
         self._host.load_ends()
-        others = self._cache.evictable()
-        if message.error.code == "oom" and others and self._made_room_for != message.model:
-            self._made_room_for = message.model  # once, with all the room there can be
-            return self._unload(others)
-        return self._give_up_loading(message.model, message.error, now=now)
+        room = self._models.make_room_again(message)  # and it is loaded again, as it still waits
+        return room or self._give_up_loading(message.model, message.error, now=now)
 
     def _give_up_loading(self, model: str, error: TaskError, *, now: float) -> list[Command]:
-        self._made_room_for = ""
-        self._wanted = [wanted for wanted in self._wanted if wanted != model]
-        news = SendToBroker(ModelUnloaded(model=model, error=error.message))
-        return [news, *self._answers.fail(self._batches.pop_waiting(model), error, now=now)]
-
-    def _unload(self, models: Sequence[str]) -> list[Command]:
-        commands: list[Command] = []
-        for model in models:
-            self._cache.remove(model)
-            commands += [SendToHost(Unload(model)), SendToBroker(ModelUnloaded(model=model))]
-        return commands
+        news = self._models.give_up(model, error)
+        return [*news, *self._answers.fail(self._batches.pop_waiting(model), error, now=now)]
 
     def _progressed(self, message: BatchProgressed, *, now: float) -> list[Command]:
         batch = self._batches.find_sent(message.batch)
@@ -258,22 +225,19 @@ class HostControl:
             batch.attempts.pop((outcome.task_id, outcome.fence), None)
             commands += self._answers.settle(outcome, now=now)
         if any(outcome.error and outcome.error.code == "oom" for outcome in message.outcomes):
-            in_use = [sent.model for sent in self._batches.sent]
-            commands += self._unload(self._cache.evictable(in_use=in_use))
+            commands += self._models.unload_but(*(sent.model for sent in self._batches.sent))
         if batch.attempts:
             self._renew(batch, now=now)
             return commands
         self._batches.sent.remove(batch)
         self._host.batch_ended(message.memory_mb)
         if running := self._batches.running:
-            commands += self._begin(running, now=now)
+            self._renew(running, now=now)
         return commands
 
     def _lose_host(self, detail: str, *, timed_out: bool = False, now: float) -> list[Command]:
         """Answer for what the host was doing, and note that its models are gone."""
-        commands: list[Command] = [
-            SendToBroker(ModelUnloaded(model=model)) for model in self._cache.clear()
-        ]
+        commands = self._models.lost()
         if self._host.state is HostState.STARTING:
             error = TaskError(
                 code="host_failed", message=f"the model host {detail}", retryable=True
@@ -292,7 +256,6 @@ class HostControl:
                 commands += self._answers.hand_back(held.key, cancelled=True)
         if self._draining:
             commands += self.drain()
-        self._wanted = list(self._pinned)
         return commands
 
     def _dismiss_host(
@@ -311,7 +274,7 @@ class HostControl:
     # ---- running -------------------------------------------------------------------------------
 
     def _has_work(self) -> bool:
-        return bool(self._batches.waiting or (self._wanted and not self._draining))
+        return bool(self._batches.waiting or (self._models.next_wanted and not self._draining))
 
     def advance(self, *, now: float) -> list[Command]:
         """Do the next sensible thing with the host; to be called after everything that happens."""
@@ -332,33 +295,33 @@ class HostControl:
             return self._dismiss_host("outgrew its limit", kill=False, now=now) if idle else []
         while not self._host.loading and len(batches.sent) < HOST_WINDOW:
             model = batches.waiting[0].model if batches.waiting else ""
-            if model in self._cache:
+            if model in self._models:
                 batch = batches.waiting.popleft()
-                self._cache.touch(model)
+                self._models.touch(model)
                 batches.sent.append(batch)
                 commands.append(SendToHost(batch.order()))
                 if batch is batches.running:
-                    commands += self._begin(batch, now=now)
+                    self._renew(batch, now=now)
             elif batches.sent or not (model or self._has_work()):
                 break
             else:
-                commands += self._load(model or self._wanted[0], now=now)
+                commands += self._load(model or self._models.next_wanted, now=now)
         return commands
 
     def _load(self, model: str, *, now: float) -> list[Command]:
         """Make room and load; the attempts that wait for it count as started."""
-        spec = self._specs[model]
-        self._host.load_begins(model, until=now + spec.load_limit)
-        commands = self._unload(self._cache.victims(spec.resident_mb))
+        self._host.load_begins(model, until=now + self._specs[model].load_limit)
+        commands = self._models.load(model)
         if self._batches.waiting and self._batches.waiting[0].model == model:
             commands += [
                 SendToBroker(AttemptStarted(task_id=task_id, fence=fence, loading=True))
                 for task_id, fence in self._batches.waiting[0].attempts
             ]
-        return [*commands, SendToHost(Load(model))]
+        return commands
 
     def _begin(self, batch: Batch, *, now: float) -> list[Command]:
         """Note that the host is at this batch now."""
+        batch.begun = True
         self._renew(batch, now=now)
         return [
             SendToBroker(AttemptStarted(task_id=task_id, fence=fence))
@@ -366,6 +329,7 @@ class HostControl:
         ]
 
     def _renew(self, batch: Batch, *, now: float) -> None:
+        """Give the batch its time, from now: the host begins it, or has nothing else to do."""
         batch.run_until = now + batch.run_limit
         batch.stall_at = now + self._specs[batch.model].stall_limit
 

@@ -19,6 +19,15 @@ Key: TypeAlias = tuple[TaskId, Fence]
 # ---- agent to host -----------------------------------------------------------------------------
 
 
+@frozen
+class MarkPlace:
+    """Where a host is to note which batch it is at (``batch_mark.py``); an empty path: nowhere."""
+
+    path: str = ""
+    run: str = ""
+    """Which run of the worker the notes are of."""
+
+
 @frozen(kw_only=True)
 class Configure:
     """First message: everything the host must know before it imports a model."""
@@ -30,6 +39,8 @@ class Configure:
     threads: int = 1
     scratch: str
     """Folder of this host alone; the agent removes it once the host is gone."""
+    mark: MarkPlace = MarkPlace()
+    """Where to note which batch is being touched."""
     path: tuple[str, ...] = ()
     """The agent's ``sys.path``: the host finds the plugins that the agent found."""
     models: tuple[SpecOutline, ...] = ()
@@ -132,6 +143,13 @@ class HostUnloaded:
     model: str
 
 
+@frozen
+class BatchBegun:
+    """The batch's payloads are touched from now on: a crash may be its doing."""
+
+    batch: int
+
+
 @frozen(kw_only=True)
 class BatchProgressed:
     """The batch has done ``step`` of ``total``. A preview of its first attempt may follow."""
@@ -186,6 +204,7 @@ FromHost: TypeAlias = (
     | HostLoaded
     | HostLoadFailed
     | HostUnloaded
+    | BatchBegun
     | BatchProgressed
     | BatchSplit
     | AttemptsEnded

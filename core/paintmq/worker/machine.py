@@ -30,7 +30,7 @@ from paintmq.wire.messages import (
     WorkerWelcome,
 )
 from paintmq.worker.answers import Answers
-from paintmq.worker.batches import HeldAttempt
+from paintmq.worker.batches import HandedOver, HeldAttempt
 from paintmq.worker.commands import Command, Leave, Reconnect, ReleaseInputs, SendToBroker
 from paintmq.worker.connection import Connection
 from paintmq.worker.host_control import HostControl
@@ -127,9 +127,9 @@ class WorkerMachine:
         return tuple(self._answers.held)
 
     @property
-    def running(self) -> tuple[Key, ...]:
-        """The attempts whose payloads the host may be touching now."""
-        return self._host.running
+    def handed_over(self) -> tuple[HandedOver, ...]:
+        """What the host has: it may be touching one of these batches now."""
+        return self._host.handed_over
 
     @property
     def is_draining(self) -> bool:

@@ -2,6 +2,7 @@
 
 Rule 1: whatever a model raises, every attempt of the batch gets an Outcome. Rule 2: one attempt's
 bad input or failure never ends its neighbours: a failing batch is split and tried one by one.
+Rule 3: a batch is marked, then announced, then touched; and no longer marked once it is over.
 """
 
 import logging
@@ -18,9 +19,11 @@ from paintmq.errors import Cancelled, ModelError, PluginError
 from paintmq.image import Buffer, payload_of_array
 from paintmq.model import Device, Model, ModelSpec, Outputs, Request, WeightFinder
 from paintmq.task import PayloadInfo
+from paintmq.worker.batch_mark import BatchMark
 from paintmq.worker.failures import free_memory, is_device_broken, is_out_of_memory, task_error
 from paintmq.worker.host_messages import (
     AttemptsEnded,
+    BatchBegun,
     BatchProgressed,
     BatchSplit,
     FromHost,
@@ -28,6 +31,7 @@ from paintmq.worker.host_messages import (
     HostLoadFailed,
     HostUnloaded,
     Key,
+    MarkPlace,
     Outcome,
     Run,
     RunItem,
@@ -75,9 +79,12 @@ class ModelRunner:
     _setup: HostSetup
     _send: Send
     flags: CancelFlags = field(factory=CancelFlags)
+    _mark: BatchMark = field(factory=lambda: BatchMark.at(MarkPlace()))
     broken: str = field(default="", init=False)
     """Why this process must not be used any more; empty while it may."""
     _models: dict[str, Model] = field(factory=dict[str, Model], init=False)
+    _unended: int = field(default=0, init=False)
+    """Attempts of the current batch that have no Outcome yet."""
 
     def load(self, name: str) -> None:
         """Load the model and say so, or say why not."""
@@ -138,6 +145,9 @@ class ModelRunner:
 
     def run(self, order: Run, payloads: Sequence[Buffer]) -> None:
         """Run a batch and report how each attempt ended."""
+        self._unended = len(order.items)
+        self._mark.set(order.batch)
+        self._send(BatchBegun(order.batch), ())
         spec = self._setup.specs[order.model]
         ready: list[_Ready] = []
         rest = iter(payloads)
@@ -242,6 +252,9 @@ class ModelRunner:
     def _end(self, order: Run, outcomes: list[Outcome], buffers: Sequence[Buffer] = ()) -> None:
         for outcome in outcomes:
             self.flags.clear((outcome.task_id, outcome.fence))
+        self._unended -= len(outcomes)
+        if not self._unended:
+            self._mark.clear()
         message = AttemptsEnded(
             batch=order.batch, outcomes=tuple(outcomes), memory_mb=resident_mb()
         )

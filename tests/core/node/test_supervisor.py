@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -258,6 +259,27 @@ def test_a_killed_host_is_replaced(
     broker.hear(AttemptSucceeded, again)
 
     assert crashed.detail == "was killed by SIGKILL"
+
+
+def test_what_a_host_was_given_and_never_began_is_run_by_the_next(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor], tmp_path: Path
+) -> None:
+    """A task that reaches a process already lost is not to blame for its death."""
+    make_node()
+    broker.hear(WorkerHello)
+    first, innocent = make_job(1), make_job(2)
+    broker.assign(first)
+    broker.record(broker.hear(AttemptSucceeded, first)[0])
+    host = _host()
+    os.kill(host, signal.SIGSTOP)  # so that it dies before it sees the task, however fast we are
+    broker.assign(innocent)
+    _wait_until_handed_over(innocent, tmp_path)
+    os.kill(host, signal.SIGKILL)
+
+    broker.hear(AttemptSucceeded, innocent)
+
+    with pytest.raises(TimeoutError):
+        broker.hear(AttemptCrashed, patience=0.0)
 
 
 @pytest.mark.slow
@@ -636,6 +658,34 @@ def test_a_killed_node_takes_its_host_along_and_its_successor_reports_what_ran(
         broker.hear(AttemptCrashed, waiting, patience=0.0)
 
 
+@pytest.mark.slow
+def test_a_killed_node_does_not_blame_what_its_host_had_not_begun(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor], tmp_path: Path
+) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    node = subprocess.Popen([sys.executable, "-c", NODE_SCRIPT, broker.endpoint], env=environment)
+    try:
+        broker.hear(WorkerHello)
+        first, innocent = make_job(1), make_job(2)
+        broker.assign(first)
+        broker.record(broker.hear(AttemptSucceeded, first)[0])
+        (host,) = psutil.Process(node.pid).children()
+        host.suspend()
+        broker.assign(innocent)
+        _wait_until_handed_over(innocent, tmp_path)
+    finally:
+        node.kill()
+        node.wait()
+    psutil.wait_procs([host], timeout=20)
+
+    make_node()
+    hello, _ = broker.hear(WorkerHello)
+
+    assert hello.running == ()
+    with pytest.raises(TimeoutError):
+        broker.hear(AttemptCrashed, patience=0.0)
+
+
 def test_a_node_without_a_queue_for_its_device_says_so() -> None:
     node = NodeSupervisor(
         Config(queues={"gpu": QueueConfig(device="cuda")}),
@@ -646,6 +696,15 @@ def test_a_node_without_a_queue_for_its_device_says_so() -> None:
 
     with pytest.raises(ConfigError, match="no queue is for cpu workers"):
         node.start()
+
+
+def _wait_until_handed_over(job: Job, folder: Path) -> None:
+    """Wait until the worker has noted in its crash journal that its host has the task."""
+    until = time.monotonic() + 30.0
+    (journal,) = (folder / "paintmq").glob("*.running")
+    while job.key[0] not in journal.read_text():
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def _abandon(job: Job, *, grace: float) -> Abandon:

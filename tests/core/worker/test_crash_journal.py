@@ -5,7 +5,14 @@ import pytest
 
 from paintmq.testing.worker_bench import key_of
 from paintmq.worker import crash_journal
+from paintmq.worker.batch_mark import MARK_SIZE, BatchMark
+from paintmq.worker.batches import HandedOver
 from paintmq.worker.crash_journal import CrashJournal, runtime_folder
+from paintmq.worker.host_messages import MarkPlace
+
+BOTH = HandedOver(1, (key_of(1), key_of(2)), 2)
+HALF = HandedOver(1, (key_of(2),), 2)
+NEXT = HandedOver(2, (key_of(3),), 1)
 
 
 def open_journal(folder: Path) -> CrashJournal:
@@ -21,26 +28,73 @@ def leave(journal: CrashJournal) -> None:
     os.close(journal._descriptor)
 
 
-def test_a_killed_worker_leaves_what_it_ran_to_its_successor(tmp_path: Path) -> None:
+def begin(journal: CrashJournal, batch: int) -> None:
+    BatchMark.at(journal.mark_place).set(batch)
+
+
+def test_a_killed_worker_leaves_what_its_host_was_at_to_its_successor(tmp_path: Path) -> None:
     first = open_journal(tmp_path / "run")
-    assert first.found == ()
-    first.write([key_of(1), key_of(2)])
-    first.write([key_of(1), key_of(2)])
-    first.write([key_of(2)])
+    assert first.found is None
+    first.write([BOTH, NEXT])
+    begin(first, 1)
+    first.write([BOTH, NEXT])
+    first.write([HALF, NEXT])
     leave(first)
 
     second = open_journal(tmp_path / "run")
 
-    assert second.found == (key_of(2),)
+    assert second.found == HALF
     leave(second)
     third = open_journal(tmp_path / "run")
-    assert third.found == ()
+    assert third.found is None
     third.close()
+
+
+@pytest.mark.parametrize("begun", [None, 0, 1, 7])
+def test_what_no_host_had_begun_or_what_had_ended_died_of_nothing(
+    tmp_path: Path, begun: int | None
+) -> None:
+    journal = open_journal(tmp_path / "run")
+    journal.write([NEXT])
+    if begun is not None:
+        begin(journal, begun)
+    leave(journal)
+
+    after = open_journal(tmp_path / "run")
+
+    assert after.found is None
+    after.close()
+
+
+def test_what_an_old_host_notes_in_its_last_moments_means_nothing_to_the_next_node(
+    tmp_path: Path,
+) -> None:
+    first = open_journal(tmp_path / "run")
+    old = BatchMark.at(first.mark_place)
+    leave(first)
+    second = open_journal(tmp_path / "run")
+    second.write([NEXT])
+    old.set(NEXT.number)
+    leave(second)
+
+    third = open_journal(tmp_path / "run")
+
+    assert third.found is None
+    third.close()
+
+
+def test_a_mark_that_cannot_be_had_notes_nothing(tmp_path: Path) -> None:
+    for place in (MarkPlace(), MarkPlace(str(tmp_path / "gone"), "run")):
+        mark = BatchMark.at(place)
+        mark.set(1)
+        mark.clear()
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_worker_that_leaves_in_order_leaves_nothing(tmp_path: Path) -> None:
     journal = open_journal(tmp_path / "run")
-    journal.write([key_of(1)])
+    journal.write([NEXT])
 
     journal.close()
 
@@ -59,28 +113,42 @@ def test_one_live_worker_has_the_journal(tmp_path: Path) -> None:
     other.close()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"boot": 1}', '{"boot": "B", "running": [[1]]}'])
+NOTE = '{"boot": "B", "run": "R", "batches": '
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"boot": 1}',
+        NOTE + "[[1]]}",
+        NOTE + "[[1, 1, [[2]]]]}",
+        NOTE + "[[1, 1, []]]}",
+    ],
+)
 def test_a_torn_or_foreign_note_is_nothing(
     tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(crash_journal, "_boot_id", lambda: "B")
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "node~cpu-0.running").write_text(text)
+    (tmp_path / "run" / "node~cpu-0.running").write_text("R 1".ljust(MARK_SIZE) + text)
 
     journal = open_journal(tmp_path / "run")
 
-    assert journal.found == ()
+    assert journal.found is None
     journal.close()
 
 
 def test_a_note_from_before_a_reboot_is_nothing(tmp_path: Path) -> None:
-    note = {"boot": "another", "running": [["0" * 32, 1, 1]]}
+    note = {"boot": "another", "run": "R", "batches": [[1, 1, [["0" * 32, 1, 1]]]]}
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "node~cpu-0.running").write_text(json.dumps(note))
+    (tmp_path / "run" / "node~cpu-0.running").write_text("R 1".ljust(MARK_SIZE) + json.dumps(note))
 
     journal = open_journal(tmp_path / "run")
 
-    assert journal.found == ()
+    assert journal.found is None
     journal.close()
 
 

@@ -10,6 +10,7 @@ from paintmq.testing.worker_bench import key_of
 from paintmq.worker.host_channel import FrameReader, HostDelivery, encode
 from paintmq.worker.host_messages import (
     AttemptsEnded,
+    BatchBegun,
     BatchProgressed,
     BatchSplit,
     CancelItem,
@@ -61,6 +62,7 @@ MESSAGES: list[tuple[HostMessage, list[bytes]]] = [
     (HostLoaded(model="alpha", seconds=0.5, memory_mb=7), []),
     (HostLoadFailed(model="alpha", error=ERROR), []),
     (HostUnloaded("alpha"), []),
+    (BatchBegun(1), []),
     (BatchProgressed(batch=1, step=1, total=2, preview=(info(2),)), [b"pv"]),
     (BatchSplit(1), []),
     (

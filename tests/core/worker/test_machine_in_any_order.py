@@ -1,6 +1,6 @@
 """Whatever happens in whatever order: every attempt is answered once, every payload released."""
 
-from collections import deque
+from collections import Counter, deque
 
 from attrs import define, field
 from hypothesis import given, settings
@@ -23,6 +23,7 @@ from paintmq.wire.messages import (
     WorkerHello,
     WorkerWelcome,
 )
+from paintmq.worker.batches import PUT_BACKS
 from paintmq.worker.commands import (
     Command,
     KillHost,
@@ -63,6 +64,10 @@ class World:
     loaded: ModelCache = field(factory=lambda: ModelCache(250))
     inputs: set[Key] = field(factory=set)
     outputs: set[Key] = field(factory=set)
+    begun: set[Key] = field(factory=set)
+    """What a host has touched."""
+    tries: Counter[Key] = field(factory=Counter)
+    """How often a host was given it."""
     answers: dict[Key, FromWorker] = field(factory=dict)
     recorded: set[Key] = field(factory=set)
     abandoned: set[Key] = field(factory=set)
@@ -87,7 +92,9 @@ class World:
                     assert self.loaded.remove(model)
                 case SendToHost(Run(items=items) as order):
                     assert order.model in self.loaded
-                    assert {(item.task_id, item.fence) for item in items} <= self.inputs
+                    keys = {(item.task_id, item.fence) for item in items}
+                    assert keys <= self.inputs
+                    self.tries.update(keys)
                     self.orders.append(order)
                     assert len(self.orders) <= 2
                 case Reconnect():
@@ -110,6 +117,8 @@ class World:
                 assert not (again and isinstance(message, AttemptReturned))
                 assert isinstance(message, AttemptReturned) or key not in self.abandoned
                 assert not isinstance(message, AttemptSucceeded) or key in self.outputs
+                if isinstance(message, AttemptCrashed):
+                    assert key in self.begun or self.tries[key] > PUT_BACKS
             case Heartbeat(running=running) | WorkerHello(running=running):
                 assert len(set(running)) == len(running)
                 returned = {k for k, a in self.answers.items() if isinstance(a, AttemptReturned)}
@@ -154,6 +163,7 @@ class World:
             self.host = "absent"
             self.do(self.bench.exit("exited with status 0"))
         elif self.host == "up" and self.orders:
+            self.begin(number)
             order = self.orders.popleft()
             if isinstance(order, Load):
                 self.load(order.model, number)
@@ -168,6 +178,13 @@ class World:
             self.loaded.add(model, 100)
             assert self.loaded.used_mb <= 250
             self.do(self.bench.host(HostLoaded(model=model, seconds=1.0, memory_mb=100)))
+
+    def begin(self, number: int) -> None:
+        """Let the host touch the batch it comes to next."""
+        order = self.orders[0] if self.orders else None
+        if self.host == "up" and isinstance(order, Run):
+            self.begun |= {(item.task_id, item.fence) for item in order.items}
+            self.do(self.bench.begin(order.batch))
 
     def run(self, order: Run, number: int) -> None:
         outcomes = []
@@ -227,6 +244,7 @@ STEPS = (
     World.host_works,
     World.host_works,
     World.host_works,
+    World.begin,
     World.assign_again,
     World.abandon,
     World.record,

@@ -14,13 +14,16 @@ from paintmq.image import Buffer, payload_of_array
 from paintmq.model import Device, InputSpec, Model, ModelSpec, Outputs, Request, RunContext
 from paintmq.testing.worker_bench import key_of
 from paintmq.weights import WeightFolder
+from paintmq.worker.batch_mark import BatchMark, marked_batch
 from paintmq.worker.host_messages import (
     AttemptsEnded,
+    BatchBegun,
     BatchSplit,
     FromHost,
     HostLoaded,
     HostLoadFailed,
     HostUnloaded,
+    MarkPlace,
     Run,
     RunItem,
 )
@@ -133,6 +136,32 @@ def test_a_batch_is_answered_in_order_with_its_own_outputs(sent: Recorder, tmp_p
     assert isinstance(sent.messages[0], HostLoaded)
     assert sent.endings() == [(1, "succeeded"), (2, "succeeded"), (3, "succeeded")]
     assert [payload[0] for payload in sent.payloads] == [245, 235, 225]
+
+
+def test_a_batch_is_marked_then_announced_then_touched_and_not_marked_once_it_is_over(
+    sent: Recorder, tmp_path: Path
+) -> None:
+    """What dies with the host in between, and nothing else, is found by its successor."""
+    file = tmp_path / "mark"
+    file.touch()
+    runner = make_runner(sent, tmp_path)
+    runner._mark = BatchMark.at(MarkPlace(str(file), "run"))
+    marked: list[tuple[type, int]] = []
+
+    def send(message: FromHost, payloads: Sequence[Buffer]) -> None:
+        marked.append((type(message), marked_batch(file.read_bytes(), "run")))
+
+    runner._send = send
+    runner.load("alpha")
+    run(runner, 10, 0)
+
+    assert marked == [
+        (HostLoaded, 0),
+        (BatchBegun, 1),
+        (BatchSplit, 1),
+        (AttemptsEnded, 1),
+        (AttemptsEnded, 0),
+    ]
 
 
 def test_a_failing_batch_is_split_so_that_neighbours_succeed(

@@ -12,6 +12,7 @@ from paintmq.task import PayloadInfo, TaskError, TaskId
 from paintmq.testing.simulation.world import Agenda
 from paintmq.worker.host_messages import (
     AttemptsEnded,
+    BatchBegun,
     BatchProgressed,
     CancelItem,
     FromHost,
@@ -76,6 +77,8 @@ class SimulatedHost:
     started: Callable[["SimulatedHost", TaskId], None]
     alive: bool = True
     running: list[TaskId] = field(factory=list[TaskId], init=False)
+    mark: int = field(default=0, init=False)
+    """The batch that it is at, as it notes where its death does not wipe it out; 0: none."""
     _inbox: list[ToHost] = field(factory=list[ToHost], init=False)
     _busy: bool = field(default=False, init=False)
     _cancelled: set[TaskId] = field(factory=set[TaskId], init=False)
@@ -121,6 +124,8 @@ class SimulatedHost:
     def _run(self, run: Run) -> None:
         natures = [self.behaviours[item.task_id] for item in run.items]
         self.running = [item.task_id for item in run.items]
+        self.mark = run.batch
+        self._say(BatchBegun(run.batch))
         for item in run.items:
             assert item.inputs == (input_of(item.task_id),), f"I20: {item.task_id} has other inputs"
             self.started(self, item.task_id)
@@ -142,7 +147,7 @@ class SimulatedHost:
         self._later(step, self._steps, run, total, done + step)
 
     def _end(self, run: Run, seconds: float) -> None:
-        self.running = []
+        self.running, self.mark = [], 0
         outcomes = tuple(self._outcome(item, seconds) for item in run.items)
         self._cancelled -= {item.task_id for item in run.items}
         self._done(AttemptsEnded(batch=run.batch, outcomes=outcomes))

@@ -19,6 +19,7 @@ from paintmq.task import Fence, PeerId, TaskId, TaskRequest, TaskState
 from paintmq.testing.simulation.broker import SimulatedBroker
 from paintmq.testing.simulation.cluster import Scale, SimulatedCluster
 from paintmq.testing.simulation.world import Weather
+from paintmq.worker import batches
 
 
 @frozen
@@ -180,6 +181,12 @@ MUTANTS: Sequence[Mutant] = (
         _replace(Lifecycle, "crash", _charge_everybody),
         weather=Weather(host_kills=60.0),
         scale=Scale(hours=0.5, nodes=1, tasks=900),
+    ),
+    Mutant(
+        "blames what a dead host had only been given",
+        _replace(batches, "PUT_BACKS", 0),
+        weather=Weather(host_kills=60.0, node_freezes=30.0),
+        scale=Scale(hours=0.5, nodes=3, tasks=600),
     ),
     Mutant("counts wrong, rarely", _replace(TaskTable, "change", _miscount_at_times)),
     Mutant(

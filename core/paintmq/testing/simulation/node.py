@@ -11,6 +11,7 @@ from paintmq.task import PeerId, TaskId
 from paintmq.testing.simulation.host import Behaviour, Nature, SimulatedHost
 from paintmq.testing.simulation.world import Agenda
 from paintmq.wire.messages import FromWorker, ToWorker
+from paintmq.worker.batches import HandedOver
 from paintmq.worker.commands import (
     Command,
     KillHost,
@@ -21,9 +22,12 @@ from paintmq.worker.commands import (
     StartHost,
     StopHost,
 )
-from paintmq.worker.host_messages import FromHost, HostBeat, Key
+from paintmq.worker.host_messages import FromHost, HostBeat
 from paintmq.worker.machine import WorkerMachine
 from paintmq.worker.profile import Patience, WorkerProfile
+
+NOTICE = 0.2
+"""Seconds until a host's death is seen; what it is given meanwhile is lost on it."""
 
 
 @define
@@ -60,7 +64,7 @@ class SimulatedNode:
     def now(self) -> float:
         return self.agenda.now + self._clock
 
-    def start(self, found: Sequence[Key] = (), *, alone: bool = True) -> None:
+    def start(self, found: HandedOver | None = None) -> None:
         """Boot; ``found`` is what the crash journal says ran when the node died."""
         self._clock = self.rng.randrange(1_000_000)
         self.machine = WorkerMachine(
@@ -78,26 +82,20 @@ class SimulatedNode:
             patience=Patience(host_silence=30.0),
         )
         self._connect()
-        if found:
-            self._obey(self.machine.crashes_found(found, alone=alone, now=self.now))
+        if found is not None:
+            alone = found.size == 1
+            self._obey(self.machine.crashes_found(found.keys, alone=alone, now=self.now))
 
     def kill(self, back_after: float) -> None:
         """Kill agent and host at once, as a power cut of the machine does."""
         if self.machine is None:
             return
-        running = self.machine.running
-        alone = len(running) == 1
-        # Whether the host had just ended or not yet begun, nobody can tell any more: what its crash
-        # journal names counts as what died with it.
-        if self._host is not None:
-            self._host.alive = False
-        if running:
-            self.truth.crashes += 1
-        if alone:
-            self.truth.crashes_alone[running[0][0]] += 1
+        self._host_dies(self._host)
+        mark = self._host.mark if self._host is not None else 0
+        found = next((each for each in self.machine.handed_over if each.number == mark), None)
         self.machine, self._tick_at, self.frozen_until = None, None, 0.0
         self._thawed.clear()
-        self.agenda.after(back_after, lambda: self.start(running, alone=alone))
+        self.agenda.after(back_after, lambda: self.start(found))
 
     def kill_host(self) -> None:
         if self._host is not None:
@@ -219,20 +217,10 @@ class SimulatedNode:
 
         def notice() -> None:
             if host is self._host and machine is self.machine and machine is not None:
-                self._blame_what_was_given(host, machine)
                 self._host = None
                 self._obey(machine.host_exited(detail, now=self.now))
 
-        self.agenda.after(0.01, lambda: self._when_awake(notice))
-
-    def _blame_what_was_given(self, host: SimulatedHost, machine: WorkerMachine) -> None:
-        """Count a crash for a task that was given to a host already dead.
-
-        Nobody can tell it from one that died of the first byte it read, so it is charged; three
-        such coincidences would be needed to harm it.
-        """
-        if not host.running and len(machine.running) == 1:
-            self.truth.crashes_alone[machine.running[0][0]] += 1
+        self.agenda.after(NOTICE, lambda: self._when_awake(notice))
 
     def _when_awake(self, action: Callable[[], None]) -> None:
         if self.frozen_until > self.agenda.now:

@@ -1,0 +1,394 @@
+"""What a worker does with its model host: feed it, watch it, replace it when it dies."""
+
+from paintmq.task import PayloadInfo, TaskError
+from paintmq.testing.worker_bench import OUTPUT, Bench, key_of
+from paintmq.wire.messages import (
+    AttemptCrashed,
+    AttemptFailed,
+    AttemptProgressed,
+    AttemptRecorded,
+    AttemptStarted,
+    AttemptSucceeded,
+    BrokerHeartbeat,
+    ModelLoaded,
+    ModelUnloaded,
+)
+from paintmq.worker.batches import HandedOver
+from paintmq.worker.commands import (
+    KillHost,
+    ReleaseInputs,
+    ReleaseOutputs,
+    StartHost,
+)
+from paintmq.worker.host_messages import (
+    BatchProgressed,
+    BatchSplit,
+    HostBeat,
+    HostLeaving,
+    HostLoaded,
+    HostReady,
+    HostUnloaded,
+    Load,
+    Unload,
+)
+
+
+def test_the_host_is_started_by_the_first_assignment_and_the_model_loaded_before_it_runs(
+    bench: Bench,
+) -> None:
+    assert StartHost() in bench.assign(1)
+
+    loading = bench.host(HostReady())
+    assert bench.orders(loading) == [Load("alpha")]
+    assert bench.said(loading) == [
+        AttemptStarted(task_id=key_of(1)[0], fence=key_of(1)[1], loading=True)
+    ]
+
+    loaded = bench.host(HostLoaded(model="alpha", seconds=2.0, memory_mb=120))
+    assert bench.runs(loaded) == [[key_of(1)[0]]]
+    assert bench.said(loaded) == [ModelLoaded(model="alpha", seconds=2.0, memory_mb=120)]
+    assert bench.said(bench.begin(1)) == [AttemptStarted(task_id=key_of(1)[0], fence=key_of(1)[1])]
+    assert bench.begin(9) == []
+
+
+def test_a_second_batch_is_sent_ahead_and_has_started_when_the_host_begins_it(warm: Bench) -> None:
+    warm.assign(1)
+    warm.begin(2)
+    ahead = warm.assign(2)
+    third = warm.assign(3)
+    assert warm.runs(ahead) == [[key_of(2)[0]]]
+    assert warm.said_of(AttemptStarted, ahead) == []
+    assert warm.runs(third) == []
+    assert warm.machine.handed_over == (
+        HandedOver(2, (key_of(1),), 1),
+        HandedOver(3, (key_of(2),), 1),
+    )
+
+    commands = warm.end(1, batch=2)
+
+    assert warm.runs(commands) == [[key_of(3)[0]]]
+    assert warm.machine.held == (key_of(2), key_of(3))
+    (started,) = warm.said_of(AttemptStarted, warm.begin(3))
+    assert started.task_id == key_of(2)[0]
+
+
+def test_a_batch_for_another_model_waits_until_the_host_is_free(warm: Bench) -> None:
+    warm.assign(1)
+    assert warm.orders(warm.assign(2, model="beta")) == []
+
+    assert warm.orders(warm.end(1, batch=2)) == [Load("beta")]
+
+
+def test_room_is_made_before_loading_least_recently_used_first(warm: Bench) -> None:
+    warm.assign(1, model="beta")
+    warm.host(HostLoaded(model="beta", seconds=1.0, memory_mb=100))
+    warm.end(1, batch=2)
+    warm.assign(2)
+    warm.end(2, batch=3)
+
+    commands = warm.assign(3, model="gamma")
+
+    assert warm.orders(commands) == [Unload("beta"), Load("gamma")]
+    assert warm.said(commands)[0] == ModelUnloaded(model="beta")
+    assert warm.host(HostUnloaded("beta")) == []
+
+
+def test_a_success_is_repeated_until_it_is_recorded_and_its_outputs_kept_so_long(
+    warm: Bench,
+) -> None:
+    warm.assign(1)
+    commands = warm.end(1, batch=2)
+    assert ReleaseInputs(*key_of(1)) in commands
+    assert warm.said(commands) == [
+        AttemptSucceeded(task_id=key_of(1)[0], fence=key_of(1)[1], outputs=(OUTPUT,), ran=0.5)
+    ]
+    warm.commands.clear()
+    for _ in range(60):
+        warm.now += 1.0
+        warm.hear(BrokerHeartbeat())
+        warm.at(warm.now)
+    assert len(warm.said_of(AttemptSucceeded)) == 2  # after 12 s and 24 s more
+
+    assert warm.hear(AttemptRecorded(*key_of(1))) == [ReleaseOutputs(*key_of(1))]
+    assert warm.hear(AttemptRecorded(*key_of(1))) == []
+    assert warm.machine.next_deadline() is not None
+
+
+def test_a_failure_is_reported_with_its_error(warm: Bench) -> None:
+    warm.assign(1)
+    commands = warm.end(1, batch=2, error="model_error")
+
+    (failed,) = warm.said_of(AttemptFailed, commands)
+    assert (failed.error.code, failed.ran) == ("model_error", 0.5)
+
+
+def test_a_batch_ends_when_each_of_its_attempts_has(warm: Bench) -> None:
+    warm.assign(1, 2)
+    warm.end(1, batch=2)
+    assert warm.machine.handed_over == (HandedOver(2, (key_of(2),), 2),)
+
+    warm.end(2, batch=2)
+
+    assert not warm.machine.handed_over
+
+
+def test_duplicates_of_held_and_of_ended_assignments_change_nothing(warm: Bench) -> None:
+    warm.assign(1)
+    assert warm.assign(1) == []
+    warm.end(1, batch=2)
+    assert warm.assign(1) == [ReleaseInputs(*key_of(1))]
+    warm.hear(AttemptRecorded(*key_of(1)))
+    assert warm.assign(1) == [ReleaseInputs(*key_of(1))]
+
+
+def test_an_assignment_for_a_model_it_cannot_run_fails_with_the_reason(bench: Bench) -> None:
+    (failed,) = bench.said_of(AttemptFailed, bench.assign(1, model="delta"))
+
+    assert failed.error == TaskError(
+        code="model_unavailable",
+        message="worker node/cpu-0 cannot run model 'delta': it needs torch",
+        retryable=True,
+    )
+
+
+def test_progress_is_passed_on_for_each_attempt_the_preview_for_the_first(warm: Bench) -> None:
+    preview = PayloadInfo(name="preview", size=3, digest="", kind="array")
+    warm.assign(1, 2)
+
+    commands = warm.host(BatchProgressed(batch=2, step=1, total=4, preview=(preview,)))
+
+    first, second = warm.said_of(AttemptProgressed, commands)
+    assert (first.step, first.total, first.preview) == (1, 4, (preview,))
+    assert (second.task_id, second.preview) == (key_of(2)[0], ())
+    assert warm.host(BatchProgressed(batch=9, step=1, total=4)) == []
+
+
+# ---- time limits -----------------------------------------------------------------------------
+
+
+def test_an_attempt_over_its_run_limit_is_killed_and_reported_as_timed_out(warm: Bench) -> None:
+    warm.assign(1, run_limit=10.0)
+    warm.begin(2)
+    warm.at(warm.now + 9.9)
+    warm.host(HostBeat(memory_mb=1))
+    commands = warm.at(warm.now + 0.1)
+
+    assert KillHost("was killed after 10 s run limit") in commands
+    (crashed,) = warm.said_of(AttemptCrashed, commands)
+    assert (crashed.timed_out, crashed.alone) == (True, True)
+    assert crashed.detail == "was killed after 10 s run limit"
+    assert ModelUnloaded(model="alpha") in warm.said(commands)
+
+
+def test_the_next_deadline_is_never_after_a_limit_of_what_runs(warm: Bench) -> None:
+    warm.assign(1, run_limit=2.0)
+
+    assert warm.machine.next_deadline() == warm.now + 2.0
+
+
+def test_an_attempt_without_progress_is_killed(warm: Bench) -> None:
+    warm.assign(1)
+    for _ in range(3):
+        warm.now += 9.0
+        warm.host(BatchProgressed(batch=2, step=1, total=4))
+    warm.now += 15.0
+    warm.host(HostBeat(memory_mb=1))
+    warm.hear(BrokerHeartbeat())
+
+    assert KillHost("was killed after 20 s without progress") in warm.at(warm.now + 5.0)
+
+
+def test_a_split_batch_gets_its_time_again(warm: Bench) -> None:
+    warm.assign(1, 2, run_limit=10.0)
+    warm.now += 9.0
+    warm.host(BatchSplit(2))
+    warm.host(BatchSplit(77))
+    warm.now += 9.0
+    warm.end(1, batch=2)
+    warm.at(warm.now + 9.0)
+
+    assert not [c for c in warm.commands if isinstance(c, KillHost)]
+
+
+def test_loading_over_its_limit_kills_the_host_and_blames_no_task(bench: Bench) -> None:
+    bench.assign(1)
+    bench.host(HostReady())
+    for _ in range(3):
+        bench.now += 9.9
+        bench.host(HostBeat(memory_mb=1))
+        bench.hear(BrokerHeartbeat())
+    commands = bench.at(bench.now + 0.3)
+
+    assert KillHost("was killed after 30 s load limit") in commands
+    (failed,) = bench.said_of(AttemptFailed, commands)
+    assert (failed.error.code, failed.error.retryable) == ("load_failed", True)
+
+
+def test_a_host_that_does_not_start_fails_what_waits_for_it(bench: Bench) -> None:
+    bench.assign(1)
+    for _ in range(6):
+        bench.now += 9.9
+        bench.hear(BrokerHeartbeat())
+    commands = bench.at(bench.now + 0.6)
+
+    (failed,) = bench.said_of(AttemptFailed, commands)
+    assert failed.error.code == "host_failed"
+    assert "it did not start within 60 s" in failed.error.message
+
+
+def test_a_host_without_a_sign_of_life_is_killed_and_its_fence_no_longer_named(
+    warm: Bench,
+) -> None:
+    warm.assign(1)
+    warm.begin(2)
+    warm.now += 8.0
+    warm.machine.host_alive(now=warm.now)
+    warm.at(warm.now + 9.9)
+    assert not [c for c in warm.commands if isinstance(c, KillHost)]
+
+    commands = warm.at(warm.now + 0.1)
+
+    assert KillHost("was killed after 10 s without a sign of life") in commands
+    (crashed,) = warm.said_of(AttemptCrashed, commands)
+    assert not crashed.timed_out
+    assert warm.machine.held == ()
+
+
+# ---- crashes ---------------------------------------------------------------------------------
+
+
+def test_a_crash_is_reported_alone_if_nothing_shared_the_batch(warm: Bench) -> None:
+    warm.assign(1)
+    warm.begin(2)
+    warm.assign(2)
+    commands = warm.exit("was killed by SIGSEGV")
+
+    (crashed,) = warm.said_of(AttemptCrashed, commands)
+    assert (crashed.task_id, crashed.alone, crashed.timed_out) == (key_of(1)[0], True, False)
+    assert crashed.detail == "was killed by SIGSEGV"
+    assert StartHost() in commands
+    assert warm.runs(warm.ready("alpha")) == [[key_of(2)[0]]]
+
+
+def test_what_was_given_to_a_host_that_never_began_it_is_run_by_the_next(warm: Bench) -> None:
+    """Between its death and its agent's notice a host may be given a task that is not to blame."""
+    warm.assign(1)
+    warm.assign(2)
+    commands = warm.exit("was killed by SIGKILL")
+
+    assert warm.said_of(AttemptCrashed, commands) == []
+    assert warm.machine.held == (key_of(1), key_of(2))
+    assert warm.runs(warm.ready("alpha")) == [[key_of(1)[0]], [key_of(2)[0]]]
+    assert [started.task_id for started in warm.said_of(AttemptStarted, warm.begin(2))] == [
+        key_of(1)[0]
+    ]
+
+
+def test_what_no_host_lives_to_begin_counts_as_a_crash_the_third_time(warm: Bench) -> None:
+    """A payload may kill whoever reads it; without a limit it would do so for ever."""
+    warm.assign(1)
+    warm.assign(2)
+    for wait in (0.0, 1.0):
+        assert warm.said_of(AttemptCrashed, warm.exit()) == []
+        warm.at(warm.now + wait)
+        assert warm.commands[-1] == StartHost()
+        warm.ready("alpha")
+    (crashed,) = warm.said_of(AttemptCrashed, warm.exit())
+
+    assert (crashed.task_id, crashed.alone) == (key_of(1)[0], True)
+    assert warm.machine.held == (key_of(2),)
+
+
+def test_what_had_not_begun_by_its_limit_is_given_to_another_host(warm: Bench) -> None:
+    """A host that is stuck before it begins is replaced, and the task is not to blame."""
+    warm.assign(1, run_limit=10.0)
+    warm.now += 9.9
+    warm.host(HostBeat(memory_mb=1))
+    commands = warm.at(warm.now + 0.1)
+
+    assert KillHost("was killed after 10 s run limit") in commands
+    assert warm.said_of(AttemptCrashed, commands) == []
+    assert warm.machine.held == (key_of(1),)
+
+
+def test_a_crash_of_a_batch_blames_nobody_alone(warm: Bench) -> None:
+    warm.assign(1, 2)
+    warm.begin(2)
+    warm.end(1, batch=2)
+
+    (crashed,) = warm.said_of(AttemptCrashed, warm.exit())
+
+    assert (crashed.task_id, crashed.alone) == (key_of(2)[0], False)
+
+
+def test_a_crash_while_loading_fails_the_tasks_that_need_the_model_and_no_other(
+    bench: Bench,
+) -> None:
+    bench.assign(1)
+    bench.assign(2, model="beta")
+    bench.host(HostReady())
+    commands = bench.exit()
+
+    (failed,) = bench.said_of(AttemptFailed, commands)
+    assert (failed.task_id, failed.error.code) == (key_of(1)[0], "load_failed")
+    assert bench.said_of(ModelUnloaded, commands)[0].error == failed.error.message
+    assert StartHost() in commands
+    assert bench.machine.held == (key_of(2),)
+
+
+def test_a_host_that_keeps_dying_is_replaced_ever_more_slowly(bench: Bench) -> None:
+    waits = []
+    for number in range(1, 9):
+        bench.assign(number)
+        before = bench.now
+        while StartHost() not in bench.commands:
+            deadline = bench.machine.next_deadline()
+            assert deadline is not None
+            bench.now = deadline
+            bench.hear(BrokerHeartbeat())
+            bench.at(deadline)
+        waits.append(bench.now - before)
+        bench.exit("exited with status 1")
+        bench.commands.clear()
+
+    assert waits == [0.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0]
+
+
+def test_work_done_forgives_earlier_deaths(warm: Bench) -> None:
+    for number in range(1, 5):
+        warm.assign(number)
+        warm.begin(2 * number)
+        warm.assign(number + 10)
+
+        assert StartHost() in warm.exit()
+
+        warm.ready("alpha")
+        warm.end(number + 10, batch=2 * number + 1)
+
+
+def test_a_host_that_leaves_by_itself_blames_nobody_and_is_not_read_further(warm: Bench) -> None:
+    warm.assign(1)
+    warm.assign(2)
+    warm.end(1, batch=2, error="device_error")
+    commands = warm.host(HostLeaving("the device failed"))
+    assert KillHost("left: the device failed") in commands
+    assert warm.said_of(AttemptCrashed) == []
+
+    late = warm.end(2, batch=3)
+
+    assert late == [ReleaseOutputs(*key_of(2))]
+    assert warm.host(HostBeat(memory_mb=1)) == []
+    warm.exit("exited with status 0")
+    assert warm.runs(warm.ready("alpha")) == [[key_of(2)[0]]]
+
+
+def test_what_ended_in_a_batch_nobody_knows_is_released(warm: Bench) -> None:
+    assert warm.end(1, batch=44) == [ReleaseOutputs(*key_of(1))]
+
+
+def test_crashes_found_in_the_journal_are_reported_until_recorded(bench: Bench) -> None:
+    commands = bench.did(bench.machine.crashes_found([key_of(1)], alone=True, now=bench.now))
+    (crashed,) = bench.said_of(AttemptCrashed, commands)
+    assert (crashed.alone, crashed.detail) == (True, "its node died while it ran")
+
+    assert crashed in bench.said(bench.connect())
