@@ -162,7 +162,11 @@ _succeed = Lifecycle.succeed
 _LAST: dict[str, Sequence[Any]] = {}
 
 MUTANTS: Sequence[Mutant] = (
-    Mutant("speaks before it commits", _replace(SimulatedBroker, "perform", _speak_before_commit)),
+    Mutant(
+        "speaks before it commits",
+        _replace(SimulatedBroker, "perform", _speak_before_commit),
+        weather=Weather(commit=2.0, broker_kills=60.0),
+    ),
     Mutant(
         "answers from memory while an older record is not committed",
         _replace(SimulatedBroker, "perform", _speak_at_once_without_records),
