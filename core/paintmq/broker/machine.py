@@ -141,8 +141,10 @@ class BrokerMachine:
 
     def next_deadline(self) -> float | None:
         """Return when ``tick`` is next worth calling; None while nothing can fall due."""
-        wakeup = self._scheduler.next_wakeup(now=self._now)
         deadline = self._life.deadlines.next()
+        if self._admission.draining:
+            return deadline  # nothing more is given away, whoever's pause ends
+        wakeup = self._scheduler.next_wakeup(now=self._now)
         if wakeup is None or deadline is None:
             return deadline if wakeup is None else wakeup
         return min(wakeup, deadline)

@@ -559,6 +559,19 @@ def test_a_run_that_took_too_long_is_tried_again_up_to_max_attempts() -> None:
     assert broker.status(task).history[-1].outcome == "timed_out"
 
 
+def test_a_draining_broker_does_not_spin_on_a_pause_that_ends() -> None:
+    """What it will not give away is no reason to be called again and again."""
+    broker = ready()
+    broker.submit()
+    fail(broker, broker.assigned()[0], retryable=True)
+    broker.machine.set_draining()
+
+    broker.let_pass(5.0)
+
+    deadline = broker.machine.next_deadline()
+    assert deadline is None or deadline > broker.now
+
+
 @pytest.mark.parametrize("delivered", [True, False])
 def test_no_way_back_into_the_queue_is_endless(*, delivered: bool) -> None:
     """I8: every cause has a limit."""
