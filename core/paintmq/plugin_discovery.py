@@ -46,6 +46,11 @@ def find_plugins() -> Sequence[FoundPlugin]:
     return _scan(tuple(sys.path))
 
 
+def import_target(target: str) -> object:
+    """Import what an entry point with this target would give. What the plugin raises comes out."""
+    return metadata.EntryPoint(name="", value=target, group=PROJECT).load()
+
+
 def select(found: Iterable[FoundPlugin], config: PluginsConfig) -> Selection:
     """Decide which plugins the disable and allow lists leave."""
     plugins = list(found)

@@ -101,11 +101,11 @@ def _common(
 
 def _plugin_commands() -> dict[str, Any]:
     """Return the commands that plugins add, by name."""
+    from paintmq.cli.common_options import installed_plugins
     from paintmq.config_file import load_config
-    from paintmq.plugin_manager import PluginManager
 
     app = typer.Typer()
     app.callback()(_common)  # with a callback even a single command stays a subcommand
-    PluginManager.installed(load_config().plugins).register_commands(app)
+    installed_plugins(load_config().plugins).register_commands(app)
     group = typer.main.get_command(app)
     return dict(getattr(group, "commands", {}))

@@ -1,5 +1,6 @@
 """Options that several commands share, and what they lead to."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,9 @@ from paintmq.transport.addresses import tcp_endpoint
 
 if TYPE_CHECKING:
     from paintmq.client import Client
+    from paintmq.config import PluginsConfig
     from paintmq.config_file import Settings
+    from paintmq.plugin_manager import PluginManager
 
 ConfigOption: TypeAlias = Annotated[
     Path | None,
@@ -44,6 +47,16 @@ def service_settings(file: Path | None) -> "Settings":
     from paintmq.config_file import load_settings
 
     return load_settings(file, base=SERVICE_DEFAULTS)
+
+
+def installed_plugins(config: "PluginsConfig") -> "PluginManager":
+    """Return the installed plugins; what one prints while it loads is no part of our output."""
+    from contextlib import redirect_stdout
+
+    from paintmq.plugin_manager import PluginManager
+
+    with redirect_stdout(sys.stderr):
+        return PluginManager.installed(config)
 
 
 def client_endpoint(config: Config) -> str:

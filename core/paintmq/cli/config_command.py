@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import typer
 
-from paintmq.cli.common_options import ConfigOption, service_settings
+from paintmq.cli.common_options import ConfigOption, installed_plugins, service_settings
 from paintmq.config import DEFAULT_QUEUE_CONFIGS
 from paintmq.config_text import toml_key, toml_value
 
@@ -22,9 +22,7 @@ def add_to(app: typer.Typer) -> None:
 def config(config: ConfigOption = None) -> None:
     """Print the effective settings as TOML, with their help and who set what."""
     settings = service_settings(config)
-    from paintmq.plugin_manager import PluginManager
-
-    PluginManager.installed(settings.config.plugins).make_router(settings.config.router)
+    installed_plugins(settings.config.plugins).make_router(settings.config.router)
     print("\n".join(toml_lines(settings)))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from attrs import asdict
 
-from paintmq.cli.common_options import ConfigOption, JsonOption, service_settings
+from paintmq.cli.common_options import ConfigOption, JsonOption, installed_plugins, service_settings
 from paintmq.cli.failures import FAILED, CommandError, note
 from paintmq.cli.tables import plain_console, plain_table
 
@@ -110,11 +110,10 @@ def verify(models: ModelNames = None, config: ConfigOption = None) -> None:
 def _installed(config: object) -> "tuple[Catalog, WeightFolder]":
     from pathlib import Path
 
-    from paintmq.plugin_manager import PluginManager
     from paintmq.weights import WeightFolder
 
     settings = service_settings(config if isinstance(config, Path) else None).config
-    manager = PluginManager.installed(settings.plugins)
+    manager = installed_plugins(settings.plugins)
     return manager.catalog(), WeightFolder(settings.weights)
 
 

@@ -4,58 +4,64 @@ A test module is written that inherits the contracts for every model and router 
 pytest runs it in a process of its own: a plugin that crashes takes nothing else with it.
 """
 
+import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import tomllib
 from collections.abc import Sequence
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 from attrs import frozen
 
-from paintmq.cli.failures import CommandError
-from paintmq.errors import PluginError
+from paintmq.cli.failures import FAILED, CommandError
+from paintmq.config import PluginsConfig
 from paintmq.hookspecs import PROJECT
-from paintmq.plugin_discovery import find_plugins
+from paintmq.plugin_discovery import find_plugins, import_target
 from paintmq.plugin_manager import PluginManager
+from paintmq.plugin_thread import PluginThread, in_words
 
 
 @frozen
 class Candidate:
-    """A plugin to check: its manifest, and the folder that must be on ``sys.path`` for it."""
+    """A plugin to check: what its entry point names, and the folder that it must be found in."""
 
     manifest: str
     folder: Path | None = None
 
 
 def run_check(plugin: str, *, verbose: bool) -> int:
-    """Check the plugin and return pytest's exit status.
+    """Check the plugin, print a line a rule, and return the command's exit status.
 
     Raises:
         CommandError: there is no such plugin, or it cannot be loaded at all.
     """
     if find_spec("pytest") is None:
         raise CommandError("the conformance tests need pytest: pip install pytest")
+    from paintmq.cli import check_report
+
     candidates = find_candidates(plugin)
     for folder in {candidate.folder for candidate in candidates if candidate.folder}:
         sys.path.insert(0, str(folder))
-    sources = "\n".join(contract_tests(candidate) for candidate in candidates)
+    tests = [each for candidate in candidates for each in contract_tests(candidate)]
     with tempfile.TemporaryDirectory(prefix="paintmq-check-") as root:
         module = Path(root) / "test_conformance.py"
-        module.write_text(_HEAD + sources, encoding="utf-8")
-        settings = Path(root) / "pytest.ini"  # so that none of a folder above applies
-        settings.write_text("[pytest]\nmarkers = slow: starts processes\n", encoding="utf-8")
+        module.write_text(_HEAD + "\n\n".join(each.source for each in tests), encoding="utf-8")
         settings = Path(root) / "pytest.ini"  # so that none of a folder above applies
         settings.write_text("[pytest]\nmarkers = slow: starts processes\n", encoding="utf-8")
         command = [sys.executable, "-m", "pytest", str(module), f"--rootdir={root}"]
-        command += ["-c", str(settings)]
-        command += ["-p", "no:cacheprovider", "-rs", "--tb=short", "-v" if verbose else "-q"]
-        path = os.pathsep.join(entry for entry in sys.path if entry)
-        environment = os.environ | {"PYTHONPATH": path}
-        return subprocess.run(command, env=environment, check=False).returncode
+        command += ["-c", str(settings), "-p", "no:cacheprovider", "-p", check_report.__name__]
+        variables = {
+            "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+            check_report.TITLES_VARIABLE: json.dumps({each.name: each.title for each in tests}),
+            check_report.VERBOSE_VARIABLE: "1" if verbose else "",
+        }
+        # Whatever way pytest itself may fail, the rules were not kept.
+        done = subprocess.run(command, env=os.environ | variables, check=False)
+        return FAILED if done.returncode else 0
 
 
 def find_candidates(plugin: str) -> Sequence[Candidate]:
@@ -73,33 +79,61 @@ def find_candidates(plugin: str) -> Sequence[Candidate]:
     if not installed:
         names = ", ".join(each.name for each in find_plugins())
         raise CommandError(f"{plugin}: no such folder, file or installed plugin ({names})")
-    return [Candidate(each.target.partition(":")[0]) for each in installed]
+    return [Candidate(each.target) for each in installed]
 
 
-def contract_tests(candidate: Candidate) -> str:
-    """Return the source of the tests of one plugin.
+@frozen
+class ContractTest:
+    """A test class for one model or router."""
+
+    name: str
+    title: str
+    source: str
+
+
+def contract_tests(candidate: Candidate) -> Sequence[ContractTest]:
+    """Return the tests of one plugin: a class for each model and router it registers.
+
+    One with neither is tried for what holds for every plugin.
 
     Raises:
-        CommandError: it cannot be loaded, or registers neither models nor routers.
+        CommandError: it cannot be loaded.
     """
-    manager = PluginManager()
+    manager, thread = PluginManager(), PluginThread(PluginsConfig().load_limit)
     try:
-        manager.register(import_module(candidate.manifest), candidate.manifest)
-    except (ImportError, PluginError) as error:
-        raise CommandError(f"{candidate.manifest} cannot be loaded: {error}") from error
+        plugin = thread.call(lambda: import_target(candidate.manifest))
+        manager.register(plugin, candidate.manifest)
+    except Exception as error:  # a plugin's code: whatever it raises, this is the place to say so
+        raise CommandError(f"{candidate.manifest} cannot be loaded: {in_words(error)}") from error
+    finally:
+        thread.close()
     models, routers = list(manager.catalog().specs), list(manager.routers)
-    if not models and not routers:
-        raise CommandError(f"{candidate.manifest} registers neither models nor routers")
-    classes = [("Model", name) for name in models] + [("Router", name) for name in routers]
-    return "\n".join(
-        f"class Test{kind}_{name.replace('-', '_').replace('.', '_')}({kind}Contract):\n"
-        f"    plugin = {candidate.manifest!r}\n"
-        f"    {kind.lower()} = {name!r}\n\n"
-        for kind, name in classes
+    named = [("Model", name) for name in models] + [("Router", name) for name in routers]
+    tests = [_contract_test(candidate.manifest, kind, name) for kind, name in named]
+    return tests or [_plugin_test(candidate.manifest)]
+
+
+def _contract_test(manifest: str, kind: str, name: str) -> ContractTest:
+    class_name = _class_name(kind, name)
+    source = (
+        f"class {class_name}({kind}Contract):\n"
+        f"    plugin = {manifest!r}\n"
+        f"    {kind.lower()} = {name!r}\n"
     )
+    return ContractTest(class_name, f"{kind.lower()} {name} ({manifest})", source)
 
 
-_HEAD = "from paintmq.testing import ModelContract, RouterContract\n\n\n"
+def _plugin_test(manifest: str) -> ContractTest:
+    name = _class_name("Plugin", manifest)
+    source = f"class {name}(PluginContract):\n    plugin = {manifest!r}\n"
+    return ContractTest(name, f"plugin {manifest}", source)
+
+
+def _class_name(kind: str, name: str) -> str:
+    return f"Test{kind}_{re.sub(r'[^A-Za-z0-9]', '_', name)}"
+
+
+_HEAD = "from paintmq.testing import ModelContract, PluginContract, RouterContract\n\n\n"
 
 
 def _of_project(folder: Path) -> Sequence[Candidate]:
@@ -113,4 +147,4 @@ def _of_project(folder: Path) -> Sequence[Candidate]:
             f'{file}: there is no [project.entry-points.{PROJECT}] with a line like name = "module"'
         )
     source = folder / "src" if (folder / "src").is_dir() else folder
-    return [Candidate(target.partition(":")[0], source) for target in entries.values()]
+    return [Candidate(target, source) for target in entries.values()]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from paintmq.cli.common_options import ConfigOption, service_settings
+from paintmq.cli.common_options import ConfigOption, installed_plugins, service_settings
 from paintmq.cli.failures import FAILED
 
 
@@ -23,9 +23,8 @@ def replay(
     """Feed a recorded day to a fresh broker, without sockets, and compare what it answers."""
     from paintmq.broker.replay import replay as replay_file
     from paintmq.config import RouterConfig
-    from paintmq.plugin_manager import PluginManager
 
-    plugins = PluginManager.installed(service_settings(config).config.plugins)
+    plugins = installed_plugins(service_settings(config).config.plugins)
     other = RouterConfig(name=router) if router else None
     result = replay_file(file, plugins, router=other)
     sums = result.statistics

@@ -5,7 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paintmq.cli.common_options import ConfigOption, ConnectOption, chosen_endpoint
+from paintmq.cli.common_options import (
+    ConfigOption,
+    ConnectOption,
+    chosen_endpoint,
+    installed_plugins,
+)
 from paintmq.cli.failures import CommandError
 from paintmq.task import TaskType
 
@@ -57,13 +62,12 @@ def run(
     from paintmq.cli.model_options import installed_spec, parse_assignments
     from paintmq.cli.run_session import open_session
     from paintmq.config_file import load_config
-    from paintmq.plugin_manager import PluginManager
     from paintmq.task_submission import Task
 
     log_to_stderr(default="error")
     settings = load_config(config)
     endpoint = None if connect is None else chosen_endpoint(connect, config)
-    plugins = PluginManager.installed(settings.plugins)
+    plugins = installed_plugins(settings.plugins)
     if endpoint is None:
         plugins.catalog().get(model)  # says what is installed, if this is not
     spec = installed_spec(model, plugins)

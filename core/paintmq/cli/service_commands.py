@@ -14,6 +14,7 @@ from paintmq.cli.common_options import (
     chosen_endpoint,
     connected,
     host_and_port,
+    installed_plugins,
     is_reachable,
     service_settings,
 )
@@ -119,11 +120,10 @@ def reload(connect: ConnectOption = None, config: ConfigOption = None) -> None:
 
 def _prepared(config: Path | None) -> "tuple[Config, PluginManager]":
     from paintmq.cli.log_setup import log_to_stderr
-    from paintmq.plugin_manager import PluginManager
 
     settings = service_settings(config).config
     log_to_stderr()
-    return settings, PluginManager.installed(settings.plugins)
+    return settings, installed_plugins(settings.plugins)
 
 
 def _started_broker(

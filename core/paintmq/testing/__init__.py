@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from paintmq.testing.model_contract import ModelContract as ModelContract
+    from paintmq.testing.plugin_contract import PluginContract as PluginContract
     from paintmq.testing.router_contract import RouterContract as RouterContract
 
 _HOMES = {
     "ModelContract": "paintmq.testing.model_contract",
+    "PluginContract": "paintmq.testing.plugin_contract",
     "RouterContract": "paintmq.testing.router_contract",
 }
 _REWRITTEN = (*_HOMES.values(), "paintmq.testing.spec_contract")

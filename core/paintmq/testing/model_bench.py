@@ -29,10 +29,18 @@ class ModelBench:
     device: Device = field(factory=lambda: Device(kind="cpu"))
     limits: Limits = field(factory=Limits)
 
+    def implementation(self) -> Any:
+        """Import what the spec names.
+
+        Raises:
+            ImportError, AttributeError: there is no such thing.
+        """
+        module, _, name = self.spec.implementation.partition(":")
+        return getattr(import_module(module), name)
+
     def load(self) -> Model:
         """Import, construct and load the model, as a worker would."""
-        module, _, name = self.spec.implementation.partition(":")
-        model: Model = getattr(import_module(module), name)(self.spec, self.weights)
+        model: Model = self.implementation()(self.spec, self.weights)
         model.load(self.device)
         return model
 

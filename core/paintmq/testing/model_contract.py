@@ -15,7 +15,6 @@ with the reason. Override the class attributes and ``make_inputs`` to say what y
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,6 +30,7 @@ from paintmq.errors import (
     WeightsMissingError,
 )
 from paintmq.model import Device, Model, Request
+from paintmq.plugin_discovery import import_target
 from paintmq.plugin_manager import PluginManager
 from paintmq.task import DeviceKind
 from paintmq.task_submission import Task
@@ -111,6 +111,15 @@ class ModelContract(SpecContract):
 
     def request_for(self, bench: ModelBench, seed: int) -> Request:
         return bench.request(self.options, self.make_inputs(seed))
+
+    def test_the_implementation_is_a_model(self, bench: ModelBench) -> None:
+        try:
+            found = bench.implementation()
+        except (ImportError, AttributeError) as error:
+            pytest.fail(f"implementation = {bench.spec.implementation!r}: {error}")
+
+        assert isinstance(found, type), f"{bench.spec.implementation} is no class"
+        assert issubclass(found, Model), f"{bench.spec.implementation} does not inherit Model"
 
     # ---- one task ------------------------------------------------------------------------------
 
@@ -232,7 +241,7 @@ class ModelContract(SpecContract):
                 with pytest.raises(InvalidInputError):
                     bench.request(self.options, inputs)
 
-    @pytest.mark.parametrize("size", [(1, 1), (1, 40), (33, 17)])
+    @pytest.mark.parametrize("size", [(1, 1), (1, 40), (33, 17)], ids=["1x1", "1x40", "33x17"])
     def test_an_odd_size_works_or_is_refused_in_words(
         self, bench: ModelBench, loaded: Model, context: ScriptedContext, size: tuple[int, int]
     ) -> None:
@@ -281,7 +290,7 @@ class ModelContract(SpecContract):
         alone = [bench.run(loaded, self.request_for(bench, seed), context) for seed in range(8)]
         plugins = PluginManager.installed()
         if bench.spec.name not in plugins.catalog().specs:
-            plugins.register(import_module(self.plugin), self.plugin)
+            plugins.register(import_target(self.plugin), self.plugin)
         config = {"model": bench.spec.name, "device": self.device, **self.options}
 
         with embedded_manager(weights=self.weights, plugins=plugins) as manager:

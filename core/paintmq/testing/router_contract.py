@@ -13,7 +13,6 @@ The router decides for the real scheduling engine, over a simulated fleet in sim
 
 import json
 from collections.abc import Mapping
-from importlib import import_module
 from typing import ClassVar
 
 import attrs
@@ -31,10 +30,9 @@ from paintmq.fleet_simulation.traffic import (
     TrafficTask,
 )
 from paintmq.options import describe_options
-from paintmq.plugin_manager import PluginManager
 from paintmq.routing import BacklogView, BoardView, QueueView, Router, WorkerView
 from paintmq.task import Json, TaskId
-from paintmq.testing.manifest_budget import measure_manifest
+from paintmq.testing.plugin_contract import PluginContract
 
 MODELS = tuple(
     SimulatedModel(name=f"model-{n}", load=2.0 + n, run=0.5 + n / 4, memory_mb=4096)
@@ -49,11 +47,9 @@ PATTERNS: Mapping[str, Pattern] = {
 }
 
 
-class RouterContract:
+class RouterContract(PluginContract):
     """Tests for one router of one plugin."""
 
-    plugin: ClassVar[str]
-    """The manifest: the module your entry point names."""
     router: ClassVar[str]
     parameters: ClassVar[Mapping[str, Json]] = {}
     longest_wait: ClassVar[float] = 14_400.0
@@ -63,18 +59,7 @@ class RouterContract:
         config = RouterConfig(name=self.router, parameters=self.parameters)
         return self.plugins().make_router(config)
 
-    @classmethod
-    def plugins(cls) -> PluginManager:
-        manager = PluginManager()
-        manager.register(import_module(cls.plugin), cls.plugin)
-        return manager
-
     # ---- the manifest --------------------------------------------------------------------------
-
-    def test_the_manifest_is_light(self) -> None:
-        fault = measure_manifest(self.plugin).fault
-
-        assert not fault, fault
 
     def test_every_parameter_is_documented(self) -> None:
         parameters = describe_options(self.plugins().router_parameters(self.router))

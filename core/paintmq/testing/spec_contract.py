@@ -1,7 +1,6 @@
 """The part of a model's contract that needs no model: its manifest, its spec and its options."""
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import ClassVar
 
 import pytest
@@ -10,16 +9,13 @@ from paintmq.catalog import Catalog
 from paintmq.errors import InvalidOptionError
 from paintmq.model import Job, ModelSpec, Needs
 from paintmq.options import describe_options, options_to_json, parse_options
-from paintmq.plugin_manager import PluginManager
 from paintmq.task import Json, PayloadInfo, TaskId, TaskRequest
-from paintmq.testing.manifest_budget import measure_manifest
+from paintmq.testing.plugin_contract import PluginContract
 
 
-class SpecContract:
+class SpecContract(PluginContract):
     """Tests for what the broker sees of one model of one plugin."""
 
-    plugin: ClassVar[str]
-    """The manifest: the module your entry point names."""
     model: ClassVar[str] = ""
     """Name of the model, where the plugin has several."""
     options: ClassVar[Mapping[str, Json]] = {}
@@ -27,18 +23,20 @@ class SpecContract:
 
     @classmethod
     def spec(cls) -> ModelSpec:
-        return _spec_of(cls.plugin, cls.model)
-
-    def test_the_manifest_is_light(self) -> None:
-        fault = measure_manifest(self.plugin).fault
-
-        assert not fault, fault
+        specs = cls.plugins().catalog().specs
+        if cls.model:
+            return specs[cls.model]
+        (only,) = specs.values()
+        return only
 
     def test_the_spec_describes_itself(self) -> None:
         spec = self.spec()
 
         assert spec.summary, f"{spec.name} has no summary for `paintmq models list`"
         assert spec.licence, f"{spec.name} does not say what its licence is"
+        if "inpaint" in spec.task_types:
+            masks = [each.name for each in spec.inputs if each.kind == "mask"]
+            assert masks, f'{spec.name} does "inpaint" tasks, the default, but takes no mask'
 
     @pytest.mark.parametrize("megapixels", [0, 1, 100])
     def test_estimates_hold_for_any_size(self, megapixels: int) -> None:
@@ -93,13 +91,3 @@ class SpecContract:
                 parse_options(
                     self.spec().options, {**self.options, each.name: [{"neither": "this"}]}
                 )
-
-
-def _spec_of(plugin: str, model: str) -> ModelSpec:
-    manager = PluginManager()
-    manager.register(import_module(plugin), plugin)
-    specs = manager.catalog().specs
-    if model:
-        return specs[model]
-    (only,) = specs.values()
-    return only

@@ -1,6 +1,8 @@
 """What ``paintmq plugins`` tells."""
 
 import json
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,8 @@ def _somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         entry_points={"bad": "no_such_module_of_bad", "tiny": "tiny_of_test:plugin"},
         files={
             "tiny_of_test.py": """
+            print("a plugin that talks while it loads")
+
             class Plugin:
                 def paintmq_events(self, batch): pass
             plugin = Plugin()
@@ -31,6 +35,7 @@ def _somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         },
     )
     monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.delitem(sys.modules, "tiny_of_test", raising=False)
 
 
 def test_the_list_names_each_with_its_state_and_says_why(
@@ -114,11 +119,63 @@ def test_what_cannot_be_checked_is_refused_in_words(tmp_path: Path) -> None:
 
 
 def test_every_model_and_router_of_a_plugin_gets_its_tests() -> None:
-    assert contract_tests(Candidate("paintmq_plugins.opencv")) == (
+    (model,) = contract_tests(Candidate("paintmq_plugins.opencv"))
+    (router,) = contract_tests(Candidate("paintmq_routers.least_loaded"))
+    (other,) = contract_tests(Candidate("paintmq_plugins.process_launcher"))
+
+    assert model.title == "model opencv (paintmq_plugins.opencv)"
+    assert model.source == (
         "class TestModel_opencv(ModelContract):\n"
         "    plugin = 'paintmq_plugins.opencv'\n"
-        "    model = 'opencv'\n\n"
+        "    model = 'opencv'\n"
     )
-    assert "class TestRouter_least_loaded(RouterContract):" in contract_tests(
-        Candidate("paintmq_routers.least_loaded")
+    assert "class TestRouter_least_loaded(RouterContract):" in router.source
+    assert "(PluginContract)" in other.source
+
+
+@pytest.mark.parametrize("fault", ["raise KeyboardInterrupt", "import sys; sys.exit(7)", "1 / 0"])
+def test_a_plugin_that_cannot_be_loaded_is_refused_in_words(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "faulty_of_test.py").write_text(fault, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with pytest.raises(CommandError, match=r"faulty_of_test cannot be loaded: .*(Keyb|exit|Zero)"):
+        contract_tests(Candidate("faulty_of_test"))
+
+
+SLOPPY = """
+from paintmq.model import Model, ModelSpec
+
+class Plugin:
+    def paintmq_register_models(self, register):
+        register(ModelSpec(name="sloppy", implementation="sloppy_of_test:Sloppy"))
+
+class Sloppy(Model):
+    def load(self, device): raise MemoryError("no room for it")
+    def run(self, batch, context): return []
+"""
+
+
+@pytest.mark.slow
+def test_a_check_says_rule_by_rule_what_was_broken_and_how(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.path", [*sys.path])
+    (tmp_path / "sloppy_of_test.py").write_text(SLOPPY, encoding="utf-8")
+    (tmp_path / "pyproject.toml").write_text(
+        '[project.entry-points.paintmq]\nsloppy = "sloppy_of_test:Plugin"\n', encoding="utf-8"
     )
+
+    status = run_command_line(["plugins", "check", str(tmp_path)])
+
+    lines = capfd.readouterr().out.splitlines()
+    assert status == 1
+    assert lines[1] == "model sloppy (sloppy_of_test:Plugin)"
+    assert "  ok       the manifest is light" in lines
+    said = lines.index("  FAILED   the spec describes itself")
+    assert lines[said + 1] == "           sloppy has no summary for `paintmq models list`"
+    assert lines.count("           MemoryError: no room for it") == 1
+    assert "           as above" in lines
+    assert re.fullmatch(r"\d+ rules: \d+ passed, \d+ failed", lines[-1])
+    assert not any("Traceback" in line or "site-packages" in line for line in lines)

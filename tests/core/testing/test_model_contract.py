@@ -341,6 +341,25 @@ def test_a_spec_without_licence_is_noticed(trial: Try) -> None:
         trial(licence="").contract.test_the_spec_describes_itself()
 
 
+def test_inpainting_without_a_mask_is_noticed(trial: Try) -> None:
+    inputs = (InputSpec(name="image"),)
+
+    with pytest.raises(AssertionError, match="takes no mask"):
+        trial(inputs=inputs).contract.test_the_spec_describes_itself()
+
+
+def test_an_implementation_that_is_no_model_is_noticed(trial: Try) -> None:
+    for target, words in (
+        ("no_such_module:Sound", "No module named 'no_such_module'"),
+        (f"{__name__}:Nothing", "has no attribute 'Nothing'"),
+        (f"{__name__}:SPEC", "is no class"),
+        (f"{__name__}:Options", "does not inherit Model"),
+    ):
+        wrong = trial(implementation=target)
+        with pytest.raises((AssertionError, pytest.fail.Exception), match=words):
+            wrong.contract.test_the_implementation_is_a_model(wrong.bench)
+
+
 def test_a_heavy_manifest_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "heavy_manifest.py").write_text("import cv2\n", encoding="utf-8")
     (tmp_path / "broad_manifest.py").write_text("import numpy\n", encoding="utf-8")

@@ -1,0 +1,31 @@
+"""What every plugin must keep to, whatever it provides: its manifest is light and makes sense."""
+
+from typing import ClassVar
+
+from paintmq.plugin_discovery import import_target
+from paintmq.plugin_manager import PluginManager
+from paintmq.testing.manifest_budget import measure_manifest
+
+
+class PluginContract:
+    """Tests for one plugin; ModelContract and RouterContract hold them too."""
+
+    plugin: ClassVar[str]
+    """What your entry point names: a module, or ``module:object``."""
+
+    @classmethod
+    def plugins(cls) -> PluginManager:
+        """Return a manager with this plugin alone."""
+        manager = PluginManager()
+        manager.register(import_target(cls.plugin), cls.plugin)
+        return manager
+
+    def test_the_manifest_is_light(self) -> None:
+        fault = measure_manifest(self.plugin.partition(":")[0]).fault
+
+        assert not fault, fault
+
+    def test_nothing_about_the_plugin_needs_mending(self) -> None:
+        (report,) = self.plugins().reports()
+
+        assert not report.warnings, "; ".join(report.warnings)
