@@ -1,9 +1,9 @@
 """Weight files with random numbers in them: every model runs, and none paints anything sensible.
 
 For tests, demonstrations and measurements where the real weights cannot be had. The networks are
-the real ones as far as an installed library has them; for ZITS, FcF without iopaint, and the ONNX
-models it is a stand-in. Which file is generated is written down beside it, by checksum, so that it
-is never taken for a real one.
+the real ones as far as an installed library has them, Real-ESRGAN's made small; for ZITS, FcF
+without iopaint, and the ONNX models it is a stand-in. Which file is generated is written down
+beside it, by checksum, so that it is never taken for a real one.
 """
 
 import importlib.util
@@ -92,7 +92,12 @@ def _fcf(path: Path) -> None:
         from paintmq_plugins.fcf_model import iopaint_generator
 
         _save(iopaint_generator(), path)
-        return
+    else:
+        write_fcf_stand_in(path)
+
+
+def write_fcf_stand_in(path: Path) -> None:
+    """Write TorchScript that takes and gives what FcF's generator does, without its licence."""
     from paintmq_plugins.stand_in_networks import FcfStandIn
 
     _save_script(FcfStandIn(), path)
@@ -129,27 +134,19 @@ def _compact(path: Path) -> None:
     _save(Compact(num_in_ch=3, num_out_ch=3, num_feat=8, num_conv=2, upscale=4), path)
 
 
-def _bright_is_in_front(side: int) -> Callable[[Path], None]:
-    """Return what writes an ONNX network that takes what is brighter than its surroundings."""
-
+def _mask(side: int) -> Callable[[Path], None]:
     def write(path: Path) -> None:
-        import onnx
-        from onnx import TensorProto, helper
+        from paintmq_plugins.stand_in_onnx import write_mask_stand_in
 
-        names = ("image", "kernel", "mask")
-        kernel = helper.make_tensor("kernel", TensorProto.FLOAT, (1, 3, 15, 15), [0.1] * 675)
-        image, mask = (
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, channels, side, side))
-            for name, channels in (("image", 3), ("mask", 1))
-        )
-        blurred = helper.make_node("Conv", names[:2], ["level"], pads=(7, 7, 7, 7))
-        decided = helper.make_node("Sigmoid", ["level"], names[2:])
-        graph = helper.make_graph([blurred, decided], "stand-in", [image], [mask], [kernel])
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-        onnx.checker.check_model(model)
-        path.write_bytes(model.SerializeToString())
+        write_mask_stand_in(path, side)
 
     return write
+
+
+def _faces(path: Path) -> None:
+    from paintmq_plugins.stand_in_onnx import write_face_stand_in
+
+    write_face_stand_in(path)
 
 
 def _tiny(family: Any) -> Callable[[Path], None]:
@@ -171,17 +168,18 @@ WRITERS: Mapping[str, Callable[[Path], None]] = {
     "zits-structure-upsample-0717.pt": _zits("Upsample"),
     "zits-inpaint-0717.pt": _zits("Inpaint"),
     "GFPGANv1.4.pth": _gfpgan,
+    "face_detection_yunet_2023mar.onnx": _faces,
     "RealESRGAN_x4plus.pth": _rrdb,
     "RealESRGAN_x4plus_anime_6B.pth": _rrdb,
     "realesr-general-x4v3.pth": _compact,
     "realesr-animevideov3.pth": _compact,
-    "isnet-general-use.onnx": _bright_is_in_front(1024),
-    "isnet-anime.onnx": _bright_is_in_front(1024),
-    "u2net.onnx": _bright_is_in_front(320),
-    "u2netp.onnx": _bright_is_in_front(320),
-    "silueta.onnx": _bright_is_in_front(320),
+    "isnet-general-use.onnx": _mask(1024),
+    "isnet-anime.onnx": _mask(1024),
+    "u2net.onnx": _mask(320),
+    "u2netp.onnx": _mask(320),
+    "silueta.onnx": _mask(320),
     "sd15-inpainting": _tiny("sd15"),
     "sd21-inpainting": _tiny("sd21"),
     "sdxl-inpainting": _tiny("sdxl"),
 }
-"""What writes each weight file. Only GFPGAN's face detector is not among them: name the faces."""
+"""What writes each weight file."""

@@ -31,13 +31,14 @@ class FaceRestoration(Model):
 
     def run(self, batch: Sequence[Request], context: RunContext) -> Sequence[Outputs]:
         with torch.inference_mode():
-            return [{"image": self._restore(request, context)} for request in batch]
+            return [self._restore(request, context) for request in batch]
 
-    def _restore(self, request: Request, context: RunContext) -> Pixels:
+    def _restore(self, request: Request, context: RunContext) -> Outputs:
         image: Pixels = request.inputs["image"]
         options: FaceOptions = request.options
         rgb = np.ascontiguousarray(to_8_bits(image)[:, :, :3])
-        faces = self._faces(rgb, options)
+        found = self._faces(rgb, options)
+        faces = [face for face in found if eye_distance(face) >= options.smallest]
         picture = rgb.astype(np.float64)
         torch.manual_seed(options.seed)
         for done, landmarks in enumerate(faces):
@@ -48,7 +49,8 @@ class FaceRestoration(Model):
                 face, matrix = square
                 picture = put_back(picture, self.restored(face), matrix, options.strength)
         context.progress(len(faces), len(faces))
-        return _with_colours(image, rgb, picture)
+        note = _told(len(faces), len(found) - len(faces))
+        return {"image": _with_colours(image, rgb, picture), "note": note.encode()}
 
     def restored(self, face: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return a face of 512 x 512 restored.
@@ -63,12 +65,18 @@ class FaceRestoration(Model):
 
     def _faces(self, rgb: NDArray[np.uint8], options: FaceOptions) -> list[NDArray[np.float64]]:
         if options.faces:
-            found = [np.array(face, np.float64).reshape(5, 2) for face in options.faces]
-        else:
-            if self.detector is None:
-                self.detector = YuNet(self.weights.path(self.spec.weights[1].name))
-            found = self.detector.detect(rgb, options.confidence)
-        return [face for face in found if eye_distance(face) >= options.smallest]
+            return [np.array(face, np.float64).reshape(5, 2) for face in options.faces]
+        if self.detector is None:
+            self.detector = YuNet(self.weights.path(self.spec.weights[1].name))
+        return self.detector.detect(rgb, options.confidence)
+
+
+def _told(restored: int, too_small: int) -> str:
+    """Return what became of the faces, in words."""
+    left = f"; {too_small} smaller than the option 'smallest' left alone" if too_small else ""
+    if not restored:
+        return f"no face restored{left}" if too_small else "no face found: nothing was changed"
+    return f"{restored} face{'s' * (restored > 1)} restored{left}"
 
 
 def _with_colours(image: Pixels, before: NDArray[np.uint8], after: NDArray[np.float64]) -> Pixels:

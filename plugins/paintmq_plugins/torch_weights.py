@@ -10,6 +10,7 @@ import importlib.machinery
 import importlib.util
 import sys
 import types
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,7 +77,10 @@ def load_torchscript(
     path = weights.path(file.name)
     check_runnable_weights(path, file, weights.trusts)
     try:
-        return torch.jit.load(path, map_location=device).eval()
+        with warnings.catch_warnings():
+            # PyTorch would have TorchScript replaced by something nobody publishes weights in.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return torch.jit.load(path, map_location=device).eval()
     except RuntimeError as error:
         raise ModelError(
             f"the weights {path.name} are no TorchScript file", code="weights_unreadable"
@@ -113,10 +117,11 @@ def import_spandrel() -> None:
     """Import spandrel, with or without torchvision.
 
     spandrel needs three names of torchvision, two of them for code our models never run. Where
-    torchvision is not installed, stand-ins take its place while spandrel is imported, and are gone
-    afterwards, so that nobody else takes torchvision to be there.
+    torchvision is not installed, or is built for another PyTorch and cannot be imported, stand-ins
+    take its place while spandrel is imported, and are gone afterwards, so that nobody else takes
+    torchvision to be there.
     """
-    if "spandrel" in sys.modules or importlib.util.find_spec("torchvision"):
+    if "spandrel" in sys.modules or _torchvision_works():
         return
     stand_ins = _torchvision_stand_ins()
     sys.modules.update(stand_ins)
@@ -125,6 +130,19 @@ def import_spandrel() -> None:
     finally:
         for name in stand_ins:
             sys.modules.pop(name, None)
+
+
+def _torchvision_works() -> bool:
+    if importlib.util.find_spec("torchvision") is None:
+        return False
+    try:
+        importlib.import_module("torchvision")
+    # Where it misses the operators of the PyTorch it was built for, it raises RuntimeError.
+    except (ImportError, RuntimeError, OSError):
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        return False
+    return True
 
 
 class _InterpolationMode(enum.Enum):

@@ -1,6 +1,9 @@
 """Restricted loading: numbers are loaded, code is not, and the errors say which file."""
 
 import hashlib
+import os
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,7 +20,6 @@ if find_spec("safetensors") is None:
 import torch
 
 from paintmq_plugins.torch_weights import (
-    import_spandrel,
     is_torchscript,
     load_state_dict,
     load_torchscript,
@@ -104,11 +106,39 @@ def test_missing_weights_name_the_command(tmp_path: Path) -> None:
         load_state_dict(folder(tmp_path), FILE)
 
 
-@pytest.mark.skipif(
-    find_spec("spandrel") is None or find_spec("torchvision") is not None,
-    reason="needs spandrel without torchvision",
-)
-def test_spandrel_is_imported_without_leaving_a_false_torchvision() -> None:
-    import_spandrel()
+BROKEN = """
+raise RuntimeError("operator torchvision::nms does not exist")
+"""
+IMPORT = """
+import sys
+from importlib.util import find_spec
+from paintmq_plugins.torch_weights import import_spandrel
+import_spandrel()
+import spandrel
+print("torchvision" in sys.modules)
+"""
 
-    assert find_spec("torchvision") is None
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("spandrel") is None, reason="needs paintmq[lama]")
+@pytest.mark.parametrize("torchvision", ["missing", "built for another PyTorch"])
+def test_spandrel_is_imported_without_a_torchvision_that_works(
+    tmp_path: Path, torchvision: str
+) -> None:
+    """And nobody else takes torchvision to be there."""
+    if torchvision == "missing" and find_spec("torchvision") is not None:
+        pytest.skip("it is installed")
+    if torchvision != "missing":
+        (tmp_path / "torchvision").mkdir()
+        (tmp_path / "torchvision" / "__init__.py").write_text(BROKEN)
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr

@@ -61,6 +61,8 @@ class YuNet:
 
     def _loaded(self) -> cv2.FaceDetectorYN:
         if self._detector is None:
+            # It would warn that it knows no targets, though none is asked for.
+            level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
             try:
                 self._detector = cv2.FaceDetectorYN.create(str(self._path), "", (320, 320))
             except cv2.error as error:
@@ -68,6 +70,8 @@ class YuNet:
                     f"the face detector's weights {self._path.name} cannot be read",
                     code="weights_unreadable",
                 ) from error
+            finally:
+                cv2.utils.logging.setLogLevel(level)
         return self._detector
 
 

@@ -1,5 +1,6 @@
 """Background removal on real IS-Net weights, against rembg 2.0.86."""
 
+import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from paintmq.model import ModelSpec
 from paintmq_plugins.background import SPECS
 
 pytest.importorskip("onnxruntime", reason="needs paintmq[rembg]")
@@ -32,17 +34,17 @@ def isnet() -> Path:
 
 
 @pytest.fixture
-def rembg(isnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Return rembg's ``remove`` with a session on these weights; nothing is downloaded."""
+def rembg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Return rembg's ``remove`` with a session on weights of ours; nothing is downloaded."""
     folder = tmp_path / "rembg"
     monkeypatch.setenv("REMBG_HOME", str(folder))
     library = pytest.importorskip("rembg", reason="needs rembg")
 
-    def remove(model: str, image: NDArray[np.uint8], **options: Any) -> Any:
+    def remove(model: str, weights: Path, image: NDArray[np.uint8], **options: Any) -> Any:
         place = folder / "models" / model / f"{model}.onnx"
         place.parent.mkdir(parents=True, exist_ok=True)
         if not place.exists():
-            place.symlink_to(isnet)
+            place.symlink_to(weights)
         session = library.new_session(model, providers=["CPUExecutionProvider"])
         return library.remove(image, session=session, **options)
 
@@ -73,7 +75,41 @@ def test_masks_equal_rembgs(
         picture = photograph(name)
         ours = run({"output": "mask"}, image=picture)
 
-        assert np.array_equal(ours, rembg(theirs, picture, only_mask=True))
+        assert np.array_equal(ours, rembg(theirs, isnet, picture, only_mask=True))
+
+
+@pytest.mark.parametrize("name", ["u2net", "u2netp", "silueta"])
+def test_the_u2_nets_equal_rembgs_on_a_stand_in(
+    name: str, tmp_path: Path, rembg: Callable[..., Any], loaded: Any, photograph: Picture
+) -> None:
+    """Their weights cannot be had here: all but the network itself is compared."""
+    pytest.importorskip("onnx", reason="needs onnx")
+    from paintmq_plugins.stand_in_onnx import write_mask_stand_in
+
+    weights = tmp_path / f"{name}.onnx"
+    write_mask_stand_in(weights, 320)
+    spec = next(spec for spec in SPECS if spec.name == f"rembg-{name}")
+    run = loaded(spec, {f"{name}.onnx": weights})
+
+    for picture in (photograph("astronaut"), photograph("coffee", (333, 217))):
+        mask = run({"output": "mask"}, image=picture)
+        cut = run({}, image=picture)
+
+        assert np.array_equal(mask, rembg(name, weights, picture, only_mask=True))
+        assert np.array_equal(cut, np.asarray(rembg(name, weights, picture, putalpha=True)))
+        assert 0.1 < (mask > 127).mean() < 0.9
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+def test_addresses_and_checksums_are_those_rembg_has(spec: ModelSpec) -> None:
+    """A slip in one of ours would refuse every download."""
+    sessions = pytest.importorskip("rembg.sessions", reason="needs rembg").sessions
+    (file,) = spec.weights
+
+    source = inspect.getsource(sessions[file.name.removesuffix(".onnx")])
+
+    assert file.url in source
+    assert file.md5 in source
 
 
 def test_the_astronaut_is_half_of_her_picture(
@@ -95,6 +131,6 @@ def test_matting_equals_rembgs(
     picture = photograph("astronaut", (160, 160))
 
     ours = run({"alpha_matting": True}, image=picture)
-    theirs = rembg("isnet-general-use", picture, alpha_matting=True)
+    theirs = rembg("isnet-general-use", isnet, picture, alpha_matting=True)
 
     assert np.abs(ours.astype(int) - np.asarray(theirs)).max() <= 1

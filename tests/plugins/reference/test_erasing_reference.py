@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from paintmq.model import WeightFile
 from paintmq_plugins import fcf, lama, mat, zits
 
 pytest.importorskip("torch", reason="needs paintmq[lama]")
 if find_spec("spandrel") is None:  # which cannot be imported by itself without torchvision
     pytest.skip("needs paintmq[lama]", allow_module_level=True)
 import torch
+
+from paintmq_plugins.generated_weights import WRITERS, generate
 
 pytestmark = [
     pytest.mark.reference,
@@ -168,63 +171,12 @@ def test_fcf_equals_iopaint(
     assert np.array_equal(ours, as_picture(theirs))
 
 
-class Wireframe(torch.nn.Module):
-    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        level = torch.sigmoid(x.mean())
-        lines = torch.tensor([[0.1, 0.2, 0.9, 0.8], [0.5, 0.0, 0.4, 0.99], [0.2, 0.2, 0.3, 0.9]])
-        return {
-            "num_proposals": torch.tensor([3]),
-            "lines_pred": lines * (0.8 + 0.2 * level),
-            "lines_score": torch.tensor([0.95, 0.86, 0.3]),
-        }
-
-
-class EdgeLine(torch.nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = torch.nn.Conv2d(6, 2, 5, padding=2)
-
-    def forward(
-        self, img: torch.Tensor, edge: torch.Tensor, line: torch.Tensor, masks: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        both = self.conv(torch.cat([img, edge, line, masks], dim=1)) * 3
-        return both[:, :1], both[:, 1:]
-
-
-class Upsample(torch.nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.interpolate(x, scale_factor=2.0, mode="nearest") * 4 - 3
-
-
-class Inpaint(torch.nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = torch.nn.Conv2d(3 + 1 + 2 + 5, 3, 7, padding=3)
-
-    def forward(
-        self,
-        images: torch.Tensor,
-        masks: torch.Tensor,
-        edge: torch.Tensor,
-        line: torch.Tensor,
-        rel_pos: torch.Tensor,
-        direct: torch.Tensor,
-    ) -> torch.Tensor:
-        where = torch.cat([rel_pos[:, None].float() / 128, direct.permute(0, 3, 1, 2).float()], 1)
-        seen = torch.cat([images * (1 - masks), masks, edge, line, where], 1)
-        return torch.sigmoid(self.conv(seen) * 3)
-
-
 @pytest.fixture(scope="module")
 def zits_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    torch.manual_seed(3)
     folder = tmp_path_factory.mktemp("zits")
-    parts: list[torch.nn.Module] = [Wireframe(), EdgeLine(), Upsample(), Inpaint()]
-    paths = {}
-    for file, part in zip(zits.SPEC.weights, parts, strict=True):
-        paths[file.name] = folder / file.name
-        torch.jit.script(part.eval()).save(str(paths[file.name]))
-    return paths
+    names = [file.name for file in zits.SPEC.weights]
+    generate(folder, {name: WRITERS[name] for name in names}, seed=3)
+    return {name: folder / name for name in names}
 
 
 @pytest.mark.parametrize("wireframe", [True, False])
@@ -265,3 +217,26 @@ def test_zits_equals_iopaint_on_stand_ins(
 
     assert np.array_equal(ours, as_picture(theirs))
     assert not np.array_equal(ours[mask > 0], image[mask > 0])
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "file"),
+    [
+        ("lama", "LAMA", lama.LAMA.weights[0]),
+        ("lama", "ANIME_LAMA", lama.ANIME_LAMA.weights[0]),
+        ("mat", "MAT", mat.SPEC.weights[0]),
+        ("fcf", "FCF", fcf.SPEC.weights[0]),
+        ("zits", "ZITS_WIRE_FRAME", zits.SPEC.weights[0]),
+        ("zits", "ZITS_EDGE_LINE", zits.SPEC.weights[1]),
+        ("zits", "ZITS_STRUCTURE_UPSAMPLE", zits.SPEC.weights[2]),
+        ("zits", "ZITS_INPAINT", zits.SPEC.weights[3]),
+    ],
+)
+def test_addresses_and_checksums_are_those_iopaint_has(
+    module: str, name: str, file: WeightFile, iopaint: Any
+) -> None:
+    """A slip in one of ours would refuse every download."""
+    theirs = iopaint(f"model.{module}")
+
+    assert file.url == getattr(theirs, f"{name}_MODEL_URL")
+    assert file.md5 == getattr(theirs, f"{name}_MODEL_MD5")

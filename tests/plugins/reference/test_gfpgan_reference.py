@@ -111,3 +111,74 @@ def test_faces_equal_iopaints(
     assert np.abs(ours.astype(int) - theirs).max() <= 1
     assert not np.array_equal(ours, picture)
     assert np.array_equal(ours[450:, :100], picture[450:, :100])
+
+
+@pytest.fixture
+def detector(tmp_path: Path) -> Path:
+    pytest.importorskip("onnx", reason="needs onnx")
+    from paintmq_plugins.stand_in_onnx import write_face_stand_in
+
+    path = tmp_path / "faces.onnx"
+    write_face_stand_in(path)
+    return path
+
+
+def test_the_detectors_stand_in_is_the_one_the_quick_tests_have(detector: Path) -> None:
+    kept = Path(__file__).parents[2] / "data" / "face-stand-in.onnx"
+
+    assert detector.read_bytes() == kept.read_bytes()
+
+
+def decoded(path: Path, rgb: NDArray[np.uint8], confidence: float) -> list[NDArray[np.float64]]:
+    """YuNet's published decoding of ONNX Runtime's run, without the suppression of overlaps."""
+    runtime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+    height, width = rgb.shape[:2]
+    padded = np.zeros((-(-height // 32) * 32, -(-width // 32) * 32, 3), np.float32)
+    padded[:height, :width] = rgb[:, :, ::-1]
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    found = session.run(None, {"input": padded.transpose(2, 0, 1)[None]})
+    answer = dict(zip(names, found, strict=True))
+    faces = []
+    for stride in (8, 16, 32):
+        columns = padded.shape[1] // stride
+        score = np.sqrt(answer[f"cls_{stride}"] * answer[f"obj_{stride}"])[0, :, 0]
+        for cell in np.flatnonzero(score > confidence):
+            corner = np.array([cell % columns, cell // columns])
+            points = answer[f"kps_{stride}"][0, cell].reshape(5, 2)
+            faces.append((score[cell], (points + corner) * stride))
+    return [points for _, points in sorted(faces, key=lambda face: -face[0])]
+
+
+def test_detection_gives_what_onnx_runtime_and_yunets_decoding_give(detector: Path) -> None:
+    from paintmq_plugins.imaging.faces import YuNet
+
+    rng = np.random.default_rng(2)
+    picture = rng.integers(0, 200, (401, 599, 3), dtype=np.uint8)
+    for top, left, level in ((64, 32, 255), (256, 96, 250), (128, 448, 245), (320, 512, 240)):
+        picture[top : top + 32, left : left + 32] = level
+
+    ours = YuNet(detector).detect(picture, 0.6)
+    theirs = decoded(detector, picture, 0.6)
+
+    assert len(ours) == 4
+    assert np.allclose(ours, theirs, atol=0.01)
+
+
+def test_faces_that_are_found_are_restored_as_those_that_are_named(
+    weights: Path, detector: Path, loaded: Any
+) -> None:
+    files = {"GFPGANv1.4.pth": weights, "face_detection_yunet_2023mar.onnx": detector}
+    run, picture = loaded(SPEC, files), np.full((160, 256, 3), 90, np.uint8)
+    for left in (32, 160):
+        picture[64:96, left : left + 32] = 255
+    from paintmq_plugins.imaging.faces import YuNet
+
+    places = [face.ravel().tolist() for face in YuNet(detector).detect(picture, 0.8)]
+    found = run(image=picture)
+    named = run({"faces": places}, image=picture)
+
+    assert len(places) == 2
+    assert np.array_equal(found, named)
+    assert not np.array_equal(found, picture)
+    assert np.array_equal(run(image=picture * 0 + 90), picture * 0 + 90)

@@ -1,5 +1,6 @@
 """Real-ESRGAN on its real weights, against ncnn's C++ and against Real-ESRGAN's own Python."""
 
+import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from paintmq.model import ModelSpec
 from paintmq_plugins.realesrgan import SPECS
 
 pytest.importorskip("torch", reason="needs paintmq[realesrgan]")
@@ -180,3 +182,12 @@ def test_enlarging_and_shrinking_gives_the_picture_back(run: Any, photograph: Pi
 
 def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b) ** 2)))
+
+
+@pytest.mark.parametrize("spec", SPECS[:3], ids=lambda spec: spec.name)
+def test_addresses_and_checksums_are_those_iopaint_has(spec: ModelSpec, iopaint: Any) -> None:
+    source = inspect.getsource(iopaint("plugins.realesrgan"))
+    (file,) = spec.weights
+
+    assert file.url in source
+    assert file.md5 in source

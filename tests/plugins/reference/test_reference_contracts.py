@@ -1,55 +1,94 @@
-"""Models whose networks come in one, large size keep to the contract too."""
+"""Models whose networks come in one, large size keep to the contract too.
+
+Their weights are generated, of the real networks at their real sizes; IS-Net's are the real ones.
+"""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
-from attrs import evolve
 
 from paintmq.config import WeightsConfig
-from paintmq.task import Json
 from paintmq.testing import ModelContract
 
-pytestmark = [pytest.mark.reference, pytest.mark.slow, pytest.mark.timeout(600)]
-
-GENERATED = ("torch", "spandrel", "safetensors")
+pytestmark = [pytest.mark.reference, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
-class TestLama(ModelContract):
-    plugin = "paintmq_plugins.lama"
-    model = "lama"
-    size = (24, 32)
-    leak_mb = 400  # what PyTorch keeps of its first runs
+class LargeContract(ModelContract):
+    """The contract for a model whose weights are made on the spot, and whose runs take seconds."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    leak_mb = 500  # what PyTorch keeps of its first runs
+    at_once = 3
+    timeout = 600.0
 
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
     def generated(cls, tmp_path_factory: pytest.TempPathFactory) -> None:
-        if any(find_spec(name) is None for name in GENERATED):
-            pytest.skip("needs paintmq[lama]")
-        import torch
-        from safetensors.torch import save_file
+        spec = cls.spec()
+        missing = [name for name in (*spec.requires, *cls.needs) if find_spec(name) is None]
+        if missing:
+            pytest.skip(f"{spec.name} needs {', '.join(missing)}: install {spec.extra}")
+        module = import_module("paintmq_plugins.generated_weights")
+        writers: Mapping[str, Callable[[Path], None]] = module.WRITERS
+        folder = tmp_path_factory.mktemp(spec.name)
+        module.generate(folder, {file.name: writers[file.name] for file in spec.weights})
+        cls.weights = WeightsConfig(folder=str(folder))
 
-        from paintmq_plugins.torch_weights import import_spandrel
-
-        import_spandrel()
-        from spandrel.architectures.LaMa import LaMa
-
-        torch.manual_seed(0)
-        state = LaMa(in_nc=4, out_nc=3).state_dict()
-        path = tmp_path_factory.mktemp("lama") / "lama.safetensors"
-        save_file({k: v.contiguous().clone() for k, v in state.items()}, path)
-        cls.weights = evolve(WeightsConfig(), paths={"big-lama.pt": str(path)})
+    def check_result(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+        assert not np.array_equal(outputs["image"], inputs["image"])
 
 
-class TestBackgroundRemoval(ModelContract):
+class TestLama(LargeContract):
+    plugin = "paintmq_plugins.lama"
+    model = "lama"
+    size = (24, 32)
+    at_once = 8
+
+
+class TestAnimeLama(LargeContract):
+    plugin = "paintmq_plugins.lama"
+    model = "anime-lama"
+    size = (24, 32)
+    at_once = 8
+
+
+class TestMat(LargeContract):
+    plugin = "paintmq_plugins.mat"
+
+
+class TestFcf(LargeContract):
+    plugin = "paintmq_plugins.fcf"
+    needs = ("iopaint",)
+
+
+class TestGfpgan(LargeContract):
+    plugin = "paintmq_plugins.gfpgan"
+    needs = ("onnx",)
+    size = (96, 128)
+
+    def make_inputs(self, seed: int) -> Mapping[str, Any]:
+        """Return a picture with a white square, which the detector's stand-in takes for a face."""
+        picture = np.array(super().make_inputs(seed)["image"])
+        picture[32:64, 32 + 32 * (seed % 2) :][:, :32] = 255
+        return {"image": picture}
+
+    def check_result(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+        super().check_result(inputs, outputs)
+        assert outputs["note"] == b"1 face restored"
+
+
+class TestRembgOnRealWeights(ModelContract):
     plugin = "paintmq_plugins.background"
     model = "rembg"
     weights = WeightsConfig(
         paths={"isnet-general-use.onnx": os.environ.get("PAINTMQ_TEST_ISNET", "missing.onnx")}
     )
-    options: ClassVar[Mapping[str, Json]] = {"output": "cutout"}
     leak_mb = 900  # ONNX Runtime's arenas, for pictures of 1024 x 1024
 
     def check_result(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
