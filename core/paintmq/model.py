@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-API_VERSION = 1
-"""Version of the interface in this module. A worker accepts this one and the one before."""
+API_VERSION = 2
+"""Version of the interface in this module. This one and the one before are accepted.
+
+2: Request.seed.
+"""
 
 Effort: TypeAlias = Literal["light", "intensive"]
 
@@ -137,6 +140,8 @@ class ModelSpec:
     deterministic: bool = True
     """The same inputs and options (seed included) give the same bytes on one device."""
     api: int = API_VERSION
+    """Version of this interface it was written for: state it, and a PaintMQ too old or too new for
+    it says so."""
 
 
 @frozen(kw_only=True)
@@ -184,6 +189,9 @@ class Request:
     """Decoded inputs by name: arrays (read-only) or bytes; see InputSpec.kind."""
     icc_profile: bytes | None = None
     """Colour profile of the main image, if it had one; the host puts it on the result."""
+    seed: int = 0
+    """What randomness starts from: the option ``seed``, where the model has one and it is not
+    negative; else 0 to 2**32 - 1, the same whenever the same options and inputs come again."""
 
 
 Outputs: TypeAlias = "Mapping[str, NDArray[np.uint8 | np.uint16] | bytes]"

@@ -135,6 +135,20 @@ def test_ctrl_c_ends_a_run_with_status_130_and_leaves_nothing(
     assert not any((tmp_path / "o").iterdir())
 
 
+def test_previews_are_kept_on_request(tmp_path: Path, trial_environment: dict[str, str]) -> None:
+    done = run_command(
+        *("run", "trial", SCRATCHED, "--mask", MASK, "-o", tmp_path / "out.png"),
+        *("-O", "do=heed", "-O", "seconds=2", "--previews", tmp_path / "previews"),
+        environment=trial_environment,
+    )
+
+    assert done.returncode == 0, done.stderr
+    (preview,) = (tmp_path / "previews").iterdir()
+    assert preview.name == "out-0001.png"
+    with Image.open(preview) as shown, Image.open(SCRATCHED) as sent:
+        assert np.array_equal(np.asarray(shown), np.asarray(sent))
+
+
 def test_a_model_that_crashes_ends_in_one_line_and_status_1(
     tmp_path: Path, trial_environment: dict[str, str]
 ) -> None:

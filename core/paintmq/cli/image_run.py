@@ -14,6 +14,7 @@ from paintmq.errors import PaintMQError, RejectedError, TaskRejectedError, Unkno
 
 if TYPE_CHECKING:
     from paintmq.cli.image_jobs import ImageJob
+    from paintmq.cli.preview_files import PreviewFolder
     from paintmq.cli.run_session import Session
     from paintmq.client import Result, TaskHandle
     from paintmq.task_submission import Task
@@ -36,6 +37,7 @@ class ImageRun:
     make_task: "Callable[[ImageJob], Task]"
     model: str
     quiet: bool = False
+    previews: "PreviewFolder | None" = None
     _under_way: "dict[str, tuple[TaskHandle, ImageJob]]" = field(factory=dict, init=False)
     _results: "list[Result]" = field(factory=list, init=False)
     _failures: list[PaintMQError] = field(factory=list, init=False)
@@ -70,12 +72,18 @@ class ImageRun:
             while waiting and len(self._under_way) < _AT_A_TIME:
                 self._submit(waiting.popleft(), session, ended)
             show()
+            self._save_previews()
             try:
                 handle = ended.get(timeout=_REFRESH)
             except queue.Empty:
                 continue
             self._finish(handle)
             show()
+
+    def _save_previews(self) -> None:
+        if self.previews is not None:
+            for handle, job in self._under_way.values():
+                self.previews.look(handle, job.output.stem)
 
     def _submit(
         self, job: "ImageJob", session: "Session", ended: "queue.SimpleQueue[TaskHandle]"

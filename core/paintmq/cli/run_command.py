@@ -48,6 +48,12 @@ def run(
     run_limit: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="What one image may take.")
     ] = None,
+    previews: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder for rough pictures on the way, of models that give any."
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
     connect: ConnectOption = None,
     config: ConfigOption = None,
@@ -60,6 +66,7 @@ def run(
     from paintmq.cli.image_run import ImageRun
     from paintmq.cli.log_setup import log_to_stderr
     from paintmq.cli.model_options import installed_spec, parse_assignments
+    from paintmq.cli.preview_files import PreviewFolder
     from paintmq.cli.run_session import open_session
     from paintmq.config_file import load_config
     from paintmq.task_submission import Task
@@ -88,8 +95,11 @@ def run(
     jobs = plan_jobs(images, mask=mask, output=output, model=model, limits=settings.limits)
     if spec is not None:
         plugins.catalog().check(make_task(jobs[0]).prepare().request)
+    previews_to = PreviewFolder(previews) if previews is not None else None
+    if previews_to is not None:
+        previews_to.prepare()
     with open_session(endpoint, settings, config, plugins) as session:
-        status = ImageRun(jobs, make_task, model, quiet).through(session)
+        status = ImageRun(jobs, make_task, model, quiet, previews_to).through(session)
     raise typer.Exit(status)
 
 

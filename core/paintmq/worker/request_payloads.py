@@ -4,6 +4,8 @@ Rule 1: nothing is decoded whose digest does not match. Rule 2: pixels outside a
 come out as they went in, bit by bit, whatever the model did.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,7 @@ from paintmq.image import (
     payload_of_bytes,
 )
 from paintmq.model import InputSpec, ModelSpec, Outputs, Request
-from paintmq.options import parse_options
+from paintmq.options import options_to_json, parse_options
 from paintmq.task import PayloadInfo, TaskType
 from paintmq.worker.host_messages import RunItem
 
@@ -56,12 +58,27 @@ def make_request(
                 inputs[wanted.name] = _data(info, data)
     if "image" in inputs and "mask" in inputs:
         check_mask_fits(inputs["image"], inputs["mask"])
+    options = parse_options(spec.options, item.options, model=spec.name)
     return Request(
         task_id=item.task_id,
-        options=parse_options(spec.options, item.options, model=spec.name),
+        options=options,
         inputs=inputs,
         icc_profile=icc_profile,
+        seed=_seed(options, item),
     )
+
+
+def _seed(options: Any, item: RunItem) -> int:
+    """Return what randomness starts from: as asked, else drawn from what the task is about.
+
+    Retries and repetitions give the same bytes then, and tasks that differ do not share a pattern.
+    """
+    asked = getattr(options, "seed", None)
+    if isinstance(asked, int) and not isinstance(asked, bool) and asked >= 0:
+        return asked
+    about = [options_to_json(options), [[info.name, info.digest] for info in item.inputs]]
+    text = json.dumps(about, sort_keys=True)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
 def _missing(spec: ModelSpec, wanted: InputSpec) -> InvalidInputError:

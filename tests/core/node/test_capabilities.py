@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from paintmq.config import DEFAULT_QUEUE_CONFIGS, QueueConfig
-from paintmq.model import ModelSpec
+from paintmq.model import API_VERSION, ModelSpec
 from paintmq.node.capabilities import detect, home_queue, offer
 
 
@@ -35,7 +35,7 @@ def test_a_worker_offers_what_its_device_and_its_packages_allow() -> None:
         "gpu": "it runs on cuda, this worker on cpu",
         "needy": "it needs onnxruntime; install paintmq[face]",
         "bare": "it needs numba",
-        "new": "it was written for interface 99 of PaintMQ, this is 1",
+        "new": f"it was written for interface 99 of PaintMQ, this is {API_VERSION}",
     }
 
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -196,3 +196,40 @@ def test_pixels_outside_the_mask_never_change(seed: int, dtype: Any, channels: i
 
     assert (kept[mask == 0] == image[mask == 0]).all()
     assert (kept[mask != 0] == result[mask != 0]).all()
+
+
+# ---- the seed ----------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class Seeded:
+    seed: int = -1
+    radius: int = 3
+
+
+def seed_of(image: np.ndarray = IMAGE, options: type = Options, **asked: Any) -> int:
+    item, data = make_item(payload_of_array("image", image), **asked)
+    spec = evolve(SPEC, options=options)
+    other = evolve(item, task_id=key_of(2)[0], fence=key_of(2)[1])  # a repetition
+    seeds = {make_request(spec, each, data, Limits()).seed for each in (item, other)}
+    (seed,) = seeds
+    return seed
+
+
+def test_a_seed_that_was_asked_for_is_what_the_model_gets() -> None:
+    assert seed_of(options=Seeded, seed=7) == 7
+    assert seed_of(options=Seeded, seed=0) == 0
+
+
+def test_without_one_the_seed_depends_on_options_and_inputs_alone() -> None:
+    drawn = [
+        seed_of(),
+        seed_of(radius=4),
+        seed_of(image=IMAGE + 1),
+        seed_of(options=Seeded),
+    ]
+
+    assert len(set(drawn)) == 4
+    assert all(0 <= seed < 2**32 for seed in drawn)
+    assert seed_of(radius=3) == seed_of()  # the default, said aloud
+    assert seed_of(options=Seeded, seed=-1) == seed_of(options=Seeded)

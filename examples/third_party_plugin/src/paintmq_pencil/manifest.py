@@ -58,6 +58,7 @@ SPEC = ModelSpec(
     resident_mb=1,
     max_batch=8,
     batch_key=batch_key,
+    api=2,
 )
 
 

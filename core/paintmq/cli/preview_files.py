@@ -1,0 +1,47 @@
+"""Rough pictures of what is still being made, as files: for ``paintmq run --previews``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from paintmq.cli.failures import CommandError
+from paintmq.cli.result_files import write_whole
+
+if TYPE_CHECKING:
+    from paintmq.client import TaskHandle
+
+
+@define
+class PreviewFolder:
+    """Writes previews as they come: ``NAME-STEP.png``. Some may be missed: they are lossy."""
+
+    folder: Path
+    _steps: dict[str, int] = field(factory=dict[str, int], init=False)
+    """Task id to the step that was written last."""
+
+    def prepare(self) -> None:
+        """Make the folder.
+
+        Raises:
+            CommandError: it cannot be made.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CommandError(f"{self.folder}: cannot be made: {error.strerror}") from error
+
+    def look(self, handle: "TaskHandle", name: str) -> None:
+        """Write the task's newest preview, if there is one that was not written.
+
+        Raises:
+            CommandError: the disk is full, or the folder gone.
+        """
+        progress = handle.progress()
+        if progress.preview is None or self._steps.get(handle.id) == progress.step:
+            return
+        from paintmq.image_files import encode_image
+
+        self._steps[handle.id] = progress.step
+        path = self.folder / f"{name}-{progress.step:04d}.png"
+        write_whole(path, encode_image(progress.preview, ".png"))
