@@ -238,17 +238,21 @@ def queue_endpoint(
     return endpoint
 
 
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches a socket bound to that address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def check_exposure(config: BrokerConfig) -> None:
     """Refuse to listen to strangers unless an operator said so.
 
     Raises:
         ConfigError: the address is not a loopback one, and there are no keys.
     """
-    try:
-        loopback = ipaddress.ip_address(config.host).is_loopback
-    except ValueError:
-        loopback = config.host == "localhost"
-    if not loopback and not config.keys and not config.insecure:
+    if not is_loopback(config.host) and not config.keys and not config.insecure:
         raise ConfigError(
             f"broker.host = {config.host!r} can be reached from other machines, and whoever "
             f"reaches it may run tasks: make keys with `paintmq keys init FOLDER` and set "

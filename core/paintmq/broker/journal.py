@@ -1,9 +1,10 @@
 """Numbers the broker's records and hands them to the store."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from paintmq.broker.records import Record, Recovered
-from paintmq.broker.stores import Buffer, Collected, Entry, PayloadKey, Store
+from paintmq.broker.stores import BackupState, Buffer, Collected, Entry, PayloadKey, Store
 
 
 class Journal:
@@ -58,6 +59,10 @@ class Journal:
         collected = self._store.collect()
         self.durable = collected.durable_sequence
         return collected
+
+    def back_up(self, path: Path) -> BackupState:
+        """Start a backup to that path, or tell how far it is; see ``Store.back_up``."""
+        return self._store.back_up(path)
 
     def close(self) -> None:
         """Make everything durable and let go of the store.

@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -28,6 +29,7 @@ from paintmq.broker.records import Recovered
 from paintmq.broker.scheduler import Scheduler
 from paintmq.broker.server_subjects import (
     Subject,
+    back_up,
     describe_endpoints,
     describe_models,
     describe_version,
@@ -296,6 +298,7 @@ class BrokerServer:
             "models": lambda _: describe_models(catalog),
             "shutdown": self._shutdown,
             "reload": self._reload,
+            "backup": partial(back_up, journal, config.broker),
         }
         self._observers = start_observers(self._plugins)
         loop = BrokerLoop(

@@ -2,9 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import TypeAlias
 
+from attrs import asdict
+
+from paintmq.broker.endpoints import is_loopback
+from paintmq.broker.journal import Journal
 from paintmq.catalog import Catalog
+from paintmq.config import BrokerConfig
 from paintmq.errors import PaintMQError
 from paintmq.task import Json
 from paintmq.wire.messages import PROTOCOL_VERSION, Answer, Ask
@@ -12,7 +18,9 @@ from paintmq.wire.messages import PROTOCOL_VERSION, Answer, Ask
 Subject: TypeAlias = Callable[[Mapping[str, Json]], Json]
 
 
-ADMIN_SUBJECTS = frozenset({"shutdown", "reload", "drain_worker", "dead_requeue", "dead_drop"})
+ADMIN_SUBJECTS = frozenset(
+    {"shutdown", "reload", "backup", "drain_worker", "dead_requeue", "dead_drop"}
+)
 """What changes things for others: where keys are asked for, an admin's must be used."""
 
 
@@ -27,6 +35,26 @@ def answer(ask: Ask, subjects: Mapping[str, Subject], *, is_admin: bool) -> Answ
         return Answer(request_id=ask.request_id, value=subject(ask.arguments))
     except (ValueError, PaintMQError) as error:
         return Answer(request_id=ask.request_id, error=str(error))
+
+
+def back_up(journal: Journal, broker: BrokerConfig, arguments: Mapping[str, Json]) -> Json:
+    """Start a backup of the journal, or tell how far it is.
+
+    Raises:
+        ValueError: there is no ``path``, or strangers could ask for this.
+        StoreError: it cannot be made.
+    """
+    path = arguments.get("path")
+    if not isinstance(path, str) or not path:
+        raise ValueError("backup wants a path, on the broker's machine")
+    if not broker.keys and not is_loopback(broker.host):
+        raise ValueError(
+            "whoever reaches this broker may ask it anything (broker.insecure), so it writes no "
+            "backups where it is told to; make keys with `paintmq keys init`, and it will for an "
+            "admin's"
+        )
+    state: dict[str, Json] = asdict(journal.back_up(Path(path)))
+    return state
 
 
 def describe_endpoints(client: str, queues: Mapping[str, str]) -> Json:

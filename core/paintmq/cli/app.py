@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from paintmq.cli import (
+    backup_command,
     config_command,
     dead_commands,
     keys_command,
@@ -65,6 +66,7 @@ def make_app() -> typer.Typer:
     replay_command.add_to(app)
     new_plugin.add_to(app)
     keys_command.add_to(app)
+    backup_command.add_to(app)
     return app
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
@@ -34,12 +35,13 @@ class OperatedBroker:
         command_line: Callable[[Sequence[str]], int],
         capsys: "pytest.CaptureFixture[str]",
         stack: ExitStack,
+        journal: Path | None = None,
     ) -> None:
         """``command_line`` runs a command in this process; what is started ends with the stack."""
         self._command_line = command_line
         self._capsys = capsys
         self._stack = stack
-        config = evolve(toy_config(), limits=Limits(crashes=1))
+        config = evolve(toy_config(journal), limits=Limits(crashes=1))
         self._server = BrokerServer(config, toy_plugins())
         self._server.start()
         stack.callback(self._server.stop, grace=0.0)

@@ -5,11 +5,27 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from paintmq.broker.stores.store import Buffer, Collected, Entry, PayloadKey, Store
+from paintmq.broker.stores.store import (
+    BackupState,
+    Buffer,
+    Collected,
+    Entry,
+    PayloadKey,
+    Store,
+)
 from paintmq.config import BrokerConfig
 from paintmq.errors import ConfigError
 
-__all__ = ["Buffer", "Collected", "Entry", "PayloadKey", "Store", "journal_folder", "make_store"]
+__all__ = [
+    "BackupState",
+    "Buffer",
+    "Collected",
+    "Entry",
+    "PayloadKey",
+    "Store",
+    "journal_folder",
+    "make_store",
+]
 
 
 def journal_folder(config: BrokerConfig) -> Path:

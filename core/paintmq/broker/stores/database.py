@@ -5,8 +5,9 @@ One connection, used by one thread at a time, in exclusive locking mode: with a 
 SQLite before 3.51.3 may lose commits while checkpointing, and nobody else has any business here.
 """
 
+import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +26,11 @@ from paintmq.broker.stores.store import Entry, PayloadKey
 from paintmq.errors import StoreError
 from paintmq.task import TaskId
 
+DATABASE_NAME = "paintmq.db"
 SCHEMA_VERSION = 1
+
+PAGES_A_STEP = 256
+"""Of a backup: a mebibyte, so that commits wait for a few milliseconds at most."""
 
 _SCHEMA = """
 CREATE TABLE task (
@@ -275,6 +280,16 @@ class Database:
             return self._path.with_name(self._path.name + "-wal").stat().st_size
         except FileNotFoundError:
             return 0
+
+    def copy_to(self, path: Path, *, between: Callable[[], None]) -> None:
+        """Copy the database as it is at the end of this call, a step at a time.
+
+        ``between`` is called after every step and may write: what it changes is copied too.
+        """
+        with contextlib.closing(sqlite3.connect(path)) as copy:
+            self._connection.backup(
+                copy, pages=PAGES_A_STEP, progress=lambda status, left, total: between(), sleep=0
+            )
 
     def prune_log(self, *, before: float, at_most: int) -> int:
         """Forget records older than that, some at a time, but never the last; return how many."""

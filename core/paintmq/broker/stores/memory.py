@@ -1,10 +1,12 @@
 """The store of a broker that need not outlive its process."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import ClassVar
 
 from paintmq.broker.records import Recovered
-from paintmq.broker.stores.store import Collected, Entry, PayloadKey, Store
+from paintmq.broker.stores.store import BackupState, Collected, Entry, PayloadKey, Store
+from paintmq.errors import StoreError
 
 
 class MemoryStore(Store):
@@ -26,6 +28,11 @@ class MemoryStore(Store):
 
     def collect(self) -> Collected:
         return Collected(durable_sequence=self._sequence)
+
+    def back_up(self, path: Path) -> BackupState:
+        raise StoreError(
+            "this broker keeps its journal in memory (broker.durability): there is nothing on disk"
+        )
 
     def close(self) -> None:
         pass

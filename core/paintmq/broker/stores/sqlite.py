@@ -9,7 +9,7 @@ from attrs import evolve
 
 from paintmq.broker.records import Recovered, StoredTask, keeps_inputs
 from paintmq.broker.stores.blobs import BlobFolder
-from paintmq.broker.stores.database import Database, TaskRow
+from paintmq.broker.stores.database import DATABASE_NAME, Database, TaskRow
 from paintmq.broker.stores.folder import StoreFolder
 from paintmq.broker.stores.rows import (
     corrupt,
@@ -18,12 +18,10 @@ from paintmq.broker.stores.rows import (
     decode_request,
     decode_status,
 )
-from paintmq.broker.stores.store import Collected, Direction, Entry, PayloadKey, Store
+from paintmq.broker.stores.store import BackupState, Collected, Direction, Entry, PayloadKey, Store
 from paintmq.broker.stores.writer import Writer
 from paintmq.errors import StoreError
 from paintmq.task import PayloadInfo, TaskId, TaskState
-
-DATABASE_NAME = "paintmq.db"
 
 
 class SqliteStore(Store):
@@ -84,6 +82,9 @@ class SqliteStore(Store):
 
     def collect(self) -> Collected:
         return self._opened().collect()
+
+    def back_up(self, path: Path) -> BackupState:
+        return self._opened().back_up(path)
 
     def close(self) -> None:
         writer, self._writer = self._writer, None

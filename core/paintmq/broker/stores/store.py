@@ -8,11 +8,13 @@ Rule 3: a failed write is never tried again on trust: after an error the store i
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 from typing import ClassVar, Literal, TypeAlias
 
 from attrs import frozen
 
 from paintmq.broker.records import Record, Recovered
+from paintmq.errors import StoreError
 from paintmq.task import TaskId
 
 Direction: TypeAlias = Literal["in", "out"]
@@ -50,6 +52,25 @@ class Collected:
     """New tasks should be refused until this is False again."""
 
 
+@frozen(kw_only=True)
+class BackupState:
+    """How far a backup is."""
+
+    path: str
+    state: Literal["running", "done", "failed"] = "running"
+    sequence: int = 0
+    """The last record in it."""
+    tasks: int = 0
+    files: int = 0
+    """Payload files in it."""
+    size: int = 0
+    """Bytes, all in all."""
+    damaged: int = 0
+    """Payload files of the journal that are lost or changed, and so are not in it."""
+    error: str = ""
+    """Why it failed."""
+
+
 class Store(ABC):
     """Where the journal lives. All methods are called by one thread, the broker's."""
 
@@ -80,6 +101,14 @@ class Store(ABC):
         Raises:
             StoreError: writing failed; the broker must stop.
         """
+
+    def back_up(self, path: Path) -> BackupState:
+        """Start a backup into a new folder at that path, or tell how far one to that path is.
+
+        Raises:
+            StoreError: it cannot be made, or another is under way.
+        """
+        raise StoreError(f"{type(self).__name__} cannot be backed up while it is in use")
 
     @abstractmethod
     def close(self) -> None:

@@ -13,14 +13,16 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from attrs import frozen
 
+from paintmq.broker.stores.backup import Backup
 from paintmq.broker.stores.blobs import BlobFolder, sha256
-from paintmq.broker.stores.database import Database, NewPayload
+from paintmq.broker.stores.database import DATABASE_NAME, Database, NewPayload
 from paintmq.broker.stores.folder import StoreFolder
-from paintmq.broker.stores.store import Buffer, Collected, Entry, PayloadKey
+from paintmq.broker.stores.store import BackupState, Buffer, Collected, Entry, PayloadKey
 from paintmq.errors import StoreError
 
 logger = logging.getLogger(__name__)
@@ -82,11 +84,14 @@ class Writer:
         self._disk_full = False
         self._failure: StoreError | None = None
         self._closing = False
+        self._backup: Backup | None = None
+        self._backup_wanted = False
         # Used by the writer's thread alone.
         self._upkeep_due = True
         self._swept = False
         self._next_disk_check = 0.0
         self._log_time = 0.0
+        self._kept_for_backup: list[str] = []
 
     # ---- called by the broker's thread ---------------------------------------------------------
 
@@ -123,6 +128,22 @@ class Writer:
                 durable_sequence=self._durable, payloads=fetched, disk_full=self._disk_full
             )
 
+    def back_up(self, path: Path) -> BackupState:
+        """Start a backup to that path, or tell how far it is.
+
+        Raises:
+            StoreError: it cannot be made, or another is under way.
+        """
+        with self._changed:
+            if self._backup is not None and self._backup.path == path:
+                return self._backup.state
+            if self._backup is not None and self._backup.is_running:
+                raise StoreError(f"a backup to {self._backup.path} is under way")
+            self._backup = Backup(path, DATABASE_NAME)
+            self._backup_wanted = True
+            self._changed.notify()
+            return self._backup.state
+
     def close(self) -> None:
         """Commit what is queued and end the thread; the database may be closed then.
 
@@ -134,6 +155,8 @@ class Writer:
             self._changed.notify()
         if self._thread.ident is not None:
             self._thread.join()
+        if self._backup is not None:
+            self._backup.give_up()
         self._pool.shutdown()
         if self._failure is not None:
             raise self._failure
@@ -162,17 +185,20 @@ class Writer:
     def _work(self) -> bool:
         """Do what there is to do, or wait for it; return False when it is time to end."""
         with self._changed:
-            if not self._queue and not self._fetches and not self._closing:
+            if not (self._queue or self._fetches or self._closing or self._backup_wanted):
                 self._changed.wait(IDLE_SECONDS if self._upkeep_due else DISK_CHECK_SECONDS)
             batch, fetches = self._take_batch(), list(self._fetches)
             self._fetches.clear()
             closing = self._closing
+            backup_wanted, self._backup_wanted = self._backup_wanted, False
         for key in fetches:
             self._read(key)
         if batch:
             self._commit(batch)
             self._upkeep_due = True
-        elif not fetches:
+        if backup_wanted:
+            self._copy_for_backup()
+        elif not batch and not fetches:
             if closing:
                 return False
             if self._upkeep_due:
@@ -203,9 +229,40 @@ class Writer:
             self._pending_bytes -= sum(queued.size for queued in batch)
         self._wake()
         self._blobs.unpin(files)
-        self._blobs.remove(freed, is_named=self._database.names_file)
+        self._kept_for_backup += freed
+        self._remove_freed()
         if self._database.wal_bytes() > WAL_CHECKPOINT_BYTES:
             self._checkpoint()
+
+    def _remove_freed(self) -> None:
+        """Remove the files that no row names any more, unless a backup may still need them."""
+        if self._backup is None or not self._backup.is_running:
+            freed, self._kept_for_backup = self._kept_for_backup, []
+            self._blobs.remove(freed, is_named=self._database.names_file)
+
+    def _copy_for_backup(self) -> None:
+        """Copy the database, and go on writing meanwhile."""
+        assert self._backup is not None
+        failure: list[BaseException] = []
+
+        def go_on() -> None:
+            try:
+                with self._changed:
+                    batch, fetches = self._take_batch(), list(self._fetches)
+                    self._fetches.clear()
+                for key in fetches:
+                    self._read(key)
+                if batch:
+                    self._commit(batch)
+            except BaseException as error:
+                failure.append(error)
+                raise
+
+        self._backup.copy_database(partial(self._database.copy_to, between=go_on))
+        if failure:
+            raise failure[0]  # the journal's own trouble, not the copy's
+        if self._backup.is_running:
+            self._backup.copy_files(self._blobs)
 
     def _payload_rows(self, queued: _Queued) -> list[NewPayload]:
         """Wait for the files of one entry."""
@@ -303,6 +360,7 @@ class Writer:
             if removed:
                 logger.info("removed %d payload files that belonged to no task", removed)
             return True
+        self._remove_freed()
         if not self._disk_full:
             self._folder.fill_ballast()
         return False

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from paintmq.broker.records import StoredTask
-from paintmq.broker.stores.sqlite import DATABASE_NAME, SqliteStore
+from paintmq.broker.stores.database import DATABASE_NAME
+from paintmq.broker.stores.sqlite import SqliteStore
 from paintmq.errors import StoreError
 from paintmq.task import TaskId, TaskState
 from paintmq.testing.store_contract import OpenStore, accepted, changed, finished

@@ -11,7 +11,8 @@ from attrs import evolve
 from paintmq.broker.records import TaskPurged
 from paintmq.broker.stores import folder as folder_module
 from paintmq.broker.stores.blobs import BlobFolder
-from paintmq.broker.stores.sqlite import DATABASE_NAME, SqliteStore
+from paintmq.broker.stores.database import DATABASE_NAME
+from paintmq.broker.stores.sqlite import SqliteStore
 from paintmq.errors import StoreError
 from paintmq.task import TaskState
 from paintmq.testing.store_contract import OpenStore, StoreContract, accepted, changed, finished
