@@ -13,6 +13,8 @@ from paintmq.cli.failures import FAILED, CommandError, note
 from paintmq.cli.tables import plain_console, plain_table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.table import Table
 
     from paintmq.catalog import Catalog
@@ -176,6 +178,8 @@ def _facts(spec: "ModelSpec") -> "Iterator[tuple[str, str]]":
     if missing:
         remedy = f"pip install '{spec.extra}'" if spec.extra else f"install {', '.join(missing)}"
         yield "missing", f"{', '.join(missing)}: {remedy}"
+    elif spec.extra:
+        yield "needs", f"{spec.extra}, which is installed"
 
 
 def _option_table(spec: "ModelSpec") -> "Table":
@@ -199,11 +203,27 @@ def _input_table(spec: "ModelSpec") -> "Table":
 def _weight_table(spec: "ModelSpec", folder: "WeightFolder") -> "Table":
     table = plain_table("file", "size", "checksum", "licence", "state", "source")
     for file in spec.weights:
-        size = f"{file.size / 2**20:,.0f} MB" if file.size else "unknown"
-        words = _status_words(folder.status(file))
+        status = folder.status(file)
+        size = _size_words(file.size or _size_on_disk(status.path))
+        words = _status_words(status)
         source = file.source or file.repository or file.url
         table.add_row(file.name, size, _checksum_words(file), file.licence, words, source)
     return table
+
+
+def _size_on_disk(path: "Path | None") -> int:
+    if path is None:
+        return 0
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(each.stat().st_size for each in files if each.is_file())
+
+
+def _size_words(size: int) -> str:
+    """Return the size in words; upstreams that publish none are told of once the file is here."""
+    if not size:
+        return "unknown"
+    megabytes = size / 2**20
+    return f"{megabytes:,.0f} MB" if megabytes >= 10 else f"{megabytes:.1f} MB"
 
 
 def _checksum_words(file: "WeightFile") -> str:

@@ -87,6 +87,16 @@ def test_showing_a_model_tells_options_inputs_and_where_weights_were_looked_for(
     assert "".join(place.split()) in "".join(out.split())
 
 
+def test_weights_are_shown_with_size_and_checksum(
+    capsys: pytest.CaptureFixture[str], settings: Path
+) -> None:
+    assert run_command_line(["models", "show", "brush", "--config", str(settings)]) == 0
+
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("brush.safetensors")]
+    digest = hashlib.sha256(WEIGHTS).hexdigest()
+    assert line.split()[1:6] == ["0.0", "MB", "SHA-256", f"{digest[:8]}…", "MIT"]
+
+
 def test_an_unknown_model_is_refused_with_those_there_are(
     capsys: pytest.CaptureFixture[str], settings: Path
 ) -> None:
