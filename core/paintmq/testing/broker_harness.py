@@ -10,23 +10,29 @@ from typing import Any, TypeVar
 from attrs import define, evolve, field
 
 from paintmq.broker.machine import BrokerMachine, Step
-from paintmq.broker.records import Record
+from paintmq.broker.records import Record, replay
 from paintmq.broker.scheduler import Scheduler
 from paintmq.catalog import Catalog
 from paintmq.config import DEFAULT_QUEUE_CONFIGS, Limits, QueueConfig, Timers
 from paintmq.model import ModelSpec, NoOptions
 from paintmq.routing import Router
-from paintmq.task import Fence, PayloadInfo, PeerId, TaskId, TaskRequest
+from paintmq.task import Fence, PayloadInfo, PeerId, TaskError, TaskId, TaskRequest
 from paintmq.testing.plain_router import PlainRouter
 from paintmq.wire.messages import (
     Answer,
     Ask,
     Assign,
     Assignment,
+    AttemptCrashed,
+    AttemptFailed,
     AttemptStarted,
     AttemptSucceeded,
+    Cancel,
+    CancelAnswered,
     ClientHello,
     FromBroker,
+    Heartbeat,
+    Rejected,
     Submit,
     ToBroker,
     WorkerHello,
@@ -195,3 +201,57 @@ class BrokerHarness:
 def fence_before(fence: Fence) -> Fence:
     """Return the fence of the attempt before."""
     return evolve(fence, attempt=fence.attempt - 1)
+
+
+def ready(**options: Any) -> BrokerHarness:
+    """Return a broker with one client and one worker."""
+    broker = BrokerHarness(make_machine(**options))
+    broker.greet(ALICE)
+    broker.join(W1)
+    return broker
+
+
+def fail(broker: BrokerHarness, item: Assignment, *, retryable: bool, worker: PeerId = W1) -> None:
+    """Let the worker say that the model raised."""
+    error = TaskError(code="model_error", message="boom", retryable=retryable)
+    broker.receive(worker, AttemptFailed(task_id=item.task.id, fence=item.fence, error=error))
+
+
+def crash(broker: BrokerHarness, item: Assignment, *, alone: bool = True, **more: Any) -> None:
+    """Let the first worker say that its process died."""
+    broker.receive(
+        W1,
+        AttemptCrashed(
+            task_id=item.task.id, fence=item.fence, alone=alone, detail="killed by SIGKILL", **more
+        ),
+    )
+
+
+def beat(broker: BrokerHarness, *items: Assignment, worker: PeerId = W1) -> None:
+    """Let the worker say that it is at these."""
+    running = tuple((item.task.id, item.fence) for item in items)
+    broker.receive(worker, Heartbeat(running=running))
+
+
+def cancel(broker: BrokerHarness, task_id: str) -> str:
+    """Cancel as a client would; return the answer."""
+    broker.receive(ALICE, Cancel(task_id))  # type: ignore[arg-type]  # an id as a client types it
+    return broker.heard(ALICE, CancelAnswered)[-1].answer
+
+
+def restarted(broker: BrokerHarness, **options: Any) -> BrokerHarness:
+    """Return a broker of another incarnation on the same journal."""
+    again = BrokerHarness(make_machine(incarnation=8, **options), now=broker.now)
+    stored = list(replay(broker.records).values())
+    again.take(again.machine.restore(stored, now=again.now))
+    return again
+
+
+def workers(broker: BrokerHarness) -> Any:
+    """Return the rows that a question for the workers is answered with."""
+    return broker.ask("workers").value
+
+
+def rejection(broker: BrokerHarness) -> Rejected:
+    """Return what the client was told last of a task that was refused."""
+    return broker.heard(ALICE, Rejected)[-1]
