@@ -1,15 +1,14 @@
 """Stable Diffusion 1.5, 2.1 and XL: inpainting and outpainting from words.
 
-Memory and times are those of the models' published sizes: weights and activations in half
-precision, computed, with a quarter on top; the first measurement in a worker replaces the times.
+Memory and times are estimates from the models' sizes (``diffusion_memory.py``); the first
+measurement in a worker replaces the times.
 """
 
 import json
 from collections.abc import Callable
 
-from attrs import frozen
-
 from paintmq.model import InputSpec, Job, ModelSpec, Needs, WeightFile
+from paintmq_plugins.diffusion_memory import LEAST_SIDE, SIZES, Size
 from paintmq_plugins.diffusion_options import DiffusionOptions
 
 _PARTS = (
@@ -26,43 +25,33 @@ _PARTS = (
 
 _INPUTS = (
     InputSpec(name="image", summary="the picture, 8 or 16 bits, with or without alpha"),
-    InputSpec(name="mask", kind="mask", summary="white where the picture is to be painted"),
+    InputSpec(
+        name="mask",
+        kind="mask",
+        required=False,
+        summary="white where the picture is to be painted; may be left out to extend it alone",
+    ),
 )
-
-
-@frozen(kw_only=True)
-class Size:
-    """What a family of models costs. Megabytes in half precision, seconds on a large GPU."""
-
-    weights_mb: int
-    activations_mb: int
-    """A megapixel of canvas and request: network and image decoder."""
-    step_seconds: float
-    """A megapixel of canvas and step."""
-    native_pixels: int
-    cpu_factor: float = 120.0
-    """How many times as long a step takes on a CPU."""
-
-
-SD15_SIZE = Size(weights_mb=2100, activations_mb=1900, step_seconds=0.09, native_pixels=512 * 512)
-SD21_SIZE = Size(weights_mb=2500, activations_mb=1900, step_seconds=0.10, native_pixels=512 * 512)
-SDXL_SIZE = Size(weights_mb=6700, activations_mb=2300, step_seconds=0.12, native_pixels=1024 * 1024)
 
 
 def canvas_pixels(job: Job, size: Size) -> int:
     """Return how many pixels are painted on at once, as far as the input's size tells."""
     options: DiffusionOptions = job.options
-    if options.crop or not job.pixels:
+    image = next((item for item in job.inputs if item.name == "image"), None)
+    if options.crop or image is None or not image.width:
         return size.native_pixels
-    return max(512 * 512, int(job.pixels * options.scale**2))
+    width = image.width + options.extend_left + options.extend_right
+    height = image.height + options.extend_top + options.extend_bottom
+    return max(LEAST_SIDE**2, int(width * height * options.scale**2))
 
 
 def _needs(size: Size) -> Callable[[Job], Needs]:
     def needs(job: Job) -> Needs:
-        activations = size.activations_mb * canvas_pixels(job, size) // 2**20
+        pixels = canvas_pixels(job, size)
         if job.device == "cuda":
-            return Needs(gpu_memory_mb=size.weights_mb + activations + 600, memory_mb=4096)
-        return Needs(memory_mb=2 * (size.weights_mb + activations), cores=2)
+            # With less than all of it the model still runs, by turns; see memory_plan.
+            return Needs(gpu_memory_mb=size.least_mb(pixels), memory_mb=size.weights_mb + 2048)
+        return Needs(memory_mb=size.cpu_mb(pixels), cores=2)
 
     return needs
 
@@ -70,8 +59,8 @@ def _needs(size: Size) -> Callable[[Job], Needs]:
 def _run_seconds(size: Size) -> Callable[[Job], float]:
     def run_seconds(job: Job) -> float:
         options: DiffusionOptions = job.options
-        steps = max(1.0, options.steps * options.strength)
-        seconds = 0.2 + steps * size.step_seconds * canvas_pixels(job, size) / 2**20
+        pixels = canvas_pixels(job, size)
+        seconds = 0.2 + options.steps_run * size.step_seconds * pixels / 2**20
         return seconds if job.device == "cuda" else seconds * size.cpu_factor
 
     return run_seconds
@@ -96,8 +85,8 @@ def batch_key(job: Job) -> str:
     return json.dumps([sizes, masks, options.scale, options.crop_margin, extension, shared])
 
 
-def _spec(name: str, summary: str, licence: str, size: Size, hub: str) -> ModelSpec:
-    folder = f"{name}-inpainting"
+def _spec(name: str, summary: str, licence: str, hub: str) -> ModelSpec:
+    size, folder = SIZES[name], f"{name}-inpainting"
     return ModelSpec(
         name=name,
         implementation="paintmq_plugins.diffusion_model:DiffusionInpainting",
@@ -135,24 +124,20 @@ SD15 = _spec(
     "sd15",
     "Inpainting by Stable Diffusion 1.5: from words, 512 pixels",
     "CreativeML Open RAIL-M",
-    SD15_SIZE,
     "stable-diffusion-v1-5/stable-diffusion-inpainting",
 )
 SD21 = _spec(
     "sd21",
     "Inpainting by Stable Diffusion 2: from words, 512 pixels",
     "CreativeML Open RAIL++-M",
-    SD21_SIZE,
     "sd2-community/stable-diffusion-2-inpainting",
 )
 SDXL = _spec(
     "sdxl",
     "Inpainting by Stable Diffusion XL: from words, 1024 pixels",
     "CreativeML Open RAIL++-M",
-    SDXL_SIZE,
     "diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
 )
-SIZES = {"sd15": SD15_SIZE, "sd21": SD21_SIZE, "sdxl": SDXL_SIZE}
 
 
 def paintmq_register_models(register: Callable[[ModelSpec], None]) -> None:

@@ -1,25 +1,21 @@
 """The diffusion models: diffusers' inpainting pipelines between our canvas and our context."""
 
+import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from attrs import frozen
-from diffusers import (
-    AutoPipelineForInpainting,
-    StableDiffusionInpaintPipeline,
-    StableDiffusionXLInpaintPipeline,
-)
 from numpy.typing import NDArray
 from PIL import Image
 
-from paintmq.errors import ModelError
+from paintmq.errors import InvalidInputError, ModelError
 from paintmq.model import Device, Model, Outputs, Request, RunContext
-from paintmq_plugins.diffusion import SIZES
-from paintmq_plugins.diffusion_memory import memory_plan
+from paintmq_plugins.diffusion_loading import load_pipeline
+from paintmq_plugins.diffusion_memory import SIZES, TILE_SIDE, MemoryPlan, memory_plan
 from paintmq_plugins.diffusion_options import DiffusionOptions
+from paintmq_plugins.diffusion_prompt import check_prompt
 from paintmq_plugins.diffusion_samplers import make_scheduler
 from paintmq_plugins.imaging.canvas import Canvas
 from paintmq_plugins.torch_weights import set_up_torch
@@ -55,105 +51,150 @@ class DiffusionInpainting(Model):
     """sd15, sd21 and sdxl. Requests that fit into one run of the pipeline share it."""
 
     _pipe: Any
+    _plan: MemoryPlan | None = None
+    """None on a CPU."""
 
     def load(self, device: Device) -> None:
         self._device = set_up_torch(device)
         half = device.kind == "cuda"
         path = self.weights.path(self.spec.weights[0].name)
-        pipe = _load_pipeline(
-            path,
-            xl=self.spec.name == "sdxl",
-            dtype=torch.float16 if half else torch.float32,
-        )
+        pipe = load_pipeline(path, self.spec, torch.float16 if half else torch.float32)
         pipe.set_progress_bar_config(disable=True)
-        self._is_xl = isinstance(pipe, StableDiffusionXLInpaintPipeline)
+        self._is_xl = self.spec.name == "sdxl"
         self._scheduler_config: Mapping[str, Any] = dict(pipe.scheduler.config)
-        self._offloads = False
         if half:
-            self._place(pipe)
+            self._plan = self._place(pipe)
         self._pipe = pipe
 
-    def _place(self, pipe: Any) -> None:
+    def _place(self, pipe: Any) -> MemoryPlan:
         """Lay the model out on the GPU as its free memory allows."""
-        size = SIZES[self.spec.name]
         free_mb = torch.cuda.mem_get_info(self._device)[0] // 2**20
-        plan = memory_plan(free_mb, size, size.native_pixels * self.spec.max_batch)
-        if plan.tiled_decoder:
-            pipe.vae.enable_tiling()
-            pipe.vae.enable_slicing()
+        plan = memory_plan(free_mb, SIZES[self.spec.name])
+        logging.getLogger(f"paintmq.models.{self.spec.name}").info(
+            "%s: %d MB of GPU memory are free: %s", self.spec.name, free_mb, plan
+        )
+        pipe.vae.enable_slicing()
+        pipe.vae.tile_sample_min_size = TILE_SIDE
+        pipe.vae.tile_latent_min_size = TILE_SIDE // 8
         if plan.weights == "offload":
             pipe.enable_model_cpu_offload(device=self._device)
-            self._offloads = True
         else:
             pipe.to(self._device)
+        return plan
 
     def run(self, batch: Sequence[Request], context: RunContext) -> Sequence[Outputs]:
-        jobs = [
-            _Job(
-                index,
-                request.options,
-                Canvas.prepare(request.inputs["image"], request.inputs["mask"], request.options),
-            )
-            for index, request in enumerate(batch)
-        ]
-        results: list[Outputs] = [{} for _ in jobs]
-        groups = _groups(jobs)
+        results: list[Outputs] = [{} for _ in batch]
+        jobs: list[_Job] = []
+        for index, request in enumerate(batch):
+            if self._is_nothing_to_paint(request):
+                results[index] = {"image": request.inputs["image"]}
+            else:
+                jobs.append(self._prepare(index, request))
+        groups = _groups(jobs, self._plan)
+        steps = 0
         for number, group in enumerate(groups):
-            painted = self._paint(group, context, number, len(groups))
+            painted, steps = self._paint(group, context, steps, len(groups) - number)
             for job, pixels in zip(group, painted, strict=True):
                 results[job.index] = {"image": job.canvas.finish(pixels)}
+        if not groups:
+            context.progress(1, 1)
         return results
 
+    def _is_nothing_to_paint(self, request: Request) -> bool:
+        """Return whether the mask covers nothing, and nothing is added.
+
+        Raises:
+            InvalidInputError: there is no mask, nor is there anything to add.
+        """
+        if request.options.extends:
+            return False
+        mask = request.inputs.get("mask")
+        if mask is None:
+            raise InvalidInputError(
+                f"model {self.spec.name} needs input 'mask' (white where the picture is to be"
+                " painted), unless an option such as extend_left asks for more of the picture"
+            )
+        return not mask.any()
+
+    def _prepare(self, index: int, request: Request) -> _Job:
+        options: DiffusionOptions = request.options
+        check_prompt(options.prompt, "prompt", self._pipe.tokenizer)
+        check_prompt(options.negative_prompt, "negative_prompt", self._pipe.tokenizer)
+        image, mask = request.inputs["image"], request.inputs.get("mask")
+        if mask is None:
+            mask = np.zeros(image.shape[:2], np.uint8)
+        return _Job(index, options, Canvas.prepare(image, mask, options))
+
     def _paint(
-        self, jobs: Sequence[_Job], context: RunContext, group: int, groups: int
-    ) -> list[NDArray[np.uint8]]:
-        """Run the pipeline once for all these jobs; each has its own seed, so none sees another."""
+        self, jobs: Sequence[_Job], context: RunContext, before: int, runs: int
+    ) -> tuple[list[NDArray[np.uint8]], int]:
+        """Run the pipeline once for all these jobs; each has its own seed, so none sees another.
+
+        ``before`` is how many steps there have been, ``runs`` how many runs are left. Returns the
+        canvases, and how many steps there have been now.
+        """
         options = jobs[0].options
-        height, width = jobs[0].canvas.mask.shape
-        strength = 1.0 if options.extends else options.strength
-        if self._is_xl:
-            # At exactly 1 the pipeline starts from pure noise, for which XL was not trained.
-            strength = min(strength, 0.999)
         pipe = self._pipe
         pipe.scheduler = make_scheduler(options.sampler, self._scheduler_config)
+        steps = before
 
         def step_ended(_: Any, index: int, timestep: Any, state: dict[str, Any]) -> dict[str, Any]:
+            nonlocal steps
             context.raise_if_cancelled()
-            total = int(pipe.num_timesteps)
             preview = None
             if options.preview_every and (index + 1) % options.preview_every == 0:
                 preview = self._preview(state["latents"][0])
-            context.progress(group * total + index + 1, groups * total, preview)
+            steps = before + index + 1
+            context.progress(steps, before + runs * int(pipe.num_timesteps), preview)
             return state
 
         context.raise_if_cancelled()
         try:
             with torch.inference_mode():
                 images = pipe(
-                    prompt=[job.options.prompt for job in jobs],
-                    # XL treats no negative prompt otherwise than an empty one; requests of one
-                    # batch must not depend on who came along.
-                    negative_prompt=[job.options.negative_prompt for job in jobs],
-                    image=[Image.fromarray(job.canvas.picture) for job in jobs],
-                    mask_image=[Image.fromarray(job.canvas.mask) for job in jobs],
-                    height=height,
-                    width=width,
-                    num_inference_steps=options.steps,
-                    guidance_scale=options.guidance_scale,
-                    strength=strength,
-                    generator=[
-                        torch.Generator("cpu").manual_seed(job.options.seed) for job in jobs
-                    ],
-                    callback_on_step_end=step_ended,
-                    output_type="np",
+                    **self._arguments(jobs), callback_on_step_end=step_ended, output_type="np"
                 ).images
         except ValueError as error:
-            # Too few steps for the strength or the sampler: the client's to mend.
-            raise ModelError(str(error), code="invalid_option") from error
+            # Too few steps for the sampler, say: the client's to mend.
+            raise ModelError(
+                f"sampler {options.sampler}, steps {options.steps} and strength"
+                f" {options.strength:g} do not go together: {error}",
+                code="invalid_option",
+            ) from error
         finally:
-            if self._offloads:
+            if self._plan is not None and self._plan.weights == "offload":
                 pipe.maybe_free_model_hooks()
-        return [np.rint(image * 255).astype(np.uint8) for image in images]
+        if not np.isfinite(images).all():
+            raise ModelError(
+                "the model computed no colours but NaN: its image decoder overflows in half"
+                " precision; use weights whose vae/config.json says force_upcast",
+                code="not_a_number",
+            )
+        return [np.rint(image * 255).astype(np.uint8) for image in images], steps
+
+    def _arguments(self, jobs: Sequence[_Job]) -> dict[str, Any]:
+        options = jobs[0].options
+        height, width = jobs[0].canvas.mask.shape
+        if self._plan is not None:
+            self._pipe.vae.use_tiling = height * width > self._plan.whole_pixels
+        strength = 1.0 if options.extends else options.strength
+        if self._is_xl and options.steps > 1:
+            # At exactly 1 the pipeline starts from pure noise, for which XL was not trained.
+            strength = min(strength, 0.999)
+        return {
+            "prompt": [job.options.prompt for job in jobs],
+            # XL treats no negative prompt otherwise than an empty one; requests of one batch must
+            # not depend on who came along.
+            "negative_prompt": [job.options.negative_prompt for job in jobs],
+            "image": [Image.fromarray(job.canvas.picture) for job in jobs],
+            "mask_image": [Image.fromarray(job.canvas.mask) for job in jobs],
+            "height": height,
+            "width": width,
+            "num_inference_steps": options.steps,
+            "guidance_scale": options.guidance_scale,
+            "strength": strength,
+            "generator": [torch.Generator("cpu").manual_seed(job.options.seed) for job in jobs],
+        }
 
     def _preview(self, latents: torch.Tensor) -> NDArray[np.uint8]:
         """Return a rough picture, an eighth of the canvas, uint8 RGB."""
@@ -171,51 +212,16 @@ class DiffusionInpainting(Model):
             torch.cuda.empty_cache()
 
 
-def _groups(jobs: Sequence[_Job]) -> list[list[_Job]]:
-    """Split a batch into runs: one canvas size and one way of denoising each."""
+def _groups(jobs: Sequence[_Job], plan: MemoryPlan | None) -> list[list[_Job]]:
+    """Split a batch into runs: one size of canvas, one way of denoising, and room for all in it."""
     groups: dict[object, list[_Job]] = {}
     for job in jobs:
         o = job.options
         # Everything but words, seeds and what happens outside the pipeline must agree.
         key = (job.canvas.mask.shape, o.steps, o.guidance_scale, o.strength, o.sampler, o.extends)
         groups.setdefault(key, []).append(job)
-    return list(groups.values())
-
-
-def _load_pipeline(path: Path, *, xl: bool, dtype: torch.dtype) -> Any:
-    """Load a folder in diffusers' layout, or a single file; never from the network.
-
-    Raises:
-        ModelError: it is neither.
-    """
-    try:
-        if path.is_dir():
-            return AutoPipelineForInpainting.from_pretrained(
-                path, dtype=dtype, local_files_only=True, use_safetensors=True, **_plain(path)
-            )
-        if path.suffix != ".safetensors":
-            raise ModelError(
-                f"the weights {path.name} are neither a folder nor a .safetensors file; "
-                f"other formats can hold code",
-                code="weights_unreadable",
-            )
-        # Its settings come from a folder of the same name beside it, if there is one.
-        beside = path.with_suffix("")
-        config = {"config": str(beside)} if beside.is_dir() else {}
-        cls = StableDiffusionXLInpaintPipeline if xl else StableDiffusionInpaintPipeline
-        return cls.from_single_file(str(path), dtype=dtype, local_files_only=True, **config)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"the weights {path.name} cannot be loaded by diffusers: {type(error).__name__}",
-            code="weights_unreadable",
-        ) from error
-
-
-def _plain(path: Path) -> dict[str, Any]:
-    """Leave the safety checker out where a pipeline has one.
-
-    What to do with what it finds is for whoever publishes the pictures to decide.
-    """
-    index = path / "model_index.json"
-    has_checker = index.is_file() and '"safety_checker"' in index.read_text()
-    return {"safety_checker": None, "requires_safety_checker": False} if has_checker else {}
+    runs: list[list[_Job]] = []
+    for group in groups.values():
+        most = plan.requests_at_once(group[0].canvas.mask.size) if plan else len(group)
+        runs += [group[first : first + most] for first in range(0, len(group), most)]
+    return runs

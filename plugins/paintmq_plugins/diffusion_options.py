@@ -1,5 +1,6 @@
 """Options of the diffusion models; light, as the broker checks them."""
 
+from math import ceil
 from typing import Literal, get_args
 
 from attrs import field, frozen, validators
@@ -28,6 +29,8 @@ SamplerName = Literal[
 SAMPLER_NAMES: tuple[str, ...] = get_args(SamplerName)
 
 _MOST_EXTENSION = 4096
+_MOST_LCM_STEPS = 50
+"""The steps of the model that a latent consistency model learnt from."""
 
 
 def _extension(side: str) -> int:
@@ -43,8 +46,13 @@ def _extension(side: str) -> int:
 class DiffusionOptions:
     """What to paint, how carefully, and on which part of the picture."""
 
-    prompt: str = field(default="", metadata={"help": "what to paint; empty: what fits"})
-    negative_prompt: str = field(default="", metadata={"help": "what not to paint"})
+    prompt: str = field(
+        default="",
+        metadata={"help": "what to paint, in 75 tokens (some 50 words) at most; empty: what fits"},
+    )
+    negative_prompt: str = field(
+        default="", metadata={"help": "what not to paint; as long at most"}
+    )
     steps: int = field(
         default=50,
         validator=[validators.ge(1), validators.le(500)],
@@ -93,6 +101,23 @@ class DiffusionOptions:
         validator=[validators.ge(0), validators.le(500)],
         metadata={"help": "steps between two rough previews; 0: none"},
     )
+
+    def __attrs_post_init__(self) -> None:
+        if self.steps_run < 1:
+            raise ValueError(
+                f"steps {self.steps} at strength {self.strength:g} leave none to run;"
+                f" at that strength, steps must be at least {ceil(1 / self.strength)}"
+            )
+        if self.sampler == "LCM" and self.steps > _MOST_LCM_STEPS:
+            raise ValueError(
+                f"sampler LCM was trained for {_MOST_LCM_STEPS} steps at most, and steps is"
+                f" {self.steps}; 4 to 8 are usual"
+            )
+
+    @property
+    def steps_run(self) -> int:
+        """How many of the steps are run: the strength leaves the first ones out."""
+        return self.steps if self.extends else int(self.steps * self.strength)
 
     @property
     def extends(self) -> bool:

@@ -1,6 +1,7 @@
 """Pipelines of the real architecture, tiny and with random weights: for tests and demonstrations.
 
-They paint noise, but take the whole path: about 10 MB on disk, a second or two a picture on a CPU.
+They paint noise, but take the whole path: a few MB on disk, a second or so a picture on a CPU.
+``save_tiny_pipeline`` writes the folder, ``original_layout.py`` makes a single file of it.
 """
 
 import json
@@ -21,9 +22,9 @@ _SCHEDULE = {
 _UNET = {
     "sample_size": 32,
     "out_channels": 4,
-    "block_out_channels": (32, 64),
+    "block_out_channels": (16, 32),
     "layers_per_block": 1,
-    "norm_num_groups": 32,
+    "norm_num_groups": 8,
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
 }
@@ -54,7 +55,7 @@ def _sd(tokenizer: Any, words: int, family: Family) -> Any:
         unet=UNet2DConditionModel(
             **_UNET,
             in_channels=4 if velocity else 9,
-            attention_head_dim=8,
+            attention_head_dim=2,
             cross_attention_dim=32,
         ),
         scheduler=PNDMScheduler(
@@ -79,7 +80,8 @@ def _xl(tokenizer: Any, words: int) -> Any:
     return StableDiffusionXLInpaintPipeline(
         vae=_decoder(),
         text_encoder=_text_encoder(words, projects=False),
-        text_encoder_2=_text_encoder(words, projects=True),
+        # Of another width than the first, as in XL: in a single file, that tells the two apart.
+        text_encoder_2=_text_encoder(words, projects=True, width=64),
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
         unet=UNet2DConditionModel(
@@ -90,8 +92,8 @@ def _xl(tokenizer: Any, words: int) -> Any:
             addition_embed_type="text_time",
             addition_time_embed_dim=8,
             transformer_layers_per_block=(1, 2),
-            projection_class_embeddings_input_dim=32 + 6 * 8,
-            cross_attention_dim=64,
+            projection_class_embeddings_input_dim=64 + 6 * 8,
+            cross_attention_dim=32 + 64,
         ),
         scheduler=EulerDiscreteScheduler(**_SCHEDULE, timestep_spacing="leading"),
         requires_aesthetics_score=False,
@@ -102,8 +104,8 @@ def _decoder() -> Any:
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(
-        block_out_channels=(32, 64, 64, 64),
-        norm_num_groups=32,
+        block_out_channels=(8, 16, 16, 16),
+        norm_num_groups=8,
         latent_channels=4,
         layers_per_block=1,
         sample_size=64,
@@ -113,17 +115,17 @@ def _decoder() -> Any:
     )
 
 
-def _text_encoder(words: int, *, projects: bool) -> Any:
+def _text_encoder(words: int, *, projects: bool, width: int = 32) -> Any:
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     config = CLIPTextConfig(
         vocab_size=words,
-        hidden_size=32,
+        hidden_size=width,
         intermediate_size=37,
         num_hidden_layers=2,
         num_attention_heads=4,
         max_position_embeddings=77,
-        projection_dim=32,
+        projection_dim=width,
         bos_token_id=words - 2,
         eos_token_id=words - 1,
         pad_token_id=words - 1,

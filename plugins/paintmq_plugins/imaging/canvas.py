@@ -6,12 +6,13 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from paintmq.image import check_mask_fits, to_8_bits
+from paintmq_plugins.diffusion_memory import LEAST_SIDE
 from paintmq_plugins.diffusion_options import DiffusionOptions
 from paintmq_plugins.imaging.padding import Padding, pad
 from paintmq_plugins.imaging.pasting import Pixels, paste
 from paintmq_plugins.imaging.regions import Box, with_margin
 
-PADDING = Padding(modulo=8, minimum=512)
+PADDING = Padding(modulo=8, minimum=LEAST_SIDE)
 
 
 @frozen(eq=False)
@@ -34,6 +35,8 @@ class Canvas:
     def prepare(cls, image: Pixels, mask: NDArray[np.uint8], options: DiffusionOptions) -> "Canvas":
         """Extend, crop, scale and pad, in this order, as far as the options ask for it.
 
+        What the mask covers is covered on a smaller copy too, however thin it is.
+
         Raises:
             InvalidInputError: image and mask differ in size.
         """
@@ -43,7 +46,7 @@ class Canvas:
         box = Box(0, 0, width, height)
         if options.crop and mask.any():
             box = surroundings(mask, options.crop_margin)
-        rgb = np.ascontiguousarray(to_8_bits(image)[box.slices][:, :, :3])
+        rgb = np.ascontiguousarray(to_8_bits(image[box.slices])[:, :, :3])
         hole = np.ascontiguousarray(mask[box.slices])
         if options.scale < 1:
             size = (
@@ -51,7 +54,8 @@ class Canvas:
                 max(1, round(hole.shape[0] * options.scale)),
             )
             rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
-            hole = cv2.resize(hole, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8)
+            covered = cv2.resize(hole, size, interpolation=cv2.INTER_AREA) > 0
+            hole = np.where(covered, np.uint8(255), np.uint8(0))
         return cls(
             pad(rgb, PADDING),
             pad(hole, PADDING),
@@ -69,18 +73,28 @@ class Canvas:
         mask, blurred, as IOPaint mixes them, but without its blur beyond the mask.
         """
         height, width = self._size
-        colours = painted[:height, :width].astype(np.float64)
-        rows, columns = self._box.slices
-        full = (columns.stop - columns.start, rows.stop - rows.start)
-        if (width, height) != full:
-            enlarged = cv2.resize(painted[:height, :width], full, interpolation=cv2.INTER_CUBIC)
-            colours = enlarged.astype(np.float64)
-        weight = blurred(self._image_mask, self._blur)[:, :, None]
-        filled = to_8_bits(self._image)[:, :, :3].astype(np.float64)
-        inside = filled[self._box.slices]
-        share = weight[self._box.slices]
-        filled[self._box.slices] = colours * share + inside * (1 - share)
-        return paste(self._image, filled, self._image_mask)
+        region, mask = self._image[self._box.slices], self._image_mask[self._box.slices]
+        colours = painted[:height, :width]
+        if colours.shape[:2] != mask.shape:
+            size = (mask.shape[1], mask.shape[0])
+            colours = cv2.resize(colours, size, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
+        weight = self._weight()[:, :, None]
+        original = to_8_bits(region)[:, :, :3].astype(np.float64)
+        result = self._image.copy()
+        result[self._box.slices] = paste(region, colours * weight + original * (1 - weight), mask)
+        return result
+
+    def _weight(self) -> NDArray[np.float64]:
+        """Return how much of what was painted counts, from 0 to 1, for the box."""
+        (rows, columns), blur = self._box.slices, self._blur
+        # The blur looks beyond the box, and no further than that.
+        top, left = max(0, rows.start - blur), max(0, columns.start - blur)
+        around = self._image_mask[top : rows.stop + blur, left : columns.stop + blur]
+        inside = (
+            slice(rows.start - top, rows.stop - top),
+            slice(columns.start - left, columns.stop - left),
+        )
+        return blurred(around, blur)[inside]
 
 
 def extended(
