@@ -95,7 +95,26 @@ class Limits:
     max_tasks: int = setting(200_000, "unfinished tasks in the broker", validator=_positive)
     max_pixels: int = setting(40_000_000, "one image", validator=_positive)
     max_side: int = setting(16_384, "pixels along one side of an image", validator=_positive)
-    max_peers: int = setting(1_000, "connections", validator=_positive)
+    max_bytes_arriving: int = setting(
+        1024 * MIB, "inputs of unfinished submissions, of all clients", validator=_positive
+    )
+    max_options_bytes: int = setting(64 * 1024, "options of one task", validator=_positive)
+    max_unwritten_bytes: int = setting(
+        512 * MIB, "inputs that may wait for a slow disk", validator=_positive
+    )
+    max_unwritten_records: int = setting(
+        20_000, "transitions of tasks that may wait for a slow disk", validator=_positive
+    )
+    max_kept_tasks: int = setting(
+        500_000, "tasks in the broker, with those that ended and are kept", validator=_positive
+    )
+    max_peers: int = setting(
+        1_000, "connections of clients, and as many of workers", validator=_positive
+    )
+    max_peers_per_key: int = setting(500, "connections with one key", validator=_positive)
+    max_worker_kinds: int = setting(
+        256, "different sets of models and hardware that workers announce", validator=_positive
+    )
     crashes: int = setting(3, "confirmed crashes of one task before it is dead")
     losses: int = setting(10, "lost leases of one task before it is dead")
     undelivered: int = setting(20, "dispatches of one task that never started, before it is dead")

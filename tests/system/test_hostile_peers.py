@@ -1,9 +1,7 @@
 """Hostile and clumsy peers on a broker's sockets: it lives, forgets them, and serves the others."""
 
 import random
-import socket
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
@@ -14,20 +12,26 @@ from paintmq.broker.server import BrokerServer
 from paintmq.config import Limits
 from paintmq.identifiers import new_peer_id
 from paintmq.task import TaskState
+from paintmq.testing.broker_process import BrokerProcess
 from paintmq.testing.fuzz import Mutator
+from paintmq.testing.raw_peer import GREETING, READY, RawPeer
 from paintmq.testing.toy_broker import (
+    Reachable,
     by_pipes,
     picture_task,
     toy_client,
     toy_config,
     toy_plugins,
+    toy_task,
     toy_worker,
 )
 from paintmq.testing.wire_peer import WirePeer, describe
 from paintmq.transport.sockets import dealer, new_context
-from paintmq.wire.codec import encode
 from paintmq.wire.frames import HEADER_BYTES, KIND_OF, Header, unpack_header
 from paintmq.wire.messages import (
+    Accepted,
+    Answer,
+    Ask,
     Assign,
     AttemptSucceeded,
     ClientHello,
@@ -41,8 +45,6 @@ from paintmq.wire.messages import (
 pytestmark = pytest.mark.slow
 
 MIB = 1024 * 1024
-GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + b"\x00" + bytes(31)
-READY = b"\x04\x29\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER\x08Identity\x00\x00\x00\x00"
 INPUTS = 2_000
 
 
@@ -58,7 +60,7 @@ def endpoints(broker: BrokerServer) -> list[str]:
     return [broker.client_endpoint, *broker.queue_endpoints.values()]
 
 
-def serves(broker: BrokerServer) -> None:
+def serves(broker: Reachable) -> None:
     """Check that a task of two honest peers goes its whole way."""
     with toy_client(broker) as client, toy_worker(broker) as worker:
         request = picture_task(b"picture")
@@ -83,43 +85,25 @@ def memory() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def read(connection: socket.socket, size: int) -> bytes:
-    """Return exactly so many bytes, as TCP may bring them in parts."""
-    received = b""
-    while len(received) < size:
-        more = connection.recv(size - len(received))
-        assert more, "the broker hung up"
-        received += more
-    return received
-
-
-def raw(endpoint: str, *parts: bytes, wait: bool = True) -> None:
+def raw(endpoint: str, *parts: bytes) -> None:
     """Say these bytes over plain TCP, until the broker hangs up or has had enough time."""
-    host, port = urlsplit(endpoint).hostname, urlsplit(endpoint).port
-    with socket.create_connection((host, port), timeout=0.3) as connection:
+    with RawPeer(endpoint, timeout=0.3) as peer:
         try:
             for part in parts:
-                connection.sendall(part)
-                if part is GREETING:
-                    read(connection, len(GREETING))
-                elif part is READY:
-                    read(connection, len(READY))
-            while wait and connection.recv(65_536):
+                peer.say(part)
+                if part in (GREETING, READY):
+                    peer.read(len(part))
+            while peer.socket.recv(65_536):
                 pass
         except (TimeoutError, ConnectionError):
             pass
 
 
 def test_the_raw_handshake_of_these_tests_is_a_good_one(broker: BrokerServer) -> None:
-    hello = encode(ClientHello(name="by hand"))
-    where = urlsplit(broker.client_endpoint)
-    with socket.create_connection((where.hostname, where.port), timeout=20.0) as connection:
-        connection.sendall(GREETING)
-        read(connection, len(GREETING))
-        connection.sendall(READY)
-        read(connection, len(READY))
-        connection.sendall(bytes([0, len(hello)]) + hello)
-        answer = read(connection, 2 + HEADER_BYTES)
+    with RawPeer(broker.client_endpoint) as peer:
+        peer.shake_hands()
+        peer.say_message(ClientHello(name="by hand"))
+        answer = peer.read(2 + HEADER_BYTES)
 
     assert unpack_header(answer, 2).kind == KIND_OF[Welcome]
 
@@ -226,6 +210,49 @@ def test_another_version_is_told_why_it_is_refused(broker: BrokerServer) -> None
 
     assert "version 99; 1 to 1 are spoken here" in refused.reason
     serves(broker)
+
+
+def test_a_message_of_very_many_frames_is_refused_and_disturbs_nobody(
+    broker: BrokerServer,
+) -> None:
+    """I14, I19: ZeroMQ bounds the size of a frame, not their number."""
+    before = memory()
+
+    with new_context() as context, dealer(context, new_peer_id(), linger=1.0) as attacker:
+        attacker.connect(broker.client_endpoint)
+        assert attacker.poll(20_000, zmq.POLLOUT)
+        attacker.send_multipart([b""] * 100_000)
+        assert attacker.poll(20_000)
+        answer = attacker.recv()
+        serves(broker)
+
+    assert unpack_header(answer).kind == KIND_OF[WhoAreYou]
+    assert memory() - before < 100 * MIB
+
+
+def test_answers_that_nobody_reads_do_not_pile_up() -> None:
+    """I14: a peer asks for a long list again and again, and reads none of it."""
+    with BrokerProcess() as process:
+        with toy_client(process) as client:
+            for _ in range(1_000):
+                client.say(Submit(toy_task()))
+            for _ in range(1_000):
+                client.hear(Accepted)
+        before = process.memory()
+
+        with RawPeer(process.client_endpoint) as deaf:
+            deaf.shake_hands()
+            deaf.say_message(ClientHello(name="deaf"))
+            for number in range(3_000):
+                deaf.say_message(Ask(request_id=number, subject="tasks"))
+            with toy_client(process) as honest:
+                for number in range(150):  # each takes a turn, in which the deaf one has its share
+                    honest.say(Ask(request_id=number, subject="version"))
+                    honest.hear(Answer)
+            grown = process.memory() - before
+        assert process.is_running
+
+    assert grown < 200 * MIB
 
 
 def test_more_peers_than_allowed_are_refused_in_words() -> None:

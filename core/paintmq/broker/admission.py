@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 
+import msgspec
 from attrs import define
 
 from paintmq.broker.queues import feasibility
 from paintmq.broker.scheduler import Scheduler
+from paintmq.broker.sessions import MAX_NAME
 from paintmq.broker.tasks import TaskTable
 from paintmq.catalog import Catalog, CheckedTask
 from paintmq.config import Limits, QueueConfig
@@ -26,6 +28,7 @@ class Admission:
     strict: bool = False
     draining: bool = False
     disk_full: bool = False
+    disk_busy: bool = False
 
     def decide(self, request: TaskRequest, *, now: float) -> tuple[str, CheckedTask] | Rejected:
         """Return the queue and the checked task, or the refusal."""
@@ -33,6 +36,11 @@ class Admission:
             return _reject(request, "draining", "the broker is shutting down", retry_after=30.0)
         if self.disk_full:
             return _reject(request, "disk_full", "the broker's disk is full", retry_after=60.0)
+        if self.disk_busy:
+            reason = "the broker's disk is slow, and too much waits for it"
+            return _reject(request, "disk_busy", reason, retry_after=1.0)
+        if (refusal := self._is_overgrown(request)) is not None:
+            return refusal
         try:
             checked = self.catalog.check(request)
         except InvalidTaskError as error:
@@ -40,6 +48,21 @@ class Admission:
         if (refusal := self._over_a_limit(request)) is not None:
             return refusal
         return self._queue_for(request, checked, now)
+
+    def _is_overgrown(self, request: TaskRequest) -> Rejected | None:
+        limits = self._limits
+        if (longest := longest_word(request)) > MAX_NAME:
+            reason = f"a name in the task has {longest} characters, at most {MAX_NAME} are allowed"
+            return _reject(request, "invalid_task", reason)
+        options = len(msgspec.msgpack.encode(request.options))
+        if options > limits.max_options_bytes:
+            return _reject(
+                request,
+                "invalid_option",
+                f"the options have {options} bytes, at most {limits.max_options_bytes} are allowed "
+                f"(limits.max_options_bytes)",
+            )
+        return None
 
     def _over_a_limit(self, request: TaskRequest) -> Rejected | None:
         limits, size = self._limits, request.input_bytes
@@ -64,6 +87,14 @@ class Admission:
                 "queue_full",
                 f"the broker holds {limits.max_tasks} unfinished tasks (limits.max_tasks)",
                 retry_after=5.0,
+            )
+        if len(self._tasks) >= limits.max_kept_tasks:
+            return _reject(
+                request,
+                "queue_full",
+                f"the broker keeps {limits.max_kept_tasks} tasks, most of them ended but not "
+                f"confirmed by their clients (limits.max_kept_tasks)",
+                retry_after=60.0,
             )
         held = self._tasks.input_bytes + self._tasks.output_bytes
         if held + size > limits.max_bytes_in_flight:
@@ -123,6 +154,14 @@ class Admission:
             counts.waiting >= queue.capacity
             or counts.bytes_waiting + request.input_bytes > queue.max_bytes
         )
+
+
+def longest_word(request: TaskRequest) -> int:
+    """Return the length of the longest text in a request, its options left aside."""
+    words = [request.task_type, request.model, request.tenant, request.queue]
+    for info in request.inputs:
+        words += (info.name, info.digest, info.dtype)
+    return max(map(len, words))
 
 
 def _reject(

@@ -4,11 +4,17 @@ from attrs import define
 
 from paintmq.broker.lifecycle import Lifecycle
 from paintmq.broker.scheduler import Scheduler
-from paintmq.broker.sessions import Sessions, version_objection
+from paintmq.broker.sessions import Sessions, introduction_objection, version_objection
 from paintmq.broker.tasks import TaskEntry, TaskTable
 from paintmq.config import Timers
 from paintmq.task import PeerId
-from paintmq.wire.messages import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION, Refused
+from paintmq.wire.messages import (
+    OLDEST_PROTOCOL_VERSION,
+    PROTOCOL_VERSION,
+    ClientHello,
+    Refused,
+    WorkerHello,
+)
 
 
 @define
@@ -21,10 +27,11 @@ class Attendance:
     _scheduler: Scheduler
     _timers: Timers
 
-    def refuses(self, peer: PeerId, oldest: int, newest: int) -> bool:
+    def refuses(self, peer: PeerId, hello: WorkerHello | ClientHello) -> bool:
+        versions = hello.oldest, hello.newest
         objection = version_objection(
-            oldest, newest, ours=PROTOCOL_VERSION, our_oldest=OLDEST_PROTOCOL_VERSION
-        )
+            *versions, ours=PROTOCOL_VERSION, our_oldest=OLDEST_PROTOCOL_VERSION
+        ) or introduction_objection(hello)
         if objection:
             self._life.step.send(peer, Refused(objection))
         return bool(objection)

@@ -46,7 +46,7 @@ class ClientDesk:
     _timers: Timers
 
     def hello(self, peer: PeerId, hello: ClientHello, now: float) -> None:
-        if self._attendance.refuses(peer, hello.oldest, hello.newest):
+        if self._attendance.refuses(peer, hello):
             return
         self._attendance.sessions.clients[peer] = ClientSession(peer, hello)
         self._attendance.heard(peer, now)
@@ -102,6 +102,7 @@ class ClientDesk:
                 return
             self._query(peer, request.id, now)
             return
+        self._life.retention.make_room()
         decision = self._admission.decide(request, now=now)
         if isinstance(decision, Rejected):
             self._reject(peer, decision, queue=request.queue)

@@ -15,13 +15,17 @@ from paintmq.errors import ConfigError
 from paintmq.task import PeerId
 from paintmq.transport.curve import CLIENT_PORT, WORKER_PORT, KeyRing, User, public_key_of
 from paintmq.transport.key_files import Role
+from paintmq.transport.multipart import MultipartReader
 from paintmq.transport.pipes import BrokerPipes
 from paintmq.transport.sockets import Context, Socket, bind, router
+from paintmq.wire.link import MAX_FRAMES
 from paintmq.wire.messages import FromBroker, WorkerWelcome
 
 CLIENTS = "clients"
-_BACKLOG = 256
-"""Messages of up to 256 KiB that wait inside ZeroMQ for one peer; more wait in its line."""
+_BACKLOG = 64
+"""Messages of up to 1 MiB that wait inside ZeroMQ for one peer; more wait in its line."""
+_MOST_FRAMES = 1 + MAX_FRAMES
+"""Of what a socket receives: the sender's id comes first."""
 
 
 @define(eq=False)
@@ -35,6 +39,10 @@ class RouterEndpoint:
     """Whose keys may connect; None: whoever can reach the address."""
     address: str = ""
     _users: dict[PeerId, User] = field(factory=dict[PeerId, User], init=False)
+    _reader: MultipartReader = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._reader = MultipartReader(self.socket, most_frames=_MOST_FRAMES)
 
     @property
     def sockets(self) -> tuple[Socket, ...]:
@@ -45,6 +53,11 @@ class RouterEndpoint:
     def keeps_work_apart(self) -> bool:
         """Whether links must keep tasks and results apart; see ``Link.work_apart``."""
         return False
+
+    @property
+    def has_more(self) -> bool:
+        """Whether ``receive`` has something to do although it returned None."""
+        return self._reader.is_cutting
 
     def bind(self, host: str, port: int) -> None:
         purpose = f"queue {self.name!r}" if self.is_queue else self.name
@@ -57,15 +70,13 @@ class RouterEndpoint:
             self.ring.secure(socket, self._port)
 
     def receive(self) -> tuple[PeerId, list[Buffer]] | None:
-        """Return the next message, or None when there is none."""
-        while True:
-            try:
-                peer, *frames = self.socket.recv_multipart(zmq.DONTWAIT, copy=False)
-            except zmq.Again:
-                return None
+        """Return the next message, or None when there is none, or none yet: see ``has_more``."""
+        while (received := self._reader.receive()) is not None:
+            peer, *frames = received
             peer_id = PeerId(peer.bytes)
             if self._is_allowed(peer_id, frames):
                 return peer_id, [frame.buffer for frame in frames]
+        return None
 
     def send(self, peer: PeerId, frames: list[Buffer]) -> bool:
         try:
@@ -90,6 +101,11 @@ class RouterEndpoint:
         """Return what a peer may do: all, where no keys are asked for."""
         user = self._users.get(peer)
         return user.role if user is not None else "admin"
+
+    def key_of(self, peer: PeerId) -> str:
+        """Return the name of the key a peer showed; empty where no keys are asked for."""
+        user = self._users.get(peer)
+        return user.name if user is not None else ""
 
     def forget(self, peer: PeerId) -> None:
         """Let go of what is kept for a connection."""
@@ -144,6 +160,10 @@ class PushPullEndpoint(RouterEndpoint):
     @property
     def keeps_work_apart(self) -> bool:
         return True
+
+    @property
+    def has_more(self) -> bool:
+        return self._reader.is_cutting or self._pipes.has_more
 
     def bind(self, host: str, port: int) -> None:
         self._pipes = BrokerPipes(self.context, host, queue=self.name, secure=self.secure)

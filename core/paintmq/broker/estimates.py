@@ -17,6 +17,10 @@ FALLBACK_SECONDS = 1.0
 """For a spec whose estimate fails or makes no sense; measurements soon replace it."""
 
 
+MOST_KEPT = 10_000
+"""Averages of one sort: beyond that (names of devices are the workers' own) none is begun."""
+
+
 @frozen
 class RunKey:
     """What a task's run time depends on, but for the device it runs on."""
@@ -101,9 +105,8 @@ class Estimates:
         """Learn from a model that was loaded."""
         _average(self._loads, (model, device, device_name), max(seconds, 0.0))
         _average(self._loads, (model, device), max(seconds, 0.0))
-        self._least_loads[model] = min(
-            average for key, average in self._loads.items() if key[0] == model
-        )
+        averages = [average for key, average in self._loads.items() if key[0] == model]
+        self._least_loads[model] = min(averages, default=seconds)
 
     def arrived(self, model: str, *, now: float) -> None:
         """Count a task for the model."""
@@ -123,4 +126,6 @@ def _average(
     weight: float = WEIGHT,
 ) -> None:
     known = table.get(key)
+    if known is None and len(table) >= MOST_KEPT:
+        return
     table[key] = value if known is None else known + weight * (value - known)

@@ -80,6 +80,9 @@ class InputLog:
     def disk_full(self, now: float, *, full: bool) -> None:
         self._write({"now": now, "disk_full": full})
 
+    def disk_busy(self, now: float, *, busy: bool) -> None:
+        self._write({"now": now, "disk_busy": busy})
+
     def draining(self, now: float) -> None:
         self._write({"now": now, "draining": True})
 

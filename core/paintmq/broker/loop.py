@@ -5,11 +5,13 @@ Each turn: wait; take in what the store has done; take in messages; let time pas
 
 import contextlib
 import logging
+import time
 from collections.abc import Mapping, Sequence
-from typing import Protocol, get_args
+from typing import Protocol
 
 import zmq
 
+from paintmq.broker.arrivals import Arrivals
 from paintmq.broker.clock import BrokerClock
 from paintmq.broker.crash_points import crash_point
 from paintmq.broker.endpoints import RouterEndpoint
@@ -18,6 +20,7 @@ from paintmq.broker.machine import BrokerMachine, Step
 from paintmq.broker.outbox import Outgoing
 from paintmq.broker.payloads import PayloadTable, payloads_kept
 from paintmq.broker.peers import Endpoint, Peer, PeerTable, UnreachableError
+from paintmq.broker.reception import objection, too_much_arrives, without_payloads
 from paintmq.broker.records import Recovered, TaskChanged
 from paintmq.broker.server_subjects import Subject, answer
 from paintmq.broker.speaker import Speaker
@@ -33,29 +36,25 @@ from paintmq.wire.messages import (
     BrokerHeartbeat,
     ClientGoodbye,
     FromBroker,
-    FromClient,
-    FromWorker,
-    Heartbeat,
     Message,
     Progressed,
     Refused,
+    Rejected,
     ToBroker,
     WhoAreYou,
     WorkerGoodbye,
-    WorkerHello,
 )
 
 logger = logging.getLogger(__name__)
 
 BUDGET = 200
 """Messages taken from one socket before the others have their turn."""
+TURN_SECONDS = 0.004
+"""Spent on one socket's messages before the others have their turn: some cost much."""
 RETRY_SECONDS = 0.02
 """Until sending is tried again to a peer that reads too slowly."""
 LONGEST_WAIT = 1.0
 """The clock must be read that often: it takes longer gaps for pauses of the process."""
-
-_FROM_CLIENT = (*get_args(FromClient), Heartbeat)
-_FROM_WORKER = get_args(FromWorker)
 
 
 class Observer(Protocol):
@@ -72,6 +71,7 @@ class Recorder(Observer, Protocol):
     def lost(self, now: float, peer: PeerId) -> None: ...
     def ticked(self, now: float) -> None: ...
     def disk_full(self, now: float, *, full: bool) -> None: ...
+    def disk_busy(self, now: float, *, busy: bool) -> None: ...
     def draining(self, now: float) -> None: ...
 
 
@@ -104,9 +104,13 @@ class BrokerLoop:
             max_message_bytes=max(limits.max_task_bytes, limits.max_payload_bytes)
         )
         self._payloads = PayloadTable(not journal.keeps_payloads)
-        self._peers = PeerTable(limits.max_peers, 2 * timers.lease, timers.heartbeat)
+        self._peers = PeerTable(
+            limits.max_peers, limits.max_peers_per_key, 2 * timers.lease, timers.heartbeat
+        )
+        self._arrivals = Arrivals(limits.max_bytes_arriving, timers.lease)
         self._speaker = Speaker(journal, self._payloads, self._peers)
-        self._disk_full = False
+        self._limits = limits
+        self._disk_full = self._disk_busy = False
         self._unread: list[RouterEndpoint] = []
         self.wire_errors = 0
         """Messages that were not of our protocol."""
@@ -193,13 +197,35 @@ class BrokerLoop:
             if self._recorder is not None:
                 self._recorder.disk_full(now, full=self._disk_full)
         self._payloads.evict(self._journal.durable)
+        self._look_at_backlog(now)
+
+    def _look_at_backlog(self, now: float) -> None:
+        """Take no new tasks while the disk is too slow for those that came; the loop never waits
+        for it.
+        """
+        records = self._journal.sequence - self._journal.durable
+        share = max(
+            records / self._limits.max_unwritten_records,
+            self._payloads.unwritten_bytes / self._limits.max_unwritten_bytes,
+        )
+        busy = share > (0.5 if self._disk_busy else 1.0)
+        if busy != self._disk_busy:
+            self._disk_busy = busy
+            self._machine.set_disk_busy(busy=busy)
+            if self._recorder is not None:
+                self._recorder.disk_busy(now, busy=busy)
 
     def _receive(self, endpoint: RouterEndpoint, now: float) -> None:
+        ends = time.monotonic() + TURN_SECONDS
         for _ in range(BUDGET):
             received = endpoint.receive()
             if received is None:
+                if endpoint.has_more:
+                    break
                 return
             self._multipart(endpoint, *received, now)
+            if time.monotonic() > ends:
+                break
         self._unread.append(endpoint)
 
     def _multipart(
@@ -207,10 +233,8 @@ class BrokerLoop:
     ) -> None:
         peer = self._peers.get(peer_id)
         if peer is None:
-            if self._peers.is_full:
-                self._say_to_stranger(
-                    endpoint, peer_id, Refused(f"{self._peers.limit} peers are too many for me")
-                )
+            if refusal := self._peers.objection(endpoint, peer_id):
+                self._say_to_stranger(endpoint, peer_id, Refused(refusal))
                 return
             link = Link(self._link_limits, work_apart=endpoint.keeps_work_apart)
             peer = self._peers.open(peer_id, endpoint, link, now=now)
@@ -221,14 +245,20 @@ class BrokerLoop:
         try:
             deliveries = peer.link.receive(frames)
         except WireError as error:
-            self._not_understood(endpoint, peer, error, now)
+            self._not_understood(peer, error, now)
             return
+        if (late := self._arrivals.heard(peer.id, peer.link, now=now)) is not None:
+            held, most = self._arrivals.bytes, self._limits.max_bytes_arriving
+            self._speaker.say_at_once(peer, too_much_arrives(late, held=held, most=most))
         for delivery in deliveries:
-            self._message(peer, delivery.message, delivery.payloads, now)
+            message = without_payloads(delivery) if delivery.refusal else delivery.message
+            if isinstance(message, Rejected):
+                self._speaker.say_at_once(peer, message)
+            else:
+                self._message(peer, message, delivery.payloads, now)
 
-    def _not_understood(
-        self, endpoint: RouterEndpoint, peer: Peer, error: WireError, now: float
-    ) -> None:
+    def _not_understood(self, peer: Peer, error: WireError, now: float) -> None:
+        endpoint = peer.endpoint
         self.wire_errors += 1
         if self.wire_errors.bit_count() == 1:  # the 1st, 2nd, 4th, 8th …: a log cannot be flooded
             logger.warning(
@@ -245,7 +275,7 @@ class BrokerLoop:
     def _message(
         self, peer: Peer, message: Message, payloads: Sequence[Buffer], now: float
     ) -> None:
-        refusal = _objection(peer.endpoint, message)
+        refusal = objection(message, port=peer.endpoint.name, is_queue=peer.endpoint.is_queue)
         if refusal:
             self._speaker.say_at_once(peer, Refused(refusal))
             return
@@ -261,7 +291,7 @@ class BrokerLoop:
         step = self._machine.receive(peer.id, message, now=now)
         self._take(step, now, message, payloads)
         if isinstance(message, ClientGoodbye | WorkerGoodbye):
-            self._peers.close(peer)
+            self._close(peer)
 
     def _let_time_pass(self, now: float) -> None:
         deadline = self._machine.next_deadline()
@@ -271,6 +301,10 @@ class BrokerLoop:
             self._take(self._machine.tick(now=now), now)
         for peer in self._peers.silent(now=now):
             self._drop(peer, now)
+        for peer_id in self._arrivals.overdue(now=now):
+            stopped = self._peers.get(peer_id)
+            assert stopped is not None
+            self._not_understood(stopped, WireError("a transfer stopped in the middle"), now)
         for peer in self._peers.to_probe(now=now):
             # Sending is how ZeroMQ tells that a peer is gone.
             self._speaker.say_at_once(peer, BrokerHeartbeat())
@@ -307,7 +341,7 @@ class BrokerLoop:
     def _speak(self, now: float) -> None:
         self._collect(now)
         self._speaker.release()
-        while lost := self._speaker.flush():
+        while lost := self._speaker.flush(now=now):
             for peer in lost:
                 self._drop(peer, now)
             self._collect(now)
@@ -315,14 +349,16 @@ class BrokerLoop:
 
     def _drop(self, peer: Peer, now: float) -> None:
         """Forget a connection. A peer that is still there will be asked who it is."""
-        self._peers.close(peer)
+        self._close(peer)
         if self._recorder is not None:
             self._recorder.lost(now, peer.id)
         self._take(self._machine.peer_lost(peer.id, now=now), now)
 
-    def _say_to_stranger(
-        self, endpoint: RouterEndpoint, peer_id: PeerId, message: FromBroker
-    ) -> None:
+    def _close(self, peer: Peer) -> None:
+        self._arrivals.forget(peer.id)
+        self._peers.close(peer)
+
+    def _say_to_stranger(self, endpoint: Endpoint, peer_id: PeerId, message: FromBroker) -> None:
         """Answer somebody of whom nothing is kept."""
         link = Link(self._link_limits)
         link.send(message)
@@ -331,13 +367,3 @@ class BrokerLoop:
                 endpoint.send(peer_id, frames)
         if self._peers.get(peer_id) is None:
             endpoint.forget(peer_id)
-
-
-def _objection(endpoint: Endpoint, message: Message) -> str:
-    """Return why this message may not come in here; empty when it may."""
-    allowed = _FROM_WORKER if endpoint.is_queue else _FROM_CLIENT
-    if not isinstance(message, allowed):
-        return f"{type(message).__name__} is not understood on the port for {endpoint.name}"
-    if isinstance(message, WorkerHello) and message.queue != endpoint.name:
-        return f"this is the port of queue {endpoint.name}, not of {message.queue}"
-    return ""

@@ -97,7 +97,7 @@ class BrokerMachine:
             timers,
         )
         self._workers = WorkerDesk(
-            incarnation, self._attendance, self._tasks, self._life, scheduler, timers
+            incarnation, self._attendance, self._tasks, self._life, scheduler, timers, limits
         )
         self._now = 0.0
 
@@ -158,6 +158,10 @@ class BrokerMachine:
     def set_disk_full(self, *, full: bool) -> None:
         """Refuse new tasks while the disk is full; running work is still recorded."""
         self._admission.disk_full = full
+
+    def set_disk_busy(self, *, busy: bool) -> None:
+        """Refuse new tasks while too much waits to be written."""
+        self._admission.disk_busy = busy
 
     def set_draining(self) -> None:
         """Accept and dispatch nothing more; attempts that run may still end."""

@@ -5,12 +5,13 @@ betray an acceptance that a crash may still take back.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from attrs import define, field, frozen
 
 from paintmq.broker.step import Send
 from paintmq.broker.stores import Buffer
+from paintmq.task import Json
 
 
 @frozen
@@ -20,6 +21,23 @@ class Outgoing:
     send: Send
     payloads: tuple[Buffer, ...] | None = None
     """None: to be found in the payload table."""
+    weight: int = 0
+    """Of an answer that waits for its reader: see ``weight_of``."""
+
+
+def weight_of(value: Json) -> int:
+    """Return how many values a JSON value is made of."""
+    waiting, count = [value], 0
+    while waiting:
+        count += 1
+        match waiting.pop():
+            case Mapping() as mapping:
+                waiting.extend(mapping.values())
+            case list() | tuple() as items:
+                waiting.extend(items)
+            case _:
+                pass
+    return count
 
 
 @define

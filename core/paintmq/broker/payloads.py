@@ -1,6 +1,6 @@
 """The bytes behind the tasks. The machine never sees them; messages are completed from here."""
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 
 from attrs import define, field
@@ -37,6 +37,9 @@ class PayloadTable:
         factory=dict[tuple[TaskId, Direction], list[str]], init=False
     )
     _bytes: int = field(default=0, init=False)
+    _unwritten: deque[tuple[int, int]] = field(factory=deque[tuple[int, int]], init=False)
+    unwritten_bytes: int = field(default=0, init=False)
+    """Of payloads whose records are not durable yet."""
 
     def __len__(self) -> int:
         return len(self._held)
@@ -56,6 +59,10 @@ class PayloadTable:
     def put(self, key: PayloadKey, data: Buffer, *, sequence: int = 0) -> None:
         """Keep a payload, at least until that record is durable."""
         self._forget(key)
+        if sequence:
+            size = memoryview(data).nbytes
+            self._unwritten.append((sequence, size))
+            self.unwritten_bytes += size
         held = _Held(data, memoryview(data).nbytes, sequence)
         self._held[key] = held
         self._names.setdefault((key.task_id, key.direction), []).append(key.name)
@@ -75,6 +82,8 @@ class PayloadTable:
 
     def evict(self, durable: int) -> None:
         """Keep memory within its bound where the store has a copy, the longest unused first."""
+        while self._unwritten and self._unwritten[0][0] <= durable:
+            self.unwritten_bytes -= self._unwritten.popleft()[1]
         if self._all or self._bytes <= self._cache_bytes:
             return
         for key, held in list(self._held.items()):

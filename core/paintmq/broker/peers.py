@@ -1,18 +1,25 @@
 """Connected peers: what each has still to be told, and how long it may be silent."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
+from math import inf
 from typing import Protocol
 
-from attrs import define, field
+from attrs import define, evolve, field
 
-from paintmq.broker.outbox import Outgoing
+from paintmq.broker.outbox import Outgoing, weight_of
+from paintmq.broker.step import Send
 from paintmq.broker.stores import Buffer
 from paintmq.task import PeerId
 from paintmq.transport.key_files import Role
 from paintmq.transport.pipes import send_waiting
 from paintmq.wire.link import Link
-from paintmq.wire.messages import FromBroker
+from paintmq.wire.messages import Answer, FromBroker
+
+MOST_ANSWERED = 200_000
+"""Values in the answers that wait for a peer that does not read. Then it gets refusals."""
+MOST_UNSENT = 16
+"""Messages a socket did not take, after which its link is asked for no more."""
 
 
 class UnreachableError(Exception):
@@ -50,6 +57,10 @@ class Endpoint(Protocol):
         """Return what a peer may do."""
         ...
 
+    def key_of(self, peer: PeerId) -> str:
+        """Return the name of the key a peer showed; empty where no keys are asked for."""
+        ...
+
     def forget(self, peer: PeerId) -> None:
         """Let go of what is kept for a connection."""
         ...
@@ -66,10 +77,34 @@ class Peer:
     probe_at: float
     """When to say something to it, to learn whether it is still there."""
     link: Link
+    key: str = ""
+    """Name of the key it showed."""
     held: deque[Outgoing] = field(factory=deque[Outgoing])
     """Messages that may leave as soon as the peer can take them and their payloads are there."""
     unsent: deque[list[Buffer]] = field(factory=deque[list[Buffer]])
     """What the socket did not take."""
+    sent: int = 0
+    """Messages the socket took."""
+    deaf_at: float = inf
+    """When it counts as reading nothing, unless its socket takes something."""
+    _answered: int = 0
+
+    def hold(self, outgoing: Outgoing) -> None:
+        """Put a message at the end of its line; of too many answers only that they are too many."""
+        message = outgoing.send.message
+        if isinstance(message, Answer):
+            if self.unsent and self._answered > MOST_ANSWERED:
+                words = "too many answers wait to be read by you: read them, and ask again"
+                refusal = Answer(request_id=message.request_id, error=words)
+                outgoing = Outgoing(Send(self.id, refusal), ())
+            else:
+                outgoing = evolve(outgoing, weight=weight_of(message.value))
+            self._answered += outgoing.weight
+        self.held.append(outgoing)
+
+    def release(self) -> None:
+        """Take the first message from its line."""
+        self._answered -= self.held.popleft().weight
 
     def flush(self) -> bool:
         """Send what the link gives out; return False when the socket takes nothing more.
@@ -77,26 +112,36 @@ class Peer:
         Raises:
             UnreachableError: the connection is gone.
         """
-        self.unsent.extend(self.link.outgoing())
+        if len(self.unsent) < MOST_UNSENT:
+            self.unsent.extend(self.link.outgoing())
         send_waiting(
             self.unsent,
-            lambda frames: self.endpoint.send(self.id, frames),
+            self._send,
             lambda frames: self.endpoint.by_pipe(self.id, frames),
         )
         return not self.unsent
 
+    def _send(self, frames: list[Buffer]) -> bool:
+        taken = self.endpoint.send(self.id, frames)
+        self.sent += taken
+        return taken
+
 
 @define
 class PeerTable:
-    """All connections, bounded in number."""
+    """All connections, bounded in number: clients never take the place of workers."""
 
-    _limit: int
+    limit: int
+    """Connections of clients, and as many of workers."""
+    _limit_per_key: int
     _silence: float
     """Seconds."""
     _probe: float
     """Seconds."""
     _peers: dict[PeerId, Peer] = field(factory=dict[PeerId, Peer], init=False)
     _dirty: dict[PeerId, Peer] = field(factory=dict[PeerId, Peer], init=False)
+    _counts: Counter[tuple[bool, str]] = field(factory=Counter[tuple[bool, str]], init=False)
+    """Connections of queues, or not; in all (no key) and of each key."""
 
     def __len__(self) -> int:
         return len(self._peers)
@@ -104,21 +149,33 @@ class PeerTable:
     def __iter__(self) -> Iterator[Peer]:
         return iter(list(self._peers.values()))
 
-    @property
-    def is_full(self) -> bool:
-        return len(self._peers) >= self._limit
-
-    @property
-    def limit(self) -> int:
-        return self._limit
+    def objection(self, endpoint: Endpoint, peer_id: PeerId) -> str:
+        """Return why one more connection cannot be served; empty when it can."""
+        if self._counts[endpoint.is_queue, ""] >= self.limit:
+            return f"{self.limit} peers are too many for me (limits.max_peers)"
+        key = endpoint.key_of(peer_id)
+        if key and self._counts[endpoint.is_queue, key] >= self._limit_per_key:
+            return (
+                f"{self._limit_per_key} connections with the key {key!r} are too many for me "
+                f"(limits.max_peers_per_key)"
+            )
+        return ""
 
     def get(self, peer_id: PeerId) -> Peer | None:
         return self._peers.get(peer_id)
 
     def open(self, peer_id: PeerId, endpoint: Endpoint, link: Link, *, now: float) -> Peer:
-        peer = Peer(peer_id, endpoint, now + self._silence, now + self._probe, link)
+        key = endpoint.key_of(peer_id)
+        peer = Peer(peer_id, endpoint, now + self._silence, now + self._probe, link, key)
         self._peers[peer_id] = peer
+        self._count(peer, +1)
         return peer
+
+    def _count(self, peer: Peer, change: int) -> None:
+        for key in {"", peer.key}:
+            self._counts[peer.endpoint.is_queue, key] += change
+            if not self._counts[peer.endpoint.is_queue, key]:
+                del self._counts[peer.endpoint.is_queue, key]
 
     def heard(self, peer: Peer, *, now: float) -> None:
         """Take note that the peer said something; its link may have something to say to that."""
@@ -139,14 +196,24 @@ class PeerTable:
     def any_marked(self) -> bool:
         return bool(self._dirty)
 
+    def flushed(self, peer: Peer, *, sent_before: int, now: float) -> None:
+        """Take note of what came of an attempt to send to it."""
+        if not peer.unsent:
+            peer.deaf_at = inf
+        elif peer.sent > sent_before or peer.deaf_at == inf:
+            peer.deaf_at = now + self._silence / 2
+
     def close(self, peer: Peer) -> None:
-        self._peers.pop(peer.id, None)
+        if self._peers.pop(peer.id, None) is not None:
+            self._count(peer, -1)
         self._dirty.pop(peer.id, None)
         peer.endpoint.forget(peer.id)
 
     def silent(self, *, now: float) -> list[Peer]:
-        """Return the peers that count as gone."""
-        return [peer for peer in self._peers.values() if peer.silent_at <= now]
+        """Return the peers that count as gone: they say nothing, or read nothing."""
+        return [
+            peer for peer in self._peers.values() if peer.silent_at <= now or peer.deaf_at <= now
+        ]
 
     def to_probe(self, *, now: float) -> list[Peer]:
         """Return the peers that have been quiet for a while, once a while."""

@@ -143,6 +143,8 @@ def _input(machine: BrokerMachine, line: dict[str, Any], now: float) -> Step | N
         return machine.restore(tasks, now=now)
     if "disk_full" in line:
         machine.set_disk_full(full=line["disk_full"])
+    elif "disk_busy" in line:
+        machine.set_disk_busy(busy=line["disk_busy"])
     elif "draining" in line:
         machine.set_draining()
     else:

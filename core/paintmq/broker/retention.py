@@ -31,9 +31,17 @@ class Retention:
         self.schedule_purge(entry, now=now)
         self.note_spent(entry)
         while self._spent_bytes > self._limits.max_spent_bytes:
-            oldest = self._step.tasks.get(next(iter(self._spent)))
-            assert oldest is not None
-            self.purge(oldest)
+            self._purge_oldest()
+
+    def make_room(self) -> None:
+        """Forget confirmed results where the table of tasks has no room for one more."""
+        while self._spent and len(self._step.tasks) >= self._limits.max_kept_tasks:
+            self._purge_oldest()
+
+    def _purge_oldest(self) -> None:
+        oldest = self._step.tasks.get(next(iter(self._spent)))
+        assert oldest is not None
+        self.purge(oldest)
 
     def purge(self, entry: TaskEntry) -> None:
         """Forget the task."""

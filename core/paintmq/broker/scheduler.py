@@ -97,6 +97,15 @@ class Scheduler:
             self._line.reconsider_windows(worker.profile)
         self._decisions.ask_about(worker)
 
+    @property
+    def kinds(self) -> int:
+        """How many kinds of workers there ever were: alike in models and hardware."""
+        return len(self._board.profiles)
+
+    def knows_kind(self, hello: WorkerHello) -> bool:
+        """Return whether there was ever such a worker."""
+        return self._board.number_of(profile_of(hello)) is not None
+
     def worker_left(self, session: PeerId, *, now: float) -> None:
         """Forget a worker and all it holds. Unknown sessions are ignored."""
         self._view.now = now

@@ -32,7 +32,7 @@ from paintmq.wire.messages import (
 
 logger = logging.getLogger(__name__)
 
-LINK_BYTES = 16 * 1024 * 1024
+LINK_BYTES = 8 * 1024 * 1024
 """While a peer has that much to read already, it is given nothing more."""
 LINK_MESSAGES = 256
 """Messages that go to the link between two looks at whether the socket takes more."""
@@ -79,7 +79,7 @@ class Speaker:
                 continue  # it left; it will ask again when it comes back
             if isinstance(outgoing.send.message, Progressed) and len(peer.held) > PREVIEW_LINE:
                 continue
-            peer.held.append(outgoing)
+            peer.hold(outgoing)
             self._peers.mark(peer)
 
     def fetched(self, key: PayloadKey, data: Buffer | None) -> None:
@@ -97,13 +97,15 @@ class Speaker:
         failures, self._failures = self._failures, []
         return failures
 
-    def flush(self) -> list[Peer]:
+    def flush(self, *, now: float) -> list[Peer]:
         """Send what can be sent; return the peers to drop. Those that must wait stay marked."""
         lost = []
         for peer in self._peers.take_marked():
+            sent = peer.sent
             try:
                 if not self._pump(peer):
                     self._peers.mark(peer)
+                self._peers.flushed(peer, sent_before=sent, now=now)
                 if len(peer.held) > LINE_LENGTH:
                     logger.warning("dropped %r: it does not read", peer.id)
                     lost.append(peer)
@@ -135,7 +137,7 @@ class Speaker:
                 payloads = self._complete(peer, message)
                 if payloads is None:
                     return False
-            peer.held.popleft()
+            peer.release()
             crash_point("send.before")
             self._hand_over(peer, self._stamped(peer, message), payloads)
             crash_point("send.after")
@@ -211,7 +213,7 @@ class Speaker:
 
     def say_at_once(self, peer: Peer, message: FromBroker) -> None:
         """Send a message that says nothing of any task: a refusal, a sign of life."""
-        peer.held.append(Outgoing(Send(peer.id, message), ()))
+        peer.hold(Outgoing(Send(peer.id, message), ()))
         self._peers.mark(peer)
 
 

@@ -10,7 +10,7 @@ from paintmq.broker.lifecycle import Lifecycle
 from paintmq.broker.scheduler import Scheduler
 from paintmq.broker.sessions import WorkerSession
 from paintmq.broker.tasks import TaskEntry, TaskTable
-from paintmq.config import Timers
+from paintmq.config import Limits, Timers
 from paintmq.task import Fence, PeerId, TaskError, TaskId
 from paintmq.wire.messages import (
     Abandon,
@@ -44,9 +44,10 @@ class WorkerDesk:
     _life: Lifecycle
     _scheduler: Scheduler
     _timers: Timers
+    _limits: Limits
 
     def hello(self, peer: PeerId, hello: WorkerHello, now: float) -> None:
-        if self._attendance.refuses(peer, hello.oldest, hello.newest):
+        if self._attendance.refuses(peer, hello) or self._is_one_kind_too_many(peer, hello):
             return
         known = self._attendance.sessions.workers.get(peer)
         self._attendance.heard(peer, now)
@@ -68,6 +69,16 @@ class WorkerDesk:
                 self._life.lose(entry, now=now)
         if hello.replaces != peer:
             self._attendance.drop(hello.replaces, now, gone=True)
+
+    def _is_one_kind_too_many(self, peer: PeerId, hello: WorkerHello) -> bool:
+        most = self._limits.max_worker_kinds
+        if self._scheduler.knows_kind(hello) or self._scheduler.kinds < most:
+            return False
+        words = (
+            f"{most} kinds of workers are known, a new one is too many (limits.max_worker_kinds)"
+        )
+        self._life.step.send(peer, Refused(words))
+        return True
 
     def _join(self, peer: PeerId, hello: WorkerHello, *, rejoins: bool, now: float) -> None:
         held = self._attendance.held_by(peer) if rejoins else []
@@ -99,6 +110,10 @@ class WorkerDesk:
                     self._life.progress(entry, step, total, preview, now)
             case AttemptSucceeded() | AttemptFailed() | AttemptCrashed() | AttemptReturned():
                 self._attempt_ended(peer, worker, message, now)
+            case ModelLoaded(model=model) | ModelUnloaded(model=model) if (
+                model not in worker.hello.models
+            ):
+                self._life.step.send(peer, Refused(f"this worker did not announce {model[:99]!r}"))
             case ModelLoaded():
                 self._scheduler.model_loaded(peer, message, now=now)
             case ModelUnloaded():

@@ -14,7 +14,15 @@ INTERRUPTED = 130
 """Stopped by Ctrl-C, as shells have it: 128 + SIGINT."""
 
 _NOT_THE_USERS_FAULT = frozenset(
-    {"bytes_full", "queue_full", "draining", "disk_full", "worker_crashed", "model_error"}
+    {
+        "bytes_full",
+        "queue_full",
+        "draining",
+        "disk_full",
+        "disk_busy",
+        "worker_crashed",
+        "model_error",
+    }
 )
 
 

@@ -67,7 +67,7 @@ class ClientTimers:
 
 
 # What passes by itself. A promise that was already made is worth waiting for.
-_PASSING = {"queue_full", "bytes_full", "no_worker", "draining", "disk_full"}
+_PASSING = {"queue_full", "bytes_full", "no_worker", "draining", "disk_full", "disk_busy"}
 
 
 @define

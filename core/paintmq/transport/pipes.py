@@ -16,8 +16,10 @@ from urllib.parse import urlsplit
 import zmq
 
 from paintmq.task import PeerId
+from paintmq.transport.multipart import MultipartReader
 from paintmq.transport.sockets import Context, Socket, bind, dealer, pull, push
 from paintmq.wire.frames import Buffer, is_work
+from paintmq.wire.link import MAX_FRAMES
 
 Secure = Callable[[Socket], None]
 """Puts keys on a socket before it is bound or connected."""
@@ -68,6 +70,7 @@ class BrokerPipes:
         self._used: dict[PeerId, bool] = {}
         self.results = pull(context, connects=False)
         """To be polled; read it with ``receive``."""
+        self._reader = MultipartReader(self.results, most_frames=1 + MAX_FRAMES)
         try:
             self.results_port = self._listen(self.results, "results")
         except BaseException:
@@ -112,14 +115,17 @@ class BrokerPipes:
 
         What comes from anybody else is dropped: it is late, or of somebody who guesses.
         """
-        while True:
-            try:
-                session, *frames = self.results.recv_multipart(zmq.DONTWAIT, copy=False)
-            except zmq.Again:
-                return None
+        while (received := self._reader.receive()) is not None:
+            session, *frames = received
             peer = PeerId(session.bytes)
             if peer in self._pipes and frames:
                 return peer, frames
+        return None
+
+    @property
+    def has_more(self) -> bool:
+        """Whether ``receive`` has something to do although it returned None."""
+        return self._reader.is_cutting
 
     def close_pipe(self, peer: PeerId) -> None:
         """Close a peer's pipe with whatever is in it; harmless when it has none."""

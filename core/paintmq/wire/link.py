@@ -49,6 +49,8 @@ MAX_HEAD_BYTES = 2 * 1024 * 1024
 """Of a head frame: no more than a socket takes (MAXMSGSIZE)."""
 MAX_ITEMS = 256
 """Messages in one ZeroMQ message."""
+MAX_FRAMES = 1 + MAX_PAYLOADS
+"""Of one ZeroMQ message: the head, and payloads."""
 _COALESCED_BYTES = 256 * 1024
 """A head frame, and the small payloads beside it, grow no further by coalescing."""
 _CREDIT_STEP = WINDOW // 2
@@ -69,6 +71,8 @@ class Delivery:
 
     message: Message
     payloads: tuple[Buffer, ...] = ()
+    refusal: str = ""
+    """Why its payloads are not taken, in words; then there are none here, nor will any come."""
 
 
 @frozen
@@ -83,6 +87,10 @@ class _Item:
     @property
     def head_bytes(self) -> int:
         return HEADER_BYTES + len(self.body)
+
+    @property
+    def all_bytes(self) -> int:
+        return self.head_bytes + self.payload_bytes
 
 
 class Link:
@@ -103,16 +111,32 @@ class Link:
         self._under_way = 0
         self._incoming: IncomingTransfer | None = None
         self._owed = 0
+        self._room = WINDOW
         self._queued_bytes = 0
 
     @property
     def is_idle(self) -> bool:
         """Whether everything sent so far was given out by ``outgoing``."""
-        return not self._small and not self._work and not self._transfers
+        waits = self._small or self._work or self._transfers
+        return not waits and self._owed < _CREDIT_STEP
+
+    @property
+    def arriving(self) -> Message | None:
+        """The message whose payloads are still arriving."""
+        return None if self._incoming is None else self._incoming.message
+
+    @property
+    def arrived_bytes(self) -> int:
+        """Payload bytes held for it."""
+        return 0 if self._incoming is None else self._incoming.arrived_bytes
+
+    def forget_arriving(self) -> None:
+        """Hold nothing of it any more; what still comes of it is dropped, and credited."""
+        self._incoming = None
 
     @property
     def queued_bytes(self) -> int:
-        """Payload bytes that were sent but not yet given out: for back-pressure."""
+        """Bytes that were sent but not yet given out: for back-pressure."""
         return self._queued_bytes
 
     def send(self, message: Message, payloads: Sequence[Buffer] = ()) -> None:
@@ -137,13 +161,14 @@ class Link:
         header, body = encode_parts(message)
         if isinstance(message, ClientHello | WorkerHello):
             self._start_anew()
-        self._queued_bytes += total
         if total <= INLINE_BYTES:
             header = header._replace(frames=len(sizes)) if sizes else header
             apart = self.work_apart and isinstance(message, Assign | AttemptSucceeded)
             line = self._work if apart else self._small
-            line.append(_Item(header, body, tuple(payloads), total))
+            line.append(item := _Item(header, body, tuple(payloads), total))
+            self._queued_bytes += item.all_bytes
         else:
+            self._queued_bytes += total
             number, self._next_number = self._next_number, self._next_number % 0xFFFF_FFFF + 1
             self._transfers.append(OutgoingTransfer(header, body, number, payloads))
 
@@ -153,6 +178,12 @@ class Link:
         Call it after every ``send`` and every ``receive``.
         """
         multiparts: list[list[Buffer]] = []
+        if self._owed >= _CREDIT_STEP:
+            # Only now: to a peer that reads nothing the credits must not pile up.
+            self._small.append(credit := _Item(Header(CREDIT, number=self._owed)))
+            self._queued_bytes += credit.all_bytes
+            self._room += self._owed
+            self._owed = 0
         for line in (self._small, self._work):
             while line:
                 multiparts.append(self._coalesced(line))
@@ -170,6 +201,8 @@ class Link:
         """
         if not frames:
             raise WireError("a message without frames")
+        if len(frames) > MAX_FRAMES:
+            raise WireError(f"{len(frames)} frames are too many: {MAX_FRAMES} at most")
         head = frames[0]
         if len(head) > MAX_HEAD_BYTES:
             raise WireError(f"a head of {len(head)} bytes is too large: {MAX_HEAD_BYTES} at most")
@@ -196,6 +229,9 @@ class Link:
     def _received(self, header: Header, body: Buffer, payloads: Sequence[Buffer]) -> list[Delivery]:
         match header.kind:
             case _ if header.kind == CREDIT:
+                # Late ones, of before a hello, may come on top of those of a whole window.
+                if header.number > 2 * WINDOW:
+                    raise WireError(f"a credit of {header.number} is more than can be under way")
                 self._under_way = max(0, self._under_way - header.number)
                 return []
             case _ if header.kind == CHUNK:
@@ -211,10 +247,6 @@ class Link:
             self._start_anew()
         sizes = [info.size for info in payloads_of(message)]
         total = sum(sizes)
-        if total > self._limits.max_message_bytes:
-            raise WireError(
-                f"{total} bytes of payloads are too many: {self._limits.max_message_bytes} at most"
-            )
         if len(sizes) > MAX_PAYLOADS:
             raise WireError(f"{len(sizes)} payloads are too many: {MAX_PAYLOADS} at most")
         if header.number == 0:
@@ -223,6 +255,11 @@ class Link:
             return [Delivery(message, tuple(payloads))]
         if total <= INLINE_BYTES or header.sequence != 0:
             raise WireError("this is no beginning of a transfer")
+        if total > (most := self._limits.max_message_bytes):
+            self._incoming = None
+            self._owe_a_credit()
+            refusal = f"{total} bytes of payloads are too many: {most} at most"
+            return [Delivery(message, refusal=refusal)]
         # One that was under way is of the time before a hello, or its end was lost.
         self._incoming = IncomingTransfer(message, header.number, sizes)
         return self._burst_received(header, payloads)
@@ -242,9 +279,10 @@ class Link:
 
     def _owe_a_credit(self) -> None:
         self._owed += 1
-        if self._owed == _CREDIT_STEP:
-            self._small.append(_Item(Header(CREDIT, number=self._owed)))
-            self._owed = 0
+        self._room -= 1
+        # As many again may have been on their way when one of us started anew.
+        if self._room < -WINDOW:
+            raise WireError("more bursts than there was credit for")
 
     def _coalesced(self, line: deque[_Item]) -> list[Buffer]:
         """Take as many small messages as one ZeroMQ message should hold."""
@@ -255,11 +293,13 @@ class Link:
             item = line[0]
             head_bytes += item.head_bytes
             payload_bytes += item.payload_bytes
-            if heads and max(head_bytes, payload_bytes) > _COALESCED_BYTES:
+            frames = 1 + len(payloads) + len(item.payloads)
+            too_big = max(head_bytes, payload_bytes) > _COALESCED_BYTES or frames > MAX_FRAMES
+            if heads and too_big:
                 break
             heads += (item.header.pack(), item.body)
             payloads += item.payloads
-            self._queued_bytes -= item.payload_bytes
+            self._queued_bytes -= item.all_bytes
             line.popleft()
         return [b"".join(heads), *payloads]
 

@@ -78,6 +78,8 @@ class IncomingTransfer:
         self._sizes = sizes
         self._filled: list[Buffer] = []
         self._partial: bytearray | None = None
+        self.arrived_bytes = 0
+        """Held so far."""
 
     @property
     def is_complete(self) -> bool:
@@ -108,6 +110,7 @@ class IncomingTransfer:
         arrived = len(self._partial) if self._partial is not None else 0
         if len(piece) != min(PIECE_BYTES, size - arrived):
             raise WireError("a part of a transfer is not as long as it should be")
+        self.arrived_bytes += len(piece)
         if size <= PIECE_BYTES:
             self._filled.append(piece)
             return

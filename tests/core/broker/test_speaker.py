@@ -84,6 +84,9 @@ class Wire:
     def role_of(self, peer: PeerId) -> str:
         return "admin"
 
+    def key_of(self, peer: PeerId) -> str:
+        return ""
+
     def forget(self, peer: PeerId) -> None:
         pass
 
@@ -93,7 +96,7 @@ class Stage:
     store: SlowStore = field(factory=SlowStore)
     wire: Wire = field(factory=Wire)
     payloads: PayloadTable = field(factory=lambda: PayloadTable(False))
-    peers: PeerTable = field(factory=lambda: PeerTable(10, 60.0, 5.0))
+    peers: PeerTable = field(factory=lambda: PeerTable(10, 10, 60.0, 5.0))
     journal: Journal = field(init=False)
     speaker: Speaker = field(init=False)
     peer: Peer = field(init=False)
@@ -109,7 +112,7 @@ class Stage:
     def turn(self) -> list[Peer]:
         self.journal.collect()
         self.speaker.release()
-        return self.speaker.flush()
+        return self.speaker.flush(now=0.0)
 
     @property
     def heard(self) -> list[object]:

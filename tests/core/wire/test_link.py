@@ -21,7 +21,7 @@ from paintmq.wire.frames import (
     is_work,
     unpack_header,
 )
-from paintmq.wire.link import MAX_HEAD_BYTES, MAX_ITEMS, Delivery, Link, LinkLimits
+from paintmq.wire.link import MAX_FRAMES, MAX_HEAD_BYTES, MAX_ITEMS, Delivery, Link, LinkLimits
 from paintmq.wire.messages import (
     Assign,
     Assignment,
@@ -407,12 +407,18 @@ def test_a_small_payload_cannot_be_a_transfer() -> None:
 
 
 def test_more_payload_bytes_than_agreed_are_refused_before_any_arrives() -> None:
-    sender = Link()
+    """I15: in words, to be passed on; and what is sent all the same is dropped."""
+    sender, receiver = Link(), Link(LinkLimits(max_message_bytes=BIG - 1))
     sender.send(submit([bytes(BIG)]), [bytes(BIG)])
+    sender.send(submit([b"small"], OTHER), [b"small"])
 
-    receiver = Link(LinkLimits(max_message_bytes=BIG - 1))
+    taken, refused = carry(sender, receiver)
 
-    assert f"{BIG} bytes of payloads are too many" in refuse(receiver, *sender.outgoing()[0])
+    assert f"{BIG} bytes of payloads are too many: {BIG - 1} at most" in refused.refusal
+    assert refused.payloads == ()
+    assert (taken.refusal, taken.payloads) == ("", (b"small",))
+    assert receiver.arrived_bytes == 0
+    assert sender.is_idle
 
 
 def test_more_payloads_than_a_message_may_have_are_refused() -> None:
@@ -467,17 +473,94 @@ def test_pieces_of_no_transfer_are_dropped_and_credited() -> None:
     for _ in range(WINDOW):
         assert link.receive([Header(CHUNK, frames=1, number=7).pack(), bytes(PIECE_BYTES)]) == []
 
-    assert link.outgoing() == [[Header(CREDIT, number=WINDOW // 2).pack() * 2]]
+    assert link.outgoing() == [[Header(CREDIT, number=WINDOW).pack()]]
 
 
 def test_credit_nobody_asked_for_opens_no_wider_window() -> None:
     payload = filled(30 * PIECE_BYTES)
     link = Link()
-    link.receive([Header(CREDIT, number=0xFFFF_FFFF).pack()])
+    for _ in range(5):
+        link.receive([Header(CREDIT, number=WINDOW).pack()])
 
     link.send(submit([payload]), [payload])
 
     assert len(link.outgoing()) == WINDOW
+
+
+def test_a_credit_of_more_than_can_be_under_way_is_refused() -> None:
+    link = Link()
+
+    assert link.receive([Header(CREDIT, number=2 * WINDOW).pack()]) == []
+    assert "a credit of 4294967295" in refuse(link, Header(CREDIT, number=0xFFFF_FFFF).pack())
+
+
+def test_bursts_without_credit_are_refused_and_cost_nothing_until_then() -> None:
+    """I14: a peer that reads no credits cannot make us keep them."""
+    link = Link()
+    burst = [Header(CHUNK, frames=1, number=7).pack(), b"piece"]
+
+    for _ in range(2 * WINDOW):
+        assert link.receive(burst) == []
+
+    assert "more bursts than there was credit for" in refuse(link, *burst)
+    assert link.arrived_bytes == 0
+
+
+def test_bursts_that_are_credited_go_on_for_ever() -> None:
+    link = Link()
+
+    for _ in range(10 * WINDOW):
+        assert link.receive([Header(CHUNK, frames=1, number=7).pack(), b"piece"]) == []
+        assert not link.outgoing() or link.is_idle
+
+
+def test_a_link_that_owes_credits_is_not_idle() -> None:
+    link = Link()
+    for _ in range(WINDOW // 2):
+        link.receive([Header(CHUNK, frames=1, number=7).pack(), b"piece"])
+        owes = link.is_idle
+
+    assert not owes
+    link.outgoing()
+    assert link.is_idle
+
+
+def test_more_frames_than_a_message_may_have_are_refused() -> None:
+    """I14."""
+    assert f"{MAX_FRAMES + 1} frames are too many" in refuse(Link(), *[b""] * (MAX_FRAMES + 1))
+
+
+def test_what_travels_together_has_no_more_frames_than_may_be() -> None:
+    sender, receiver = Link(), Link()
+    message = submit([b""] * 400)
+    for _ in range(10):
+        sender.send(message, [b""] * 400)
+
+    multiparts = sender.outgoing()
+
+    assert max(len(multipart) for multipart in multiparts) <= MAX_FRAMES
+    assert len([d for m in multiparts for d in receiver.receive(m)]) == 10
+
+
+def test_a_message_of_as_many_payloads_as_may_be_arrives() -> None:
+    sender, receiver = Link(), Link()
+    sender.send(submit([b"x"] * MAX_PAYLOADS), [b"x"] * MAX_PAYLOADS)
+
+    [multipart] = sender.outgoing()
+
+    assert len(receiver.receive(multipart)[0].payloads) == MAX_PAYLOADS
+
+
+def test_what_is_arriving_can_be_forgotten_and_the_rest_of_it_is_dropped() -> None:
+    """I14."""
+    receiver, rest = begun()
+    assert (receiver.arriving, receiver.arrived_bytes) == (submit([bytes(BIG)]), PIECE_BYTES)
+
+    receiver.forget_arriving()
+
+    assert [receiver.receive(multipart) for multipart in rest] == [[]] * len(rest)
+    assert (receiver.arriving, receiver.arrived_bytes) == (None, 0)
+    assert kinds(receiver.outgoing()[0]) == [CREDIT]
 
 
 @given(

@@ -1,0 +1,62 @@
+"""What is looked at before a message reaches the machine: the port it came by, and its payloads."""
+
+from typing import get_args
+
+from attrs import evolve
+
+from paintmq.task import TaskError
+from paintmq.wire.link import Delivery
+from paintmq.wire.messages import (
+    AttemptFailed,
+    AttemptProgressed,
+    AttemptSucceeded,
+    FromClient,
+    FromWorker,
+    Heartbeat,
+    Message,
+    Rejected,
+    Submit,
+    WorkerHello,
+)
+
+_FROM_CLIENT = (*get_args(FromClient), Heartbeat)
+_FROM_WORKER = get_args(FromWorker)
+
+
+def objection(message: Message, *, port: str, is_queue: bool) -> str:
+    """Return why this message may not come in by that port; empty when it may."""
+    allowed = _FROM_WORKER if is_queue else _FROM_CLIENT
+    if not isinstance(message, allowed):
+        return f"{type(message).__name__} is not understood on the port for {port}"
+    if isinstance(message, WorkerHello) and message.queue != port:
+        return f"this is the port of queue {port}, not of {message.queue}"
+    return ""
+
+
+def without_payloads(delivery: Delivery) -> Message | Rejected:
+    """Return what a message comes to whose payloads were refused.
+
+    A submission becomes the answer to it; what a worker says, what it may still be taken for. A
+    result that is too large ends the attempt: the worker would repeat it for ever.
+    """
+    match delivery.message:
+        case Submit(task):
+            return Rejected(task_id=task.id, code="invalid_input", reason=delivery.refusal)
+        case AttemptSucceeded(task_id=task_id, fence=fence):
+            error = TaskError(code="too_large", message=f"its result: {delivery.refusal}")
+            return AttemptFailed(task_id=task_id, fence=fence, error=error)
+        case AttemptProgressed():
+            return evolve(delivery.message, preview=())
+        case message:
+            return message
+
+
+def too_much_arrives(submit: Submit, *, held: int, most: int) -> Rejected:
+    """Return the refusal of a submission that came while too many others are still coming."""
+    return Rejected(
+        task_id=submit.task.id,
+        code="bytes_full",
+        reason=f"{held} bytes of inputs are still arriving from all clients, at most {most} are "
+        f"allowed (limits.max_bytes_arriving)",
+        retry_after=5.0,
+    )

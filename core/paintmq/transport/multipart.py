@@ -1,0 +1,51 @@
+"""Reads multipart messages without letting one of them hold up all others.
+
+ZeroMQ bounds the size of a frame and the number of messages, but not the number of frames in a
+message: two megabytes of empty frames would keep a reader busy for seconds.
+"""
+
+import zmq
+
+from paintmq.transport.sockets import Socket
+
+CUT_AT_ONCE = 2_000
+"""Frames that one call throws away: a few milliseconds."""
+
+
+class MultipartReader:
+    """The reading side of one socket."""
+
+    def __init__(self, socket: Socket, *, most_frames: int) -> None:
+        self._socket = socket
+        self._most = most_frames
+        self.is_cutting = False
+        """The rest of a message with too many frames is in the way; ``receive`` goes on with it."""
+
+    def receive(self) -> list[zmq.Frame] | None:
+        """Return the next message, or None when there is none or not yet.
+
+        Of a message with too many frames one more than allowed is returned, so that it shows.
+        """
+        try:
+            if self.is_cutting and not self._cut():
+                return None
+            frame = self._socket.recv(zmq.DONTWAIT, copy=False)
+        except zmq.Again:
+            return None
+        frames = [frame]
+        while frame.more:
+            if len(frames) > self._most:
+                self.is_cutting = True
+                break
+            # The parts of a message become readable together.
+            frame = self._socket.recv(copy=False)
+            frames.append(frame)
+        return frames
+
+    def _cut(self) -> bool:
+        """Throw away frames; return whether the next one begins a message."""
+        for _ in range(CUT_AT_ONCE):
+            if not self._socket.recv(copy=False).more:
+                self.is_cutting = False
+                return True
+        return False
