@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from paintmq.config import DEFAULT_QUEUE_CONFIGS, Config
+
+if TYPE_CHECKING:
+    from paintmq.config_file import Settings
+    from paintmq.config_structure import KeyPath
 
 _OF_A_NODE = ("workers", "timers", "limits", "plugins", "weights")
 """The sections a node reads, beside its queues and its key."""
@@ -43,6 +47,47 @@ def _changed(path: str, section: Any, default: object) -> Iterator[str]:
     if lines:
         yield f"[{path}]"
         yield from lines
+
+
+def toml_lines(settings: "Settings") -> Iterator[str]:
+    """Give the settings as lines of TOML; what was not set by default says who set it."""
+    file = settings.file or "none; defaults and variables alone"
+    yield f"# The effective settings of PaintMQ. File: {file}"
+    yield "# A variable such as PAINTMQ_BROKER__PORT overrides the key broker.port."
+    for section in attrs.fields(attrs.resolve_types(type(settings.config))):
+        value = getattr(settings.config, section.name)
+        if section.name == "queues":
+            yield from _queues(settings)
+        else:
+            yield from _section((section.name,), value, section.metadata["help"], settings)
+
+
+def _queues(settings: "Settings") -> Iterator[str]:
+    dropped = [name for name in DEFAULT_QUEUE_CONFIGS if name not in settings.config.queues]
+    if dropped:
+        yield "\n[queues]"
+        yield from (f"{toml_key(name)} = false" for name in dropped)
+    for position, (name, queue) in enumerate(settings.config.queues.items()):
+        yield from _section(("queues", name), queue, "a queue", settings, explained=position == 0)
+
+
+def _section(
+    path: "KeyPath", value: Any, help_text: str, settings: "Settings", *, explained: bool = True
+) -> Iterator[str]:
+    yield f"\n[{'.'.join(map(toml_key, path))}]" + (f"  # {help_text}" if explained else "")
+    for attribute in attrs.fields(type(value)):
+        current = getattr(value, attribute.name)
+        remarks = [attribute.metadata["help"]] if explained else []
+        origin = settings.origin((*path, attribute.name))
+        if origin != "default":
+            remarks.append(f"set by {origin}")
+        # TOML has no word for "unset": the key is shown, but as a comment.
+        line = (
+            f"# {attribute.name} ="
+            if current is None
+            else (f"{attribute.name} = {toml_value(current)}")
+        )
+        yield f"{line}  # {'; '.join(remarks)}" if remarks else line
 
 
 def toml_value(value: object) -> str:

@@ -1,7 +1,6 @@
 """The command line as a whole: its subcommands, and what holds for all of them."""
 
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
@@ -88,6 +87,8 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         print(f"paintmq {version('paintmq')}")
         raise typer.Exit
 

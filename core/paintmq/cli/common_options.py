@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 from uuid import UUID
 
 import typer
-from attrs import evolve
 
 from paintmq.cli.failures import CommandError
-from paintmq.config import BrokerConfig, Config
 from paintmq.task import TaskId
 from paintmq.transport.addresses import tcp_endpoint
 
 if TYPE_CHECKING:
     from paintmq.client import Client
-    from paintmq.config import PluginsConfig
+    from paintmq.config import BrokerConfig, Config, PluginsConfig
     from paintmq.config_file import Settings
     from paintmq.plugin_manager import PluginManager
 
@@ -31,9 +29,6 @@ ConnectOption: TypeAlias = Annotated[
 ]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-SERVICE_DEFAULTS = Config(broker=BrokerConfig(durability="full"))
-"""A service keeps what it accepted, where an embedded broker keeps nothing beyond itself."""
-
 _PATIENCE = 2.0
 """Seconds to wait for a broker to be reached: one on another continent answers within one."""
 
@@ -44,9 +39,11 @@ def service_settings(file: Path | None) -> "Settings":
     Raises:
         ConfigError: what is wrong with them.
     """
+    from paintmq.config import BrokerConfig, Config
     from paintmq.config_file import load_settings
 
-    return load_settings(file, base=SERVICE_DEFAULTS)
+    # A service keeps what it accepted, where an embedded broker keeps nothing beyond itself.
+    return load_settings(file, base=Config(broker=BrokerConfig(durability="full")))
 
 
 def installed_plugins(config: "PluginsConfig") -> "PluginManager":
@@ -59,7 +56,7 @@ def installed_plugins(config: "PluginsConfig") -> "PluginManager":
         return PluginManager.installed(config)
 
 
-def client_endpoint(config: Config) -> str:
+def client_endpoint(config: "Config") -> str:
     """Return where clients reach the broker these settings describe."""
     return tcp_endpoint(config.broker.host, config.broker.port)
 
@@ -127,7 +124,7 @@ def connected(connect: str | None, file: Path | None = None) -> Iterator["Client
         yield client
 
 
-def key_file(config: BrokerConfig) -> Path | None:
+def key_file(config: "BrokerConfig") -> Path | None:
     """Return the key to show a broker: our own, else that of the operator of this machine."""
     from paintmq.transport.key_files import LOCAL_ADMIN
 
@@ -151,8 +148,10 @@ def parse_task_id(text: str) -> TaskId:
         ) from error
 
 
-def on_free_ports(config: Config) -> Config:
+def on_free_ports(config: "Config") -> "Config":
     """Return the settings for a broker of this process alone: ports that are free, no journal."""
+    from attrs import evolve
+
     return evolve(
         config,
         broker=evolve(

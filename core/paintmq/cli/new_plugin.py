@@ -1,10 +1,7 @@
 """``paintmq new-plugin``: a complete small package to start a model from."""
 
 import re
-from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,6 +42,10 @@ def write_plugin(name: str, folder: Path) -> None:
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CommandError(f"{folder} is there already and holds something")
+    from importlib.metadata import version
+    from importlib.resources import files
+    from string import Template
+
     module = name.replace("-", "_")
     words = {
         "model": name,

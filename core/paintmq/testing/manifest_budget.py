@@ -1,4 +1,4 @@
-"""What importing a manifest costs, in modules: seconds would depend on the machine."""
+"""What loading a manifest costs, in a fresh interpreter: modules imported, and processor time."""
 
 import json
 import os
@@ -13,22 +13,34 @@ MANIFEST_MODULES = 25
 """So many modules a manifest may import beside its own package and PaintMQ. attrs and a bit of the
 standard library fit; one of numpy, pillow or pydantic does not."""
 
+MANIFEST_SECONDS = 0.020
+"""Processor time to import it and to call its registering hooks."""
+
+ATTEMPTS = 8
+"""Measurements at most; the best counts, since another process can only make one worse."""
+
 _SCRIPT = """
-import importlib, json, sys
-import paintmq.catalog, paintmq.hookspecs, paintmq.model, paintmq.options
-before = set(sys.modules)
-importlib.import_module(sys.argv[1])
-json.dump(sorted(set(sys.modules) - before), sys.stdout)
+import json, sys, time
+import paintmq.catalog, paintmq.hookspecs, paintmq.launching, paintmq.model, paintmq.options
+from paintmq.plugin_discovery import import_target
+from paintmq.plugin_manager import PluginManager
+manager, before = PluginManager(), set(sys.modules)
+started = time.process_time()
+manager.register(import_target(sys.argv[1]), sys.argv[1])
+seconds = time.process_time() - started
+print("cost", json.dumps([seconds, sorted(set(sys.modules) - before)]))
 """
 
 
 @frozen
 class ManifestCost:
-    """What a fresh interpreter had imported after the manifest that it had not before."""
+    """What a fresh interpreter spent on a manifest once PaintMQ was there."""
 
     manifest: str
     modules: tuple[str, ...]
-    """Neither PaintMQ's nor the manifest's own."""
+    """Those it imported that are neither PaintMQ's nor the manifest's own."""
+    seconds: float
+    """Of processor time, in the best of some attempts."""
 
     @property
     def heavy(self) -> tuple[str, ...]:
@@ -48,15 +60,33 @@ class ManifestCost:
                 f"manifest {self.manifest} imports {len(self.modules)} modules of"
                 f" {', '.join(packages)}; {MANIFEST_MODULES} are allowed"
             )
+        if self.seconds > MANIFEST_SECONDS:
+            return (
+                f"manifest {self.manifest} takes {self.seconds * 1000:.0f} ms to load;"
+                f" {MANIFEST_SECONDS * 1000:.0f} are allowed: do less when it is imported"
+            )
         return ""
 
 
 def measure_manifest(manifest: str) -> ManifestCost:
-    """Import the manifest in a fresh interpreter.
+    """Load what an entry point names in fresh interpreters, until one is within the budget.
 
     Raises:
-        ImportError: it cannot be imported; the text holds the traceback.
+        ImportError: it cannot be loaded; the text holds the traceback.
     """
+    best, modules = _measure(manifest)
+    own = (manifest.partition(":")[0].partition(".")[0], "paintmq")
+    others = tuple(name for name in modules if name.partition(".")[0] not in own)
+    if ManifestCost(manifest, others, 0.0).fault:
+        return ManifestCost(manifest, others, best)
+    for _ in range(ATTEMPTS - 1):
+        if best <= MANIFEST_SECONDS:
+            break
+        best = min(best, _measure(manifest)[0])
+    return ManifestCost(manifest, others, best)
+
+
+def _measure(manifest: str) -> tuple[float, list[str]]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     done = subprocess.run(
         [sys.executable, "-c", _SCRIPT, manifest],
@@ -66,9 +96,7 @@ def measure_manifest(manifest: str) -> ManifestCost:
         check=False,
     )
     if done.returncode:
-        raise ImportError(f"manifest {manifest} cannot be imported:\n{done.stderr}")
-    own = (manifest.partition(".")[0], "paintmq")
-    imported = json.loads(done.stdout.splitlines()[-1])
-    return ManifestCost(
-        manifest, tuple(name for name in imported if name.partition(".")[0] not in own)
-    )
+        raise ImportError(f"manifest {manifest} cannot be loaded:\n{done.stderr}")
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("cost ")]
+    seconds, modules = json.loads(line.removeprefix("cost "))
+    return float(seconds), list(modules)

@@ -21,7 +21,7 @@ class PluginContract:
         return manager
 
     def test_the_manifest_is_light(self) -> None:
-        fault = measure_manifest(self.plugin.partition(":")[0]).fault
+        fault = measure_manifest(self.plugin).fault
 
         assert not fault, fault
 

@@ -6,10 +6,10 @@ import attrs
 import pytest
 import tomli
 
-from paintmq.cli.common_options import SERVICE_DEFAULTS
-from paintmq.cli.config_command import toml_lines
+from paintmq.cli.common_options import service_settings
 from paintmq.config import Config
 from paintmq.config_file import load_config, load_settings
+from paintmq.config_text import toml_lines
 
 RICH = """
 [broker]
@@ -78,6 +78,6 @@ def test_a_value_that_was_set_says_by_whom(tmp_path: Path) -> None:
 def test_services_keep_what_they_accept_unless_told_otherwise(tmp_path: Path) -> None:
     (tmp_path / "paintmq.toml").write_text("")
 
-    settings = load_settings(tmp_path / "paintmq.toml", {}, base=SERVICE_DEFAULTS)
+    settings = service_settings(tmp_path / "paintmq.toml")
 
     assert tomli.loads("\n".join(toml_lines(settings)))["broker"]["durability"] == "full"

@@ -13,6 +13,7 @@ from attrs import evolve, field, frozen
 from paintmq.config import WeightsConfig
 from paintmq.model import Device, InputSpec, Model, ModelSpec, Needs, Outputs, Request
 from paintmq.model import RunContext as Context
+from paintmq.testing import manifest_budget
 from paintmq.testing.model_bench import ModelBench
 from paintmq.testing.model_contract import ModelContract
 from paintmq.testing.scripted_context import ScriptedContext
@@ -360,13 +361,24 @@ def test_an_implementation_that_is_no_model_is_noticed(trial: Try) -> None:
             wrong.contract.test_the_implementation_is_a_model(wrong.bench)
 
 
+@pytest.mark.slow
 def test_a_heavy_manifest_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "heavy_manifest.py").write_text("import cv2\n", encoding="utf-8")
     (tmp_path / "broad_manifest.py").write_text("import numpy\n", encoding="utf-8")
+    (tmp_path / "slow_manifest.py").write_text(
+        "import time\nuntil = time.process_time() + 0.05\n"
+        "while time.process_time() < until: pass\n",
+        encoding="utf-8",
+    )
     monkeypatch.syspath_prepend(tmp_path)
     heavy = type("Heavy", (ModelContract,), {"plugin": "heavy_manifest", "__test__": False})
     broad = type("Broad", (ModelContract,), {"plugin": "broad_manifest", "__test__": False})
 
+    monkeypatch.setattr(manifest_budget, "ATTEMPTS", 2)
+    slow = type("Slow", (ModelContract,), {"plugin": "slow_manifest", "__test__": False})
+
+    with pytest.raises(AssertionError, match=r"takes \d+ ms to load; 20 are allowed"):
+        slow().test_the_manifest_is_light()
     with pytest.raises(AssertionError, match="imports cv2"):
         heavy().test_the_manifest_is_light()
     with pytest.raises(AssertionError, match=r"modules of .*numpy.* 25 are allowed"):
