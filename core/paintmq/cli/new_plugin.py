@@ -1,6 +1,7 @@
-"""``paintmq new-plugin``: a complete small package to start a model from."""
+"""``paintmq new-plugin``: a complete small package to start a model or a router from."""
 
 import re
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,23 +15,33 @@ if TYPE_CHECKING:
 _SUFFIX = ".tmpl"
 
 
+class Kind(StrEnum):
+    """What the plugin is to provide."""
+
+    MODEL = "model"
+    ROUTER = "router"
+
+
 def add_to(app: typer.Typer) -> None:
     app.command("new-plugin")(new_plugin)
 
 
 def new_plugin(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The model's name: my-filter.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name: my-filter.")],
+    kind: Annotated[
+        Kind, typer.Option("--kind", help="What it provides: a model or a router.")
+    ] = Kind.MODEL,
     folder: Annotated[
         Path | None, typer.Option("--folder", help="Where to write; otherwise ./paintmq-NAME.")
     ] = None,
 ) -> None:
-    """Write a plugin with one model: manifest, implementation, tests, README."""
+    """Write a plugin with one model or router: manifest, implementation, tests, README."""
     target = folder or Path(f"paintmq-{name}")
-    write_plugin(name, target)
+    write_plugin(name, target, kind)
     note(f"wrote {target}; next: pip install --editable {target} && paintmq plugins check {target}")
 
 
-def write_plugin(name: str, folder: Path) -> None:
+def write_plugin(name: str, folder: Path, kind: Kind = Kind.MODEL) -> None:
     """Write a complete package into a folder that must not hold anything yet.
 
     Raises:
@@ -48,14 +59,14 @@ def write_plugin(name: str, folder: Path) -> None:
 
     module = name.replace("-", "_")
     words = {
-        "model": name,
+        "name": name,
         "distribution": f"paintmq-{name}",
         "package": f"paintmq_{module}",
         "module": module,
         "class_name": "".join(part.capitalize() for part in name.split("-")),
         "version": version("paintmq"),
     }
-    for path, text in _templates(files("paintmq.cli") / "plugin_template"):
+    for path, text in _templates(files("paintmq.cli") / "plugin_template" / kind.value):
         path = path.replace("src/package", f"src/{words['package']}")
         path = path.replace("test_module", f"test_{module}")
         file = folder / path

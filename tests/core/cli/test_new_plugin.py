@@ -7,21 +7,26 @@ import pytest
 
 from paintmq.cli.app import run_command_line
 from paintmq.cli.failures import CommandError
-from paintmq.cli.new_plugin import write_plugin
+from paintmq.cli.new_plugin import Kind, write_plugin
+from paintmq.plugin_discovery import import_target
 from paintmq.plugin_manager import PluginManager
 
 
-def test_a_whole_package_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("kind", ["model", "router"])
+def test_a_whole_package_is_written(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "project"
+    arguments = ["new-plugin", "old-photo", "--kind", kind, "--folder", str(folder)]
 
-    assert run_command_line(["new-plugin", "old-photo", "--folder", str(folder)]) == 0
+    assert run_command_line(arguments) == 0
 
     assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) == [
         "README.md",
         "pyproject.toml",
         "src/paintmq_old_photo/__init__.py",
         "src/paintmq_old_photo/manifest.py",
-        "src/paintmq_old_photo/model.py",
+        f"src/paintmq_old_photo/{kind}.py",
         "tests/test_old_photo.py",
     ]
     project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]
@@ -30,21 +35,25 @@ def test_a_whole_package_is_written(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert f"paintmq plugins check {folder}" in capsys.readouterr().err
 
 
-def test_nothing_is_left_to_fill_in(tmp_path: Path) -> None:
-    write_plugin("x", tmp_path)
+@pytest.mark.parametrize("kind", Kind)
+def test_nothing_is_left_to_fill_in(kind: Kind, tmp_path: Path) -> None:
+    write_plugin("x", tmp_path, kind)
 
     for file in tmp_path.rglob("*"):
         assert not file.is_file() or "$" not in file.read_text("utf-8")
 
 
-def test_its_manifest_is_taken_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_plugin("made-by-test", tmp_path)
+@pytest.mark.parametrize("kind", Kind)
+def test_its_manifest_is_taken_at_once(
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_plugin(f"{kind}-by-test", tmp_path, kind)
     monkeypatch.syspath_prepend(tmp_path / "src")
     manager = PluginManager()
 
-    manager.register(__import__("paintmq_made_by_test.manifest").manifest, "made-by-test")
+    manager.register(import_target(f"paintmq_{kind}_by_test.manifest"), "made-by-test")
 
-    assert manager.reports()[0].provides == ("model made-by-test",)
+    assert manager.reports()[0].provides == (f"{kind} {kind}-by-test",)
 
 
 @pytest.mark.parametrize("name", ["", "La-Ma", "1st", "a--b", "a_b", "a/../b", "-a", "a-"])
