@@ -373,10 +373,11 @@ class WorkerBoard:
         """Raise AssertionError if an index or a guarantee is broken; for tests and simulation."""
         for worker in self._workers.values():
             name = worker.name
+            # A claim that comes late, over a connection that was thought dead, is no decision.
             given = [holding for holding in worker.holdings if not holding.claimed]
             assert len(given) <= max(1, worker.hello.credit), f"{name} holds too much"
-            alone = len(worker.holdings) == 1 and len(worker.holdings[0].tasks) == 1
-            suspects = any(holding.suspect for holding in worker.holdings)
+            alone = len(given) == 1 and len(given[0].tasks) == 1
+            suspects = any(holding.suspect for holding in given)
             assert not suspects or alone, f"a suspect is not alone on {name}"
             is_listed = worker.session in self._idle[worker.profile]
             assert is_listed == (worker.idle and not worker.draining), f"{name}: idle or not?"

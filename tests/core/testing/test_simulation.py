@@ -1,6 +1,7 @@
 """The simulated cluster: nothing is lost or doubled, and the judge does not sleep."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -98,4 +99,4 @@ def test_no_promise_is_broken_under_the_routers_people_use(
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_broken_rule_is_noticed(mutant: Mutant) -> None:
-    assert mutant.is_caught(), f"the simulation does not mind a broker that {mutant.name}"
+    assert re.search(mutant.seen_as, mutant.caught_as()), f"nobody minds who {mutant.name}"

@@ -81,6 +81,7 @@ class SimulatedBroker:
         self.perform(self.machine.restore(self.store.tasks(), now=self.now))
 
     def kill(self) -> None:
+        self.check_store()
         self._end()
         self.store.crash()
 
@@ -107,6 +108,12 @@ class SimulatedBroker:
             stopped()
         else:
             self.agenda.after(0.5, self._look_whether_drained, machine, until, stopped)
+
+    def check_store(self) -> None:
+        """Raise AssertionError if the store, once all is written, has another state than we."""
+        if self.machine is not None and self.store.is_settled:
+            stored = {task.request.id: task for task in self.store.tasks()}
+            assert self.machine.stored() == stored, "I17: the store and the machine disagree"
 
     def dead(self) -> list[TaskId]:
         """Return the dead letters."""

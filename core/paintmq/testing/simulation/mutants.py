@@ -9,16 +9,24 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from paintmq.broker.client_desk import ClientDesk
+from paintmq.broker.decisions import Decisions
 from paintmq.broker.lifecycle import Lifecycle
-from paintmq.broker.step import Step
+from paintmq.broker.records import TaskChanged
+from paintmq.broker.retention import Retention
+from paintmq.broker.step import Step, StepBuilder
 from paintmq.broker.tasks import TaskEntry, TaskTable
+from paintmq.broker.worker_board import Worker
+from paintmq.client.commands import Command, TaskEnded
+from paintmq.client.commands import Send as Say
+from paintmq.client.machine import ClientMachine
 from paintmq.task import Fence, PeerId, TaskId, TaskRequest, TaskState
 from paintmq.testing.simulation.broker import SimulatedBroker
 from paintmq.testing.simulation.cluster import Scale, SimulatedCluster
 from paintmq.testing.simulation.world import Weather
+from paintmq.wire.messages import Finished, ResultReceived
 from paintmq.worker import batches
 
 
@@ -27,6 +35,8 @@ class Mutant:
     """One broken rule."""
 
     name: str
+    seen_as: str
+    """The invariants, one of which the judge must name: a pattern."""
     breaks: Callable[[ExitStack], None]
     seeds: int = 60
     """Within so many runs of half an hour it must be caught."""
@@ -34,17 +44,17 @@ class Mutant:
     """Of the faults that bring it to light, more; None: the usual mixes."""
     scale: Scale = field(default=Scale(hours=0.5))
 
-    def is_caught(self) -> bool:
-        """Return whether one of the runs breaks a promise."""
+    def caught_as(self) -> str:
+        """Return what the judge says of the first run that breaks a promise; empty if none does."""
         with self.applied():
-            return any(self._fails(seed) for seed in range(self.seeds))
+            return next(filter(None, map(self._complaint, range(self.seeds))), "")
 
-    def _fails(self, seed: int) -> bool:
+    def _complaint(self, seed: int) -> str:
         try:
             SimulatedCluster(seed, scale=self.scale, weather=self.weather).run()
-        except AssertionError:
-            return True
-        return False
+        except AssertionError as error:
+            return str(error)
+        return ""
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -161,45 +171,124 @@ def _mix_up_outputs(
 _succeed = Lifecycle.succeed
 _LAST: dict[str, Sequence[Any]] = {}
 
+_lease = Lifecycle._lease
+
+
+def _mix_up_inputs(self: Lifecycle, task_id: TaskId, session: PeerId, now: float) -> Any:
+    assignment = _lease(self, task_id, session, now)
+    inputs = assignment.task.inputs
+    previous, _LAST["inputs"] = _LAST.get("inputs", inputs), inputs
+    return evolve(assignment, task=evolve(assignment.task, inputs=tuple(previous)))
+
+
+def _record_no_starts(self: StepBuilder, entry: TaskEntry, event: str, status: Any) -> None:
+    self.tasks.change(entry, status)
+    if event != "start":
+        self.record(TaskChanged(entry.id, event, status))
+
+
+_wait = Lifecycle._wait
+
+
+def _do_not_let_the_revived_wait(self: Lifecycle, entry: TaskEntry, *, now: float) -> None:
+    if not entry.status.history:  # whoever is tried again has one
+        _wait(self, entry, now=now)
+
+
+def _report_every_ending(self: ClientMachine, message: Finished) -> list[Command]:
+    self._tasks.pop(message.task_id)
+    return [TaskEnded(message), Say(ResultReceived(message.task_id))]
+
+
+def _ask_nobody(self: Decisions, worker: Worker) -> None:
+    pass
+
+
+def _forget_what_has_ended(self: Retention, entry: TaskEntry, *, now: float) -> None:
+    self._deadlines.set(("purge", entry.id, 0), now + 1.0)
+
+
 MUTANTS: Sequence[Mutant] = (
     Mutant(
         "speaks before it commits",
+        "I1|I2|I4",
         _replace(SimulatedBroker, "perform", _speak_before_commit),
         weather=Weather(commit=2.0, broker_kills=60.0),
     ),
     Mutant(
         "answers from memory while an older record is not committed",
+        "I2",
         _replace(SimulatedBroker, "perform", _speak_at_once_without_records),
         weather=Weather(duplication=0.3, delay=0.2, commit=2.0, broker_kills=60.0),
     ),
-    Mutant("does not look at fences", _replace(Lifecycle, "holds", _any_fence)),
-    Mutant("lets a late result overwrite an ending", _replace(Lifecycle, "holds", _even_the_ended)),
+    Mutant("does not look at fences", "I3|I5|I8", _replace(Lifecycle, "holds", _any_fence)),
+    Mutant(
+        "lets a late result overwrite an ending",
+        "I3|succeeded and leased",
+        _replace(Lifecycle, "holds", _even_the_ended),
+    ),
     Mutant(
         "runs a task again that is submitted again",
+        "I3|I4",
         _replace(ClientDesk, "_submit", _forget_and_submit),
     ),
-    Mutant("has no dead letters", _replace(Lifecycle, "_retry_or_die", _never_die)),
-    Mutant("takes any lost lease for a crash", _replace(Lifecycle, "lose", _charge_a_crash)),
+    Mutant("has no dead letters", "I1|I8", _replace(Lifecycle, "_retry_or_die", _never_die)),
+    Mutant("takes any lost lease for a crash", "I8", _replace(Lifecycle, "lose", _charge_a_crash)),
     Mutant(
         "has no quarantine",
+        "I8|I9",
         _replace(Lifecycle, "crash", _charge_everybody),
         weather=Weather(host_kills=60.0),
         scale=Scale(hours=0.5, nodes=1, tasks=900),
     ),
     Mutant(
         "blames what a dead host had only been given",
+        "I8",
         _replace(batches, "PUT_BACKS", 0),
         weather=Weather(host_kills=60.0, node_freezes=30.0),
         scale=Scale(hours=0.5, nodes=3, tasks=600),
     ),
-    Mutant("counts wrong, rarely", _replace(TaskTable, "change", _miscount_at_times)),
+    Mutant("counts wrong, rarely", "I10|add up", _replace(TaskTable, "change", _miscount_at_times)),
     Mutant(
         "says cancelled of what it did not cancel",
+        "I7",
         _replace(ClientDesk, "_cancel", _always_cancelled),
     ),
-    Mutant("never gives credit back", _replace(Lifecycle, "_end_attempt", _forget_the_session)),
     Mutant(
-        "forgets at a restart who was at work", _replace(Lifecycle, "restore", _forget_the_leased)
+        "never gives credit back",
+        "I1|I21",
+        _replace(Lifecycle, "_end_attempt", _forget_the_session),
     ),
-    Mutant("mixes up results", _replace(Lifecycle, "succeed", _mix_up_outputs)),
+    Mutant(
+        "forgets at a restart who was at work",
+        "I1|leased",
+        _replace(Lifecycle, "restore", _forget_the_leased),
+    ),
+    Mutant("mixes up results", "I22", _replace(Lifecycle, "succeed", _mix_up_outputs)),
+    Mutant("mixes up inputs", "I20", _replace(Lifecycle, "_lease", _mix_up_inputs)),
+    Mutant(
+        "does not record that an attempt has begun",
+        "I17",
+        _replace(StepBuilder, "change", _record_no_starts),
+    ),
+    Mutant(
+        "lets nobody wait who is tried again",
+        "I1|waits for nothing",
+        _replace(Lifecycle, "_wait", _do_not_let_the_revived_wait),
+    ),
+    Mutant(
+        "reports every ending it hears, as a client",
+        "I4",
+        _replace(ClientMachine, "_finished", _report_every_ending),
+    ),
+    Mutant(
+        "does not ask what a free worker could take",
+        "I1|I21",
+        _replace(Decisions, "ask_about", _ask_nobody),
+    ),
+    Mutant(
+        "forgets results before their clients have them",
+        "I2|I3|I4",
+        _replace(Retention, "schedule_purge", _forget_what_has_ended),
+    ),
 )

@@ -1,0 +1,526 @@
+"""Rules of the production code, each broken on purpose, and the test that must mind.
+
+The simulation has mutants of its own (``paintmq.testing.simulation.mutants``). These are of rules
+that it cannot see, or that a test of their own must hold as well.
+"""
+
+from collections.abc import Iterator, Sequence
+from heapq import heappush
+from typing import Any
+
+from attrs import evolve, frozen
+
+from paintmq import image as image_values
+from paintmq.broker import attendance, lifecycle, payloads, speaker
+from paintmq.broker.admission import Admission
+from paintmq.broker.attendance import Attendance
+from paintmq.broker.clock import BrokerClock
+from paintmq.broker.deadlines import Deadlines
+from paintmq.broker.decisions import Decisions
+from paintmq.broker.lifecycle import Lifecycle
+from paintmq.broker.limbo import Limbo
+from paintmq.broker.outbox import Outbox, Outgoing
+from paintmq.broker.retention import Retention
+from paintmq.broker.stores import database
+from paintmq.broker.stores.blobs import BlobFolder
+from paintmq.broker.stores.folder import StoreFolder
+from paintmq.broker.stores.sqlite import SqliteStore
+from paintmq.broker.stores.store import PayloadKey
+from paintmq.broker.tasks import TaskTable
+from paintmq.broker.tenant_window import TenantWindow
+from paintmq.broker.waiting_line import WaitingLine
+from paintmq.broker.worker_board import Worker
+from paintmq.client import machine as client_machine
+from paintmq.client.commands import Command, Send, TaskEnded
+from paintmq.client.machine import ClientMachine
+from paintmq.task import TaskState
+from paintmq.wire import frames
+from paintmq.wire.codec import _Codec
+from paintmq.wire.link import Link
+from paintmq.wire.messages import Finished, ResultReceived
+from paintmq.worker import request_payloads
+from paintmq.worker.answers import Answers
+from paintmq.worker.endings import Endings
+
+
+@frozen
+class BrokenRule:
+    """One rule, what it is replaced by, and the test that fails then."""
+
+    name: str
+    """What the mutant does."""
+    invariant: str
+    owner: Any
+    attribute: str
+    broken: Any
+    caught_by: str
+    """The test that must fail: its name, without ``test_``."""
+
+
+def _nothing(*arguments: Any, **more: Any) -> None:
+    """Do nothing, instead of what should be done."""
+
+
+def _yes(*arguments: Any, **more: Any) -> bool:
+    return True
+
+
+def _no(*arguments: Any, **more: Any) -> bool:
+    return False
+
+
+def _empty(*arguments: Any, **more: Any) -> list[Any]:
+    return []
+
+
+def _all_at_once(self: Outbox, durable: int) -> Iterator[Outgoing]:
+    while self._waiting:
+        yield self._waiting.popleft()[1]
+
+
+def _every_ending(self: ClientMachine, message: Finished) -> list[Command]:
+    self._tasks.pop(message.task_id)
+    return [TaskEnded(message), Send(ResultReceived(message.task_id))]
+
+
+def _same_attempt(status: Any, **changes: Any) -> Any:
+    changes.pop("attempt", None)
+    return evolve(status, **changes)
+
+
+def _ended_is_not_leased(self: Lifecycle, task_id: Any, fence: Any, worker: str) -> bool:
+    entry = self.step.tasks.get(task_id)
+    return entry is not None and entry.status.fence == fence
+
+
+def _any_fence(self: Lifecycle, task_id: Any, fence: Any, worker: str) -> bool:
+    entry = self.step.tasks.get(task_id)
+    return entry is not None and entry.status.state.is_leased
+
+
+def _only_ask_to_stop(self: Lifecycle, entry: Any, *, now: float) -> None:
+    self._end_attempt(entry, now=now, limbo=True)
+
+
+_retry_or_die = Lifecycle._retry_or_die
+
+
+def _never_die(self: Lifecycle, entry: Any, status: Any, **more: Any) -> None:
+    _retry_or_die(self, entry, status, **(more | {"spent": False}))
+
+
+_crash = Lifecycle.crash
+
+
+def _charge_everybody(self: Lifecycle, entry: Any, *, alone: bool, **more: Any) -> None:
+    _crash(self, entry, alone=True, **more)
+
+
+_change = TaskTable.change
+
+
+def _count_endings_twice(self: TaskTable, entry: Any, status: Any) -> None:
+    _change(self, entry, status)
+    if status.state is TaskState.SUCCEEDED:
+        self.counts[status.queue].ended[TaskState.SUCCEEDED] += 1
+
+
+def _strict_priority(self: WaitingLine, waiting: Any) -> float:
+    return float(waiting.rank - 1e9 * waiting.request.priority)
+
+
+def _last_comes_first(self: WaitingLine, waiting: Any) -> float:
+    return -float(waiting.rank)
+
+
+_drop = Attendance.drop
+
+
+def _end_everything(self: Attendance, peer: Any, now: float, *, gone: bool) -> None:
+    is_client = peer in self.sessions.clients
+    _drop(self, peer, now, gone=gone)
+    if gone and is_client:
+        for entry in [entry for entry in self._tasks if not entry.status.state.is_final]:
+            self._life.cancel(entry, now=now)
+
+
+def _forget_the_leased(self: Lifecycle, entry: Any, *, now: float) -> None:
+    self.step.tasks.add(entry)
+    if not entry.status.state.is_final and not entry.status.state.is_leased:
+        self._wait(entry, now=now)
+
+
+def _push_alone(self: Deadlines[Any], key: Any, when: float) -> None:
+    self._count += 1
+    self._live[key] = (when, self._count)
+    heappush(self._heap, (when, self._count, key))
+
+
+def _wall_time(self: BrokerClock) -> float:
+    self._now = self._monotonic()
+    return self._now
+
+
+def _in_any_order(
+    task_id: Any, direction: Any, names: Sequence[str], delivered: Sequence[Any]
+) -> list[Any]:
+    keys = [PayloadKey(task_id, direction, name) for name in names]
+    return list(zip(keys, reversed(delivered), strict=True))
+
+
+def _what_the_model_says(image: Any, mask: Any, result: Any) -> Any:
+    return result
+
+
+def _mapped_unread(self: BlobFolder, digest: str, size: int) -> Any:
+    return memoryview(self.path(digest).read_bytes())
+
+
+RULES: Sequence[BrokenRule] = (
+    BrokenRule(
+        "an accepted task does not wait for anybody",
+        "I1",
+        Lifecycle,
+        "_wait",
+        _nothing,
+        "a_task_goes_from_submission_to_success",
+    ),
+    BrokenRule(
+        "a client gives up a submission that is not answered",
+        "I1",
+        client_machine,
+        "take_up",
+        _empty,
+        "a_submission_is_repeated_until_it_is_answered",
+    ),
+    BrokenRule(
+        "a worker says once how an attempt ended",
+        "I1",
+        Endings,
+        "pop_due",
+        _empty,
+        "a_success_is_repeated_until_it_is_recorded_and_its_outputs_kept_so_long",
+    ),
+    BrokenRule(
+        "messages leave before their records are durable",
+        "I2",
+        Outbox,
+        "release",
+        _all_at_once,
+        "a_message_without_records_of_its_own_waits_for_those_before_it",
+    ),
+    BrokenRule(
+        "a late result overwrites an ending",
+        "I3",
+        Lifecycle,
+        "holds",
+        _ended_is_not_leased,
+        "a_result_that_comes_twice_is_recorded_once",
+    ),
+    BrokenRule(
+        "a client reports every ending it hears",
+        "I4",
+        ClientMachine,
+        "_finished",
+        _every_ending,
+        "a_second_ending_is_confirmed_and_not_reported",
+    ),
+    BrokenRule(
+        "any fence is good enough",
+        "I5",
+        Lifecycle,
+        "holds",
+        _any_fence,
+        "an_answer_with_an_old_fence_changes_nothing",
+    ),
+    BrokenRule(
+        "a worker runs again what it holds or has ended",
+        "I5",
+        Endings,
+        "is_over",
+        _no,
+        "duplicates_of_held_and_of_ended_assignments_change_nothing",
+    ),
+    BrokenRule(
+        "every attempt has the same number",
+        "I6",
+        lifecycle,
+        "evolve",
+        _same_attempt,
+        "fences_of_one_task_grow",
+    ),
+    BrokenRule(
+        "a cancelled task is asked to stop, and goes on",
+        "I7",
+        Lifecycle,
+        "cancel",
+        _only_ask_to_stop,
+        "a_running_task_is_cancelled_and_its_worker_told",
+    ),
+    BrokenRule(
+        "a worker reports what it was told to abandon",
+        "I7",
+        Answers,
+        "hand_back",
+        _empty,
+        "a_running_attempt_is_asked_first_and_its_late_result_dropped",
+    ),
+    BrokenRule(
+        "no task is ever dead",
+        "I8",
+        Lifecycle,
+        "_retry_or_die",
+        _never_die,
+        "three_confirmed_crashes_of_its_own_make_a_task_dead",
+    ),
+    BrokenRule(
+        "a way back into the queue has no end",
+        "I8",
+        Lifecycle,
+        "_retry_or_die",
+        _never_die,
+        "no_way_back_into_the_queue_is_endless",
+    ),
+    BrokenRule(
+        "a neighbour of a crash is charged",
+        "I9",
+        Lifecycle,
+        "crash",
+        _charge_everybody,
+        "a_neighbour_of_a_crash_is_charged_nothing_and_runs_alone_next_time",
+    ),
+    BrokenRule(
+        "successes are counted twice",
+        "I10",
+        TaskTable,
+        "change",
+        _count_endings_twice,
+        "statistics_balance",
+    ),
+    BrokenRule(
+        "a busy worker gets more than its credit",
+        "I11",
+        Worker,
+        "may_prefetch",
+        _yes,
+        "short_tasks_are_sent_early_to_a_busy_worker_and_long_ones_are_not",
+    ),
+    BrokenRule(
+        "a worker in limbo counts as free at once",
+        "I11",
+        Limbo,
+        "enter",
+        lambda self, task_id, attempt, session, *, now: self._scheduler.released(
+            session, task_id, ran=None, now=now
+        ),
+        "the_worker_is_free_again_only_when_it_has_stopped",
+    ),
+    BrokenRule(
+        "a level of priority is worth more than any wait",
+        "I12",
+        WaitingLine,
+        "_rank",
+        _strict_priority,
+        "a_level_of_priority_outweighs_a_minute_and_no_more",
+    ),
+    BrokenRule(
+        "who came last goes first",
+        "I13",
+        WaitingLine,
+        "_rank",
+        _last_comes_first,
+        "within_a_level_and_model_tasks_start_in_order_of_arrival",
+    ),
+    BrokenRule(
+        "a tenant may fill the line",
+        "I13",
+        TenantWindow,
+        "enter",
+        lambda self, task: (True, None),
+        "a_tenant_that_dumps_tasks_leaves_room_for_others",
+    ),
+    BrokenRule(
+        "results that clients have are kept whatever they weigh",
+        "I14",
+        Retention,
+        "note_spent",
+        _nothing,
+        "results_that_clients_have_go_early_when_they_fill_the_memory",
+    ),
+    BrokenRule(
+        "payloads that are durable stay in memory",
+        "I14",
+        payloads.PayloadTable,
+        "evict",
+        _nothing,
+        "only_what_is_durable_elsewhere_leaves_memory_the_longest_unused_first",
+    ),
+    BrokenRule(
+        "deadlines that were met are remembered",
+        "I14",
+        Deadlines,
+        "_push",
+        _push_alone,
+        "deadlines_that_were_met_long_before_leave_nothing_behind",
+    ),
+    BrokenRule(
+        "a message may be as large as it likes",
+        "I14",
+        _Codec,
+        "check_size",
+        _nothing,
+        "a_body_above_its_limit_is_refused_before_it_is_read",
+    ),
+    BrokenRule(
+        "no limit refuses",
+        "I15",
+        Admission,
+        "_over_a_limit",
+        _nothing,
+        "every_limit_refuses_in_words",
+    ),
+    BrokenRule(
+        "no queue is ever full",
+        "I15",
+        Admission,
+        "_is_full",
+        _no,
+        "a_full_queue_refuses_and_says_how_long_to_wait",
+    ),
+    BrokenRule(
+        "a client that is lost takes everybody's tasks along",
+        "I16",
+        Attendance,
+        "drop",
+        _end_everything,
+        "losing_a_process_changes_no_other_tasks_outcome",
+    ),
+    BrokenRule(
+        "a restart forgets who was at work",
+        "I17",
+        Lifecycle,
+        "restore",
+        _forget_the_leased,
+        "an_attempt_nobody_claims_after_a_restart_is_tried_again",
+    ),
+    BrokenRule(
+        "a store that went back in time is opened all the same",
+        "I17",
+        SqliteStore,
+        "_compare",
+        _empty,
+        "a_database_that_went_back_in_time_is_noticed",
+    ),
+    BrokenRule(
+        "two brokers may use one journal",
+        "I17",
+        StoreFolder,
+        "open",
+        classmethod(lambda cls, path: cls(path, 0, 0)),
+        "a_second_store_on_the_same_folder_is_refused",
+    ),
+    BrokenRule(
+        "broker time is whatever the clock shows",
+        "I17",
+        BrokerClock,
+        "now",
+        _wall_time,
+        "a_pause_of_the_process_takes_no_broker_time",
+    ),
+    BrokenRule(
+        "a peer of any version is welcome",
+        "I18",
+        attendance,
+        "version_objection",
+        lambda *arguments, **more: "",
+        "a_peer_that_speaks_another_protocol_is_refused_in_words",
+    ),
+    BrokenRule(
+        "bytes of another protocol are taken for ours",
+        "I18",
+        frames,
+        "MAGIC",
+        b"XX",
+        "the_messages_in_bytes_are_what_they_are_said_to_be",
+    ),
+    BrokenRule(
+        "bytes too few for a header are read all the same",
+        "I19",
+        frames,
+        "HEADER_BYTES",
+        0,
+        "garbage_is_refused",
+    ),
+    BrokenRule(
+        "a receiver never says that it is ready for more",
+        "I19",
+        Link,
+        "_owe_a_credit",
+        _nothing,
+        "pieces_of_no_transfer_are_dropped_and_credited",
+    ),
+    BrokenRule(
+        "inputs are not compared with their digests",
+        "I20",
+        image_values,
+        "check_payload",
+        _nothing,
+        "bytes_that_do_not_match_their_digest_are_refused",
+    ),
+    BrokenRule(
+        "a payload file is read without a look at its content",
+        "I20",
+        BlobFolder,
+        "read",
+        _mapped_unread,
+        "a_changed_payload_file_is_found_when_it_is_read",
+    ),
+    BrokenRule(
+        "a row is believed whatever its checksum",
+        "I20",
+        database,
+        "checksum",
+        lambda *parts: b"",
+        "flipped_bits_anywhere_in_the_database_never_give_wrong_data",
+    ),
+    BrokenRule(
+        "nobody asks what a free worker could take",
+        "I21",
+        Decisions,
+        "ask_about",
+        _nothing,
+        "a_worker_that_becomes_free_takes_a_parked_task_rather_than_idle",
+    ),
+    BrokenRule(
+        "a worker idles for the sake of a tenant's window",
+        "I21",
+        WaitingLine,
+        "unpark_for",
+        _no,
+        "a_worker_that_becomes_free_takes_a_parked_task_rather_than_idle",
+    ),
+    BrokenRule(
+        "payloads are stored under each other's names",
+        "I22",
+        payloads,
+        "_keyed",
+        _in_any_order,
+        "inputs_are_kept_with_the_acceptance_they_came_with",
+    ),
+    BrokenRule(
+        "an assignment carries nobody's inputs",
+        "I22",
+        speaker,
+        "payload_keys",
+        _empty,
+        "messages_to_one_peer_keep_their_order_behind_a_payload_that_is_read_back",
+    ),
+    BrokenRule(
+        "a model paints where it likes",
+        "I23",
+        request_payloads,
+        "keep_outside_mask",
+        _what_the_model_says,
+        "only_inpainting_is_held_to_the_mask",
+    ),
+)

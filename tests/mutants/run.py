@@ -1,0 +1,90 @@
+"""Break one rule after the other, and say which of them nobody minds.
+
+    python -m tests.mutants.run              # all of them
+    python -m tests.mutants.run I7 tenant    # by invariant, or by words of their names
+    python -m tests.mutants.run --part 0/3   # every third
+
+Each runs the one test that must fail, in this process.
+"""
+
+import argparse
+import contextlib
+import io
+import re
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from hypothesis import Phase, settings
+from tests.mutants.rules import RULES, BrokenRule
+
+TESTS = Path(__file__).parent.parent
+# A failure is all that is asked for: nobody reads which example was the smallest, nor the words.
+settings.register_profile(
+    "mutants", deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate]
+)
+OPTIONS = (
+    *("-x", "-q", "--tb=line", "--assert=plain", "--hypothesis-profile=mutants"),
+    *("-p", "no:cacheprovider", "-p", "no:xdist"),
+)
+
+
+def objection(rule: BrokenRule) -> str:
+    """Return why the rule does not count as tested; empty when its test fails as it must."""
+    heard = io.StringIO()
+    with (
+        patch.object(rule.owner, rule.attribute, rule.broken),
+        contextlib.redirect_stdout(heard),
+        contextlib.redirect_stderr(heard),
+    ):
+        status = pytest.main([test_called(rule.caught_by), *OPTIONS])
+    if status == pytest.ExitCode.TESTS_FAILED:
+        return ""
+    if status == pytest.ExitCode.OK:
+        return f"{rule.caught_by} passes"
+    return f"{rule.caught_by} did not run:\n{heard.getvalue()[-2000:]}"
+
+
+def test_called(name: str) -> str:
+    """Return the node id of the one test with this name, wherever it is kept.
+
+    Raises:
+        LookupError: there is none, or another.
+    """
+    begins = re.compile(rf"^def test_{name}\(", re.MULTILINE)
+    found = [path for path in TESTS.rglob("test_*.py") if begins.search(path.read_text())]
+    if len(found) != 1:
+        raise LookupError(f"{len(found)} tests are called test_{name}: {found}")
+    return f"{found[0]}::test_{name}"
+
+
+def chosen_rules(words: Sequence[str], part: str) -> list[BrokenRule]:
+    number, parts = (int(each) for each in part.split("/"))
+    return [
+        rule
+        for rule in RULES[number::parts]
+        if not words or any(word == rule.invariant or word in rule.name for word in words)
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("words", nargs="*", help="an invariant, or words of a name")
+    parser.add_argument("--part", default="0/1", help="N/M: from the Nth on, every Mth rule")
+    chosen = parser.parse_args()
+    missed = 0
+    for rule in chosen_rules(chosen.words, chosen.part):
+        began = time.monotonic()
+        wrong = objection(rule)
+        missed += bool(wrong)
+        words = wrong or f"caught in {time.monotonic() - began:.1f} s"
+        print(f"{rule.invariant:>3} {rule.name}: {words}", flush=True)
+    print(f"{missed} not minded")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

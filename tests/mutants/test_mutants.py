@@ -1,0 +1,27 @@
+"""Rules broken on purpose: a test that passes all the same proves nothing."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PARTS = 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_broken_rule_is_minded_by_its_test(part: int) -> None:
+    """In a process of its own: whatever a broken rule leaves behind ends with it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.mutants.run", "--part", f"{part}/{PARTS}"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=290,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 not minded" in done.stdout
