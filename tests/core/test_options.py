@@ -192,3 +192,88 @@ def test_a_class_that_json_cannot_fill_is_refused() -> None:
         check_options_class(Odd)
     with pytest.raises(PluginError, match="must be a frozen attrs class"):
         check_options_class(dict)
+
+
+def test_a_model_without_options_says_so() -> None:
+    @frozen
+    class Nothing:
+        pass
+
+    with pytest.raises(InvalidOptionError, match="unknown option 'steps'; it has none"):
+        parse_options(Nothing, {"steps": 1})
+
+
+def test_a_validator_that_looks_at_the_other_options_is_heard_too() -> None:
+    @frozen
+    class Range:
+        low: int = 0
+        high: int = field(default=9)
+        free: int = field(default=0)
+
+        @high.validator
+        def _above_low(self, attribute: "attrs.Attribute[int]", value: int) -> None:
+            if value <= self.low:
+                raise ValueError("high must be above low")
+
+        @free.validator
+        def _not_high(self, attribute: "attrs.Attribute[int]", value: int) -> None:
+            if value == self.high:
+                raise ValueError("free must not be high")
+
+    assert parse_options(Range, {"low": 3, "high": 4}).high == 4
+    with pytest.raises(InvalidOptionError, match="option 'high' is -1, but must be high must be"):
+        parse_options(Range, {"high": -1})
+    with pytest.raises(InvalidOptionError, match="do not go together: high must be above low"):
+        parse_options(Range, {"low": 5, "high": 5, "free": 1})
+
+
+@frozen(kw_only=True)
+class Limited:
+    name: str = field(default="abc", validator=validators.min_len(2))
+    code: str = field(default="x1", validator=validators.matches_re("[a-z][0-9]"))
+    mood: Mood = field(default=Mood.WILD, validator=validators.in_([Mood.WILD]))
+    level: int = field(default=3, validator=validators.in_(range(40)))
+    odd: int = field(default=1, validator=lambda instance, attribute, value: None)
+    anything: Any = field(default=complex(1, 2))
+    _hidden: int = 7
+    derived: int = field(default=0, init=False)
+
+
+def test_the_limits_of_attrs_own_validators_are_told_in_words() -> None:
+    limits = {info.name: info.limits for info in describe_options(Limited)}
+
+    assert limits == {
+        "name": "at least 2 long",
+        "code": "like [a-z][0-9]",
+        "mood": "one of wild",
+        "level": "one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 … (40 in all)",
+        "odd": "",
+        "anything": "",
+        "_hidden": "",
+    }
+
+
+def test_what_json_has_no_word_for_is_described_as_text() -> None:
+    (anything,) = [info for info in describe_options(Limited) if info.name == "anything"]
+
+    assert (anything.kind, anything.default) == ("any JSON value", "(1+2j)")
+
+
+def test_an_option_of_any_kind_takes_what_it_is_given() -> None:
+    assert parse_options(Limited, {"anything": [1, {"a": None}]}).anything == [1, {"a": None}]
+    assert parse_options(Limited, {"_hidden": 8})._hidden == 8
+
+
+@pytest.mark.parametrize("value", [True, "0.5", None, 10**400])
+def test_what_is_no_number_or_too_large_for_a_float_is_refused(value: Any) -> None:
+    with pytest.raises(InvalidOptionError, match="but must be a number"):
+        parse_options(Everything, {"strength": value})
+
+
+def test_a_type_that_does_not_exist_is_the_plugins_fault() -> None:
+    @frozen
+    class Broken:
+        steps: "NoSuchType" = 1  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(PluginError, match="Broken: name 'NoSuchType' is not defined"):
+        check_options_class(Broken)

@@ -81,15 +81,16 @@ class Decisions:
         self._view.now = now
         try:
             choice = self.router.choose_preload(self._view, now=now)
+            if choice is None:
+                return None
+            view, model = choice
+            worker, spec = self._board.get(view.session), self._view.spec(model)
         except Exception as error:  # noqa: BLE001 -- a plugin's code; see rule 2
             self._note_fault(error)
             return None
-        if choice is None:
+        if worker is None or worker.draining or spec is None or worker.has(model):
             return None
-        view, model = choice
-        worker = self._board.get(view.session)
-        spec = self._view.spec(model)
-        if worker is None or spec is None or worker.has(model) or model in worker.loading:
+        if model in worker.loading or not self._view.offers(model, worker):
             return None
         seconds = self._view.load_seconds(model, worker)
         ready_at = worker.free_at(now) + seconds
@@ -120,10 +121,12 @@ class Decisions:
         """Return the name of one of these queues, all of which could hold a task."""
         try:
             chosen = self.router.choose_queue(queues, now=now)
+            if not any(queue.name == chosen for queue in queues):
+                raise LookupError(f"{chosen!r} is none of the queues")  # noqa: TRY301
         except Exception as error:  # noqa: BLE001 -- a plugin's code; see rule 2
             self._note_fault(error)
             return queues[0].name
-        return chosen if any(queue.name == chosen for queue in queues) else queues[0].name
+        return chosen
 
     def _wake(self, now: float) -> None:
         """Act on times that were reached."""
@@ -150,8 +153,8 @@ class Decisions:
 
     def _pick_for_worker(self, session: PeerId, now: float) -> Pick | None:
         worker = self._board.get(session)
-        if worker is None or worker.draining:
-            return None
+        # Who leaves or is gone is asked about no more: see stop_asking_about.
+        assert worker is not None
         if not worker.idle:
             return self._prefetch(worker, now)
         chosen = self._ask_router_for_worker(worker, now)
@@ -183,8 +186,6 @@ class Decisions:
         if first is None:
             return None
         if not backlog.ready:
-            if not backlog.parked:
-                return None
             self._line.unpark(backlog.parked.first()[0])
         candidates = _chain(first, free)
         try:

@@ -94,6 +94,8 @@ class Inquiries:
             stale_answers=self._life.stale_answers,
             leases_lost=self._life.leases_lost,
             crashes=self._life.crashes,
+            router_faults=self._scheduler.faults,
+            router_fault=self._scheduler.last_fault,
             bytes_in_flight=self._tasks.input_bytes + self._tasks.output_bytes,
             uptime=now - self.started_at,
         )

@@ -126,10 +126,6 @@ class Scheduler:
             self._decisions.stop_asking_about(session)
             self._line.after_departure(worker)
 
-    def worker_name(self, session: PeerId) -> str:
-        worker = self._board.get(session)
-        return worker.name if worker is not None else ""
-
     def resident_models(self, session: PeerId) -> Sequence[str]:
         """Return the models the worker has in memory."""
         worker = self._board.get(session)

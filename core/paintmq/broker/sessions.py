@@ -38,12 +38,6 @@ class Sessions:
     workers: dict[PeerId, WorkerSession] = field(factory=dict[PeerId, WorkerSession], init=False)
     clients: dict[PeerId, ClientSession] = field(factory=dict[PeerId, ClientSession], init=False)
 
-    def __contains__(self, peer: object) -> bool:
-        return peer in self.workers or peer in self.clients
-
-    def __len__(self) -> int:
-        return len(self.workers) + len(self.clients)
-
     def workers_by_queue(self) -> dict[str, int]:
         """Return how many workers have each queue as their home."""
         counts: dict[str, int] = {}

@@ -93,7 +93,14 @@ def _verdict(
         )
     if backlog is None or not backlog.ready:
         return WorkerVerdict(worker=worker.name, verdict="idle")
-    terms = router.explain(backlog, worker, view, now=now)
+    try:
+        terms = {
+            str(term): float(value) if isinstance(value, int | float) else str(value)
+            for term, value in router.explain(backlog, worker, view, now=now).items()
+        }
+    except Exception as error:  # noqa: BLE001 -- a plugin's code: a question must end no broker
+        reason = f"router {type(router).__name__} cannot explain itself: {error!r}"
+        return WorkerVerdict(worker=worker.name, verdict="idle", reason=reason)
     refused = "score" not in terms
     return WorkerVerdict(
         worker=worker.name,

@@ -77,11 +77,6 @@ class TenantWindow:
             del self._tenants[task.tenant]
         return following
 
-    def inside(self, tenant: str) -> int:
-        """Return how many tasks of the tenant are in its window."""
-        known = self._tenants.get(tenant)
-        return known.inside if known is not None else 0
-
     def _let_in(self, tenant: _Tenant, task: WaitingTask) -> None:
         tenant.inside += 1
         tenant.waiting[task.id] = task

@@ -322,9 +322,6 @@ class WorkerBoard:
     def live(self) -> Iterator[Worker]:
         return (worker for worker in self._workers.values() if not worker.draining)
 
-    def any_idle(self) -> bool:
-        return any(self._idle.values())
-
     def copies(self, model: str) -> Mapping[PeerId, Worker]:
         return self._copies.get(model, {})
 

@@ -49,6 +49,10 @@ def status(
         f" {statistics['retries']} retries, {statistics['crashes']} crashes,"
         f" {statistics['leases_lost']} leases lost"
     )
+    if statistics["router_faults"]:
+        console.print(
+            f"router: {statistics['router_faults']} faults, the last: {statistics['router_fault']}"
+        )
 
 
 def _queue_table(statistics: Any) -> "Table":

@@ -100,6 +100,10 @@ class BrokerStatistics:
     """Attempts whose worker fell silent."""
     crashes: int = 0
     """Attempts whose process died, confirmed by its supervisor."""
+    router_faults: int = 0
+    """Decisions in which the router raised or made no sense, so that the first task was taken."""
+    router_fault: str = ""
+    """What the last of them was."""
     bytes_in_flight: int = 0
     """Bytes of input and output the broker holds."""
     uptime: float = 0.0

@@ -4,7 +4,15 @@ from paintmq.broker.stores import PayloadKey
 from paintmq.task import Fence, TaskState
 from paintmq.testing.broker_harness import make_payload
 from paintmq.testing.store_contract import accepted, changed, finished
-from paintmq.wire.messages import Assign, Assignment, AttemptSucceeded, Finished, Submit
+from paintmq.wire.messages import (
+    Assign,
+    Assignment,
+    AttemptSucceeded,
+    Finished,
+    Heartbeat,
+    Submit,
+    WhoAreYou,
+)
 
 TASK = accepted("1", b"one", b"two")
 IN0, IN1 = (PayloadKey(TASK.request.id, "in", name) for name in "01")
@@ -98,3 +106,34 @@ def test_putting_a_payload_again_counts_it_once() -> None:
     table.put(IN0, b"another")
 
     assert (table.bytes, len(table)) == (len(b"another") + len(b"two"), 2)
+
+
+def test_what_is_not_durable_yet_stays_however_much_it_is() -> None:
+    table = PayloadTable(False, cache_bytes=1)
+    table.put(IN0, b"12345", sequence=7)
+    table.put(IN1, b"12345", sequence=8)
+    table.evict(durable=6)
+
+    assert len(table) == 2
+
+
+def test_nothing_leaves_memory_while_there_is_room() -> None:
+    table = PayloadTable(False, cache_bytes=100)
+    table.put(IN0, b"12345", sequence=1)
+    table.evict(durable=6)
+
+    assert len(table) == 1
+
+
+def test_records_of_other_tasks_are_passed_over() -> None:
+    other = accepted("2", b"x")
+
+    assert payloads_kept(Submit(TASK.request), [b"one", b"two"], [other, TASK]) == {
+        1: [(IN0, b"one"), (IN1, b"two")]
+    }
+    assert payloads_kept(Submit(TASK.request), [b"one", b"two"], [other]) == {}
+
+
+def test_messages_without_payloads_keep_and_need_none() -> None:
+    assert payloads_kept(Heartbeat(), [], [TASK]) == {}
+    assert payload_keys(WhoAreYou()) == []

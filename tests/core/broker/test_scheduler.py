@@ -245,3 +245,107 @@ def test_a_task_for_several_devices_goes_where_workers_are_connected() -> None:
     join(scheduler, make_worker("w", queue="elsewhere"))
 
     assert scheduler.choose_queue(make_task(1, "either").checked, ["gpu", "cpu"], now=0.0) == "cpu"
+
+
+# ---- what workers say ----------------------------------------------------------------------------
+
+
+def test_what_a_worker_says_that_is_gone_is_ignored() -> None:
+    scheduler = make_scheduler()
+    gone, task = session("gone"), make_task(1)
+
+    scheduler.worker_left(gone, now=0.0)
+    scheduler.worker_draining(gone, now=0.0)
+    scheduler.model_loaded(gone, ModelLoaded(model="plain", memory_mb=1, seconds=1.0), now=0.0)
+    scheduler.model_unloaded(gone, ModelUnloaded(model="plain"), now=0.0)
+    scheduler.started(gone, task.request.id, loading=False, now=0.0)
+    scheduler.claimed(gone, task, now=0.0)
+    scheduler.released(gone, task.request.id, ran=1.0, now=0.0)
+
+    assert scheduler.resident_models(gone) == []
+    assert not scheduler.is_waiting(task.request.id)
+    assert scheduler.expected_work("cpu-light") == 0.0
+    scheduler.check_invariants()
+
+
+def test_a_worker_that_begins_to_load_or_to_run_is_known_to_have_the_model_soon_or_now() -> None:
+    scheduler = make_scheduler()
+    join(scheduler, make_worker("w"))
+    for number, model in ((1, "plain"), (2, "sized")):
+        scheduler.add(make_task(number, model), now=0.0)
+    (pick,) = picks(scheduler)
+    (task_id,) = pick.task_ids
+    worker = scheduler._board.get(pick.session)
+    assert worker is not None
+
+    scheduler.started(pick.session, task_id, loading=True, now=1.0)
+    assert list(worker.loading) == ["plain"]
+    scheduler.started(pick.session, task_id, loading=False, now=2.0)
+    assert scheduler.resident_models(pick.session) == ["plain"]
+    scheduler.started(pick.session, task_id, loading=False, now=3.0)
+    assert worker.holdings[0].started_at == 2.0, "what came twice changes nothing"
+    scheduler.started(pick.session, TaskId("not one of its own"), loading=False, now=3.0)
+    scheduler.check_invariants()
+
+
+def test_of_several_batches_only_the_one_with_the_task_has_begun() -> None:
+    scheduler = make_scheduler()
+    join(scheduler, make_worker("w", credit=3))
+    for number in (1, 2):
+        scheduler.claimed(session("w"), make_task(number), now=0.0)
+    worker = scheduler._board.get(session("w"))
+    assert worker is not None
+    for holding in worker.holdings:
+        holding.started_at = None
+
+    scheduler.started(session("w"), TaskId(f"{2:032x}"), loading=False, now=5.0)
+
+    assert [holding.started_at for holding in worker.holdings] == [None, 5.0]
+
+
+def test_a_model_that_was_unloaded_is_had_no_more() -> None:
+    scheduler = make_scheduler()
+    join(scheduler, make_worker("w"))
+    loaded = ModelLoaded(model="plain", memory_mb=300, seconds=1.0)
+    scheduler.model_loaded(session("w"), loaded, now=0.0)
+    assert scheduler.resident_models(session("w")) == ["plain"]
+
+    scheduler.model_unloaded(session("w"), ModelUnloaded(model="plain"), now=1.0)
+
+    assert scheduler.resident_models(session("w")) == []
+    scheduler.check_invariants()
+
+
+def test_a_task_given_back_twice_is_given_back_once() -> None:
+    scheduler = make_scheduler()
+    join(scheduler, make_worker("w"))
+    scheduler.add(make_task(1), now=0.0)
+    (pick,) = picks(scheduler)
+    for _ in range(2):
+        scheduler.released(pick.session, pick.task_ids[0], ran=None, now=1.0)
+
+    assert scheduler.expected_work("cpu-light") == 0.0
+    scheduler.check_invariants()
+
+
+def test_a_task_waits_once() -> None:
+    scheduler = make_scheduler()
+    scheduler.add(make_task(1), now=0.0)
+
+    with pytest.raises(ValueError, match="waits already"):
+        scheduler.add(make_task(1), now=0.0)
+
+
+def test_a_task_that_does_not_wait_is_not_explained() -> None:
+    scheduler = make_scheduler()
+
+    assert scheduler.waiting_for(TaskId("1"), now=0.0) == ""
+    with pytest.raises(KeyError):
+        scheduler.explain(TaskId("1"), now=0.0)
+
+
+def test_work_is_counted_as_none_where_rounding_would_make_it_less() -> None:
+    scheduler = make_scheduler()
+    scheduler._line.work["cpu-light"] = -1e-17
+
+    assert scheduler.expected_work("cpu-light") == 0.0
