@@ -277,6 +277,7 @@ def _summary(entry: TaskEntry, now: float) -> dict[str, Json]:
         "ended": None if status.ended_at is None else now - status.ended_at,
         "crashes": status.crashes,
         "losses": status.losses,
+        "undelivered": status.undelivered,
         "failures": status.failures,
         "reason": error.message if error is not None else "",
     }

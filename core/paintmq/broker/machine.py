@@ -124,7 +124,9 @@ class BrokerMachine:
         elif isinstance(message, ClientHello):
             self._clients.hello(peer, message, now)
         elif not isinstance(message, ClientGoodbye | WorkerGoodbye):
-            # It knew a broker that ran here before; it will introduce itself and repeat.
+            # It knew a broker that ran here before, or was silent for too long; it will introduce
+            # itself and repeat.
+            self._workers.heard_of_stranger(message)
             self._life.step.send(peer, WhoAreYou())
         return self._finish_step(now)
 

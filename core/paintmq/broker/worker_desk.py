@@ -130,6 +130,24 @@ class WorkerDesk:
                     peer, Refused(f"a worker does not send {type(message).__name__}")
                 )
 
+    def heard_of_stranger(self, message: ToBroker) -> None:
+        """Count an answer of a worker that is not connected, if its attempt is over for certain."""
+        match message:
+            case (
+                AttemptStarted(task_id=task_id, fence=fence)
+                | AttemptProgressed(task_id=task_id, fence=fence)
+                | AttemptSucceeded(task_id=task_id, fence=fence)
+                | AttemptFailed(task_id=task_id, fence=fence)
+                | AttemptCrashed(task_id=task_id, fence=fence)
+                | AttemptReturned(task_id=task_id, fence=fence)
+            ):
+                entry = self._tasks.get(task_id)
+                status = entry.status if entry is not None else None
+                if status is None or not status.state.is_leased or status.fence != fence:
+                    self._life.stale_answers += 1
+            case _:
+                pass
+
     def _attempt_ended(
         self,
         peer: PeerId,
@@ -151,7 +169,7 @@ class WorkerDesk:
                 self._life.succeed(entry, outputs, ran=ran, now=now)
             case AttemptFailed(error=error):
                 self._life.fail(entry, error, now=now)
-            case AttemptCrashed(timed_out=True, detail=detail):
+            case AttemptCrashed(timed_out=True, alone=True, detail=detail):
                 error = TaskError(code="timed_out", message=detail, retryable=True)
                 self._life.fail(entry, error, now=now)
             case AttemptCrashed(alone=alone, detail=detail):

@@ -79,6 +79,10 @@ def show(
     print(f"task     {answer['id']}, {answer['state']}")
     print(f"model    {answer['model']} {json.dumps(answer['options'])}")
     print(f"queue    {answer['queue']}\nreason   {answer['reason']}")
+    print(
+        f"counted  {answer['crashes']} crashes of its own, {answer['losses']} leases lost,"
+        f" {answer['undelivered']} never started, {answer['failures']} failures"
+    )
     for each in answer["history"]:
         started = each["started_at"] or each["leased_at"]
         print(

@@ -8,15 +8,19 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from attrs import frozen
 
-from paintmq.errors import ModelError, WeightsMissingError
+from paintmq.errors import Cancelled, ModelError, WeightsMissingError
 from paintmq.hookspecs import RegisterModel
 from paintmq.model import Device, InputSpec, Model, ModelSpec, Outputs, Request, RunContext
 from paintmq.testing.written_distribution import write_distribution
+
+SLOW_LOAD = 1.5
+"""Seconds that ``trial-load-slow`` takes to load."""
 
 
 @frozen(kw_only=True)
@@ -27,7 +31,7 @@ class TrialOptions:
     """One of the branches of ``Trial._act``."""
     seconds: float = 60.0
     note: str = ""
-    """A file to write to, where the order says so."""
+    """A file to write to; made when the task begins, even if there is nothing to write."""
 
 
 class Trial(Model):
@@ -38,6 +42,8 @@ class Trial(Model):
             raise WeightsMissingError("weights trial.bin are missing")
         if self.spec.name == "trial-load-crash":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.spec.name == "trial-load-slow":
+            time.sleep(SLOW_LOAD)
         self.device = device
 
     def run(self, batch: Sequence[Request], context: RunContext) -> Sequence[Outputs]:
@@ -46,10 +52,14 @@ class Trial(Model):
     def _act(self, request: Request, context: RunContext) -> Outputs:
         options: TrialOptions = request.options
         until = time.monotonic() + options.seconds
+        if options.note:
+            Path(options.note).touch()
         match options.do:
             case "crash":
                 os.kill(os.getpid(), signal.SIGSEGV)
                 time.sleep(60)
+            case "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
             case "exit":
                 os._exit(3)
             case "stop":
@@ -72,6 +82,12 @@ class Trial(Model):
             case "ignore":
                 while time.monotonic() < until:
                     context.progress(1, 2)
+                    time.sleep(0.005)
+            case "swallow":
+                while time.monotonic() < until:
+                    context.progress(1, 2)
+                    with suppress(Cancelled):
+                        context.raise_if_cancelled()
                     time.sleep(0.005)
             case "silence":
                 time.sleep(options.seconds)
@@ -110,7 +126,13 @@ def _leave_a_child_behind(note: str) -> None:
 
 def paintmq_register_models(register: RegisterModel) -> None:
     inputs = (InputSpec(name="image"), InputSpec(name="mask", kind="mask"))
-    for name in ("trial", "trial-other", "trial-unloadable", "trial-load-crash"):
+    for name in (
+        "trial",
+        "trial-other",
+        "trial-unloadable",
+        "trial-load-crash",
+        "trial-load-slow",
+    ):
         register(
             ModelSpec(
                 name=name,

@@ -316,7 +316,8 @@ class AttemptCrashed:
     detail: str
     """``killed by SIGSEGV``, ``exit status 1``, ``killed after 600 s run limit`` …"""
     timed_out: bool = False
-    """The supervisor killed it itself, for running or stalling too long."""
+    """The supervisor killed it itself, for running or stalling too long: a failed attempt of who
+    ran alone. Of several nobody knows who took the time, so it is judged as a crash they shared."""
 
 
 @frozen(kw_only=True)

@@ -141,12 +141,28 @@ def test_a_silent_worker_loses_its_lease_and_cannot_publish_when_it_wakes() -> N
     assert again.fence.attempt == 2
     broker.succeed(item)  # from a connection the broker has forgotten
     assert broker.heard(W1, WhoAreYou) != []
+    assert broker.machine.statistics(now=broker.now).stale_answers == 1
     broker.join(W1)
     broker.succeed(item)
+    assert broker.machine.statistics(now=broker.now).stale_answers == 2
     assert broker.status(task).state is TaskState.LEASED
     broker.succeed(again, W2)
     assert broker.status(task).worker == "node/cpu-1"
     assert broker.status(task).losses == 1
+
+
+def test_an_answer_over_an_unknown_connection_is_not_stale_while_its_attempt_lasts() -> None:
+    """A broker that was restarted knows no connection yet, and takes the answer after a hello."""
+    broker = ready()
+    broker.submit()
+    (item,) = broker.assigned()
+    broker.start(item)
+    broker.take(broker.machine.peer_lost(W1, now=broker.now))
+
+    broker.start(item)
+
+    assert broker.heard(W1, WhoAreYou) != []
+    assert broker.machine.statistics(now=broker.now).stale_answers == 0
 
 
 def test_a_worker_that_does_not_enforce_its_run_limit_loses_the_attempt() -> None:
@@ -300,6 +316,25 @@ def test_a_run_that_took_too_long_is_tried_again_up_to_max_attempts() -> None:
 
     assert broker.status(task).state is TaskState.DEAD
     assert broker.status(task).history[-1].outcome == "timed_out"
+
+
+def test_a_neighbour_of_a_run_that_took_too_long_is_charged_nothing_and_runs_alone_next_time() -> (
+    None
+):
+    """I9, quarantine: a batch has one time limit, and nobody knows who used it up."""
+    spec = make_spec(max_batch=2, batch_key=lambda job: "same")
+    broker = BrokerHarness(make_machine(specs=[spec]))
+    broker.greet()
+    tasks = [broker.submit(make_request(str(number), max_attempts=1)) for number in range(2)]
+    broker.join(W1)
+    for item in broker.assigned():
+        crash(broker, item, alone=False, timed_out=True)
+
+    statuses = [broker.status(task) for task in tasks]
+    assert [(status.failures, status.crashes) for status in statuses] == [(0, 0)] * 2
+    assert all(status.suspect for status in statuses)
+    broker.let_pass(10.0)
+    assert len(broker.assigned()) == 3, "two suspects at once"
 
 
 def test_a_draining_broker_does_not_spin_on_a_pause_that_ends() -> None:

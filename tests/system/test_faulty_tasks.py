@@ -1,0 +1,106 @@
+"""Tasks that kill, stop or outlive their worker: who pays, and who does not. Both transports."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from paintmq.task import TaskState
+from paintmq.testing.command_process import private_environment, run_command
+from paintmq.testing.trial_installation import (
+    AMPLE,
+    QUEUE,
+    TrialInstallation,
+    model_hosts,
+    trial_installation,
+    trial_task,
+    wait_for,
+    wait_until,
+)
+from paintmq.testing.trial_models import write_trial_distribution
+from paintmq.worker.profile import Patience
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(params=["router", "pushpull"])
+def trial(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[TrialInstallation]:
+    monkeypatch.syspath_prepend(str(write_trial_distribution(tmp_path / "plugins")))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with trial_installation(tmp_path, request.param) as trial:
+        yield trial
+
+
+def test_poison_is_dead_after_three_crashes_of_its_own_and_nobody_else_is_charged(
+    trial: TrialInstallation,
+) -> None:
+    """I8, I9."""
+    companions = [trial.client.submit(trial_task()) for _ in range(2)]
+    poison = trial.client.submit(trial_task("kill", max_attempts=99))
+    behind = [trial.client.submit(trial_task(model="trial-other")) for _ in range(3)]
+    wait_until(behind[-1], TaskState.QUEUED)  # so that the first three make a batch
+    trial.start_node("node")
+
+    for handle in companions + behind:
+        handle.result(timeout=AMPLE)
+    wait_until(poison, TaskState.DEAD)
+
+    letter = trial.dead_letter(poison)
+    assert (letter["crashes"], letter["losses"], letter["undelivered"]) == (3, 0, 0)
+    assert [each["outcome"] for each in letter["history"]] == ["crashed"] * 4, "shared once"
+    assert all("SIGKILL" in each["error"]["message"] for each in letter["history"])
+    for handle in companions + behind:
+        other = trial.dead_letter(handle)
+        assert (other["crashes"], other["losses"], other["failures"]) == (0, 0, 0)
+        assert other["undelivered"] == 0
+        assert other["attempts"] <= (2 if handle in companions else 1)
+    assert trial.statistics()["crashes"] == 6, "three shared one, then poison died alone"
+
+    shown = run_command(
+        *("dead", "show", poison.id, "--connect", trial.broker.client_endpoint),
+        environment=private_environment(trial.folder),
+    ).stdout
+    assert "3 crashes of its own, 0 leases lost, 0 never started, 0 failures" in shown
+    assert shown.count("crashed after") == 4
+
+
+def test_a_stopped_node_loses_its_task_and_cannot_publish_when_it_wakes(
+    trial: TrialInstallation,
+) -> None:
+    """I5."""
+    zombie = trial.start_node_process("zombie")
+    handle = trial.client.submit(trial_task("ignore", seconds=0.5))
+    wait_until(handle, TaskState.RUNNING)
+    zombie.process.send_signal(signal.SIGSTOP)  # its model host works on
+    trial.start_node("healthy")
+
+    result = handle.result(timeout=AMPLE)
+
+    assert (result.worker, result.attempts) == ("healthy/cpu-0", 2)
+    assert trial.dead_letter(handle)["losses"] == 1
+    refused = trial.statistics()["stale_answers"]
+    zombie.process.send_signal(signal.SIGCONT)
+    wait_for(lambda: trial.statistics()["stale_answers"] > refused)
+    again = trial.new_client().fetch(handle.id).result(timeout=AMPLE)
+    assert (again.worker, again.attempts) == ("healthy/cpu-0", 2)
+    assert trial.statistics()["queues"][QUEUE]["succeeded"] == 1
+
+
+def test_a_stopped_model_host_is_replaced_and_its_task_runs_again(
+    trial: TrialInstallation,
+) -> None:
+    trial.start_node("node", patience=Patience(host_silence=1.5))
+    handle = trial.client.submit(trial_task("ignore", seconds=1.0))
+    wait_until(handle, TaskState.RUNNING)
+    (stopped,) = model_hosts()
+    os.kill(stopped, signal.SIGSTOP)
+
+    assert handle.result(timeout=AMPLE).attempts == 2
+
+    (report,) = [each for each in trial.dead_letter(handle)["history"] if each["error"]]
+    assert "without a sign of life" in report["error"]["message"]
+    assert stopped not in model_hosts()
