@@ -4,7 +4,7 @@ from typing import Literal
 
 from attrs import field, frozen, validators
 
-from paintmq.model import InputSpec
+from paintmq.model import InputSpec, Job
 
 ERASE_INPUTS = (
     InputSpec(name="image", summary="the picture, 8 or 16 bits, with or without alpha"),
@@ -31,7 +31,7 @@ class EraseOptions(FeatherOptions):
         default="crop",
         metadata={
             "help": "of large pictures: crop runs on the surroundings of each masked region,"
-            " resize on a smaller copy, original on the whole"
+            " resize on a smaller copy, original on the whole, whatever memory that takes"
         },
     )
     crop_trigger: int = field(
@@ -47,5 +47,27 @@ class EraseOptions(FeatherOptions):
     resize_limit: int = field(
         default=1280,
         validator=[validators.ge(64)],
-        metadata={"help": "resize where the longer side has more pixels, to so many"},
+        metadata={
+            "help": "resize where the longer side has more pixels, to so many; so is a crop that"
+            " large"
+        },
     )
+
+
+def size_at_once(job: Job) -> tuple[int, int]:
+    """Return the longer and the shorter side of the largest piece that a network may be given.
+
+    Its memory depends on that. Zeros where the size of the picture is not known.
+    """
+    options: EraseOptions = job.options
+    sides = [(max(i.width, i.height), min(i.width, i.height)) for i in job.inputs]
+    longer, shorter = max(sides, default=(0, 0))
+    whole = options.strategy == "original" or (
+        options.strategy == "crop" and longer <= options.crop_trigger
+    )
+    if whole or longer <= options.resize_limit:
+        return longer, shorter
+    if options.strategy == "resize":
+        return options.resize_limit, -(-shorter * options.resize_limit // longer)
+    # A crop may have any shape within the picture.
+    return options.resize_limit, min(shorter, options.resize_limit)

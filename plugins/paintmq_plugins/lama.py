@@ -3,24 +3,17 @@
 from collections.abc import Callable
 
 from paintmq.model import Job, ModelSpec, Needs, WeightFile
-from paintmq_plugins.erase_options import ERASE_INPUTS, EraseOptions
-
-_CROP_PIXELS = 1024 * 1024
+from paintmq_plugins.erase_options import ERASE_INPUTS, EraseOptions, size_at_once
 
 
-def pixels_at_once(job: Job) -> int:
-    """Return how many pixels the network gets at once, as far as the size of the input tells."""
-    options: EraseOptions = job.options
-    if options.strategy == "original":
-        return job.pixels
-    if options.strategy == "resize":
-        return min(job.pixels, options.resize_limit**2)
-    return min(job.pixels, max(_CROP_PIXELS, options.crop_trigger**2))
+def _pixels_at_once(job: Job) -> int:
+    longer, shorter = size_at_once(job)
+    return longer * shorter
 
 
 def needs(job: Job) -> Needs:
     """0.19 GiB of weights and 0.67 GiB of activations a megapixel, with a quarter on top."""
-    activations = 860 * pixels_at_once(job) // 2**20
+    activations = 860 * _pixels_at_once(job) // 2**20
     if job.device == "cuda":
         return Needs(gpu_memory_mb=850 + activations, memory_mb=1024)
     return Needs(memory_mb=700 + activations * 2, cores=2)
@@ -28,7 +21,7 @@ def needs(job: Job) -> Needs:
 
 def run_seconds(job: Job) -> float:
     """On a CPU 56 CPU-seconds a megapixel were measured; a GPU is taken to be 50 times as fast."""
-    seconds = 0.1 + 28 * pixels_at_once(job) / 2**20
+    seconds = 0.1 + 28 * _pixels_at_once(job) / 2**20
     return seconds if job.device == "cpu" else seconds / 50
 
 

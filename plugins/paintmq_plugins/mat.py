@@ -2,16 +2,32 @@
 
 from collections.abc import Callable
 
+from attrs import field, frozen, validators
+
 from paintmq.model import Job, ModelSpec, Needs, WeightFile
-from paintmq_plugins.erase_options import ERASE_INPUTS, EraseOptions
-from paintmq_plugins.lama import pixels_at_once
+from paintmq_plugins.erase_options import ERASE_INPUTS, EraseOptions, size_at_once
 
 LICENCE = "non-commercial: research only (MAT's README; NVIDIA Source Code License in its parts)"
 
 
+@frozen(kw_only=True)
+class MatOptions(EraseOptions):
+    """MAT was trained on 512 x 512, and computes a square whatever the picture's shape."""
+
+    resize_limit: int = field(
+        default=1024,
+        validator=[validators.ge(64)],
+        metadata={
+            "help": "resize where the longer side has more pixels, to so many; so is a crop that"
+            " large; memory grows with each 512"
+        },
+    )
+
+
 def _squares(job: Job) -> int:
     """Return how many squares of 512 pixels the network computes: it pads to a large square."""
-    side = -(-max(1, int(pixels_at_once(job) ** 0.5)) // 512)
+    longer, _ = size_at_once(job)
+    side = max(1, -(-longer // 512))
     return side * side
 
 
@@ -33,7 +49,7 @@ SPEC = ModelSpec(
     implementation="paintmq_plugins.mat_model:MatInpainting",
     summary="Inpainting by MAT: large holes in scenes; non-commercial licence",
     licence=LICENCE,
-    options=EraseOptions,
+    options=MatOptions,
     inputs=ERASE_INPUTS,
     devices=("cuda", "cpu"),
     effort="intensive",

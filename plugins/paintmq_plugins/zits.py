@@ -5,8 +5,7 @@ from collections.abc import Callable
 from attrs import field, frozen
 
 from paintmq.model import Job, ModelSpec, Needs, WeightFile
-from paintmq_plugins.erase_options import ERASE_INPUTS, EraseOptions
-from paintmq_plugins.lama import pixels_at_once
+from paintmq_plugins.erase_options import ERASE_INPUTS, EraseOptions, size_at_once
 
 _RELEASE = "https://github.com/Sanster/models/releases/download/add_zits"
 LICENCE = "not settled: ZITS says nothing of its weights; it is built on LaMa (Apache-2.0)"
@@ -21,16 +20,22 @@ class ZitsOptions(EraseOptions):
     )
 
 
+def _pixels_at_once(job: Job) -> int:
+    """Return the pixels of the square that it pads to."""
+    longer, _ = size_at_once(job)
+    return longer * longer
+
+
 def needs(job: Job) -> Needs:
     """A guess: like LaMa, and three small networks; its weights could not be measured."""
-    activations = 1000 * pixels_at_once(job) // 2**20
+    activations = 1000 * _pixels_at_once(job) // 2**20
     if job.device == "cuda":
         return Needs(gpu_memory_mb=1500 + activations, memory_mb=1024)
     return Needs(memory_mb=1500 + activations * 2, cores=2)
 
 
 def run_seconds(job: Job) -> float:
-    seconds = 3.0 + 30 * pixels_at_once(job) / 2**20
+    seconds = 3.0 + 30 * _pixels_at_once(job) / 2**20
     return seconds if job.device == "cpu" else seconds / 30
 
 

@@ -47,7 +47,7 @@ class Eraser:
         rgb = np.ascontiguousarray(to_8_bits(image)[:, :, :3])
         longer = max(rgb.shape[:2])
         if options.strategy == "crop" and longer > options.crop_trigger:
-            filled = self._fill_crops(rgb, mask, options.crop_margin, step)
+            filled = self._fill_crops(rgb, mask, options, step)
         elif options.strategy == "resize" and longer > options.resize_limit:
             step(0, 1)
             filled = self.fill_smaller(rgb, mask, options.resize_limit)
@@ -94,12 +94,15 @@ class Eraser:
         return filled
 
     def _fill_crops(
-        self, rgb: NDArray[np.uint8], mask: NDArray[np.uint8], margin: int, step: Step
+        self, rgb: NDArray[np.uint8], mask: NDArray[np.uint8], options: EraseOptions, step: Step
     ) -> NDArray[np.float64]:
         filled = rgb.astype(np.float64)
-        for box in _counted(_crops(mask, margin), step):
-            # Each crop comes from the original: what an earlier one filled is not built upon.
-            filled[box.slices] = self._fill(rgb[box.slices], mask[box.slices])
+        for box in _counted(_crops(mask, options.crop_margin), step):
+            # Each crop comes from the original: what an earlier one filled is not built upon. A
+            # large one is shrunk, unlike IOPaint's: a mask may span the picture, memory may not.
+            filled[box.slices] = self.fill_smaller(
+                rgb[box.slices], mask[box.slices], options.resize_limit
+            )
         return filled
 
     def _fill(self, rgb: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.float64]:

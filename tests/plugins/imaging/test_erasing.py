@@ -1,14 +1,18 @@
 """Filling masks over whole pictures, crops and smaller copies, by a network that only counts."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from attrs import define, field
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from paintmq.errors import InvalidInputError
-from paintmq_plugins.erase_options import EraseOptions
+from paintmq.model import Job
+from paintmq.task import PayloadInfo
+from paintmq_plugins.erase_options import EraseOptions, size_at_once
 from paintmq_plugins.imaging.erasing import Eraser
 from paintmq_plugins.imaging.padding import Padding
 
@@ -89,6 +93,76 @@ def test_crop_runs_once_a_region_with_its_margin() -> None:
     # The one at the edge is moved inwards and sees as much as the other.
     assert painter.sizes == [(26, 24), (26, 24)]
     assert steps == [(0, 2), (1, 2)]
+
+
+def test_a_crop_that_is_large_itself_is_shrunk_to_the_limit() -> None:
+    painter = Painter()
+    image, mask = picture(200, 300), spots(200, 300, (20, 20), (100, 40))
+    mask[150:160, 10:290] = 255  # from side to side
+    options = EraseOptions(crop_trigger=250, crop_margin=10, resize_limit=100)
+
+    result = Eraser(network=painter, padding=Padding()).erase(image, mask, options, never)
+
+    assert sorted(painter.sizes) == [(10, 100), (26, 24), (26, 24)]
+    assert np.array_equal(result[mask == 0], image[mask == 0])
+
+
+@pytest.mark.parametrize(
+    ("options", "size", "expected"),
+    [
+        ({"strategy": "original"}, (4000, 3000), (4000, 3000)),
+        ({"strategy": "resize"}, (4000, 3000), (1280, 960)),
+        ({"strategy": "resize"}, (1000, 900), (1000, 900)),
+        ({"strategy": "crop"}, (3000, 4000), (1280, 1280)),
+        ({"strategy": "crop"}, (4000, 300), (1280, 300)),
+        ({"strategy": "crop"}, (700, 600), (700, 600)),
+        ({"strategy": "crop", "crop_trigger": 5000}, (4000, 3000), (4000, 3000)),
+        ({"strategy": "crop"}, (0, 0), (0, 0)),
+    ],
+)
+def test_the_size_of_the_largest_piece_is_known_beforehand(
+    options: dict[str, Any], size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    width, height = size
+    info = PayloadInfo(name="image", size=1, digest="", kind="file", width=width, height=height)
+
+    job = Job(device="cpu", options=EraseOptions(**options), inputs=(info,))
+
+    assert size_at_once(job) == expected
+
+
+@settings(max_examples=40)
+@given(
+    strategy=st.sampled_from(["crop", "resize", "original"]),
+    height=st.integers(8, 300),
+    width=st.integers(8, 300),
+    margin=st.integers(0, 60),
+    seed=st.integers(0, 1000),
+)
+def test_no_network_is_given_more_than_was_announced(
+    strategy: str, height: int, width: int, margin: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((height, width), np.uint8)
+    for _ in range(3):
+        top, left = rng.integers(0, height), rng.integers(0, width)
+        mask[top : top + rng.integers(1, height + 1), left : left + rng.integers(1, 60)] = 255
+    options = EraseOptions(
+        strategy=strategy,  # type: ignore[arg-type]  # one of three
+        crop_trigger=100,
+        crop_margin=margin,
+        resize_limit=128,
+    )
+    info = PayloadInfo(name="image", size=1, digest="", kind="file", width=width, height=height)
+    longer, shorter = size_at_once(Job(device="cpu", options=options, inputs=(info,)))
+    painter = Painter()
+
+    Eraser(network=painter, padding=Padding()).erase(picture(height, width), mask, options, never)
+
+    assert painter.sizes
+    for sizes in painter.sizes:
+        assert max(sizes) <= longer
+        assert min(sizes) <= shorter
 
 
 def test_small_pictures_are_run_whole_whatever_the_strategy() -> None:
