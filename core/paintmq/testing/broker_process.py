@@ -5,6 +5,7 @@ from outside, and nothing that is done to it can end the program that watches.
 """
 
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -99,6 +100,8 @@ class BrokerProcess:
 
 def main() -> None:
     """Serve until the process is killed."""
+    # What strangers do wrong is expected here, and would bury what matters.
+    logging.basicConfig(level=logging.ERROR)
     settings = json.loads(sys.argv[1])
     journal = Path(settings["journal"]) if settings["journal"] else None
     config = toy_config(journal, **settings["broker"])

@@ -1,14 +1,15 @@
 """Throws random, damaged and hostile bytes at the wire: ``python -m paintmq.testing.fuzz``.
 
 Every input must be refused with WireError or be a message that survives the way there and back.
-Anything else ends the run with the seed and the bytes that did it.
+Anything else ends the run with the seed and the bytes that did it. With ``--sockets`` the inputs
+are thrown at the ports of a running broker instead, in both transports, with and without keys.
 """
 
 import argparse
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from attrs import frozen
 
@@ -222,14 +223,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m paintmq.testing.fuzz", description=__doc__)
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sockets", action="store_true", help="at the ports of a running broker")
     chosen = parser.parse_args(arguments)
     try:
-        report = attack(chosen.inputs, chosen.seed)
+        for report in _reports(chosen.inputs, chosen.seed, sockets=chosen.sockets):
+            sys.stdout.write(f"{report}\n")
     except AssertionError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    sys.stdout.write(f"{report}\n")
     return 0
+
+
+def _reports(inputs: int, seed: int, *, sockets: bool) -> Iterator[object]:
+    """Iterate over what came of each part of the run."""
+    if not sockets:
+        yield attack(inputs, seed)
+        return
+    from paintmq.testing.socket_fuzz import attack_sockets  # it needs the Mutator of this module
+
+    for transport in ("router", "pushpull"):
+        for keys in (False, True):
+            yield attack_sockets(inputs // 4, seed, transport=transport, keys=keys)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from paintmq.task import TaskRequest
 from paintmq.testing.broker_harness import make_hello, make_request, make_spec
 from paintmq.testing.plain_router import PlainRouter
 from paintmq.testing.wire_peer import WirePeer, describe
+from paintmq.transport.pipes import Secure, no_keys
 from paintmq.wire.messages import ClientHello
 
 TOY_QUEUES = {"cpu-light": QueueConfig(), "cpu-intensive": QueueConfig(effort="intensive")}
@@ -64,13 +65,15 @@ def by_pipes(config: Config) -> Config:
     return evolve(config, queues=queues)
 
 
-def toy_client(server: Reachable) -> WirePeer:
-    return WirePeer(server.client_endpoint, ClientHello(name="test"))
+def toy_client(server: Reachable, secure: Secure = no_keys) -> WirePeer:
+    return WirePeer(server.client_endpoint, ClientHello(name="test"), secure=secure)
 
 
-def toy_worker(server: Reachable, queue: str = "cpu-light", **changes: Any) -> WirePeer:
-    hello = make_hello(queue=queue, models=("toy", "picture"), **changes)
-    return WirePeer(server.queue_endpoints[queue], hello)
+def toy_worker(
+    server: Reachable, queue: str = "cpu-light", *, secure: Secure = no_keys, **changes: Any
+) -> WirePeer:
+    hello = make_hello(queue=queue, **({"models": ("toy", "picture")} | changes))
+    return WirePeer(server.queue_endpoints[queue], hello, secure=secure)
 
 
 def toy_task(**changes: Any) -> TaskRequest:

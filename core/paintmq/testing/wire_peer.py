@@ -10,7 +10,7 @@ import zmq
 
 from paintmq.identifiers import new_peer_id
 from paintmq.task import PayloadInfo
-from paintmq.transport.pipes import WorkerConnection, send_waiting
+from paintmq.transport.pipes import Secure, WorkerConnection, no_keys, send_waiting
 from paintmq.transport.sockets import Context, new_context
 from paintmq.wire.link import Buffer, Delivery, Link
 from paintmq.wire.messages import ClientHello, Message, WorkerHello, WorkerWelcome
@@ -30,12 +30,13 @@ class WirePeer:
         hello: ClientHello | WorkerHello | None = None,
         *,
         context: "Context | None" = None,
+        secure: Secure = no_keys,
     ) -> None:
         self._owned = new_context() if context is None else None
         used = context if context is not None else self._owned
         assert used is not None
         self.id = new_peer_id()
-        self._connection = WorkerConnection(used, endpoint, self.id)
+        self._connection = WorkerConnection(used, endpoint, self.id, secure=secure)
         self.socket = self._connection.sockets[0]
         """The DEALER; what comes by pipe is read with ``hear``."""
         self.link = Link()
@@ -43,14 +44,27 @@ class WirePeer:
         if hello is not None:
             self.say(hello)
 
+    @property
+    def has_pipes(self) -> bool:
+        """Whether it was welcomed by a ``pushpull`` queue."""
+        return self._connection.has_pipes
+
     def say(self, message: Message, payloads: Sequence[Buffer] = ()) -> None:
         self.link.send(message, payloads)
         self._flush()
 
-    def say_raw(self, *frames: bytes) -> None:
-        """Send frames as they are, whether or not they make sense."""
-        self.socket.setsockopt(zmq.SNDTIMEO, int(PATIENCE * 1000))
-        self.socket.send_multipart(frames)
+    def say_raw(self, *frames: Buffer, by_pipe: bool = False) -> None:
+        """Send frames as they are, whether or not they make sense.
+
+        Raises:
+            TimeoutError: they are not taken.
+        """
+        socket = self._connection.sockets[-1] if by_pipe else self.socket
+        socket.setsockopt(zmq.SNDTIMEO, int(PATIENCE * 1000))
+        try:
+            socket.send_multipart([self.id, *frames] if by_pipe else frames)
+        except zmq.Again as error:
+            raise TimeoutError("nothing more can be sent") from error
 
     def hear(self, kind: type[MessageT]) -> MessageT:
         """Wait for a message of that kind; others that come before it are put aside."""
@@ -86,9 +100,28 @@ class WirePeer:
 
     def take_all(self) -> list[Message]:
         """Return what has arrived, and keep none of it."""
+        return [delivery.message for delivery in self.take_deliveries()]
+
+    def take_deliveries(self) -> list[Delivery]:
+        """Return what has arrived with its payloads, and keep none of it."""
         self.read()
         heard, self._heard = self._heard, []
-        return [delivery.message for delivery in heard]
+        return heard
+
+    def take_raw(self) -> list[bytes] | None:
+        """Return the frames of the next message as they came; None when there is none."""
+        frames = self._connection.receive()
+        return None if frames is None else [frame.bytes for frame in frames]
+
+    def wait(self, *others: "WirePeer", patience: float = PATIENCE) -> None:
+        """Wait until something has arrived here, or for one of the others.
+
+        Raises:
+            TimeoutError: nothing has.
+        """
+        sockets = [s for peer in (self, *others) for s in peer._connection.sockets]
+        if not zmq.select(sockets, [], [], patience)[0]:
+            raise TimeoutError("nothing came")
 
     def close(self) -> None:
         self._connection.close()
