@@ -41,6 +41,11 @@ class WeightFolder:
     """Finds weight files by the settings ``[weights]``: explicit paths first, then the folder."""
 
     config: WeightsConfig = field(factory=WeightsConfig)
+    _spec: ModelSpec | None = None
+
+    def for_model(self, spec: ModelSpec) -> "WeightFolder":
+        """Return a folder whose errors name the model, and all of its files that are missing."""
+        return evolve(self, spec=spec)
 
     @property
     def folder(self) -> Path:
@@ -69,11 +74,21 @@ class WeightFolder:
         """
         found = self._find(name)
         if found is None:
-            raise WeightsMissingError(
-                f"the weights {name} are not on this machine: run `paintmq models download {name}`,"
-                f" or put the file into {self.folder}, or name its place in [weights.paths]"
-            )
+            raise self._missing(name)
         return found
+
+    def _missing(self, name: str) -> WeightsMissingError:
+        names, model = [name], name
+        if self._spec is not None and any(file.name == name for file in self._spec.weights):
+            model = self._spec.name
+            others = [file.name for file in self._spec.weights if file.name != name]
+            names += [other for other in others if self._find(other) is None]
+        one = len(names) == 1
+        return WeightsMissingError(
+            f"the weights {', '.join(names)} are not on this machine: run `paintmq models download"
+            f" {model}`, or put the file{'' if one else 's'} into {self.folder}, or name"
+            f" {'its place' if one else 'their places'} in [weights.paths]"
+        )
 
     def trusts(self, sha256: str) -> bool:
         """Return whether the operator trusts a file with this checksum to be run as code."""

@@ -35,6 +35,25 @@ def test_missing_weights_give_one_line_with_the_command_that_fetches_them(tmp_pa
     assert caught.value.code == "weights_missing"
 
 
+def test_a_models_missing_weights_are_named_together_with_one_command(tmp_path: Path) -> None:
+    names = ("net.pt", "second.pt", "third.pt")
+    spec = ModelSpec(
+        name="net", implementation="x:Y", weights=tuple(WeightFile(name=name) for name in names)
+    )
+    folder = folder_with(tmp_path).for_model(spec)
+    (tmp_path / "second.pt").touch()
+
+    with pytest.raises(WeightsMissingError) as one:
+        folder.path("third.pt")
+    (tmp_path / "net.pt").unlink()
+    with pytest.raises(WeightsMissingError) as both:
+        folder.path("third.pt")
+
+    assert "weights third.pt are not" in str(one.value)
+    assert "weights third.pt, net.pt are not" in str(both.value)
+    assert "`paintmq models download net`" in str(both.value)
+
+
 def test_an_explicit_path_comes_before_the_models_folder(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere.pt"
     elsewhere.write_bytes(BYTES)

@@ -17,8 +17,9 @@ from attrs import define, field, frozen
 from paintmq.config import Limits
 from paintmq.errors import Cancelled, ModelError, PluginError
 from paintmq.image import Buffer, payload_of_array
-from paintmq.model import Device, Model, ModelSpec, Outputs, Request, WeightFinder
+from paintmq.model import Device, Model, ModelSpec, Outputs, Request
 from paintmq.task import PayloadInfo
+from paintmq.weights import WeightFolder
 from paintmq.worker.batch_mark import BatchMark
 from paintmq.worker.failures import free_memory, is_device_broken, is_out_of_memory, task_error
 from paintmq.worker.host_messages import (
@@ -55,7 +56,7 @@ class HostSetup:
 
     specs: Mapping[str, ModelSpec]
     device: Device
-    weights: WeightFinder
+    weights: WeightFolder
     limits: Limits
     scratch: Path
 
@@ -120,7 +121,7 @@ class ModelRunner:
                 code="model_unavailable",
                 retryable=True,
             ) from error
-        model = kind(spec, self._setup.weights)
+        model = kind(spec, self._setup.weights.for_model(spec))
         if not isinstance(model, Model):
             raise PluginError(f"{spec.implementation} of model {name} is no paintmq.model.Model")
         return model
