@@ -10,6 +10,12 @@ from paintmq.cli.app import run_command_line
 from paintmq.testing.operated_broker import OperatedBroker
 
 
+@pytest.fixture(autouse=True)
+def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Print as into a pipe: pytest-xdist gives its workers a width, and tables fold at it."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def operated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
