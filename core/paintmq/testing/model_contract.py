@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from attrs import evolve
 
 from paintmq.config import WeightsConfig
 from paintmq.errors import (
@@ -56,6 +57,9 @@ class ModelContract(SpecContract):
     """Growth of the process over four rounds of load, run and unload that is not called a leak."""
     at_once: ClassVar[int] = 8
     """How many tasks a real worker gets at once; fewer where one takes many seconds."""
+    batch_tolerance: ClassVar[float] = 2
+    """Levels by which a pixel may differ between a batch and one task alone: sums of floating-point
+    numbers depend a little on their order."""
     timeout: ClassVar[float] = 120.0
     """Seconds in which those tasks must be done by a worker that starts for them."""
 
@@ -265,7 +269,47 @@ class ModelContract(SpecContract):
 
         self.works_or_is_refused(bench, loaded, context, inputs)
 
+    def test_a_picture_of_16_bits_works_or_is_refused_in_words(
+        self, bench: ModelBench, loaded: Model, context: ScriptedContext
+    ) -> None:
+        inputs = dict(self.make_inputs(1))
+        for wanted in bench.spec.inputs:
+            if wanted.name in inputs and wanted.kind == "image":
+                inputs[wanted.name] = make_picture(self.size, 1).astype(np.uint16) * 257
+
+        self.works_or_is_refused(bench, loaded, context, inputs)
+
+    def test_inputs_that_may_be_left_out_may_also_be_given(
+        self, bench: ModelBench, loaded: Model, context: ScriptedContext
+    ) -> None:
+        optional = [each for each in bench.spec.inputs if not each.required and each.kind != "data"]
+        if not optional:
+            pytest.skip("this model needs all its inputs")
+        inputs = dict(self.make_inputs(1))
+        inputs |= make_inputs([evolve(each, required=True) for each in optional], self.size, 1)
+
+        self.works_or_is_refused(bench, loaded, context, inputs)
+
     # ---- life in a worker ----------------------------------------------------------------------
+
+    def test_each_request_of_a_batch_gets_its_own_result(
+        self, bench: ModelBench, loaded: Model, context: ScriptedContext
+    ) -> None:
+        count = min(bench.spec.max_batch, 4)
+        if count < 2:
+            pytest.skip("this model takes one task at a time")
+        batch = [self.request_for(bench, seed) for seed in range(20, 20 + count)]
+
+        together = loaded.run(batch, context)
+
+        assert len(together) == count, f"{len(together)} results for a batch of {count}"
+        for place, (request, outputs) in enumerate(zip(batch, together, strict=True)):
+            self.check_result(self.make_inputs(20 + place), outputs)
+            if bench.spec.deterministic:
+                alone = bench.run(loaded, request, context)
+                assert _difference(outputs, alone) <= self.batch_tolerance, (
+                    f"request {place} of a batch got something else than alone"
+                )
 
     def test_unloading_gives_the_memory_back(self, bench: ModelBench, tmp_path: Path) -> None:
         def round_trip(number: int) -> "weakref.ref[Model]":
@@ -314,3 +358,19 @@ def _same(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
     return list(first) == list(second) and all(
         np.array_equal(np.asarray(first[name]), np.asarray(second[name])) for name in first
     )
+
+
+def _difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> float:
+    """Return by how much two mappings of outputs differ at most; infinity: not comparable."""
+    if list(first) != list(second):
+        return float("inf")
+    most = 0.0
+    for name, value in first.items():
+        one, other = np.asarray(value), np.asarray(second[name])
+        if one.shape != other.shape or one.dtype != other.dtype:
+            return float("inf")
+        if one.dtype.kind in "iuf" and one.size:
+            most = max(most, float(np.abs(one.astype(float) - other.astype(float)).max()))
+        elif not np.array_equal(one, other):
+            return float("inf")
+    return most

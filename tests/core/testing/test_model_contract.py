@@ -11,11 +11,13 @@ import pytest
 from attrs import evolve, field, frozen
 
 from paintmq.config import WeightsConfig
+from paintmq.errors import ModelError
 from paintmq.model import Device, InputSpec, Model, ModelSpec, Needs, Outputs, Request
 from paintmq.model import RunContext as Context
 from paintmq.testing import manifest_budget
 from paintmq.testing.model_bench import ModelBench
 from paintmq.testing.model_contract import ModelContract
+from paintmq.testing.plugin_contract import PluginContract
 from paintmq.testing.scripted_context import ScriptedContext
 from paintmq.weights import WeightFolder
 
@@ -126,6 +128,7 @@ def test_a_sound_model_passes_everything_that_runs_it(trial: Try, tmp_path: Path
     contract.test_a_file_that_is_no_picture_is_refused(sound.bench)
     contract.test_an_odd_size_works_or_is_refused_in_words(*parts, size=(1, 1))
     contract.test_a_picture_with_alpha_works_or_is_refused_in_words(*parts)
+    contract.test_a_picture_of_16_bits_works_or_is_refused_in_words(*parts)
 
 
 def filled(image: Any) -> type[Model]:
@@ -269,6 +272,166 @@ def test_a_model_that_falls_over_a_small_picture_is_noticed(trial: Try) -> None:
         wrong.contract.test_an_odd_size_works_or_is_refused_in_words(
             wrong.bench, wrong.loaded, wrong.context, size=(1, 1)
         )
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        # Three channels of eight bits, whatever came.
+        (
+            lambda image: image[:, :, :3] + np.zeros((1, 1, 3), np.float16)[..., : image.shape[2]],
+            "alpha",
+        ),
+        (lambda image: np.take(np.arange(256, dtype=np.uint8), image), "16_bits"),
+    ],
+)
+def test_a_model_that_falls_over_a_kind_of_picture_is_noticed(
+    trial: Try, change: Any, rule: str
+) -> None:
+    wrong = trial(filled(change))
+    (name,) = [each for each in dir(ModelContract) if rule in each]
+
+    with pytest.raises((IndexError, ValueError, ModelError)):
+        getattr(wrong.contract, name)(wrong.bench, wrong.loaded, wrong.context)
+
+
+def test_a_model_that_falls_over_an_optional_input_is_noticed(trial: Try) -> None:
+    class OnlyWithout(Sound):
+        def run(self, batch: Sequence[Request], context: Context) -> Sequence[Outputs]:
+            assert all("guide" not in request.inputs for request in batch)
+            return super().run(batch, context)
+
+    guide = InputSpec(name="guide", required=False)
+    wrong = trial(OnlyWithout, inputs=(*SPEC.inputs, guide))
+    sound = trial(inputs=(*SPEC.inputs, guide))
+
+    sound.contract.test_inputs_that_may_be_left_out_may_also_be_given(
+        sound.bench, sound.loaded, sound.context
+    )
+    with pytest.raises(AssertionError):
+        wrong.contract.test_inputs_that_may_be_left_out_may_also_be_given(
+            wrong.bench, wrong.loaded, wrong.context
+        )
+
+
+class Mixes(Sound):
+    def run(self, batch: Sequence[Request], context: Context) -> Sequence[Outputs]:
+        return super().run(batch, context)[::-1]
+
+
+class Drops(Sound):
+    def run(self, batch: Sequence[Request], context: Context) -> Sequence[Outputs]:
+        return super().run(batch, context)[:1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [(Mixes, "got something else than alone"), (Drops, "1 results for a batch")]
+)
+def test_a_batch_that_is_mixed_up_or_cut_short_is_noticed(
+    trial: Try, kind: type[Model], words: str
+) -> None:
+    together = {"max_batch": 8, "batch_key": lambda job: "any"}
+    sound, wrong = trial(**together), trial(kind, **together)
+
+    sound.contract.test_each_request_of_a_batch_gets_its_own_result(
+        sound.bench, sound.loaded, sound.context
+    )
+    with pytest.raises(AssertionError, match=words):
+        wrong.contract.test_each_request_of_a_batch_gets_its_own_result(
+            wrong.bench, wrong.loaded, wrong.context
+        )
+
+
+def test_a_task_that_is_spoilt_by_a_cancelled_one_before_is_noticed(
+    trial: Try, tmp_path: Path
+) -> None:
+    class Spoilt(Sound):
+        steps_left = 0
+
+        def run(self, batch: Sequence[Request], context: Context) -> Sequence[Outputs]:
+            self.steps_left += STEPS
+            outputs = super().run(batch, context)
+            self.steps_left -= STEPS  # which a cancelled one never comes to
+            return [
+                {"image": np.asarray(each["image"]) ^ np.uint8(self.steps_left)} for each in outputs
+            ]
+
+    wrong = trial(Spoilt)
+
+    with pytest.raises(AssertionError):
+        wrong.contract.test_a_task_after_a_cancelled_one_is_not_affected(
+            wrong.bench, wrong.loaded, wrong.context, tmp_path
+        )
+
+
+STRAY = """
+import os
+from paintmq.model import InputSpec, Model, ModelSpec
+
+def paintmq_register_models(register):
+    register(
+        ModelSpec(
+            name="stray",
+            implementation="stray_of_test:Stray",
+            task_types=("copy",),
+            summary="Copies a picture, but not in every process alike",
+            inputs=(InputSpec(name="image"),),
+        )
+    )
+
+class Stray(Model):
+    def load(self, device): pass
+
+    def run(self, batch, context):
+        return [{"image": request.inputs["image"] ^ (os.getpid() % 255 + 1)} for request in batch]
+"""
+
+
+@pytest.mark.slow
+def test_a_result_through_a_broker_that_is_not_the_one_of_here_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stray_of_test.py").write_text(STRAY, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    class OfStray(ModelContract):
+        __test__ = False
+        plugin = "stray_of_test"
+
+    bench = OfStray.make_bench()
+    context = ScriptedContext(scratch=tmp_path)
+
+    with pytest.raises(AssertionError, match="task 0 got something else than alone"):
+        OfStray().test_tasks_at_once_each_get_their_own_result(bench, bench.load(), context)
+
+
+def test_an_option_that_swallows_what_is_unknown_is_noticed(trial: Try) -> None:
+    @frozen
+    class Swallows:
+        no_such_option: int = field(default=1, metadata={"help": "what was misspelt"})
+
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        trial(options=Swallows).contract.test_an_unknown_option_is_refused_by_name()
+
+
+def test_options_that_do_not_survive_being_sent_are_noticed(trial: Try) -> None:
+    @frozen(eq=False)
+    class NeverTheSame:
+        shade: int = field(default=7, metadata={"help": "what the mask is filled with"})
+
+    with pytest.raises(AssertionError):
+        trial(options=NeverTheSame).contract.test_options_go_out_as_json_and_come_back()
+
+
+def test_a_plugin_that_needs_mending_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty_of_test.py").write_text("", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    kind = type("Empty", (PluginContract,), {"plugin": "empty_of_test", "__test__": False})
+
+    with pytest.raises(AssertionError, match="it provides nothing"):
+        kind().test_nothing_about_the_plugin_needs_mending()
 
 
 def test_a_model_that_is_kept_after_unload_is_noticed(trial: Try, tmp_path: Path) -> None:
