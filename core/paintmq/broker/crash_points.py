@@ -9,26 +9,46 @@ import os
 VARIABLE = "PAINTMQ_CRASH_AT"
 
 POINTS = (
+    # A broker starts.
+    "folder.after_lock",
+    "schema.before_begin",
+    "schema.before_commit",
+    "schema.after_commit",
+    "restore.before_write",
+    # A task comes, runs and ends: what is decided, stored and said.
+    "machine.after_step",
     "blob.before_write",
     "blob.after_write",
     "blob.after_fsync",
+    "blob.before_rename",
     "blob.after_rename",
+    "blob.before_folder_fsync",
     "blob.after_folder_fsync",
     "commit.before_begin",
+    "commit.after_begin",
+    "commit.after_log_row",
     "commit.after_record",
     "commit.before_commit",
     "commit.after_commit",
+    "sequence.before_write",
     "sequence.after_write",
     "sequence.after_fsync",
-    "checkpoint.before",
-    "checkpoint.after",
-    "unlink.before",
-    "unlink.after",
-    "machine.after_step",
     "send.before",
     "send.after",
+    # It is forgotten, and what it leaves is cleaned up.
+    "purge.after_task_row",
+    "unlink.before",
+    "unlink.after",
+    "checkpoint.before",
+    "checkpoint.after",
+    "prune.before",
+    "prune.after",
+    "sweep.before_unlink",
+    "sweep.after_unlink",
+    "ballast.after_open",
+    "ballast.after_allocate",
 )
-"""Every point, in the order a task meets them."""
+"""Every point, in the order in which they are met."""
 
 _name, _, _count = os.environ.get(VARIABLE, "").partition(":")
 _remaining = {_name: int(_count or 1)} if _name else {}

@@ -139,6 +139,7 @@ class BrokerLoop:
             for task in recovered.tasks
             if task.request.id in damaged
         ]
+        crash_point("restore.before_write")
         self._journal.write(endings, {}, now=now)
         if self._recorder is not None:
             self._recorder.restored(now, recovered)

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from attrs import evolve
 
+from paintmq.broker.crash_points import VARIABLE
 from paintmq.broker.server import BrokerServer
+from paintmq.broker.stores import writer
 from paintmq.task import TaskId, TaskRequest
 from paintmq.testing.toy_broker import (
     picture_task,
@@ -70,6 +72,8 @@ def run(server: BrokerServer, ledger: Ledger) -> None:
             client.hear(Finished)
             ledger.note("finished", request, number)
             if number % 2:
+                # Forgotten at once, so nothing of it is to be found from then on.
+                ledger.note("received", request, number)
                 client.say(ResultReceived(request.id))
         worker.say(WorkerGoodbye())
         for number in range(4, 8):
@@ -102,9 +106,22 @@ def work(worker: WirePeer) -> TaskId:
     return task_id
 
 
+def leave_orphan(journal: Path) -> None:
+    """Put a payload file there that no task names, as old as the sweep wants it."""
+    orphan = journal / "blobs" / "00" / ("0" * 64)
+    orphan.parent.mkdir(parents=True, exist_ok=True)
+    orphan.write_bytes(b"left behind")
+    os.utime(orphan, (0, 0))
+
+
 def main() -> None:
     journal, ledger = Path(sys.argv[1]), Ledger(Path(sys.argv[2]))
+    leave_orphan(journal)
+    if os.environ.get(VARIABLE, "").startswith("prune"):
+        writer.LOG_KEPT_SECONDS = 0.0  # else the log is kept, for who looks at it afterwards
     config = toy_config(journal, durability="full")
+    # A task is forgotten as soon as its client has the result, its records with it.
+    config = evolve(config, timers=evolve(config.timers, result_kept=0.0))
     with BrokerServer(config, toy_plugins()) as server:
         run(server, ledger)
         server.stop(grace=0)

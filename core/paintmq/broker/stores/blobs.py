@@ -63,6 +63,7 @@ class BlobFolder:
                 crash_point("blob.after_fsync")
         finally:
             os.close(descriptor)
+        crash_point("blob.before_rename")
         aside.rename(path)
         crash_point("blob.after_rename")
 
@@ -71,9 +72,10 @@ class BlobFolder:
         if not self._sync:
             return
         for folder in sorted({self.path(digest).parent for digest in digests}):
+            crash_point("blob.before_folder_fsync")
             sync_folder(folder)
             sync_folder(folder.parent)
-        crash_point("blob.after_folder_fsync")
+            crash_point("blob.after_folder_fsync")
 
     def unpin(self, digests: Iterable[str]) -> None:
         """Take note that the files are named by rows now, or that their writing was given up."""
@@ -127,7 +129,9 @@ class BlobFolder:
                 if path.parent.name == "new" or not (
                     path.name in self._pins or is_named(path.name)
                 ):
+                    crash_point("sweep.before_unlink")
                     path.unlink(missing_ok=True)
+                    crash_point("sweep.after_unlink")
                     removed += 1
         return removed
 

@@ -122,11 +122,14 @@ class Database:
         run("PRAGMA wal_autocheckpoint = 0")
         run("PRAGMA cell_size_check = ON")
         if version == 0:
+            crash_point("schema.before_begin")
             run("BEGIN IMMEDIATE")
             for statement in _SCHEMA.split(";\n"):
                 run(statement)
             run(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            crash_point("schema.before_commit")
             run("COMMIT")
+            crash_point("schema.after_commit")
 
     def close(self) -> None:
         self._connection.close()
@@ -188,6 +191,7 @@ class Database:
     def begin(self) -> None:
         crash_point("commit.before_begin")
         self._connection.execute("BEGIN IMMEDIATE")
+        crash_point("commit.after_begin")
 
     def commit(self) -> None:
         crash_point("commit.before_commit")
@@ -206,6 +210,7 @@ class Database:
         self._connection.execute(
             "INSERT INTO log VALUES (?, ?, ?, ?)", (entry.sequence, entry.at, record, check)
         )
+        crash_point("commit.after_log_row")
         freed = self._apply(entry)
         for new in payloads:
             row_check = _payload_check(new.key, new.size, new.digest, inline=new.data is not None)
@@ -252,6 +257,7 @@ class Database:
                     return self._forget_payloads(task_id, "in")
             case TaskPurged(task_id):
                 self._connection.execute("DELETE FROM task WHERE id = ?", (task_id,))
+                crash_point("purge.after_task_row")
                 return self._forget_payloads(task_id, "in") + self._forget_payloads(task_id, "out")
             case BrokerBooted():
                 pass
@@ -293,12 +299,14 @@ class Database:
 
     def prune_log(self, *, before: float, at_most: int) -> int:
         """Forget records older than that, some at a time, but never the last; return how many."""
+        crash_point("prune.before")
         cursor = self._connection.execute(
             "DELETE FROM log WHERE sequence IN ("
             "SELECT sequence FROM log WHERE at < ? AND sequence < (SELECT max(sequence) FROM log) "
             "ORDER BY sequence LIMIT ?)",
             (before, at_most),
         )
+        crash_point("prune.after")
         return cursor.rowcount
 
     def give_back_pages(self, at_most: int) -> int:

@@ -47,6 +47,7 @@ class StoreFolder:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(lock, 0)
             os.pwrite(lock, str(os.getpid()).encode(), 0)
+            crash_point("folder.after_lock")
             sequence = os.open(path / "sequence", os.O_RDWR | os.O_CREAT, 0o600)
         except BlockingIOError as error:
             holder = os.pread(lock, 20, 0).decode(errors="replace") or "unknown"
@@ -74,6 +75,7 @@ class StoreFolder:
 
     def write_sequence(self, number: int, *, sync: bool) -> None:
         """Note the last committed number. Unsynced it survives a kill, synced a power loss."""
+        crash_point("sequence.before_write")
         os.pwrite(self._sequence, number.to_bytes(8) * 2, 0)
         crash_point("sequence.after_write")
         if sync:
@@ -98,8 +100,10 @@ class StoreFolder:
         if ballast.exists() or self.is_scarce(pending=2 * size):
             return
         descriptor = os.open(ballast, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        crash_point("ballast.after_open")
         try:
             os.posix_fallocate(descriptor, 0, size)
+            crash_point("ballast.after_allocate")
         except OSError:
             # No space aside is a smaller evil than no broker.
             with contextlib.suppress(OSError):

@@ -63,8 +63,9 @@ class SimulatedClient:
         for task_id, request in self.memory.submitted.items():
             if task_id in self.memory.endings or task_id in self.memory.refused:
                 continue
-            # Its journal holds the request too, so it can submit again under the same id.
-            self._obey(self.machine.submit(request, now=self.now))
+            # Its journal holds the request too, so it can submit again under the same id. It is
+            # patient, as the task may have been accepted before.
+            self._obey(self.machine.submit(request, now=self.now, patient=True))
 
     def kill(self, back_after: float) -> None:
         self.machine, self._tick_at = None, None
