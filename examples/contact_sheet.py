@@ -95,7 +95,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="MODEL", help="only these models")
     arguments = parser.parse_args()
     specs = PluginManager.installed().catalog().specs
-    shots = [s for s in SHOTS if not arguments.only or s.model in arguments.only]
+    only = arguments.only
+    shots = [shot for shot in SHOTS if not (only and shot.model) or shot.model in only]
     config, generated = settings(
         load_config(arguments.config), [specs[s.model] for s in shots if s.model]
     )
@@ -111,7 +112,7 @@ def main() -> None:
                 left_out[shot.model] = str(error)
                 continue
             cells.append(cell(result, captions(shot, specs, generated)))
-            print(shot.picture, shot.label or shot.model)
+            print(f"{shot.picture} {shot.label or shot.model}".rstrip())
     arguments.sheet.parent.mkdir(parents=True, exist_ok=True)
     arguments.sheet.write_bytes(encode_image(page(cells), arguments.sheet.suffix, quality=82))
     for model, why in left_out.items():
@@ -165,7 +166,7 @@ def photograph(shot: Shot) -> Picture:
 
 def outlined(shot: Shot) -> Picture:
     """Return the photograph, with a line around what is to be filled."""
-    picture = np.ascontiguousarray(photograph(shot))
+    picture = photograph(shot).copy()
     if shot.mask:
         mask = mask_from_array(photograph(Shot(picture=shot.mask)))
         contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)

@@ -44,7 +44,9 @@ class RealEsrganUpscaling(Model):
         options: UpscaleOptions = request.options
         height, width = image.shape[:2]
         if min(height, width) <= _EDGE:
-            raise InvalidInputError(f"image: {width} x {height} pixels; more than {_EDGE} a side")
+            raise InvalidInputError(
+                f"image: {width} x {height} pixels; enlarging needs more than {_EDGE} a side"
+            )
         planes = [image[:, :, :3]]
         if image.shape[2] == 4:
             planes.append(np.repeat(image[:, :, 3:], 3, axis=2))

@@ -79,6 +79,38 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, content: bytes) -> No
         load_state_dict(folder(tmp_path), FILE)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("net.safetensors", b""),
+        ("net.safetensors", b"\xff" * 64),  # a header longer than any file
+        ("net.safetensors", (2).to_bytes(8, "little") + b"{}garbage"),
+        ("net.param", b"7767517\n1 1\nConvolution c 1 1 a b 0=9 1=3 6=99999999999"),
+        ("net.param", b"\xff\xfe"),
+    ],
+)
+def test_a_damaged_file_in_anothers_place_is_refused_by_its_name(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "net.bin").write_bytes(b"")
+    config = WeightsConfig(paths={"net.pth": str(tmp_path / name)})
+
+    with pytest.raises(ModelError, match=name.replace(".", r"\.")) as caught:
+        load_state_dict(WeightFolder(config), FILE)
+
+    assert caught.value.code == "weights_unreadable"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_torchscript_under_the_name_of_a_safe_kind_is_not_run(tmp_path: Path) -> None:
+    torch.jit.script(torch.nn.Linear(3, 2)).save(str(tmp_path / "net.safetensors"))
+    config = WeightsConfig(paths={"net.pth": str(tmp_path / "net.safetensors")})
+
+    with pytest.raises(ModelError, match="which is code"):
+        load_state_dict(WeightFolder(config), FILE)
+
+
 def test_a_pickle_without_tensors_is_refused(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, tmp_path / "net.pth")
 

@@ -82,6 +82,33 @@ def test_the_example_of_the_readme_leaves_a_picture_to_look_at(
     assert pixels(picture).shape[1] > 2 * pixels(SCRATCHED).shape[1]
 
 
+def test_the_contact_sheet_is_drawn_by_one_command(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    sheet = tmp_path / "sheet.jpg"
+
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "contact_sheet.py", sheet, "--only", "opencv"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "chelsea-scratched",
+        "chelsea-scratched opencv, ns",
+        "chelsea-scratched opencv, telea",
+        "coffee",
+        "coffee opencv",
+        "astronaut",
+        "astronaut",
+    ]
+    assert pixels(sheet).std() > 30
+
+
 def test_a_folder_is_a_batch_and_one_bad_image_does_not_stop_the_others(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
