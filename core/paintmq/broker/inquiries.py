@@ -284,13 +284,11 @@ def _summary(entry: TaskEntry, now: float) -> dict[str, Json]:
 
 
 def _json(value: Any) -> Json:
-    """Return a nested attrs dictionary with what JSON has no word for spelt out."""
+    """Return a nested attrs dictionary as JSON has it."""
     match value:
         case dict():
             return {str(key): _json(item) for key, item in value.items()}
         case list() | tuple():
             return [_json(item) for item in value]
-        case bytes():
-            return value.hex()
         case _:
             return cast("Json", value)

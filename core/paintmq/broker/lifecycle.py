@@ -174,8 +174,8 @@ class Lifecycle:
         limit = spec.load_limit if loading else entry.checked.run_limit
         self.deadlines.set(("run", entry.id, 0), now + limit + RUN_LIMIT_MARGIN)
         self.step.change(entry, "start", evolve(entry.status, state=state, started_at=now))
-        if entry.session is not None:
-            self.scheduler.started(entry.session, entry.id, loading=loading, now=now)
+        assert entry.session is not None  # who says so has claimed it
+        self.scheduler.started(entry.session, entry.id, loading=loading, now=now)
         self.step.tell(
             entry,
             Progressed(

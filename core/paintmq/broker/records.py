@@ -1,6 +1,6 @@
 """What the journal records: enough to rebuild the broker's state, and to audit it afterwards."""
 
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 from attrs import field, frozen
 
@@ -64,6 +64,8 @@ def replay(records: list[Record]) -> dict[TaskId, StoredTask]:
                 del tasks[task_id]
             case BrokerBooted():
                 pass
+            case _:
+                assert_never(record)
     return tasks
 
 

@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paintmq.broker.backlog import RankedTasks, Waiting, WaitingTask
+from paintmq.broker.backlog import HEAD, RankedTasks, Waiting, WaitingTask
 from paintmq.catalog import Catalog
 from paintmq.model import ModelSpec
 from paintmq.task import TaskId, TaskRequest
@@ -70,6 +70,25 @@ def test_a_long_line_comes_out_in_order() -> None:
         order.append(first.key)
 
     assert order == sorted(task.key for task in tasks)
+
+
+def test_what_was_removed_far_behind_the_front_takes_no_memory_for_ever() -> None:
+    """I14: tasks that are cancelled long before their turn are not kept until it comes."""
+    ranked = RankedTasks()
+    tasks = [make_task(number, float(number)) for number in range(2_000)]
+    strays = [make_task(3_000 + number, 1_000.5) for number in range(500)]
+    for task in [*tasks, *strays]:
+        ranked.push(task)
+    for task in [*tasks[100:], *strays[1:]]:
+        ranked.remove(task)
+
+    assert len(ranked) == 101
+    assert len(ranked._head) + len(ranked._tail) + len(ranked._strays) <= 2 * 101 + HEAD
+    left = []
+    while ranked:
+        left.append(ranked.first()[0])
+        ranked.remove(left[-1])
+    assert left == [*tasks[:100], strays[0]]
 
 
 def test_a_task_that_left_and_came_again_is_there_once_at_its_new_place() -> None:

@@ -1,6 +1,7 @@
 """The broker's machine as a whole: the straight path of a task, and a restart."""
 
 from paintmq.broker.records import TaskChanged, replay
+from paintmq.routing import BoardView, WorkerView
 from paintmq.task import Fence, TaskState, TaskStatus
 from paintmq.testing.broker_harness import (
     ALICE,
@@ -17,6 +18,7 @@ from paintmq.testing.broker_harness import (
     ready,
     restarted,
 )
+from paintmq.testing.plain_router import PlainRouter
 from paintmq.wire.messages import (
     Accepted,
     AttemptProgressed,
@@ -24,6 +26,7 @@ from paintmq.wire.messages import (
     AttemptStarted,
     Finished,
     Heartbeat,
+    Preload,
     Progressed,
     Query,
     ResultReceived,
@@ -170,3 +173,31 @@ def test_a_task_whose_model_is_gone_is_kept_among_the_dead() -> None:
     assert "'toy'" in status.error.message
     again.greet()
     assert "not installed" in again.ask("dead_requeue", task_id=task.id).error
+
+
+# ---- routers -----------------------------------------------------------------------------------
+
+
+class Eager(PlainRouter):
+    """Has every idle worker load every model it has heard of."""
+
+    def choose_preload(self, board: BoardView, *, now: float) -> tuple[WorkerView, str] | None:
+        for worker in board.workers():
+            for model in board.models():
+                if not worker.has(model) and model not in worker.loading:
+                    return worker, model
+        return None
+
+
+def test_another_router_may_take_over_and_have_models_loaded_ahead() -> None:
+    broker = ready()
+    broker.submit()
+    item = broker.assigned()[0]
+    broker.start(item)
+    broker.succeed(item)
+    broker.join(W2)
+    broker.take(broker.machine.replace_router(Eager(), now=broker.now))
+
+    assert broker.heard(W2, Preload) == [Preload("toy")]
+    assert broker.heard(W1, Preload) == [], "it has the model"
+    assert broker.machine.conserves_work(now=broker.now)

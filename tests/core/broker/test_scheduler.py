@@ -349,3 +349,15 @@ def test_work_is_counted_as_none_where_rounding_would_make_it_less() -> None:
     scheduler._line.work["cpu-light"] = -1e-17
 
     assert scheduler.expected_work("cpu-light") == 0.0
+
+
+def test_a_task_that_waits_beside_an_idle_worker_is_noticed() -> None:
+    """Invariant I21: what simulations ask after every step."""
+    scheduler = make_scheduler()
+    join(scheduler, make_worker("w"))
+    assert scheduler.conserves_work(now=0.0)
+    scheduler.add(make_task(1), now=0.0)
+
+    assert not scheduler.conserves_work(now=0.0)
+    picks(scheduler)
+    assert scheduler.conserves_work(now=0.0)
