@@ -151,7 +151,8 @@ def test_a_broker_that_is_killed_goes_on_where_it_was_and_its_client_notices_not
             broker.wait()
 
             again = environment | {"PAINTMQ_BROKER__PORT": port}
-            with CommandProcess(["up"], again):
+            with CommandProcess(["up"], again) as up:
+                up.wait_for_line(r"journal .+ \(full\), with 1 unfinished tasks")
                 assert handle.result(timeout=50).attempts == 1
 
 

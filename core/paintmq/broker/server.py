@@ -31,6 +31,7 @@ from paintmq.broker.server_subjects import (
     Subject,
     back_up,
     describe_endpoints,
+    describe_journal,
     describe_models,
     describe_version,
 )
@@ -85,6 +86,8 @@ class BrokerServer:
     """Where a client with the same ZeroMQ context connects. Set by ``start``."""
     queue_endpoints: Mapping[str, str]
     """Where workers connect, by queue. Set by ``start``."""
+    journal: str
+    """Where the journal is and what was in it, in words. Set by ``start``."""
 
     def __init__(
         self,
@@ -95,8 +98,8 @@ class BrokerServer:
         accept_data_loss: bool = False,
         reread: Callable[[], Config] | None = None,
     ) -> None:
-        """``accept_data_loss``: open a journal that is known to have lost records. ``reread`` gives
-        the settings of this moment, for ``reload``.
+        """``accept_data_loss``: open a journal known to have lost records. ``reread``: the settings
+        of this moment, for ``reload``.
         """
         self._config = config
         self._plugins = plugins
@@ -225,6 +228,7 @@ class BrokerServer:
         try:
             self._listen(context, endpoints, self._guard(context))
             recovered = journal.open(wakeup.set)
+            self.journal = describe_journal(config.broker, recovered)
             machine, loop = self._assemble(journal, recovered, endpoints, wakeup)
             loop.restore(recovered)
         except BaseException:
@@ -323,8 +327,8 @@ class BrokerServer:
         return {"stopping": True}
 
     def _reload(self, arguments: Mapping[str, Json]) -> Json:
-        name = self.reload()
-        return {"router": name, "keys": None if self._ring is None else len(self._ring)}
+        router = self.reload()
+        return {"router": router, "keys": None if self._ring is None else len(self._ring)}
 
     def _close(
         self,

@@ -9,6 +9,8 @@ from attrs import asdict
 
 from paintmq.broker.endpoints import is_loopback
 from paintmq.broker.journal import Journal
+from paintmq.broker.records import Recovered
+from paintmq.broker.stores import journal_folder
 from paintmq.catalog import Catalog
 from paintmq.config import BrokerConfig
 from paintmq.errors import PaintMQError
@@ -59,6 +61,15 @@ def back_up(journal: Journal, broker: BrokerConfig, arguments: Mapping[str, Json
 
 def describe_endpoints(client: str, queues: Mapping[str, str]) -> Json:
     return {"client": client, "queues": dict(queues)}
+
+
+def describe_journal(broker: BrokerConfig, recovered: Recovered) -> str:
+    """Return where the journal is and what was in it, for the operator who starts a broker."""
+    if broker.durability == "memory" and not broker.journal:
+        return "in memory: whatever is unfinished ends with this broker"
+    where = broker.journal or journal_folder(broker)
+    open_tasks = sum(not task.status.state.is_final for task in recovered.tasks)
+    return f"{where} ({broker.durability}), with {open_tasks} unfinished tasks"
 
 
 def describe_version(incarnation: int, durability: str) -> Json:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from paintmq.cli.collector import calm_collector
 from paintmq.cli.common_options import (
     ConfigOption,
     ConnectOption,
@@ -145,10 +146,12 @@ def _started_broker(
         reread=lambda: service_settings(config).config,
     )
     server.start()
+    stack.enter_context(calm_collector())
     stack.callback(_stop_broker, server)
     note(f"broker for clients at {server.client_endpoint}")
     for name, endpoint in server.queue_endpoints.items():
         note(f"  queue {name:<14} {endpoint}")
+    note(f"  journal {server.journal}")
     feed_statistics(server, context, settings.monitoring, plugins, stack)
     return server, settings, plugins
 

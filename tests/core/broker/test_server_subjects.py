@@ -5,10 +5,13 @@ from pathlib import Path
 import pytest
 
 from paintmq.broker.journal import Journal
-from paintmq.broker.server_subjects import ADMIN_SUBJECTS, answer, back_up
+from paintmq.broker.records import Recovered, StoredTask
+from paintmq.broker.server_subjects import ADMIN_SUBJECTS, answer, back_up, describe_journal
 from paintmq.broker.stores.memory import MemoryStore
 from paintmq.config import BrokerConfig
 from paintmq.errors import StoreError
+from paintmq.task import TaskState
+from paintmq.testing.store_contract import accepted, changed
 from paintmq.wire.messages import Ask
 
 
@@ -60,3 +63,18 @@ def test_strangers_make_no_backups(tmp_path: Path) -> None:
             back_up(journal, good, arguments)
     with pytest.raises(StoreError, match="in memory"):
         back_up(journal, BrokerConfig(host="0.0.0.0", keys="keys"), arguments)
+
+
+def test_an_operator_is_told_where_the_journal_is_and_what_waits_there() -> None:
+    waiting = accepted("1")
+    ended = changed(waiting, TaskState.CANCELLED, ended_at=1.0)
+    found = Recovered(
+        tasks=(
+            StoredTask(waiting.request, waiting.status),
+            StoredTask(waiting.request, ended.status),
+        )
+    )
+    durable = BrokerConfig(durability="full", journal="/var/lib/paintmq")
+
+    assert describe_journal(durable, found) == "/var/lib/paintmq (full), with 1 unfinished tasks"
+    assert describe_journal(BrokerConfig(), Recovered()).startswith("in memory")
