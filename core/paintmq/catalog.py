@@ -139,13 +139,15 @@ def _needs(spec: ModelSpec, job: Job) -> Needs:
     """Ask the plugin what the job needs.
 
     The other estimates are tried too, so that a task they fail for ends here and not in the middle
-    of scheduling.
+    of scheduling. A plugin that refuses the task on purpose is quoted as it is.
     """
     plugin: Any = spec  # its functions may return anything
     try:
         needs = plugin.needs(job)
         seconds = plugin.run_seconds(job)
         key = plugin.batch_key(job) if plugin.batch_key is not None else ""
+    except InvalidTaskError:
+        raise
     except Exception as error:  # a plugin's code: whatever it raises ends this task alone
         raise InvalidTaskError(f"model {spec.name} cannot estimate this task: {error}") from error
     sound = isinstance(seconds, int | float) and isfinite(seconds) and seconds >= 0

@@ -7,6 +7,7 @@ measurement in a worker replaces the times.
 import json
 from collections.abc import Callable
 
+from paintmq.errors import InvalidInputError
 from paintmq.model import InputSpec, Job, ModelSpec, Needs, WeightFile
 from paintmq_plugins.diffusion_memory import LEAST_SIDE, SIZES, Size
 from paintmq_plugins.diffusion_options import DiffusionOptions
@@ -45,8 +46,19 @@ def canvas_pixels(job: Job, size: Size) -> int:
     return max(LEAST_SIDE**2, int(width * height * options.scale**2))
 
 
-def _needs(size: Size) -> Callable[[Job], Needs]:
+def mask_missing(model: str) -> InvalidInputError:
+    """Return the error for a task that says nowhere what is to be painted."""
+    return InvalidInputError(
+        f"model {model} needs input 'mask' (white where the picture is to be painted), unless an"
+        " option such as extend_left asks for more of the picture"
+    )
+
+
+def _needs(name: str, size: Size) -> Callable[[Job], Needs]:
     def needs(job: Job) -> Needs:
+        given = {item.name for item in job.inputs}
+        if given and "mask" not in given and not job.options.extends:
+            raise mask_missing(name)  # before anything is loaded for it
         pixels = canvas_pixels(job, size)
         if job.device == "cuda":
             # With less than all of it the model still runs, by turns; see memory_plan.
@@ -96,7 +108,7 @@ def _spec(name: str, summary: str, licence: str, hub: str) -> ModelSpec:
         inputs=_INPUTS,
         devices=("cuda", "cpu"),
         effort="intensive",
-        needs=_needs(size),
+        needs=_needs(name, size),
         load_seconds=8.0,
         run_seconds=_run_seconds(size),
         resident_mb=size.weights_mb,

@@ -10,8 +10,9 @@ from attrs import frozen
 from numpy.typing import NDArray
 from PIL import Image
 
-from paintmq.errors import InvalidInputError, ModelError
+from paintmq.errors import ModelError
 from paintmq.model import Device, Model, Outputs, Request, RunContext
+from paintmq_plugins.diffusion import mask_missing
 from paintmq_plugins.diffusion_loading import load_pipeline
 from paintmq_plugins.diffusion_memory import SIZES, TILE_SIDE, MemoryPlan, memory_plan
 from paintmq_plugins.diffusion_options import DiffusionOptions
@@ -38,12 +39,16 @@ _LATENT_COLOURS = {
 }
 
 
+_NOTHING_TO_PAINT = b"the mask covers nothing, so the picture is as it was"
+
+
 @frozen(eq=False)
 class _Job:
     """One request of a batch, and its place in it."""
 
     index: int
     options: DiffusionOptions
+    seed: int
     canvas: Canvas
 
 
@@ -87,7 +92,7 @@ class DiffusionInpainting(Model):
         jobs: list[_Job] = []
         for index, request in enumerate(batch):
             if self._is_nothing_to_paint(request):
-                results[index] = {"image": request.inputs["image"]}
+                results[index] = {"image": request.inputs["image"], "note": _NOTHING_TO_PAINT}
             else:
                 jobs.append(self._prepare(index, request))
         groups = _groups(jobs, self._plan)
@@ -95,7 +100,7 @@ class DiffusionInpainting(Model):
         for number, group in enumerate(groups):
             painted, steps = self._paint(group, context, steps, len(groups) - number)
             for job, pixels in zip(group, painted, strict=True):
-                results[job.index] = {"image": job.canvas.finish(pixels)}
+                results[job.index] = {"image": job.canvas.finish(pixels), **_seed_note(job)}
         if not groups:
             context.progress(1, 1)
         return results
@@ -110,10 +115,7 @@ class DiffusionInpainting(Model):
             return False
         mask = request.inputs.get("mask")
         if mask is None:
-            raise InvalidInputError(
-                f"model {self.spec.name} needs input 'mask' (white where the picture is to be"
-                " painted), unless an option such as extend_left asks for more of the picture"
-            )
+            raise mask_missing(self.spec.name)
         return not mask.any()
 
     def _prepare(self, index: int, request: Request) -> _Job:
@@ -123,7 +125,7 @@ class DiffusionInpainting(Model):
         image, mask = request.inputs["image"], request.inputs.get("mask")
         if mask is None:
             mask = np.zeros(image.shape[:2], np.uint8)
-        return _Job(index, options, Canvas.prepare(image, mask, options))
+        return _Job(index, options, request.seed, Canvas.prepare(image, mask, options))
 
     def _paint(
         self, jobs: Sequence[_Job], context: RunContext, before: int, runs: int
@@ -143,7 +145,7 @@ class DiffusionInpainting(Model):
             context.raise_if_cancelled()
             preview = None
             if options.preview_every and (index + 1) % options.preview_every == 0:
-                preview = self._preview(state["latents"][0])
+                preview = self._preview(state["latents"][0], jobs[0].canvas.size)
             steps = before + index + 1
             context.progress(steps, before + runs * int(pipe.num_timesteps), preview)
             return state
@@ -193,23 +195,28 @@ class DiffusionInpainting(Model):
             "num_inference_steps": options.steps,
             "guidance_scale": options.guidance_scale,
             "strength": strength,
-            "generator": [torch.Generator("cpu").manual_seed(job.options.seed) for job in jobs],
+            "generator": [torch.Generator("cpu").manual_seed(job.seed) for job in jobs],
         }
 
-    def _preview(self, latents: torch.Tensor) -> NDArray[np.uint8]:
-        """Return a rough picture, an eighth of the canvas, uint8 RGB."""
+    def _preview(self, latents: torch.Tensor, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Return a rough picture, an eighth of a canvas of this height and width, uint8 RGB."""
         colours = torch.tensor(
             _LATENT_COLOURS[self._is_xl], dtype=latents.dtype, device=latents.device
         )
         rgb = torch.einsum("chw,cr->hwr", latents, colours)
         levels = ((rgb + 1) * 127.5).clamp(0, 255).to(torch.uint8)
         preview: NDArray[np.uint8] = levels.cpu().numpy()
-        return preview
+        return preview[: -(-size[0] // 8), : -(-size[1] // 8)]
 
     def unload(self) -> None:
         del self._pipe
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _seed_note(job: _Job) -> Mapping[str, bytes]:
+    """Tell the seed to whoever left it open, so that the picture can be had again."""
+    return {"note": f"seed {job.seed}".encode()} if job.options.seed < 0 else {}
 
 
 def _groups(jobs: Sequence[_Job], plan: MemoryPlan | None) -> list[list[_Job]]:

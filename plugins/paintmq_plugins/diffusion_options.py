@@ -70,8 +70,11 @@ class DiffusionOptions:
     )
     seed: int = field(
         default=42,
-        validator=[validators.ge(0), validators.lt(2**63)],
-        metadata={"help": "the same seed and options give the same picture"},
+        validator=[validators.ge(-1), validators.lt(2**63)],
+        metadata={
+            "help": "the same seed and options give the same picture; -1: one that is drawn from"
+            " picture and options, and told with the result"
+        },
     )
     sampler: SamplerName = field(default="UniPC", metadata={"help": "the denoising method"})
     mask_blur: int = field(

@@ -151,7 +151,7 @@ def _faces(path: Path) -> None:
 
 def _tiny(family: Any) -> Callable[[Path], None]:
     def write(path: Path) -> None:
-        from paintmq_plugins.tiny_diffusion import save_tiny_pipeline
+        from paintmq_plugins.random_pipelines import save_tiny_pipeline
 
         save_tiny_pipeline(path, family)
 

@@ -143,3 +143,11 @@ def test_a_plugin_that_cannot_estimate_a_task_ends_that_task_alone(changes: dict
     with pytest.raises(InvalidTaskError, match="brush cannot estimate this task"):
         catalog.check(make_request())
     assert catalog.check(make_request(model="sound")).spec.name == "sound"
+
+
+def test_a_plugin_that_refuses_a_task_by_its_inputs_is_quoted_as_it_is() -> None:
+    def refuse(job: Job) -> Needs:
+        raise InvalidInputError("a mask is needed, or a border")
+
+    with pytest.raises(InvalidInputError, match=r"^a mask is needed, or a border$"):
+        Catalog([make_spec(needs=refuse)]).check(make_request())

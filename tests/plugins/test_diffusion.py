@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from paintmq.catalog import Catalog
-from paintmq.errors import InvalidOptionError
+from paintmq.errors import InvalidInputError, InvalidOptionError
 from paintmq.task import Json, PayloadInfo, TaskRequest
 from paintmq.testing.broker_harness import make_request
 from paintmq_plugins.diffusion import SD15, SD21, SDXL
@@ -16,13 +16,17 @@ CATALOG = Catalog([SD15, SD21, SDXL])
 
 
 def request(
-    model: str = "sd15", size: int = 512, device: str = "cuda", **options: Json
+    model: str = "sd15",
+    size: int = 512,
+    device: str = "cuda",
+    names: tuple[str, ...] = ("image", "mask"),
+    **options: Json,
 ) -> TaskRequest:
     inputs = tuple(
         PayloadInfo(
             name=name, size=9, digest=name * 8, kind="array", dtype="uint8", width=size, height=size
         )
-        for name in ("image", "mask")
+        for name in names
     )
     return make_request(
         model=model, task_type="inpaint", options=options, inputs=inputs, device=device
@@ -54,6 +58,13 @@ def test_there_are_all_nineteen_samplers() -> None:
 def test_a_wrong_option_is_refused_in_words(options: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidOptionError, match=words):
         CATALOG.check(request(**dict[str, Any](options)))
+
+
+def test_a_picture_without_a_mask_is_refused_at_once_unless_it_is_extended() -> None:
+    with pytest.raises(InvalidInputError, match=r"^model sd15 needs input 'mask'.*extend_left"):
+        CATALOG.check(request(names=("image",)))
+
+    assert CATALOG.check(request(names=("image",), extend_left=8)).needs
 
 
 def test_requests_share_a_run_when_only_words_and_seeds_differ() -> None:

@@ -11,14 +11,16 @@ if TYPE_CHECKING:
 
 
 def make_inputs(inputs: Sequence[InputSpec], size: tuple[int, int], seed: int) -> dict[str, Any]:
-    """Return an array for each required image and mask; ``size`` is (height, width).
+    """Return an array for each image that is required and each mask; ``size`` is (height, width).
+
+    A mask that may be left out is made all the same: inpainting is mostly done with one.
 
     Raises:
         TypeError: an input is plain data, which only the model's author can make up.
     """
     made: dict[str, Any] = {}
     for wanted in inputs:
-        if not wanted.required:
+        if not wanted.required and wanted.kind != "mask":
             continue
         match wanted.kind:
             case "image":

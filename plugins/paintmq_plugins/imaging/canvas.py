@@ -31,6 +31,11 @@ class Canvas:
     """Height and width before padding."""
     _blur: int
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of what is painted, without the padding."""
+        return self._size
+
     @classmethod
     def prepare(cls, image: Pixels, mask: NDArray[np.uint8], options: DiffusionOptions) -> "Canvas":
         """Extend, crop, scale and pad, in this order, as far as the options ask for it.

@@ -49,7 +49,7 @@ class Paint(Protocol):
 @pytest.fixture(scope="session")
 def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     """Return a folder in diffusers' layout for each family."""
-    from paintmq_plugins.tiny_diffusion import save_tiny_pipeline
+    from paintmq_plugins.random_pipelines import save_tiny_pipeline
 
     root = tmp_path_factory.mktemp("tiny")
     return {
@@ -73,7 +73,15 @@ def load() -> Callable[[str, WeightsConfig], tuple[ModelBench, Model]]:
 
 
 @pytest.fixture(scope="session")
-def paint_with(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Pixels]]:
+def notes() -> list[str]:
+    """Return what was told with each result of the last batch."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def paint_with(
+    tmp_path_factory: pytest.TempPathFactory, notes: list[str]
+) -> Callable[..., list[Pixels]]:
     """Return a function that paints with a loaded model."""
     scratch = tmp_path_factory.mktemp("scratch")
 
@@ -87,6 +95,7 @@ def paint_with(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[P
         bench, model = loaded
         requests = [bench.request({"steps": 3} | dict(each), inputs) for each in options]
         outputs: Any = model.run(requests, context or ScriptedContext(scratch=scratch))
+        notes[:] = [each.get("note", b"").decode() for each in outputs]
         return [each["image"] for each in outputs]
 
     return paint

@@ -68,6 +68,20 @@ def test_one_request_that_cannot_be_met_leaves_the_rest_of_the_batch_to_be_tried
         paint("sd15", scene, {}, {"prompt": "x" * 100})
 
 
+def test_a_seed_left_open_is_told_and_gives_the_picture_again(
+    paint: Any, scene: Any, notes: list[str]
+) -> None:
+    first, other = paint("sd15", scene, {"seed": -1}, {"seed": -1, "prompt": "a cat"})
+    told = [int(note.removeprefix("seed ")) for note in notes]
+
+    (again,) = paint("sd15", scene, {"seed": told[0]})
+
+    assert alike(first, again)
+    assert told[0] != told[1]
+    assert not np.array_equal(first, other)
+    assert notes == [""], "who asks for a seed knows it"
+
+
 # ---- progress and cancelling -------------------------------------------------------------------
 
 
@@ -81,7 +95,7 @@ def test_progress_ends_at_its_total_whatever_the_sampler_calls_a_step(
 
     assert [step for step, _ in context.steps] == list(range(1, len(context.steps) + 1))
     assert {total for _, total in context.steps} == {context.steps[-1][0]}
-    assert context.previews[0].shape == (64, 64, 3)
+    assert context.previews[0].shape == (25, 32, 3)
     assert context.previews[0].dtype == np.uint8
     assert len(context.previews) == len(context.steps) // 2
 
@@ -115,7 +129,12 @@ def test_a_cancel_is_heeded_within_a_step_and_the_model_works_on(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_empty_mask_gives_the_picture_back_without_computing(
-    family: str, paint: Any, scene: Any, make_scene: Any, context: ScriptedContext
+    family: str,
+    paint: Any,
+    scene: Any,
+    make_scene: Any,
+    context: ScriptedContext,
+    notes: list[str],
 ) -> None:
     nothing = make_scene(scene.image, np.zeros_like(scene.mask))
 
@@ -123,6 +142,7 @@ def test_an_empty_mask_gives_the_picture_back_without_computing(
 
     assert np.array_equal(result, scene.image)
     assert context.steps == [(1, 1)]
+    assert "covers nothing" in notes[0]
 
 
 def test_a_mask_that_covers_everything_paints_the_whole_picture(
