@@ -64,8 +64,19 @@ class ModelContract(SpecContract):
     """Seconds in which those tasks must be done by a worker that starts for them."""
 
     def make_inputs(self, seed: int) -> Mapping[str, Any]:
-        """Return the inputs of one task: arrays or bytes by name; others for another seed."""
-        return make_inputs(self.spec().inputs, self.size, seed)
+        """Return the inputs of one task: arrays or bytes by name; others for another seed.
+
+        All that are required, and the mask of an inpainting task even where it may be left out.
+        """
+        inpaints = "inpaint" in self.spec().task_types
+        return make_inputs(
+            [
+                evolve(each, required=each.required or (inpaints and each.kind == "mask"))
+                for each in self.spec().inputs
+            ],
+            self.size,
+            seed,
+        )
 
     def check_result(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
         """Look at the outputs of one task, and raise AssertionError if they are not right."""
@@ -279,16 +290,18 @@ class ModelContract(SpecContract):
 
         self.works_or_is_refused(bench, loaded, context, inputs)
 
-    def test_inputs_that_may_be_left_out_may_also_be_given(
+    def test_inputs_that_may_be_left_out_may_be_given_or_not(
         self, bench: ModelBench, loaded: Model, context: ScriptedContext
     ) -> None:
         optional = [each for each in bench.spec.inputs if not each.required and each.kind != "data"]
         if not optional:
             pytest.skip("this model needs all its inputs")
         inputs = dict(self.make_inputs(1))
-        inputs |= make_inputs([evolve(each, required=True) for each in optional], self.size, 1)
+        given = make_inputs([evolve(each, required=True) for each in optional], self.size, 1)
+        left_out = {k: v for k, v in inputs.items() if k not in given}
 
-        self.works_or_is_refused(bench, loaded, context, inputs)
+        self.works_or_is_refused(bench, loaded, context, inputs | given)
+        self.works_or_is_refused(bench, loaded, context, left_out)
 
     # ---- life in a worker ----------------------------------------------------------------------
 

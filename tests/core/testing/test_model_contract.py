@@ -301,17 +301,30 @@ def test_a_model_that_falls_over_an_optional_input_is_noticed(trial: Try) -> Non
             assert all("guide" not in request.inputs for request in batch)
             return super().run(batch, context)
 
+    class OnlyWith(Sound):
+        def run(self, batch: Sequence[Request], context: Context) -> Sequence[Outputs]:
+            assert all("guide" in request.inputs for request in batch)
+            return super().run(batch, context)
+
     guide = InputSpec(name="guide", required=False)
-    wrong = trial(OnlyWithout, inputs=(*SPEC.inputs, guide))
     sound = trial(inputs=(*SPEC.inputs, guide))
 
-    sound.contract.test_inputs_that_may_be_left_out_may_also_be_given(
+    sound.contract.test_inputs_that_may_be_left_out_may_be_given_or_not(
         sound.bench, sound.loaded, sound.context
     )
-    with pytest.raises(AssertionError):
-        wrong.contract.test_inputs_that_may_be_left_out_may_also_be_given(
-            wrong.bench, wrong.loaded, wrong.context
-        )
+    for kind in (OnlyWithout, OnlyWith):
+        wrong = trial(kind, inputs=(*SPEC.inputs, guide))
+        with pytest.raises(AssertionError):
+            wrong.contract.test_inputs_that_may_be_left_out_may_be_given_or_not(
+                wrong.bench, wrong.loaded, wrong.context
+            )
+
+
+def test_the_mask_of_an_inpainting_task_is_made_even_where_it_may_be_left_out(trial: Try) -> None:
+    mask = InputSpec(name="mask", kind="mask", required=False)
+    contract = trial(inputs=(InputSpec(name="image"), mask)).contract
+
+    assert list(contract.make_inputs(1)) == ["image", "mask"]
 
 
 class Mixes(Sound):
