@@ -20,21 +20,8 @@ from paintmq.broker.sessions import Sessions
 from paintmq.broker.step import DeadlineKey, StepBuilder
 from paintmq.broker.tasks import TaskEntry
 from paintmq.config import Limits, Timers
-from paintmq.task import (
-    Fence,
-    PayloadInfo,
-    PeerId,
-    TaskError,
-    TaskId,
-    TaskState,
-    TaskStatus,
-)
-from paintmq.wire.messages import (
-    Abandon,
-    Assign,
-    Assignment,
-    Progressed,
-)
+from paintmq.task import Fence, PayloadInfo, PeerId, TaskError, TaskId, TaskState, TaskStatus
+from paintmq.wire.messages import Abandon, Assign, Assignment, Progressed
 
 # The worker enforces a run limit itself; the broker only steps in when it did not.
 RUN_LIMIT_MARGIN = 30.0

@@ -15,12 +15,7 @@ from typing import TYPE_CHECKING, Self
 from attrs import frozen
 
 from paintmq.broker.clock import BrokerClock
-from paintmq.broker.endpoints import (
-    RouterEndpoint,
-    check_exposure,
-    client_endpoint,
-    queue_endpoint,
-)
+from paintmq.broker.endpoints import RouterEndpoint, check_exposure, client_endpoint, queue_endpoint
 from paintmq.broker.input_log import InputLog
 from paintmq.broker.journal import Journal
 from paintmq.broker.loop import BrokerLoop

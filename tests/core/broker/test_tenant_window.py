@@ -38,6 +38,16 @@ def test_no_worker_idles_for_the_sake_of_a_window() -> None:
     assert numbers(picks(scheduler)) == [0, 1, 2, 3, 4]
 
 
+def test_a_task_beyond_the_window_is_started_at_once_where_a_worker_idles_already() -> None:
+    """Invariant I21."""
+    scheduler = make_scheduler(tenant_window=1)
+    join(scheduler, make_worker("a"), make_worker("b"))
+    assert picks(scheduler) == []  # both were asked, and nothing has come
+    for number in (1, 2):
+        scheduler.add(make_task(number, at=number, tenant="t"), now=float(number))
+        assert numbers(picks(scheduler, now=float(number))) == [number]
+
+
 def test_a_worker_that_becomes_free_takes_a_parked_task_rather_than_idle() -> None:
     """Invariant I21."""
     scheduler = make_scheduler(tenant_window=1)
