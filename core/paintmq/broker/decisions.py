@@ -47,6 +47,11 @@ class Decisions:
     _refused_at: float | None = field(default=None, init=False)
     """When the router last let a possible pair pass; asked again ``recheck_after`` later."""
 
+    @property
+    def will_ask_again(self) -> bool:
+        """Whether the router let a possible pair pass, and is asked again after a time."""
+        return self._recheck_at() is not None
+
     def next_pick(self, *, now: float) -> Pick | None:
         """Return the next batch to give away, or None when nothing more can be started now.
 

@@ -7,6 +7,7 @@ tasks are: whoever reads the file can read them.
 
 import base64
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
@@ -15,20 +16,23 @@ from attrs import asdict
 from paintmq.broker.machine import Step
 from paintmq.broker.records import Recovered
 from paintmq.broker.stores.rows import checksum, encode, encode_record
-from paintmq.config import Config
+from paintmq.config import Config, RouterConfig
 from paintmq.errors import ConfigError
 from paintmq.task import Json, PeerId
 from paintmq.wire.codec import encode as encode_message
 from paintmq.wire.messages import ToBroker
 
-FORMAT = 1
+FORMAT = 2
+"""Of the file. Format 1 did not say which models there were, nor when the router was replaced."""
 
 
 class InputLog:
     """An input log being written; implements the loop's Recorder."""
 
-    def __init__(self, path: Path, config: Config, *, incarnation: int) -> None:
-        """Start the file anew.
+    def __init__(
+        self, path: Path, config: Config, *, incarnation: int, models: Iterable[str]
+    ) -> None:
+        """Start the file anew; ``models`` are those installed, by name.
 
         Raises:
             ConfigError: it cannot be written.
@@ -41,14 +45,12 @@ class InputLog:
             {
                 "paintmq_input_log": FORMAT,
                 "incarnation": incarnation,
+                "models": [*sorted(models)],
                 "config": {
                     "queues": {name: asdict(queue) for name, queue in config.queues.items()},
                     "timers": asdict(config.timers),
                     "limits": asdict(config.limits),
-                    "router": {
-                        "name": config.router.name,
-                        "parameters": dict(config.router.parameters),
-                    },
+                    "router": _router(config.router),
                     "broker": {"admission": config.broker.admission},
                 },
             }
@@ -86,6 +88,9 @@ class InputLog:
     def draining(self, now: float) -> None:
         self._write({"now": now, "draining": True})
 
+    def rerouted(self, now: float, router: RouterConfig) -> None:
+        self._pending = {"now": now, "rerouted": _router(router)}
+
     def stepped(self, step: Step) -> None:
         """Complete the line of the last input with what it led to."""
         self._write({**self._pending, "answered": outline(step), "check": fingerprint(step)})
@@ -96,6 +101,10 @@ class InputLog:
     def _write(self, line: dict[str, Json]) -> None:
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
         self._file.flush()
+
+
+def _router(config: RouterConfig) -> Json:
+    return {"name": config.name, "parameters": dict(config.parameters)}
 
 
 def outline(step: Step) -> list[Json]:

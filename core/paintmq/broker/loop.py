@@ -26,7 +26,7 @@ from paintmq.broker.server_subjects import Subject, answer
 from paintmq.broker.speaker import Speaker
 from paintmq.broker.stores import Buffer
 from paintmq.broker.wakeup import Wakeup
-from paintmq.config import Limits, Timers
+from paintmq.config import Limits, RouterConfig, Timers
 from paintmq.errors import VersionMismatchError, WireError
 from paintmq.routing import Router
 from paintmq.task import PeerId
@@ -73,6 +73,7 @@ class Recorder(Observer, Protocol):
     def disk_full(self, now: float, *, full: bool) -> None: ...
     def disk_busy(self, now: float, *, busy: bool) -> None: ...
     def draining(self, now: float) -> None: ...
+    def rerouted(self, now: float, router: RouterConfig) -> None: ...
 
 
 class BrokerLoop:
@@ -151,9 +152,11 @@ class BrokerLoop:
             self._recorder.draining(self._clock.now())
         self._machine.set_draining()
 
-    def replace_router(self, router: Router) -> None:
-        """Let another router decide from now on."""
+    def replace_router(self, router: Router, config: RouterConfig) -> None:
+        """Let another router decide from now on, which was made by this configuration."""
         now = self._clock.now()
+        if self._recorder is not None:
+            self._recorder.rerouted(now, config)
         self._take(self._machine.replace_router(router, now=now), now)
 
     def run_once(self, *, max_wait: float = LONGEST_WAIT) -> None:

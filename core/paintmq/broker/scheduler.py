@@ -288,6 +288,8 @@ class Scheduler:
         for tests and simulations, after ``next_pick`` has returned None.
         """
         self._view.now = now
+        if self._decisions.will_ask_again:
+            return True  # the router let a pair pass: as time goes by it may think otherwise
         return not any(
             self.router.score(backlog, worker, self._view, now=now) is not None
             for backlog in self._view.backlogs()

@@ -33,7 +33,7 @@ from paintmq.broker.server_subjects import (
 from paintmq.broker.stop_report import StopReport, unfinished
 from paintmq.broker.stores import make_store
 from paintmq.broker.wakeup import Wakeup
-from paintmq.config import Config
+from paintmq.config import Config, RouterConfig
 from paintmq.errors import PaintMQError
 from paintmq.identifiers import new_incarnation
 from paintmq.plugin_observers import ObserverThread, start_observers
@@ -101,7 +101,7 @@ class BrokerServer:
         self._context = context
         self._accept_data_loss = accept_data_loss
         self._reread = reread
-        self._new_routers: queue.SimpleQueue[Router] = queue.SimpleQueue()
+        self._new_routers: queue.SimpleQueue[tuple[Router, RouterConfig]] = queue.SimpleQueue()
         self._opened: _Opened | None = None
         self._input_log: InputLog | None = None
         self._thread: threading.Thread | None = None
@@ -196,7 +196,7 @@ class BrokerServer:
         router = self._plugins.make_router(settings.router)
         if self._ring is not None:
             self._ring.reload()
-        self._new_routers.put(router)
+        self._new_routers.put((router, settings.router))
         opened = self._opened
         if opened is not None:
             opened.wakeup.set()
@@ -272,7 +272,9 @@ class BrokerServer:
             logger.error("%d tasks in the journal are damaged", len(recovered.damaged))
         if config.broker.record:
             path = Path(config.broker.record)
-            self._input_log = InputLog(path, config, incarnation=incarnation)
+            self._input_log = InputLog(
+                path, config, incarnation=incarnation, models=self._plugins.catalog().specs
+            )
         catalog = self._plugins.catalog()
         rng = random.Random(incarnation)
         scheduler = Scheduler(
@@ -373,7 +375,7 @@ class BrokerServer:
             while not self._stop_asked.is_set():
                 opened.loop.run_once()
                 while not self._new_routers.empty():
-                    opened.loop.replace_router(self._new_routers.get())
+                    opened.loop.replace_router(*self._new_routers.get())
             self._drain(opened)
             self._report = unfinished(opened.machine, kept=opened.journal.keeps_payloads)
         finally:

@@ -1,15 +1,29 @@
 """What a broker was told, written to a file, leads a fresh machine to the very same answers."""
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from paintmq.broker.input_log import InputLog
+from paintmq.broker.machine import BrokerMachine
 from paintmq.broker.replay import replay
 from paintmq.broker.server import BrokerServer
-from paintmq.config import RouterConfig
+from paintmq.config import Config, RouterConfig
 from paintmq.errors import ConfigError
+from paintmq.hookspecs import RegisterModel, RegisterRouter
+from paintmq.model import ModelSpec
+from paintmq.plugin_manager import PluginManager
+from paintmq.routing import BacklogView, BoardView, Router, WorkerView
 from paintmq.task import TaskError
+from paintmq.testing.plain_router import PlainRouter
+from paintmq.testing.simulation.broker import SimulatedBroker
+from paintmq.testing.simulation.cluster import SimulatedCluster
 from paintmq.testing.toy_broker import (
     picture_task,
     toy_client,
@@ -30,6 +44,32 @@ from paintmq.wire.messages import (
     Submit,
     WorkerGoodbye,
 )
+
+
+class PicturesFirst(Router):
+    """Another opinion than first come, first served."""
+
+    def score(
+        self, backlog: BacklogView, worker: WorkerView, board: BoardView, *, now: float
+    ) -> float | None:
+        return 2.0 if backlog.model == "picture" else 1.0
+
+    def paintmq_register_routers(self, register: RegisterRouter) -> None:
+        register("pictures-first", lambda parameters: PicturesFirst())
+
+
+class SimulatedModels:
+    """What a simulated broker has installed."""
+
+    def __init__(self, specs: Sequence[ModelSpec]) -> None:
+        self.specs = specs
+
+    def paintmq_register_models(self, register: RegisterModel) -> None:
+        for spec in self.specs:
+            register(spec)
+
+    def paintmq_register_routers(self, register: RegisterRouter) -> None:
+        register("plain", lambda parameters: PlainRouter())
 
 
 @pytest.fixture
@@ -110,15 +150,119 @@ def test_a_line_cut_short_by_a_crash_ends_the_replay_quietly(recorded: Path) -> 
     assert replay(recorded, toy_plugins()).difference is None
 
 
+def test_a_router_that_was_replaced_is_replaced_in_the_replay_too(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    plugins = toy_plugins()
+    plugins.register(PicturesFirst(), "opinion")
+    other = evolve(toy_config(), router=RouterConfig(name="pictures-first"))
+    server = BrokerServer(toy_config(record=str(log)), plugins, reread=lambda: other)
+    with server, toy_client(server) as client:
+        for request, payloads in ((toy_task(), []), (picture_task(b"picture"), [b"picture"])):
+            client.say(Submit(request), payloads)
+            client.hear(Accepted)
+        assert server.reload() == "pictures-first"
+        with toy_worker(server) as worker:
+            assert worker.hear(Assign).assignments[0].task.model == "picture"
+        server.stop(grace=0)
+    lines = log.read_text().splitlines(keepends=True)
+    result = replay(log, plugins)
+    forgetful = [line for line in lines if '"rerouted"' not in line]
+    log.write_text("".join(forgetful))
+
+    assert result.difference is None
+    assert len(forgetful) == len(lines) - 1
+    assert replay(log, plugins).difference is not None, "routers that agree would show nothing"
+
+
+@pytest.mark.slow
+@settings(max_examples=30)
+@given(seed=st.integers(0, 2**32))
+def test_whatever_a_broker_was_told_replays_to_the_same_answers_and_the_same_state(
+    tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
+    """Every life of a simulated broker, in any weather."""
+    folder = tmp_path_factory.mktemp("lives")
+    lives: dict[Path, BrokerMachine | None] = {}
+
+    def record(broker: SimulatedBroker) -> InputLog:
+        path = folder / str(broker.starts)
+        cluster.agenda.after(0.0, lambda: lives.update({path: broker.machine}))  # made by then
+        config = Config(
+            queues=broker.queues,
+            timers=broker.timers,
+            limits=broker.limits,
+            router=RouterConfig(name="plain"),
+        )
+        models = [spec.name for spec in broker.specs]
+        return InputLog(path, config, incarnation=broker.starts, models=models)
+
+    cluster = SimulatedCluster(seed, hours=0.05)
+    cluster.broker.record = record
+    cluster.run()
+    cluster.broker.stop_recording()
+    plugins = PluginManager()
+    plugins.register(SimulatedModels(cluster.broker.specs), "simulated")
+    for path, machine in lives.items():
+        assert machine is not None
+        result = replay(path, plugins)
+
+        assert result.difference is None
+        assert result.tasks == machine.stored()
+
+
 @pytest.mark.parametrize(
-    "content", ["", "no json\n", "[1]\n", '{"paintmq_input_log": 99}\n', '{"some": "object"}\n']
+    ("content", "reason"),
+    [
+        ("", "is no input log"),
+        ("no json\n", "is no input log"),
+        ("[1]\n", "line 1 is no object"),
+        ('{"paintmq_input_log": 99}\n', "newer PaintMQ .format 99, this one knows 2.: update"),
+        ('{"some": "object"}\n', "it may be the end of one"),
+    ],
 )
-def test_a_file_that_is_no_input_log_is_refused_in_words(tmp_path: Path, content: str) -> None:
+def test_a_file_that_is_no_input_log_is_refused_in_words(
+    tmp_path: Path, content: str, reason: str
+) -> None:
     path = tmp_path / "file"
     path.write_text(content)
 
-    with pytest.raises(ConfigError, match=str(path)):
+    with pytest.raises(ConfigError, match=f"{path}.*{reason}"):
         replay(path, toy_plugins())
+
+
+def test_a_log_whose_beginning_is_missing_is_refused_in_words(recorded: Path) -> None:
+    recorded.write_text("".join(recorded.read_text().splitlines(keepends=True)[3:]))
+
+    with pytest.raises(ConfigError, match="it may be the end of one"):
+        replay(recorded, toy_plugins())
+
+
+def test_a_log_of_a_broker_with_other_models_is_refused_naming_them(recorded: Path) -> None:
+    with pytest.raises(ConfigError, match="not here: picture, toy; install their plugins"):
+        replay(recorded, PluginManager())
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda config: config["limits"].update(gremlins=3), "gremlins"),
+        (
+            lambda config: config["timers"].pop("lease") and config["timers"].update(leash=3),
+            "leash",
+        ),
+        (lambda config: config.pop("queues"), "queues"),
+    ],
+)
+def test_settings_that_this_version_does_not_have_are_refused_in_words(
+    recorded: Path, change: Callable[[dict[str, Any]], object], reason: str
+) -> None:
+    first, _, rest = recorded.read_text().partition("\n")
+    header = json.loads(first)
+    change(header["config"])
+    recorded.write_text(f"{json.dumps(header)}\n{rest}")
+
+    with pytest.raises(ConfigError, match=f"settings that this PaintMQ does not have: .*{reason}"):
+        replay(recorded, toy_plugins())
 
 
 def test_a_log_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path) -> None:

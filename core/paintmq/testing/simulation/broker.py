@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 from attrs import define, evolve, field
 
+from paintmq.broker.input_log import InputLog
 from paintmq.broker.machine import BrokerMachine, Send, Step
+from paintmq.broker.records import Recovered
 from paintmq.broker.scheduler import Scheduler
 from paintmq.catalog import Catalog
-from paintmq.config import Limits, QueueConfig, Timers
+from paintmq.config import Limits, QueueConfig, RouterConfig, Timers
 from paintmq.model import ModelSpec
 from paintmq.routing import Router
 from paintmq.task import Json, PeerId, TaskId, TaskState
@@ -33,11 +35,15 @@ class SimulatedBroker:
     capacity: int
     tenant_window: int
     make_router: Callable[[], Router]
+    record: Callable[["SimulatedBroker"], InputLog | None] = lambda broker: None
+    """Called at each start; what it returns is told every input of the machine from then on."""
     timers: Timers = field(factory=Timers)
     limits: Limits = field(init=False)
+    queues: dict[str, QueueConfig] = field(init=False)
     machine: BrokerMachine | None = field(default=None, init=False)
     starts: int = field(default=0, init=False)
     steps: int = field(default=0, init=False)
+    _input_log: InputLog | None = field(default=None, init=False)
     frozen_until: float = field(default=0.0, init=False)
     disk_full: bool = field(default=False, init=False)
     draining: bool = field(default=False, init=False)
@@ -53,6 +59,10 @@ class SimulatedBroker:
 
     def __attrs_post_init__(self) -> None:
         self.limits = Limits(tenant_window=self.tenant_window)
+        self.queues = {
+            "cpu-light": QueueConfig(effort="light", capacity=self.capacity),
+            "cpu-intensive": QueueConfig(effort="intensive", capacity=self.capacity),
+        }
 
     @property
     def now(self) -> float:
@@ -63,22 +73,24 @@ class SimulatedBroker:
         self._behind = self.agenda.now - max(
             self.agenda.now + self.wall_clock, self.store.last_time
         )
+        self._input_log = self.record(self)
+        rng = random.Random(self.starts)  # of its own, so that its inputs alone say what it does
         self.machine = BrokerMachine(
             incarnation=self.starts,
             catalog=Catalog(self.specs),
-            scheduler=Scheduler(self.make_router(), tenant_window=self.tenant_window, rng=self.rng),
-            queues={
-                "cpu-light": QueueConfig(effort="light", capacity=self.capacity),
-                "cpu-intensive": QueueConfig(effort="intensive", capacity=self.capacity),
-            },
+            scheduler=Scheduler(self.make_router(), tenant_window=self.tenant_window, rng=rng),
+            queues=self.queues,
             timers=self.timers,
             limits=self.limits,
             admission="wait",
-            rng=self.rng,
+            rng=rng,
         )
-        self.machine.set_disk_full(full=self.disk_full)
+        self.set_disk_full(full=self.disk_full)
         self.store.recover(now=self.now)
-        self.perform(self.machine.restore(self.store.tasks(), now=self.now))
+        tasks = self.store.tasks()
+        if self._input_log is not None:
+            self._input_log.restored(self.now, Recovered(tasks=tuple(tasks)))
+        self.perform(self.machine.restore(tasks, now=self.now))
 
     def kill(self) -> None:
         self.check_store()
@@ -88,11 +100,19 @@ class SimulatedBroker:
     def _end(self) -> None:
         self.machine, self._tick_at, self.draining = None, None, False
         self._outbox.clear()
+        self.stop_recording()
+
+    def stop_recording(self) -> None:
+        if self._input_log is not None:
+            self._input_log.close()
+            self._input_log = None
 
     def drain(self, grace: float, stopped: Callable[[], None]) -> None:
         """Stop as SIGTERM does: let running attempts finish within the grace, then end."""
         assert self.machine is not None
         self.draining = True
+        if self._input_log is not None:
+            self._input_log.draining(self.now)
         self.machine.set_draining()
         self._look_whether_drained(self.machine, self.agenda.now + grace, stopped)
 
@@ -129,6 +149,8 @@ class SimulatedBroker:
 
     def replace_router(self, router: Router) -> None:
         if self.machine is not None:
+            if self._input_log is not None:
+                self._input_log.rerouted(self.now, RouterConfig(name="plain"))
             self.perform(self.machine.replace_router(router, now=self.now))
 
     def freeze(self, seconds: float) -> None:
@@ -142,17 +164,23 @@ class SimulatedBroker:
         if self.frozen_until > self.agenda.now:
             self.agenda.at(self.frozen_until, self.receive, peer, message)
             return
+        if self._input_log is not None:
+            self._input_log.received(self.now, peer, message)
         self.perform(self.machine.receive(peer, message, now=self.now))
 
     def set_disk_full(self, *, full: bool) -> None:
         self.disk_full = full
         if self.machine is not None:
+            if self._input_log is not None:
+                self._input_log.disk_full(self.now, full=full)
             self.machine.set_disk_full(full=full)
 
     def perform(self, step: Step) -> None:
         """Commit, then speak: also what has no record of its own may rest on one before it."""
         machine = self.machine
         assert machine is not None
+        if self._input_log is not None:
+            self._input_log.stepped(step)
         self.steps += 1
         if self.steps % 97 == 0:
             machine.check_invariants()
@@ -197,6 +225,8 @@ class SimulatedBroker:
             self.agenda.at(self.frozen_until, self._tick, machine, when)
             return
         self._tick_at = None
+        if self._input_log is not None:
+            self._input_log.ticked(self.now)
         self.perform(machine.tick(now=self.now))
         again = machine.next_deadline()
         assert again is None or again > self.now, "tick left something due: it would spin"
