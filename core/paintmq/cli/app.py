@@ -10,6 +10,7 @@ from paintmq.cli import (
     backup_command,
     config_command,
     dead_commands,
+    drain_command,
     keys_command,
     models_command,
     new_plugin,
@@ -58,6 +59,7 @@ def make_app() -> typer.Typer:
     status_command.add_to(app)
     task_commands.add_to(app)
     dead_commands.add_to(app)
+    drain_command.add_to(app)
     config_command.add_to(app)
     plugins_command.add_to(app)
     models_command.add_to(app)
