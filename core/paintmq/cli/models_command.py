@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from paintmq.catalog import Catalog
     from paintmq.checksums import Progress
     from paintmq.model import ModelSpec, WeightFile
-    from paintmq.task import Json
+    from paintmq.task import DeviceKind, Json
     from paintmq.weights import WeightFolder, WeightStatus
 
 app = typer.Typer(no_args_is_help=True, help="Installed models: list, show, download, verify.")
@@ -174,12 +174,36 @@ def _facts(spec: "ModelSpec") -> "Iterator[tuple[str, str]]":
     yield "batches", f"up to {spec.max_batch}" if spec.max_batch > 1 else "one task at a time"
     yield "resident", f"{spec.resident_mb} MB once loaded"
     yield "loads in", f"about {spec.load_seconds:g} s"
+    for device in spec.devices:
+        if estimate := _estimate(spec, device):
+            yield f"on {device}", estimate
     missing = _missing_modules(spec)
     if missing:
         remedy = f"pip install '{spec.extra}'" if spec.extra else f"install {', '.join(missing)}"
         yield "missing", f"{', '.join(missing)}: {remedy}"
     elif spec.extra:
         yield "needs", f"{spec.extra}, which is installed"
+
+
+def _estimate(spec: "ModelSpec", device: "DeviceKind") -> str:
+    """Return what a task of one megapixel with default options needs; nothing if none can be."""
+    from paintmq.model import Job
+    from paintmq.options import parse_options
+    from paintmq.task import PayloadInfo
+
+    inputs = tuple(
+        PayloadInfo(name=each.name, size=1, digest="", kind="file", width=1000, height=1000)
+        for each in spec.inputs
+    )
+    try:
+        job = Job(device=device, options=parse_options(spec.options, {}), inputs=inputs)
+        needs, seconds = spec.needs(job), spec.run_seconds(job)
+    except Exception:  # noqa: BLE001 -- a plugin's code; a required option, perhaps
+        return ""
+    gpu = f", {needs.gpu_memory_mb:,} MB of the GPU" if needs.gpu_memory_mb else ""
+    cores = f", {needs.cores} cores" if needs.cores > 1 else ""
+    time = f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.2g}"
+    return f"{needs.memory_mb:,} MB{gpu}{cores} and about {time} s for a megapixel"
 
 
 def _option_table(spec: "ModelSpec") -> "Table":

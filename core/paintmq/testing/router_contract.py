@@ -115,7 +115,7 @@ class RouterContract(PluginContract):
         urgent = [
             TrafficTask(at=10.0 * n, model="model-0", run=20.0, priority=9) for n in range(count)
         ]
-        lowly = TrafficTask(at=50.0, model="model-0", run=20.0)
+        lowly = TrafficTask(at=50.0, model="model-1", run=20.0)  # so that the router decides
         tasks = sorted([*urgent, lowly], key=lambda task: task.at)
         worker = SimulatedWorker(name="node/cuda-0", memory_mb=10_000)
         traffic = Traffic(name="priorities", models=MODELS, workers=[worker], tasks=tasks)

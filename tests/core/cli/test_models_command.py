@@ -78,6 +78,7 @@ def test_showing_a_model_tells_options_inputs_and_where_weights_were_looked_for(
 
     out = capsys.readouterr().out
     assert "brush: Brushes" in out
+    assert "on cpu  256 MB and about 1 s for a megapixel" in out
     assert "no_such_library: pip install 'paintmq-brush[gpu]'" in out
     (size,) = [line for line in out.splitlines() if line.startswith("size ")]
     assert size.split(maxsplit=1)[1].split("  ")[0] == "a whole number, at least 1"

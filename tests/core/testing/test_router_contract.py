@@ -112,6 +112,53 @@ def test_a_queue_that_was_not_offered_is_noticed() -> None:
         contract_of(Strays).test_a_queue_is_chosen_among_those_offered()
 
 
+def test_a_router_that_forgets_the_lowly_is_noticed() -> None:
+    class Strict(PlainRouter):
+        def score(
+            self, backlog: BacklogView, worker: WorkerView, board: BoardView, *, now: float
+        ) -> float:
+            return float(backlog.first()[0].priority)
+
+    with pytest.raises(AssertionError):
+        contract_of(Strict).test_the_lowest_priority_gets_its_turn()
+
+
+def test_a_router_that_does_not_get_on_with_what_another_left_is_noticed() -> None:
+    made = itertools.count()
+
+    class Second(PlainRouter):
+        def __init__(self) -> None:
+            self.is_first = next(made) == 0
+
+        def score(
+            self, backlog: BacklogView, worker: WorkerView, board: BoardView, *, now: float
+        ) -> Any:
+            return 1.0 if self.is_first else None
+
+    with pytest.raises((AssertionError, RuntimeError)):
+        contract_of(Second).test_taking_over_in_full_work_loses_no_task()
+
+
+def test_one_router_for_all_brokers_is_noticed() -> None:
+    only = PlainRouter()
+    contract = contract_of(PlainRouter)
+    shared = type("Shared", (type(contract),), {"make_router": lambda self: only})()
+
+    contract.test_each_router_is_a_fresh_one()
+    with pytest.raises(AssertionError):
+        shared.test_each_router_is_a_fresh_one()
+
+
+def test_a_parameter_that_swallows_what_is_unknown_is_noticed() -> None:
+    @frozen
+    class Swallows:
+        no_such_parameter: int = 1
+
+    contract_of(PlainRouter).test_an_unknown_parameter_is_refused_by_name()
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        contract_of(PlainRouter, Swallows).test_an_unknown_parameter_is_refused_by_name()
+
+
 def test_a_parameter_without_help_is_noticed() -> None:
     with pytest.raises(AssertionError, match="patience"):
         contract_of(PlainRouter, Undocumented).test_every_parameter_is_documented()
