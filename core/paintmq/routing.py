@@ -81,6 +81,16 @@ class BacklogView(Protocol):
         """Return the next tasks to start, in order; no more than 64."""
         ...
 
+    @property
+    def front_arrived_at(self) -> float:
+        """When its first four tasks came, on average."""
+        ...
+
+    @property
+    def front_priority(self) -> float:
+        """The priority of its first four tasks, on average."""
+        ...
+
 
 class ResidentView(Protocol):
     """A model in a worker's memory."""

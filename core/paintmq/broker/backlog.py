@@ -15,6 +15,9 @@ from paintmq.task import DeviceKind, TaskId, TaskRequest
 HEAD = 64
 """Tasks kept fully sorted at the front of a backlog; batches and scores look no further."""
 
+FRONT = 4
+"""Tasks whose arrivals and priorities stand for those of a whole backlog."""
+
 
 @frozen
 class Waiting:
@@ -54,6 +57,10 @@ class WaitingTask:
     @property
     def rank(self) -> float:
         return self.key[0]
+
+    @property
+    def model(self) -> str:
+        return self.waiting.checked.spec.name
 
 
 _Item = tuple[tuple[float, int], WaitingTask]
@@ -167,6 +174,10 @@ class Backlog:
     """May be started now."""
     listed: tuple[float, int] | None = field(default=None, init=False)
     """The key of its first task when the board last sorted it in."""
+    head: WaitingTask | None = field(default=None, init=False)
+    """The first task that may be started now."""
+    front_arrived_at: float = field(default=0.0, init=False)
+    front_priority: float = field(default=0.0, init=False)
     parked: RankedTasks = field(factory=RankedTasks, init=False)
     """Beyond their tenant's window."""
     lowest: dict[DeviceKind, Needs] = field(factory=dict[DeviceKind, Needs], init=False)
@@ -186,6 +197,21 @@ class Backlog:
 
     def first(self, count: int = 1) -> Sequence[WaitingTask]:
         return self.ready.first(count)
+
+    def look_at_front(self) -> tuple[float, int] | None:
+        """Work out what is said of its first tasks; return the place in line of the first."""
+        front = self.ready.first(FRONT)
+        if not front:
+            self.head = None
+            return None
+        self.head = front[0]
+        arrived_at, priority = 0.0, 0
+        for task in front:
+            arrived_at += task.arrived_at
+            priority += task.priority
+        self.front_arrived_at = arrived_at / len(front)
+        self.front_priority = priority / len(front)
+        return front[0].key
 
     def tasks(self) -> Iterator[WaitingTask]:
         yield from self.ready

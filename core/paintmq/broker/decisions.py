@@ -232,7 +232,7 @@ class Decisions:
         tasks = self._batch(backlog, worker, now)
         spec = backlog.spec
         if worker.has(spec.name):
-            worker.resident[spec.name].used_at = now
+            worker.use(spec.name, now)
         else:
             seconds = self._view.estimates.load_seconds(spec, worker.device, worker.device_name)
             self._board.will_load(worker, spec.name, spec.resident_mb, now + seconds)

@@ -1,6 +1,8 @@
 """How long models take to load and tasks to run: declared first, measured ever after."""
 
-from math import exp, isfinite
+from collections import deque
+from math import isfinite
+from typing import TypeVar
 
 from attrs import define, field, frozen
 
@@ -10,8 +12,8 @@ from paintmq.task import DeviceKind
 WEIGHT = 0.2
 """Of a new measurement: a change is learned to two thirds within five tasks."""
 
-RATE_SECONDS = 60.0
-"""Time constant of arrival rates."""
+RATE_TASKS = 16
+"""Last tasks of a model that its arrival rate is measured over."""
 
 FALLBACK_SECONDS = 1.0
 """For a spec whose estimate fails or makes no sense; measurements soon replace it."""
@@ -53,32 +55,28 @@ class Estimates:
     each model, device name and size; a size or device not measured yet borrows the model's ratio.
     """
 
-    _ratios: dict[tuple[str, ...], float] = field(factory=dict[tuple[str, ...], float], init=False)
+    _ratios: dict[tuple[str | int, ...], float] = field(
+        factory=dict[tuple[str | int, ...], float], init=False
+    )
     _loads: dict[tuple[str, ...], float] = field(factory=dict[tuple[str, ...], float], init=False)
     _least_loads: dict[str, float] = field(factory=dict[str, float], init=False)
     _means: dict[tuple[str, ...], float] = field(factory=dict[tuple[str, ...], float], init=False)
-    _rates: dict[str, tuple[float, float]] = field(
-        factory=dict[str, tuple[float, float]], init=False
-    )
+    _arrivals: dict[str, deque[float]] = field(factory=dict[str, deque[float]], init=False)
+    _since: float | None = field(default=None, init=False)
 
     def run_seconds(self, key: RunKey, device_name: str = "") -> float:
         """Return how long such a task should run on a device of this name."""
-        ratios = self._ratios
-        for learned in (
-            (key.model, key.device, device_name, str(key.bucket)),
-            (key.model, key.device, device_name),
-            (key.model, key.device),
-        ):
-            ratio = ratios.get(learned)
-            if ratio is not None:
-                return key.declared * ratio
-        return key.declared
+        ratios, model, device = self._ratios, key.model, key.device
+        ratio = ratios.get((model, device, device_name, key.bucket))
+        if ratio is None:
+            ratio = ratios.get((model, device, device_name)) or ratios.get((model, device), 1.0)
+        return key.declared * ratio
 
     def ran(self, key: RunKey, device_name: str, seconds: float) -> None:
         """Learn from an attempt that succeeded."""
         ratio = max(seconds, 1e-6) / key.declared
         for learned in (
-            (key.model, key.device, device_name, str(key.bucket)),
+            (key.model, key.device, device_name, key.bucket),
             (key.model, key.device, device_name),
             (key.model, key.device),
         ):
@@ -110,17 +108,28 @@ class Estimates:
 
     def arrived(self, model: str, *, now: float) -> None:
         """Count a task for the model."""
-        self._rates[model] = (self.arrival_rate(model, now=now) + 1.0 / RATE_SECONDS, now)
+        if self._since is None:
+            self._since = now
+        times = self._arrivals.get(model)
+        if times is None:
+            times = self._arrivals[model] = deque(maxlen=RATE_TASKS)
+        times.append(now)
 
     def arrival_rate(self, model: str, *, now: float) -> float:
         """Return the tasks a second that lately came for the model."""
-        rate, at = self._rates.get(model, (0.0, now))
-        return rate * exp(-max(0.0, now - at) / RATE_SECONDS)
+        times = self._arrivals.get(model)
+        if times is None or self._since is None:
+            return 0.0
+        since = times[0] if len(times) == RATE_TASKS else self._since
+        return len(times) / max(now - since, 1e-3)
+
+
+_Key = TypeVar("_Key", bound=tuple[str | int, ...])
 
 
 def _average(
-    table: dict[tuple[str, ...], float],
-    key: tuple[str, ...],
+    table: dict[_Key, float],
+    key: _Key,
     value: float,
     *,
     weight: float = WEIGHT,

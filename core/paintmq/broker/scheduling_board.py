@@ -32,8 +32,7 @@ class SchedulingBoard:
 
     def changed(self, backlog: Backlog) -> None:
         """Keep the index right after the first tasks of a backlog changed."""
-        first = backlog.ready.first()
-        key = first[0].key if first else None
+        key = backlog.look_at_front()
         if key == backlog.listed:
             return
         if backlog.listed is not None:
@@ -112,13 +111,13 @@ class SchedulingBoard:
 
     def declared_seconds(self, backlog: BacklogView) -> float:
         assert isinstance(backlog, Backlog)
-        key = next(iter(backlog.first()[0].runs.values()))
-        return self.estimates.run_seconds(key)
+        assert backlog.head is not None
+        return self.estimates.run_seconds(next(iter(backlog.head.runs.values())))
 
     def run_seconds(self, backlog: BacklogView, worker: WorkerView) -> float:
         assert isinstance(backlog, Backlog)
-        task = backlog.first()[0]
-        return self.estimates.run_seconds(task.runs[worker.device], worker.device_name)
+        assert backlog.head is not None
+        return self.estimates.run_seconds(backlog.head.runs[worker.device], worker.device_name)
 
     def load_seconds(self, model: str, worker: WorkerView) -> float:
         spec = self._specs.get(model)

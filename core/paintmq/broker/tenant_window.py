@@ -4,10 +4,19 @@ Without it, a tenant that dumps hundreds of tasks makes everybody wait for all o
 the window are parked; where a worker would otherwise stay idle, the engine takes parked ones too.
 """
 
+from collections import defaultdict
+from collections.abc import Sequence
+
 from attrs import define, field
 
 from paintmq.broker.backlog import RankedTasks, WaitingTask
 from paintmq.task import TaskId
+
+WIDEST = 8
+"""Times its usual size that a window may have."""
+
+MOST_PASSED = 64
+"""Times the first parked task of a tenant may be passed by others of a model that just ran."""
 
 
 @define(eq=False)
@@ -17,13 +26,50 @@ class _Tenant:
     waiting: dict[TaskId, WaitingTask] = field(factory=dict[TaskId, WaitingTask])
     """Those of them that wait."""
     parked: RankedTasks = field(factory=RankedTasks)
+    parked_of: defaultdict[str, RankedTasks] = field(factory=lambda: defaultdict(RankedTasks))
+    """The same by model."""
+    passed: int = 0
+    """Times the first parked task was passed."""
+
+    def park(self, task: WaitingTask) -> None:
+        self.parked.push(task)
+        self.parked_of[task.model].push(task)
+
+    def unpark(self, task: WaitingTask) -> None:
+        self.parked.remove(task)
+        of_model = self.parked_of[task.model]
+        of_model.remove(task)
+        if not of_model:
+            del self.parked_of[task.model]
+
+    def next_in(self, model: str) -> WaitingTask:
+        """Return the parked task that takes a place which one of this model left.
+
+        It is one of the same model for a while, or a window of a few tasks would have workers
+        change models for every task, whatever that costs.
+        """
+        first = self.parked.first()[0]
+        if model in self.parked_of and self.passed < MOST_PASSED:
+            alike = self.parked_of[model].first()[0]
+            if alike.priority >= first.priority:
+                self.passed = 0 if alike is first else self.passed + 1
+                return alike
+        self.passed = 0
+        return first
 
 
 @define
 class TenantWindow:
-    """Lets the best-ranked ``size`` tasks of each tenant in; tasks without a tenant all pass."""
+    """Lets the best-ranked ``size`` tasks of each tenant in; tasks without a tenant all pass.
+
+    A tenant has a larger window, up to ``WIDEST`` times as large, while the others have more tasks
+    on average: where everybody waits nobody needs protection, and choosing among few tasks each
+    would make workers change models for almost every one of them.
+    """
 
     size: int
+    _tasks: int = field(default=0, init=False)
+    """Inside and parked, of all tenants."""
     _tenants: dict[str, _Tenant] = field(factory=dict[str, _Tenant], init=False)
 
     def enter(self, task: WaitingTask) -> tuple[bool, WaitingTask | None]:
@@ -35,47 +81,59 @@ class TenantWindow:
         if not task.tenant:
             return True, None
         tenant = self._tenants.setdefault(task.tenant, _Tenant())
-        if tenant.inside < self.size:
+        self._tasks += 1
+        if tenant.inside < self._size_for(tenant):
             self._let_in(tenant, task)
             return True, None
         last = max(tenant.waiting.values(), key=lambda other: other.key, default=None)
         if last is None or last.key < task.key:
-            tenant.parked.push(task)
+            tenant.park(task)
             return False, None
         del tenant.waiting[last.id]
         tenant.inside -= 1
         last.in_window = False
-        tenant.parked.push(last)
+        tenant.park(last)
         self._let_in(tenant, task)
         return True, last
 
     def started(self, task: WaitingTask) -> None:
         """Note that a task waits no longer; in the window it still counts."""
-        if not task.tenant:
+        tenant = self._tenants.get(task.tenant)
+        if tenant is None:
+            # It has none, or was let past a full window of which nothing is left.
             return
-        tenant = self._tenants[task.tenant]
         if tenant.waiting.get(task.id) is task:
             del tenant.waiting[task.id]
         if task in tenant.parked:
-            tenant.parked.remove(task)
+            tenant.unpark(task)
+            self._tasks -= 1
 
-    def leave(self, task: WaitingTask) -> WaitingTask | None:
-        """Forget a task; return the parked one that is in the window instead, if any."""
+    def leave(self, task: WaitingTask) -> Sequence[WaitingTask]:
+        """Forget a task; return the parked ones that are in the window instead."""
         tenant = self._tenants.get(task.tenant)
         if tenant is None:
-            return None
+            return ()
         self.started(task)
         if task.in_window:
             tenant.inside -= 1
+            self._tasks -= 1
             task.in_window = False
-        following: WaitingTask | None = None
-        if tenant.inside < self.size and tenant.parked:
-            following = tenant.parked.first()[0]
-            tenant.parked.remove(following)
-            self._let_in(tenant, following)
+        following: list[WaitingTask] = []
+        size = self._size_for(tenant)
+        while tenant.parked and tenant.inside < size:
+            following.append(tenant.next_in(task.model))
+            tenant.unpark(following[-1])
+            self._let_in(tenant, following[-1])
         if not tenant.inside and not tenant.parked:
             del self._tenants[task.tenant]
         return following
+
+    def _size_for(self, tenant: _Tenant) -> int:
+        others = len(self._tenants) - 1
+        if not others:
+            return self.size
+        average = (self._tasks - tenant.inside - len(tenant.parked)) // others
+        return min(max(self.size, average), WIDEST * self.size)
 
     def _let_in(self, tenant: _Tenant, task: WaitingTask) -> None:
         tenant.inside += 1
@@ -85,5 +143,8 @@ class TenantWindow:
     def check(self) -> None:
         """Raise AssertionError if a window is too full, or has room while tasks are parked."""
         for name, tenant in self._tenants.items():
-            assert len(tenant.waiting) <= tenant.inside <= self.size, f"window of {name}"
-            assert not tenant.parked or tenant.inside == self.size, f"{name} is parked needlessly"
+            assert len(tenant.waiting) <= tenant.inside, f"window of {name}"
+            assert tenant.inside <= WIDEST * self.size, f"window of {name}"
+            assert not tenant.parked or tenant.inside >= self.size, f"{name} is parked needlessly"
+        tasks = sum(each.inside + len(each.parked) for each in self._tenants.values())
+        assert tasks == self._tasks, "tenants' tasks are miscounted"

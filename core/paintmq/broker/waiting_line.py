@@ -1,5 +1,6 @@
 """The line: every task that waits, in its backlog, in its tenant's window or for its time."""
 
+from collections.abc import Sequence
 from heapq import heappop, heappush
 
 from attrs import define, field
@@ -134,9 +135,9 @@ class WaitingLine:
             backlog.parked.push(task)
             self.to_ask[backlog.number] = backlog
 
-    def _admit(self, task: WaitingTask | None) -> None:
-        """Let a parked task of a tenant take part, as another left the window."""
-        if task is not None:
+    def _admit(self, tasks: Sequence[WaitingTask]) -> None:
+        """Let parked tasks of a tenant take part, as another left the window."""
+        for task in tasks:
             assert task.backlog is not None
             task.backlog.parked.remove(task)
             # It stands behind whoever came while it was parked, or a tenant that dumps hundreds of
@@ -221,7 +222,11 @@ class WaitingLine:
             for backlog in self.table
             if backlog.parked and self._board.may_take(worker, backlog, now=now)
         )
-        best = min(parked, key=lambda backlog: backlog.parked.first()[0].key, default=None)
+        best = min(
+            parked,
+            key=lambda item: (not worker.has(item.model), item.parked.first()[0].key),
+            default=None,
+        )
         if best is None:
             return False
         self.unpark(best.parked.first()[0])

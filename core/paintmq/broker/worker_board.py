@@ -72,6 +72,7 @@ class Worker:
     draining: bool = field(default=False, init=False)
     holdings: list[Holding] = field(factory=list[Holding], init=False)
     resident: dict[str, Resident] = field(factory=dict[str, Resident], init=False)
+    """Least recently used first."""
     loading: dict[str, float] = field(factory=dict[str, float], init=False)
     memory_used_mb: int = field(default=0, init=False)
     cool_offs: dict[str, CoolOff] = field(factory=dict[str, CoolOff], init=False)
@@ -144,14 +145,19 @@ class Worker:
             return []
         in_use = {holding.model for holding in self.holdings}
         victims: list[str] = []
-        for used_at, model in sorted((item.used_at, name) for name, item in self.resident.items()):
-            del used_at
+        for model, item in self.resident.items():
             if excess <= 0:
                 break
-            if not self.resident[model].pinned and model not in in_use:
+            if not item.pinned and model not in in_use:
                 victims.append(model)
-                excess -= self.resident[model].memory_mb
+                excess -= item.memory_mb
         return victims
+
+    def use(self, model: str, now: float) -> None:
+        """Note that a task of a resident model was given to it."""
+        resident = self.resident.pop(model)
+        resident.used_at = now
+        self.resident[model] = resident
 
     def reserve(self, model: str, memory_mb: int, ready_at: float) -> None:
         """Count a model as on its way into memory."""

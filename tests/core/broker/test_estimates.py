@@ -58,3 +58,12 @@ def test_arrival_rates_fade() -> None:
 
     assert estimates.arrival_rate("m", now=600.0) == pytest.approx(1.0, rel=0.05)
     assert estimates.arrival_rate("m", now=720.0) < 0.2
+
+
+def test_the_rate_of_a_model_that_is_asked_for_every_five_minutes_is_known_too() -> None:
+    estimates = Estimates()
+    for number in range(40):
+        estimates.arrived("m", now=300.0 * number)
+
+    assert estimates.arrival_rate("m", now=12_000.0) == pytest.approx(1 / 300, rel=0.1)
+    assert estimates.arrival_rate("other", now=12_000.0) == 0.0
