@@ -2,88 +2,57 @@
 
 A pair's score is ``w / (T + c / n)``: what a task weighs (its age, its priority), over what serving
 it takes: its run (T) and its share of the load (c), which the ``n`` tasks that the copy would come
-to serve bear together. The load counts with what it evicts: the regret of having to load that
-again. A further copy is made only where waiting for the copies there are would take longer (ski
-rental), so bursts spread and trickles do not.
+to serve bear together. Three rules keep that honest:
 
-Ages are measured against what tasks have lately waited, so the same parameters hold whether tasks
-take milliseconds or minutes.
+- The load counts with what it evicts: the regret of having to load that again.
+- A further copy is made only where waiting for the copies there are would take longer (ski rental),
+  so bursts spread and trickles do not.
+- A load is shared by ``n`` tasks only if they are served. So a model that tasks still wait for is
+  evicted only for tasks that weigh ``STAY`` times as much: an overloaded worker that changed models
+  whenever another's first task became the older one would do little but load.
+
+Nothing is measured in seconds: ages are compared with what tasks have lately waited, reuse with how
+long models have lately stayed. So the same parameters hold whether tasks take milliseconds or
+minutes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import import_module
 from itertools import islice
 from math import exp
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING
 
-from attrs import field, frozen, validators
-
-from paintmq.routing import BacklogView, BoardView, Router, TaskView, WorkerView
+from paintmq.routing import BacklogView, BoardView, Router, WorkerView
+from paintmq_routers.affinity_parameters import (
+    OBJECTIVES,
+    ModelAffinityParameters,
+    ScoreTerm,
+    import_term,
+)
 
 if TYPE_CHECKING:
     from paintmq.hookspecs import RegisterRouter
 
-KAPPAS = {"p99": 0.0, "balanced": 0.7, "throughput": 1.0}
-"""How much a task's own run time counts, rather than that of all tasks: 1 favours short ones."""
-
-FRONT = 4
-"""Tasks at the front of a backlog whose weights are averaged."""
-MOST_SERVED = 64
-"""Tasks that a load is shared among at most: the future is not certain."""
-WAIT_WEIGHT = 0.02
-"""Of one task in the moving average of waits: the last fifty or so count."""
-SHORTLIST = 6
-"""Cold pairs that are scored in full for one decision; they are tried in order of promise."""
+STAY = 3.0
+"""How many times as much tasks must weigh to evict a model that others wait for."""
+RESIDENCES = 2.0
+"""An evicted model is regretted if a task comes for it within so many times the time that evicted
+models had lately not been used for."""
+MOST_SERVED = 1000
+"""Tasks that a load is shared among at most."""
+LEARNING = 0.02
+"""Weight of one task in the moving average of waits: the last fifty or so count."""
+RESIDENCE_LEARNING = 0.05
+"""Weight of one eviction in the moving average of residences."""
+COLD_TRIED = 6
+"""Models that a free worker lacks and that are tried for it; they come in order of promise."""
+FREE_TRIED = 6
+"""Free workers that are tried for a model none of them has."""
 MOST_COPIES = 16
 """Copies that are asked when they will be free."""
 RECHECK_SECONDS = 0.25
 """After that a refused pair is looked at again: a run may take longer than expected."""
 RANKING_SECONDS = 1.0
 """After that the order of promise is worked out again; ages hardly change before."""
-
-
-class ScoreTerm(Protocol):
-    """A third party's factor in a pair's score: 1 changes nothing, less is worse, 0 forbids."""
-
-    def __call__(
-        self, backlog: BacklogView, worker: WorkerView, board: BoardView, *, now: float
-    ) -> float: ...
-
-
-@frozen(kw_only=True)
-class ModelAffinityParameters:
-    """``[router.parameters]`` of model-affinity."""
-
-    objective: Literal["p99", "balanced", "throughput"] = field(
-        default="balanced", metadata={"help": "from the lowest p99 to the highest throughput"}
-    )
-    patience: float = field(
-        default=1.5,
-        validator=validators.gt(0),
-        metadata={"help": "average waits after which a task weighs twice as much"},
-    )
-    level: float = field(
-        default=0.5,
-        validator=validators.ge(0),
-        metadata={"help": "what one level of priority adds to a task's weight"},
-    )
-    regret_horizon: float = field(
-        default=30.0,
-        validator=validators.ge(0),
-        metadata={"help": "seconds in which a task for an evicted model would be regretted"},
-    )
-    overtaken_at_most: float = field(
-        default=600.0,
-        validator=validators.gt(0),
-        metadata={"help": "seconds by which a later task may have come and still go first"},
-    )
-    preload: bool = field(
-        default=True,
-        metadata={"help": "load models in demand into idle workers' free memory"},
-    )
-    terms: tuple[str, ...] = field(
-        default=(), metadata={"help": "further factors of the score, as module:function"}
-    )
 
 
 class ModelAffinity(Router):
@@ -98,12 +67,15 @@ class ModelAffinity(Router):
         terms: Sequence[ScoreTerm] = (),
     ) -> None:
         self.parameters = parameters or ModelAffinityParameters()
-        self._kappa = KAPPAS[self.parameters.objective]
-        self._terms = [*terms, *(_import_term(name) for name in self.parameters.terms)]
+        self._objective = OBJECTIVES[self.parameters.objective]
+        self._terms = [*terms, *(import_term(name) for name in self.parameters.terms)]
         self._mean_wait = 0.0
-        self._ranking: list[tuple[float, float, BacklogView]] = []
+        self._residence = 30.0
+        self._ranking: list[tuple[float, int, BacklogView]] = []
         self._ranked_until = 0.0
         self._ranked_version = -1
+        self._ranking_uses = 0
+        self._smallest = ""
         self._oldest: BacklogView | None = None
         self._preload_again_at = 0.0
 
@@ -112,71 +84,98 @@ class ModelAffinity(Router):
     def score(
         self, backlog: BacklogView, worker: WorkerView, board: BoardView, *, now: float
     ) -> float | None:
-        run = board.run_seconds(backlog, worker)
-        load, served = self._load(backlog, worker, board, run, now)
-        if served <= 0:
-            return None
-        score = self._weight(backlog.first(FRONT), now) / (
-            self._service(run, worker, board) + load / served
-        )
-        for term in self._terms:
-            score *= min(1.0, max(0.0, term(backlog, worker, board, now=now)))
-        return score if score > 0 else None
+        return self._score(backlog, worker, board, now, 0.0)
 
     def explain(
         self, backlog: BacklogView, worker: WorkerView, board: BoardView, *, now: float
     ) -> Mapping[str, float | str]:
         run = board.run_seconds(backlog, worker)
-        load, served = self._load(backlog, worker, board, run, now)
+        warm = worker.has(backlog.model)
+        regret = 0.0 if warm else self._regret(backlog.model, worker, board, now)[0]
+        load, served = self._load(backlog, worker, board, run, now, regret)
         score = self.score(backlog, worker, board, now=now)
         terms: dict[str, float | str] = {
-            "weight": self._weight(backlog.first(FRONT), now),
+            "weight": self._weight(backlog, now),
             "run seconds": run,
             "load and regret seconds": load,
-            "tasks that share the load": max(0.0, served),
+            "tasks that share the load": served,
         }
         if score is None:
             return {"waits": "waiting for a worker that has the model is no later"} | terms
         return {"score": score} | terms
 
-    def _weight(self, tasks: Sequence[TaskView], now: float) -> float:
-        """Return what one of these tasks weighs: 1, more with priority and with age."""
+    def _score(
+        self,
+        backlog: BacklogView,
+        worker: WorkerView,
+        board: BoardView,
+        now: float,
+        at_least: float,
+    ) -> float | None:
+        """Return the score if it is above ``at_least``."""
+        run = board.run_seconds(backlog, worker)
+        weight = self._weight(backlog, now)
+        service = self._service(run, worker, board)
+        if worker.has(backlog.model):
+            score = weight / service
+        else:
+            if weight <= at_least * service:
+                return None
+            regret, wanted = self._regret(backlog.model, worker, board, now)
+            if wanted:
+                weight /= STAY
+                if weight <= at_least * service:
+                    return None
+            load, served = self._load(backlog, worker, board, run, now, regret)
+            if served <= 0:
+                return None
+            score = weight / (service + load / served)
+        for term in self._terms:
+            score *= min(1.0, max(0.0, term(backlog, worker, board, now=now)))
+        return score if score > at_least else None
+
+    def _weight(self, backlog: BacklogView, now: float) -> float:
+        """Return what one of its first tasks weighs: 1, more with priority and with age."""
         patience = self.parameters.patience * max(self._mean_wait, 1e-3)
-        ages, levels = 0.0, 0
-        for task in tasks:
-            ages += now - task.arrived_at
-            levels += task.priority
-        return 1.0 + (self.parameters.level * levels + ages / patience) / len(tasks)
+        age = (now - backlog.front_arrived_at) * self._objective.impatience / patience
+        return 1.0 + self.parameters.level * backlog.front_priority + age
 
     def _service(self, run: float, worker: WorkerView, board: BoardView) -> float:
-        return self._kappa * run + (1 - self._kappa) * board.mean_run_seconds(worker)
+        own = self._objective.own_run
+        return own * run + (1.0 - own) * board.mean_run_seconds(worker)
 
     def _load(
-        self, backlog: BacklogView, worker: WorkerView, board: BoardView, run: float, now: float
+        self,
+        backlog: BacklogView,
+        worker: WorkerView,
+        board: BoardView,
+        run: float,
+        now: float,
+        regret: float,
+        *,
+        anywhere: bool = False,
     ) -> tuple[float, float]:
         """Return the seconds before the worker could run, and how many tasks share them.
 
-        No tasks: waiting for the copies there are is no later.
+        No tasks: waiting for the copies there are is no later. ``anywhere``: on another one like
+        this, that does not have the model.
         """
         model = backlog.model
-        if worker.has(model):
+        if not anywhere and worker.has(model):
             return 0.0, 1.0
         if self._idle_copy(backlog, board) is not None:
             return 0.0, 0.0
-        if model in worker.loading:  # it was told to load the model ahead of its tasks
-            return max(0.0, worker.loading[model] - now), float(min(backlog.demand, MOST_SERVED))
-        load = board.load_seconds(model, worker)
+        demand = backlog.demand
+        if (
+            not anywhere and model in worker.loading
+        ):  # it was told to load the model ahead of its tasks
+            return max(0.0, worker.loading[model] - now), min(demand, MOST_SERVED)
+        load = self._objective.load_price * board.load_seconds(model, worker) + regret
         number = len(board.copies(model))
         if not number:
-            load += self._regret(model, worker, board, now)
-            return load, float(min(backlog.demand, MOST_SERVED))
-        work = backlog.demand * run
-        wait = (work - run) / number
-        # Mostly waiting beats the bare load already, and what it evicts need not be looked at.
-        if self._copy_is_free_within(load - wait, backlog, board, now):
-            return load, 0.0
-        load += self._regret(model, worker, board, now)
-        if self._copy_is_free_within(load - wait, backlog, board, now):
+            return load, min(demand, MOST_SERVED)
+        work = demand * run
+        if self._copy_is_free_within(load - (work - run) / number, backlog, board, now):
             return load, 0.0
         # All copies, this one too once it is loaded, finish the backlog together: what of it is
         # this one's share?
@@ -195,21 +194,29 @@ class ModelAffinity(Router):
         """Return whether a worker that has the model should be free that soon."""
         if seconds < 0:
             return False
+        until = now + seconds
         # An idle copy is one that still loads: it takes the tasks itself, nobody waits for it.
         for copy in islice(board.copies(backlog.model), MOST_COPIES):
-            if not copy.idle and copy.free_at(now) - now <= seconds:
+            if not copy.idle and copy.free_at(now) <= until:
                 return True
         return False
 
-    def _regret(self, model: str, worker: WorkerView, board: BoardView, now: float) -> float:
-        """Return the seconds of later loads that making room for the model should cost."""
-        cost = 0.0
+    def _regret(
+        self, model: str, worker: WorkerView, board: BoardView, now: float
+    ) -> tuple[float, bool]:
+        """Return the seconds of later loads that making room for the model should cost.
+
+        And whether tasks that the worker could run wait for what it would evict.
+        """
+        cost, wanted = 0.0, False
         for victim in board.victims(model, worker):
             rate = board.arrival_rate(victim, now=now)
-            soon = 1.0 - exp(-rate * self.parameters.regret_horizon)
-            copies = max(1, len(board.copies(victim)))
-            cost += board.load_seconds(victim, worker) * soon / copies
-        return cost
+            soon = 1.0 - exp(-rate * RESIDENCES * self._residence)
+            cost += board.load_seconds(victim, worker) * soon / max(1, len(board.copies(victim)))
+            wanted = wanted or any(
+                board.fits(backlog, worker) for backlog in board.backlogs_of(victim)
+            )
+        return self._objective.load_price * cost, wanted
 
     # ---- decisions, without scoring everything there is -----------------------------------------
 
@@ -221,33 +228,42 @@ class ModelAffinity(Router):
         for model in worker.resident:
             for backlog in board.backlogs_of(model):
                 if board.fits(backlog, worker):
-                    score = self.score(backlog, worker, board, now=now)
-                    if score is not None and score > best_score:
+                    score = self._score(backlog, worker, board, now, best_score)
+                    if score is not None:
                         best, best_score = backlog, score
-        tried = 0
-        for promise, _, backlog in self._by_promise(board, worker, now):
-            if promise <= best_score or tried == SHORTLIST:
+        ranking = self._by_promise(board, worker, now)
+        tried, hurdle = 0, 1.0
+        if best is not None and self._regret(self._smallest, worker, board, now)[1]:
+            # So whatever it loads, it would evict a model that tasks wait for.
+            hurdle = STAY
+        for promise, _, backlog in ranking:
+            if promise <= best_score * hurdle or tried == COLD_TRIED:
                 break
             if not backlog or worker.has(backlog.model) or not board.fits(backlog, worker):
                 continue
             tried += 1
-            score = self.score(backlog, worker, board, now=now)
-            if score is not None and score > best_score:
+            score = self._score(backlog, worker, board, now, best_score)
+            if score is not None:
                 best, best_score = backlog, score
-        return self._chosen(self._unless_overtaking(best, worker, board, now), now)
+        best = self._unless_overtaking(best, worker, board, now)
+        if best is not None:
+            self._learn(best, worker, board, now)
+        return best
 
     def choose_worker(
         self, backlog: BacklogView, free: Iterable[WorkerView], board: BoardView, *, now: float
     ) -> WorkerView | None:
-        warm = self._idle_copy(backlog, board)
-        if warm is not None and not self._terms:
-            self._chosen(backlog, now)
-            return warm
-        if warm is None and self._waits_anyway(backlog, board, now):
-            return None
-        best = super().choose_worker(backlog, islice(free, SHORTLIST), board, now=now)
+        best = self._idle_copy(backlog, board)
+        if best is None or self._terms:
+            if best is None and self._waits_anyway(backlog, board, now):
+                return None
+            best, best_score = None, 0.0
+            for worker in islice(free, FREE_TRIED):
+                score = self._score(backlog, worker, board, now, best_score)
+                if score is not None:
+                    best, best_score = worker, score
         if best is not None:
-            self._chosen(backlog, now)
+            self._learn(backlog, best, board, now)
         return best
 
     def _waits_anyway(self, backlog: BacklogView, board: BoardView, now: float) -> bool:
@@ -256,46 +272,51 @@ class ModelAffinity(Router):
         if not number:
             return False
         wait = (backlog.demand - 1) * board.declared_seconds(backlog) / number
-        load = board.least_load_seconds(backlog.model)
+        load = self._objective.load_price * board.least_load_seconds(backlog.model)
         return self._copy_is_free_within(load - wait, backlog, board, now)
 
     def _by_promise(
         self, board: BoardView, worker: WorkerView, now: float
-    ) -> Sequence[tuple[float, float, BacklogView]]:
+    ) -> Sequence[tuple[float, int, BacklogView]]:
         """Return the backlogs by the best score that a worker without the model could give them.
 
         Worked out for one worker and used for all: exact scores decide, this is their order.
         """
-        # A long ranking is not made anew for each backlog that comes or goes: those that came are
-        # asked about by themselves.
-        outdated = self._ranked_version != board.version and len(self._ranking) < SHORTLIST
+        # A long ranking is not made anew for each backlog that comes or goes, but once it was used
+        # as often as it is long: so it costs each decision the same, however many models there are.
+        self._ranking_uses += 1
+        outdated = self._ranked_version != board.version and self._ranking_uses > len(self._ranking)
         if now >= self._ranked_until or outdated:
-            self._ranking = [
-                (self._promise(backlog, worker, board, now), -backlog.first()[0].rank, backlog)
-                for backlog in board.backlogs()
-            ]
-            self._oldest = max(self._ranking, key=_age, default=(0.0, 0.0, None))[2]
-            self._ranking.sort(key=_promise, reverse=True)
+            self._ranking_uses = 0
             self._ranked_until = now + RANKING_SECONDS
             self._ranked_version = board.version
+            backlogs = list(board.backlogs())
+            self._oldest = backlogs[0] if backlogs else None
+            smallest = min(backlogs, key=lambda backlog: backlog.spec.resident_mb, default=None)
+            self._smallest = smallest.model if smallest is not None else ""
+            self._ranking = [
+                (self._promise(backlog, worker, board, now), -place, backlog)
+                for place, backlog in enumerate(backlogs)
+            ]
+            self._ranking.sort(reverse=True)
         return self._ranking
 
     def _promise(
         self, backlog: BacklogView, worker: WorkerView, board: BoardView, now: float
     ) -> float:
         run = board.declared_seconds(backlog)
-        load = board.load_seconds(backlog.model, worker)
-        served = min(backlog.demand, MOST_SERVED)
-        weight = self._weight(backlog.first(FRONT), now)
-        return weight / (self._service(run, worker, board) + load / served)
+        load, served = self._load(backlog, worker, board, run, now, regret=0.0, anywhere=True)
+        if served <= 0:
+            return 0.0
+        return self._weight(backlog, now) / (self._service(run, worker, board) + load / served)
 
     def _unless_overtaking(
         self, best: BacklogView | None, worker: WorkerView, board: BoardView, now: float
     ) -> BacklogView | None:
         """Return what was chosen, or the oldest task's backlog if it has been passed by too long.
 
-        Two arrivals are compared, not an age with a limit: that would turn an overload into
-        first-come-first-served, and a model into a guest of each worker.
+        Two arrivals are compared, not an age with a limit, and the limit is a long one: in an
+        overload each such rescue costs a load, which makes more tasks old.
         """
         oldest = self._oldest
         if best is None or oldest is None or oldest is best or not oldest:
@@ -305,12 +326,16 @@ class ModelAffinity(Router):
             return best
         return oldest if self.score(oldest, worker, board, now=now) is not None else best
 
-    def _chosen(self, backlog: BacklogView | None, now: float) -> BacklogView | None:
-        """Learn how long tasks wait."""
-        if backlog is not None:
-            wait = max(0.0, now - backlog.first()[0].arrived_at)
-            self._mean_wait += WAIT_WEIGHT * (wait - self._mean_wait)
-        return backlog
+    def _learn(
+        self, backlog: BacklogView, worker: WorkerView, board: BoardView, now: float
+    ) -> None:
+        """Learn from a decision how long tasks wait and how long models stay unused."""
+        wait = max(0.0, now - backlog.first()[0].arrived_at)
+        self._mean_wait += LEARNING * (wait - self._mean_wait)
+        if not worker.has(backlog.model):
+            for victim in board.victims(backlog.model, worker):
+                unused = now - worker.resident[victim].used_at
+                self._residence += RESIDENCE_LEARNING * (unused - self._residence)
 
     # ---- preloading ----------------------------------------------------------------------------
 
@@ -325,7 +350,7 @@ class ModelAffinity(Router):
         self._preload_again_at = now + 1.0
         if next(iter(board.backlogs()), None) is not None:
             return None
-        idle = list(islice((worker for worker in board.workers() if worker.idle), SHORTLIST))
+        idle = list(islice((worker for worker in board.workers() if worker.idle), FREE_TRIED))
         wanted = [
             (rate, model)
             for model in board.models()
@@ -338,29 +363,6 @@ class ModelAffinity(Router):
                 if board.offers(model, worker) and not board.victims(model, worker):
                     return worker, model
         return None
-
-
-def _promise(item: tuple[float, float, BacklogView]) -> float:
-    return item[0]
-
-
-def _age(item: tuple[float, float, BacklogView]) -> float:
-    return item[1]
-
-
-def _import_term(name: str) -> ScoreTerm:
-    """Return the function that ``module:function`` names.
-
-    Raises:
-        ValueError: there is none.
-    """
-    module_name, _, attribute = name.partition(":")
-    try:
-        term = getattr(import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"terms: {name!r} cannot be imported: {error}") from error
-    found: ScoreTerm = term
-    return found
 
 
 def paintmq_register_routers(register: "RegisterRouter") -> None:

@@ -16,7 +16,8 @@ from paintmq.fleet_simulation.rivals import RIVALS, clairvoyant_mean
 from paintmq.fleet_simulation.scenarios import SCENARIOS
 from paintmq.fleet_simulation.summary import summarise
 from paintmq.fleet_simulation.traffic import Traffic
-from paintmq_routers.model_affinity import ModelAffinity, ModelAffinityParameters
+from paintmq_routers.affinity_parameters import ModelAffinityParameters
+from paintmq_routers.model_affinity import ModelAffinity
 
 OURS = "model-affinity"
 

@@ -17,8 +17,9 @@ from paintmq.fleet_simulation.traffic import (
 )
 from paintmq.plugin_manager import PluginManager
 from paintmq.routing import BacklogView, BoardView, WorkerView
+from paintmq_routers.affinity_parameters import ModelAffinityParameters
 from paintmq_routers.least_loaded import LeastLoaded
-from paintmq_routers.model_affinity import ModelAffinity, ModelAffinityParameters
+from paintmq_routers.model_affinity import ModelAffinity
 
 TWO = (SimulatedWorker(name="one/0"), SimulatedWorker(name="two/0"))
 
@@ -63,6 +64,15 @@ def test_tasks_of_two_models_do_not_make_them_evict_each_other() -> None:
     tasks = [TrafficTask(at=0.5 * n, model="ab"[n % 2], run=1.0) for n in range(60)]
 
     assert run(*tasks, models=models).loads == 2
+
+
+def test_a_model_that_tasks_wait_for_is_not_evicted_for_slightly_older_ones() -> None:
+    """Or an overloaded worker would change models again and again and do little but load."""
+    models = tuple(SimulatedModel(name=n, load=5.0, run=1.0, memory_mb=20_000) for n in "ab")
+    tasks = [TrafficTask(at=0.25 * n, model="ab"[n % 2], run=1.0) for n in range(200)]
+    outcome = run(*tasks, models=models, workers=(SimulatedWorker(name="w/0"),))
+
+    assert outcome.loads <= 4
 
 
 def test_a_pinned_model_is_never_evicted() -> None:

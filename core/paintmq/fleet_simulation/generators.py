@@ -22,6 +22,8 @@ class Pattern:
     """Zipf exponent of the models' popularity, in their order; 0: all alike."""
     spread: float = 0.3
     """Sigma of the lognormal factor on run times."""
+    batch: float = 1.0
+    """Tasks for one model that come together, on average (geometric); 1: each alone."""
     burst_every: float = 0.0
     """Seconds between bursts of one model on average; 0: none."""
     burst_size: int = 0
@@ -74,7 +76,7 @@ def generate(
     now, hot, hot_until = 0.0, rng.choice(list(models)), pattern.hot_seconds
     next_burst = rng.expovariate(1 / pattern.burst_every) if pattern.burst_every else float("inf")
     while len(tasks) < pattern.tasks - pattern.dump_size:
-        now += rng.expovariate(rate)
+        now += rng.expovariate(rate / pattern.batch)
         if now >= hot_until:
             hot, hot_until = rng.choice(list(models)), now + pattern.hot_seconds
         while next_burst <= now:
@@ -83,7 +85,10 @@ def generate(
                 add(next_burst + 0.02 * place, model)
             next_burst += rng.expovariate(1 / pattern.burst_every)
         is_hot = rng.random() < pattern.hot_share
-        add(now, hot if is_hot else rng.choices(list(models), weights)[0])
+        model = hot if is_hot else rng.choices(list(models), weights)[0]
+        add(now, model)
+        while pattern.batch > 1 and rng.random() > 1 / pattern.batch:
+            add(now, model)
     for place in range(pattern.dump_size):
         model = models[0]
         add(now / 4 + 0.01 * place, model, pattern.dump_tenant)

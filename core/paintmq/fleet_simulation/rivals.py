@@ -210,12 +210,72 @@ class SwarmLike(RivalPolicy):
         return min((at + 1.5 for at in self._since.values() if at + 1.5 > now), default=None)
 
 
+@define(eq=False)
+class SoonestCompletion(RivalPolicy):
+    """Pushes to the worker that should end the task soonest, its load and the loads ahead included.
+
+    Late enough information is what it lacks: what it bound it never moves.
+    """
+
+    name = "soonest completion"
+    _free_at: list[float] = field(init=False)
+    _loads: dict[str, float] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        self._free_at = [0.0 for _ in self.held]
+        self._loads = {model.name: model.load for model in self.traffic.models}
+
+    def next_grant(self, *, now: float) -> Grant | None:
+        if not self.waiting:
+            return None
+        task = self.waiting[0]
+        model = self.traffic.tasks[task].model
+        ends = {worker: self._end(worker, model, now) for worker in self.fitting(model)}
+        best = min(ends, key=lambda worker: (ends[worker], worker))
+        self._free_at[best] = ends[best]
+        return self.grant(best, task, now)
+
+    def _end(self, worker: int, model: str, now: float) -> float:
+        start = max(now, self._free_at[worker]) if self.held[worker] else now
+        load = 0.0 if model in self.models[worker] else self._loads[model]
+        return start + (load + self._runs[model]) / self.traffic.workers[worker].speed
+
+
+@define(eq=False)
+class LongestQueue(RivalPolicy):
+    """A free worker goes on with a model it has while tasks wait for it, then turns to the longest
+    queue: exhaustive service, as it is known from polling systems.
+    """
+
+    name = "longest queue"
+
+    def next_grant(self, *, now: float) -> Grant | None:
+        idle = [worker for worker in range(len(self.held)) if not self.held[worker]]
+        queues: dict[str, list[int]] = {}
+        for task in self.waiting if idle else ():
+            queues.setdefault(self.traffic.tasks[task].model, []).append(task)
+        longest = sorted(queues, key=lambda model: -len(queues[model]))
+        for worker in idle:
+            warm = [model for model in longest if model in self.models[worker]]
+            if warm:
+                return self.grant(worker, queues[warm[0]][0], now)
+        for model in longest:
+            fitting = [worker for worker in idle if worker in self.fitting(model)]
+            if fitting:
+                best = min(fitting, key=lambda w: (len(self.models[w]), self.released_at[w]))
+                return self.grant(best, queues[model][0], now)
+        return None
+
+
 RIVALS: Sequence[type[RivalPolicy]] = (
     RoundRobin,
     LeastLoadedOnArrival,
     PowerOfTwo,
+    SoonestCompletion,
     RayServeLike,
     SwarmLike,
+    LongestQueue,
 )
 
 
