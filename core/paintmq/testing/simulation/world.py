@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from functools import lru_cache
 from heapq import heappop, heappush
 from typing import Any, TypeAlias
 
@@ -9,7 +10,7 @@ from attrs import define, field, frozen
 
 from paintmq.task import PeerId
 from paintmq.wire.codec import decode, encode
-from paintmq.wire.messages import Message
+from paintmq.wire.messages import BrokerHeartbeat, Heartbeat, Message
 
 EPOCH = 1_000_000.0
 
@@ -139,7 +140,8 @@ class Network:
             if draw() < weather.duplication:
                 copies = 2
                 self.doubled += 1
-        data = encode(message)
+        is_heartbeat = isinstance(message, Heartbeat | BrokerHeartbeat)
+        data = _encode_heartbeat(message) if is_heartbeat else encode(message)
         for _ in range(copies):
             self.carried += 1
             most = weather.delay if draw() < 0.2 else 0.002
@@ -147,4 +149,9 @@ class Network:
 
 
 def _arrive(deliver: Callable[..., None], peer: PeerId, data: bytes) -> None:
-    deliver(peer, decode(data))
+    deliver(peer, _decode(data))
+
+
+# Two of three messages are heartbeats, and most of them are alike; nobody may change a message.
+_decode = lru_cache(maxsize=512)(decode)
+_encode_heartbeat = lru_cache(maxsize=512)(encode)
