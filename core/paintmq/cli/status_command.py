@@ -49,7 +49,7 @@ def status(
         f" {statistics['retries']} retries, {statistics['crashes']} crashes,"
         f" {statistics['leases_lost']} leases lost"
     )
-    if statistics["router_faults"]:
+    if statistics.get("router_faults"):  # a broker of an earlier version tells of none
         console.print(
             f"router: {statistics['router_faults']} faults, the last: {statistics['router_fault']}"
         )

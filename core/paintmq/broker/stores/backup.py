@@ -116,6 +116,7 @@ class Backup:
         path.chmod(0o600)
         _sync(path)
         (self._aside / "sequence").write_bytes(sequence.to_bytes(8) * 2)
+        (self._aside / "sequence").chmod(0o600)
         _sync(self._aside / "sequence")
         size = path.stat().st_size
         return evolve(self.state, sequence=sequence, tasks=tasks, size=size), files

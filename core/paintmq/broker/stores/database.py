@@ -29,6 +29,9 @@ from paintmq.task import TaskId
 DATABASE_NAME = "paintmq.db"
 SCHEMA_VERSION = 1
 
+LOG_LOOKED_AT = 100_000
+"""Records of the log that are counted at the start: a long log must not make it slow."""
+
 PAGES_A_STEP = 256
 """Of a backup: a mebibyte, so that commits wait for a few milliseconds at most."""
 
@@ -97,6 +100,9 @@ class Database:
         self._path = path
         self.uncheckpointed = True
         """Whether the write-ahead log may hold something that the database does not."""
+        self._last_sequence = 0
+        self._log_start: tuple[int, float] | None = None
+        """First row of the log; None: it may be another by now."""
         # The connection is opened by the broker's thread and then used by the writer's alone.
         self._connection = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, timeout=0.5
@@ -141,12 +147,15 @@ class Database:
         row = self._connection.execute(
             "SELECT sequence, at FROM log ORDER BY sequence DESC LIMIT 1"
         ).fetchone()
+        self._last_sequence = row[0] if row else 0
         return (row[0], row[1]) if row else (0, 0.0)
 
     def missing_log_rows(self) -> int:
-        """Return how many rows are missing between the first and the last of the log."""
+        """Return how many rows are missing in the log, as far back as is quickly looked at."""
         first, last, count = self._connection.execute(
-            "SELECT min(sequence), max(sequence), count(*) FROM log"
+            "SELECT min(sequence), max(sequence), count(*) FROM log "
+            "WHERE sequence > (SELECT max(sequence) FROM log) - ?",
+            (LOG_LOOKED_AT,),
         ).fetchone()
         return last - first + 1 - count if count else 0
 
@@ -210,6 +219,7 @@ class Database:
         self._connection.execute(
             "INSERT INTO log VALUES (?, ?, ?, ?)", (entry.sequence, entry.at, record, check)
         )
+        self._last_sequence = entry.sequence
         crash_point("commit.after_log_row")
         freed = self._apply(entry)
         for new in payloads:
@@ -297,16 +307,26 @@ class Database:
                 copy, pages=PAGES_A_STEP, progress=lambda status, left, total: between(), sleep=0
             )
 
-    def prune_log(self, *, before: float, at_most: int) -> int:
-        """Forget records older than that, some at a time, but never the last; return how many."""
+    def prune_log(self, *, before: float, keep: int, at_most: int) -> int:
+        """Forget records older than that, and all but the last ``keep``, the oldest first and some
+        at a time, but never the last; return how many. Where there are none it costs nothing.
+        """
+        if self._log_start is None:
+            self._log_start = self._connection.execute(
+                "SELECT sequence, at FROM log ORDER BY sequence LIMIT 1"
+            ).fetchone()
+        if self._log_start is None:
+            return 0
+        (first, at), last = self._log_start, self._last_sequence
+        if first == last or (first > last - keep and at >= before):
+            return 0
         crash_point("prune.before")
         cursor = self._connection.execute(
-            "DELETE FROM log WHERE sequence IN ("
-            "SELECT sequence FROM log WHERE at < ? AND sequence < (SELECT max(sequence) FROM log) "
-            "ORDER BY sequence LIMIT ?)",
-            (before, at_most),
+            "DELETE FROM log WHERE sequence < ? AND (at < ? OR sequence <= ?)",
+            (min(first + at_most, last), before, last - keep),
         )
         crash_point("prune.after")
+        self._log_start = None
         return cursor.rowcount
 
     def give_back_pages(self, at_most: int) -> int:

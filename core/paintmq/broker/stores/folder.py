@@ -10,8 +10,10 @@
 """
 
 import contextlib
+import errno
 import fcntl
 import os
+import sqlite3
 from pathlib import Path
 from typing import Self
 
@@ -118,3 +120,10 @@ class StoreFolder:
         except FileNotFoundError:
             return False
         return True
+
+
+def is_full(error: Exception) -> bool:
+    """Return whether this says that a disk, or what a user may have of it, is full."""
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -4,7 +4,6 @@ Group commit needs no timer: whatever is queued when a commit ends makes the nex
 grow with the load by themselves.
 """
 
-import errno
 import logging
 import sqlite3
 import threading
@@ -21,7 +20,7 @@ from attrs import frozen
 from paintmq.broker.stores.backup import Backup
 from paintmq.broker.stores.blobs import BlobFolder, sha256
 from paintmq.broker.stores.database import DATABASE_NAME, Database, NewPayload
-from paintmq.broker.stores.folder import StoreFolder
+from paintmq.broker.stores.folder import StoreFolder, is_full
 from paintmq.broker.stores.store import BackupState, Buffer, Collected, Entry, PayloadKey
 from paintmq.errors import StoreError
 
@@ -35,6 +34,8 @@ IDLE_SECONDS = 0.05
 WAL_CHECKPOINT_BYTES = 32 * 1024 * 1024
 WAL_TRUNCATE_BYTES = 128 * 1024 * 1024
 LOG_KEPT_SECONDS = 7 * 86_400.0
+LOG_KEPT_RECORDS = 1_000_000
+"""Some 800 MB: a broker that does a hundred tasks a second would fill a disk in its week."""
 DISK_CHECK_SECONDS = 1.0
 FULL_RETRY_SECONDS = 0.2
 
@@ -221,7 +222,6 @@ class Writer:
         self._blobs.sync_folders(files)
         freed = self._with_space(partial(self._transaction, rows))
         last = batch[-1].entry
-        self._log_time = last.at
         # The file may lag behind the database but must never be ahead of it.
         self._folder.write_sequence(last.sequence, sync=False)
         with self._changed:
@@ -276,7 +276,7 @@ class Writer:
             try:
                 digest = future.result()
             except OSError as error:
-                if not _is_full(error):
+                if not is_full(error):
                     raise
                 digest = self._with_space(partial(self._blobs.write, data))
             rows.append(NewPayload(key, size, digest, None))
@@ -288,6 +288,9 @@ class Writer:
             self._database.begin()
             for entry, payloads in rows:
                 freed += self._database.write(entry, payloads)
+            # A broker that is never idle must not keep its log for ever.
+            self._log_time = rows[-1][0].at
+            self._prune_log(at_most=2 * len(rows))
             self._database.commit()
         except BaseException:
             self._database.rollback()
@@ -303,7 +306,7 @@ class Writer:
             try:
                 return action()
             except (OSError, sqlite3.Error) as error:
-                if not _is_full(error):
+                if not is_full(error):
                     raise
                 self._set_disk_full(full=True)
                 if self._folder.release_ballast():
@@ -350,7 +353,7 @@ class Writer:
         if self._database.uncheckpointed:
             self._checkpoint()
             return True
-        if self._database.prune_log(before=self._log_time - LOG_KEPT_SECONDS, at_most=1000):
+        if self._prune_log(at_most=1000):
             return True
         if self._database.give_back_pages(1000):
             return True
@@ -364,6 +367,10 @@ class Writer:
         if not self._disk_full:
             self._folder.fill_ballast()
         return False
+
+    def _prune_log(self, *, at_most: int) -> int:
+        before = self._log_time - LOG_KEPT_SECONDS
+        return self._database.prune_log(before=before, keep=LOG_KEPT_RECORDS, at_most=at_most)
 
     def _checkpoint(self) -> None:
         self._database.checkpoint(truncate=self._database.wal_bytes() > WAL_TRUNCATE_BYTES)
@@ -391,9 +398,3 @@ class Writer:
             logger.warning("the disk of the journal %s has room again", self._folder.path)
             self._upkeep_due = True
         self._wake()
-
-
-def _is_full(error: Exception) -> bool:
-    if isinstance(error, sqlite3.Error):
-        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -3,6 +3,7 @@
 import errno
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from attrs import evolve
 
 from paintmq.broker.records import TaskPurged
 from paintmq.broker.stores import folder as folder_module
+from paintmq.broker.stores import writer
 from paintmq.broker.stores.blobs import BlobFolder
 from paintmq.broker.stores.database import DATABASE_NAME
 from paintmq.broker.stores.sqlite import SqliteStore
@@ -213,6 +215,43 @@ def test_the_log_is_pruned_after_a_week_but_never_its_last_record(tmp_path: Path
     again = opened(tmp_path)
     assert again.recovered.durable_sequence == 7
     assert len(again.recovered.tasks) == 7
+    again.store.close()
+
+
+def test_the_log_of_a_broker_that_is_never_idle_is_bounded_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I14: a busy broker would otherwise fill its disk with what it did."""
+    monkeypatch.setattr(writer, "LOG_KEPT_RECORDS", 50)
+    monkeypatch.setattr(writer.Writer, "_upkeep", lambda writer: False)
+    store = opened(tmp_path)
+    connection = database_of(store)
+    for number in range(40):
+        for each in range(10):
+            store.write(accepted(f"{number}{each}"))
+        store.collect_until()
+
+    kept = [row[0] for row in connection.execute("SELECT sequence FROM log ORDER BY sequence")]
+    assert kept == list(range(kept[0], 401))
+    assert len(kept) <= 50 + 10
+    store.store.close()
+    again = opened(tmp_path)
+    assert len(again.recovered.tasks) == 400
+    assert again.recovered.notes == ()
+    again.store.close()
+
+
+def test_records_that_are_missing_in_the_log_are_told(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    for number in range(9):
+        store.write(accepted(str(number)))
+    store.collect_until()
+    store.store.close()
+    with closing(sqlite3.connect(tmp_path / DATABASE_NAME, isolation_level=None)) as connection:
+        connection.execute("DELETE FROM log WHERE sequence IN (3, 5)")
+
+    again = opened(tmp_path)
+    assert again.recovered.notes == ("the log lacks 2 records",)
     again.store.close()
 
 
