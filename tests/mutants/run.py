@@ -3,6 +3,7 @@
     python -m tests.mutants.run              # all of them
     python -m tests.mutants.run I7 tenant    # by invariant, or by words of their names
     python -m tests.mutants.run --part 0/3   # every third
+    python -m tests.mutants.run --table      # print the table of README.md
 
 Each runs the one test that must fail, in this process.
 """
@@ -20,6 +21,8 @@ from unittest.mock import patch
 import pytest
 from hypothesis import Phase, settings
 from tests.mutants.rules import RULES, BrokenRule
+
+from paintmq.testing.simulation.mutants import MUTANTS
 
 TESTS = Path(__file__).parent.parent
 # A failure is all that is asked for: nobody reads which example was the smallest, nor the words.
@@ -70,11 +73,25 @@ def chosen_rules(words: Sequence[str], part: str) -> list[BrokenRule]:
     ]
 
 
+def table() -> str:
+    """Return all mutants, the simulation's too, as rows of a table, by invariant."""
+    rows = [(rule.invariant, rule.name, f"`test_{rule.caught_by}`") for rule in RULES]
+    for mutant in MUTANTS:
+        named = [word for word in mutant.seen_as.split("|") if re.fullmatch(r"I\d+", word)]
+        rows.append((", ".join(named), f"a broker that {mutant.name}", "the simulation"))
+    rows.sort(key=lambda row: int(row[0][1:].split(",")[0]))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("words", nargs="*", help="an invariant, or words of a name")
     parser.add_argument("--part", default="0/1", help="N/M: from the Nth on, every Mth rule")
+    parser.add_argument("--table", action="store_true")
     chosen = parser.parse_args()
+    if chosen.table:
+        print(table())
+        return 0
     missed = 0
     for rule in chosen_rules(chosen.words, chosen.part):
         began = time.monotonic()

@@ -5,8 +5,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.mutants.run import table
 
 PARTS = 2
+
+
+def test_the_page_names_every_mutant() -> None:
+    page = Path(__file__).with_name("README.md").read_text()
+
+    assert table() in page, "put the output of `python -m tests.mutants.run --table` there"
 
 
 @pytest.mark.slow

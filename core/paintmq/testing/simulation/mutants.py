@@ -277,7 +277,7 @@ MUTANTS: Sequence[Mutant] = (
         _replace(Lifecycle, "_wait", _do_not_let_the_revived_wait),
     ),
     Mutant(
-        "reports every ending it hears, as a client",
+        "lets its clients report every ending they hear",
         "I4",
         _replace(ClientMachine, "_finished", _report_every_ending),
     ),
