@@ -32,6 +32,7 @@ from paintmq.routing import Router
 from paintmq.task import PeerId
 from paintmq.wire.link import Link, LinkLimits
 from paintmq.wire.messages import (
+    Answer,
     Ask,
     BrokerHeartbeat,
     ClientGoodbye,
@@ -53,6 +54,8 @@ TURN_SECONDS = 0.004
 """Spent on one socket's messages before the others have their turn: some cost much."""
 RETRY_SECONDS = 0.02
 """Until sending is tried again to a peer that reads too slowly."""
+LOOK_SECONDS = 0.1
+"""Between two looks at all connections: there may be thousands."""
 LONGEST_WAIT = 1.0
 """The clock must be read that often: it takes longer gaps for pauses of the process."""
 
@@ -112,6 +115,7 @@ class BrokerLoop:
         self._speaker = Speaker(journal, self._payloads, self._peers)
         self._limits = limits
         self._disk_full = self._disk_busy = False
+        self._look_at = 0.0
         self._unread: list[RouterEndpoint] = []
         self.wire_errors = 0
         """Messages that were not of our protocol."""
@@ -285,11 +289,26 @@ class BrokerLoop:
             return
         assert isinstance(message, ToBroker)
         if isinstance(message, Ask):
-            role = peer.endpoint.role_of(peer.id)
-            answered = answer(message, self._subjects, is_admin=role == "admin")
-            if answered is not None:
-                self._speaker.say_at_once(peer, answered)
-                return
+            self._ask(peer, message, now)
+        else:
+            self._tell(peer, message, payloads, now)
+
+    def _ask(self, peer: Peer, ask: Ask, now: float) -> None:
+        """Answer a question, unless the peer had more than its share of long answers."""
+        if not peer.may_ask(now=now):
+            words = "your questions take too much of the broker's time: ask again in a while"
+            self._speaker.say_at_once(peer, Answer(request_id=ask.request_id, error=words))
+            return
+        began = time.thread_time()
+        is_admin = peer.endpoint.role_of(peer.id) == "admin"
+        answered = answer(ask, self._subjects, is_admin=is_admin)
+        if answered is not None:
+            self._speaker.say_at_once(peer, answered)
+        else:
+            self._tell(peer, ask, (), now)
+        peer.charge(time.thread_time() - began)
+
+    def _tell(self, peer: Peer, message: ToBroker, payloads: Sequence[Buffer], now: float) -> None:
         if self._recorder is not None:
             self._recorder.received(now, peer.id, message)
         step = self._machine.receive(peer.id, message, now=now)
@@ -303,6 +322,16 @@ class BrokerLoop:
             if self._recorder is not None:
                 self._recorder.ticked(now)
             self._take(self._machine.tick(now=now), now)
+        if self._look_at <= now:
+            self._look_at = now + LOOK_SECONDS
+            self._look_after_peers(now)
+        for peer_id, failure in self._speaker.take_failures():
+            if self._recorder is not None:
+                self._recorder.received(now, peer_id, failure)
+            self._take(self._machine.receive(peer_id, failure, now=now), now)
+
+    def _look_after_peers(self, now: float) -> None:
+        """Drop those that are gone, or stopped in the middle; look whether others are there."""
         for peer in self._peers.silent(now=now):
             self._drop(peer, now)
         for peer_id in self._arrivals.overdue(now=now):
@@ -312,10 +341,6 @@ class BrokerLoop:
         for peer in self._peers.to_probe(now=now):
             # Sending is how ZeroMQ tells that a peer is gone.
             self._speaker.say_at_once(peer, BrokerHeartbeat())
-        for peer_id, failure in self._speaker.take_failures():
-            if self._recorder is not None:
-                self._recorder.received(now, peer_id, failure)
-            self._take(self._machine.receive(peer_id, failure, now=now), now)
 
     # ---- out -----------------------------------------------------------------------------------
 

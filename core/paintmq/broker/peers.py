@@ -18,6 +18,10 @@ from paintmq.wire.messages import Answer, FromBroker
 
 MOST_ANSWERED = 200_000
 """Values in the answers that wait for a peer that does not read. Then it gets refusals."""
+ASK_SHARE, ASK_BURST = 0.1, 0.5
+"""Of the loop's time, and seconds of it at once, that the long answers of one peer may take."""
+FREE_SECONDS = 0.0005
+"""What an answer may take without being counted: most take less."""
 MOST_UNSENT = 16
 """Messages a socket did not take, after which its link is asked for no more."""
 
@@ -88,6 +92,19 @@ class Peer:
     deaf_at: float = inf
     """When it counts as reading nothing, unless its socket takes something."""
     _answered: int = 0
+    _asked: float = 0.0
+    """Seconds that its long answers took and that have not been waited for yet."""
+    _asked_at: float = 0.0
+
+    def may_ask(self, *, now: float) -> bool:
+        """Return whether the peer has not had more than its share of long answers."""
+        self._asked = max(0.0, self._asked - ASK_SHARE * (now - self._asked_at))
+        self._asked_at = now
+        return self._asked < ASK_BURST
+
+    def charge(self, seconds: float) -> None:
+        """Count what an answer took, in seconds of the processor."""
+        self._asked += max(0.0, seconds - FREE_SECONDS)
 
     def hold(self, outgoing: Outgoing) -> None:
         """Put a message at the end of its line; of too many answers only that they are too many."""

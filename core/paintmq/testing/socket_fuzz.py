@@ -92,6 +92,7 @@ def attack_sockets(
                 transport=transport,
                 broker={"keys": str(folder)} if keys else {},
                 timers={"lease": 600.0},  # the honest ones never beat
+                limits={"max_spent_bytes": MIB},  # nor is what they are done with to be kept
             )
         )
         honest = stack.enter_context(

@@ -60,7 +60,8 @@ def router(context: Context, *, backlog: int = 10_000) -> Socket:
     # A newcomer with a known peer's id must not take over its messages.
     socket.setsockopt(zmq.ROUTER_HANDOVER, 0)
     socket.setsockopt(zmq.SNDHWM, backlog)
-    socket.setsockopt(zmq.RCVHWM, 1_000)
+    # Unread messages of one peer, however many frames each has; TCP holds it back after that.
+    socket.setsockopt(zmq.RCVHWM, 100)
     return socket
 
 

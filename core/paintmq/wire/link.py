@@ -49,6 +49,8 @@ MAX_HEAD_BYTES = 2 * 1024 * 1024
 """Of a head frame: no more than a socket takes (MAXMSGSIZE)."""
 MAX_ITEMS = 256
 """Messages in one ZeroMQ message."""
+COALESCED_ITEMS = 32
+"""Sent in one ZeroMQ message: peers have their turn message by message."""
 MAX_FRAMES = 1 + MAX_PAYLOADS
 """Of one ZeroMQ message: the head, and payloads."""
 _COALESCED_BYTES = 256 * 1024
@@ -289,7 +291,7 @@ class Link:
         heads: list[bytes] = []
         payloads: list[Buffer] = []
         head_bytes = payload_bytes = 0
-        while line and len(heads) < 2 * MAX_ITEMS:
+        while line and len(heads) < 2 * COALESCED_ITEMS:
             item = line[0]
             head_bytes += item.head_bytes
             payload_bytes += item.payload_bytes

@@ -5,7 +5,14 @@ from attrs import define, field
 
 from paintmq.broker import peers as peers_module
 from paintmq.broker.outbox import Outgoing, weight_of
-from paintmq.broker.peers import MOST_UNSENT, Peer, PeerTable
+from paintmq.broker.peers import (
+    ASK_BURST,
+    ASK_SHARE,
+    FREE_SECONDS,
+    MOST_UNSENT,
+    Peer,
+    PeerTable,
+)
 from paintmq.broker.step import Send
 from paintmq.task import Json, PeerId
 from paintmq.transport.key_files import Role
@@ -175,6 +182,21 @@ def test_a_peer_that_reads_gets_every_answer(monkeypatch: pytest.MonkeyPatch) ->
         peer.hold(answer(number, list(range(7))))
 
     assert [outgoing.weight for outgoing in peer.held] == [8] * 4
+
+
+def test_long_answers_have_their_share_of_the_time_and_short_ones_are_free() -> None:
+    """I19."""
+    _, peer = open_one(Port())
+
+    for _ in range(10_000):
+        assert peer.may_ask(now=0.0)
+        peer.charge(FREE_SECONDS)
+    peer.charge(1.01 * ASK_BURST + FREE_SECONDS)
+    assert not peer.may_ask(now=0.0)
+    peer.charge(1.0 + FREE_SECONDS)
+
+    assert not peer.may_ask(now=0.9 / ASK_SHARE)
+    assert peer.may_ask(now=1.1 / ASK_SHARE)
 
 
 @pytest.mark.parametrize(
