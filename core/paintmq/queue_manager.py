@@ -25,6 +25,7 @@ from paintmq.client.task_handle import TaskHandle, wait_for_answer
 from paintmq.client.window import WindowLimits
 from paintmq.config import Config, QueueConfig
 from paintmq.errors import RejectedError, UnknownQueueError
+from paintmq.monitoring.history import History
 from paintmq.monitoring.statistics import BrokerStatistics, QueueStatistics
 from paintmq.plugin_manager import PluginManager
 from paintmq.task import Json, TaskId, TaskRequest
@@ -76,6 +77,7 @@ class QueueManager:
         self._given_plugins = plugins
         self._lock = threading.RLock()
         self._running: _Running | None = None
+        self._history = History()
         self._loaded: PluginManager | None = None
         self._catalog_cache: Catalog | None = None
         self._router: Scheduler | None = None
@@ -149,6 +151,7 @@ class QueueManager:
             fleet.start()
             fleets.append(fleet)
         sampler = StatisticsSampler(config.monitoring, plugins, self.statistics)
+        self._history = sampler.history
         sampler.start()
         parts.callback(sampler.stop)
         return session, {name: _port(url) for name, url in server.queue_endpoints.items()}
@@ -275,6 +278,13 @@ class QueueManager:
         for name, port in running.ports.items():
             queues[name] = evolve(queues[name], port=port)
         return evolve(answer, queues=queues)
+
+    @property
+    def history(self) -> History:
+        """The samples of ``config.monitoring`` since the last start, a day's at most; what they
+        say of throughput, in tasks a second: ``history.rate("succeeded", over=600)``.
+        """
+        return self._history
 
     def ask(self, subject: str, **arguments: Json) -> Json:
         """Ask the broker one of its subjects, such as ``why`` (task_id=...) or ``workers``.

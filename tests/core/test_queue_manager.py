@@ -15,7 +15,7 @@ import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
 from attrs import evolve
 
-from paintmq import QueueManager, Task, TaskState, TaskType
+from paintmq import MonitoringConfig, QueueManager, Task, TaskState, TaskType
 from paintmq.config import BrokerConfig, QueueConfig, RouterConfig
 from paintmq.errors import (
     InvalidOptionError,
@@ -289,6 +289,28 @@ def test_statistics_are_zero_while_nothing_runs(plugins: PluginManager) -> None:
 
     assert stats["gpu-high"]["port"] == 5555
     assert {queue["waiting"] for queue in stats.values()} == {0}
+
+
+def test_samples_are_kept_and_tell_of_throughput(plugins: PluginManager) -> None:
+    often = MonitoringConfig(metrics_interval=0.01, collect_system_metrics=False)
+    with embedded_manager(workers=0, plugins=plugins, monitoring=often) as manager:
+        pause = threading.Event()
+
+        def wait_until_sampled(cancelled: int) -> None:
+            for _ in range(3000):
+                latest = manager.history.latest
+                if latest is not None and latest.statistics.total("cancelled") == cancelled:
+                    return
+                pause.wait(0.01)
+            raise AssertionError("no such sample")
+
+        wait_until_sampled(0)
+        handle = manager.send_task("cpu-light", make_task())
+        assert handle.cancel() == "cancelled"
+        wait_until_sampled(1)
+
+        assert manager.history.rate("cancelled", over=3600, queue="cpu-light") > 0
+    assert manager.history.latest is not None, "it is still there when the manager has stopped"
 
 
 def test_the_broker_is_asked_why_a_task_waits(plugins: PluginManager) -> None:
