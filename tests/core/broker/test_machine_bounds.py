@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from paintmq.broker.estimates import MOST_KEPT, Estimates
+from paintmq.broker import estimates as estimates_module
+from paintmq.broker.estimates import Estimates
 from paintmq.broker.records import TaskPurged
 from paintmq.broker.sessions import MAX_INTRODUCTION, MAX_NAME, introduction_objection
 from paintmq.config import Limits
@@ -141,11 +142,14 @@ def test_a_worker_speaks_only_of_models_it_announced(message: ModelLoaded | Mode
     assert len(broker.heard(W1, Refused)) == 1
 
 
-def test_averages_are_begun_for_so_many_devices_and_no_more() -> None:
+def test_averages_are_begun_for_so_many_devices_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """I14."""
+    monkeypatch.setattr(estimates_module, "MOST_KEPT", 40)
     estimates = Estimates()
 
-    for number in range(MOST_KEPT):
+    for number in range(40):
         estimates.loaded("toy", "cpu", f"device {number}", 4.0)
     estimates.loaded("other", "cpu", "device", 7.0)
 
