@@ -147,16 +147,17 @@ def trial_environment(tmp_path: Path) -> dict[str, str]:
     return private_environment(tmp_path, plugins=plugins, PAINTMQ_LOG="info")
 
 
-def test_ctrl_c_ends_a_run_with_status_130_and_leaves_nothing(
-    tmp_path: Path, trial_environment: dict[str, str]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_with_its_status_and_leaves_nothing(
+    tmp_path: Path, trial_environment: dict[str, str], number: signal.Signals
 ) -> None:
     arguments = ("run", "trial", SCRATCHED, "--mask", MASK, "-o", tmp_path / "o", "-O", "do=heed")
     with CommandProcess(arguments, trial_environment) as command:
         host = int(command.wait_for_line(r"model host (\d+)")[1])
 
-        command.process.send_signal(signal.SIGINT)
+        command.process.send_signal(number)
 
-        assert command.wait() == 130
+        assert command.wait() == 128 + number
     assert not psutil.pid_exists(host)
     assert "interrupted: 0 of 1 images are done" in "".join(command.said)
     assert not any((tmp_path / "o").iterdir())

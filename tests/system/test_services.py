@@ -73,15 +73,36 @@ def test_sigterm_lets_running_work_finish_and_says_what_is_left(up: CommandProce
     assert "stopped; 3 waiting in cpu-light: kept in the journal" in said
 
 
-def test_a_second_signal_does_not_wait(up: CommandProcess) -> None:
+def test_a_node_says_which_tasks_it_handed_back_and_another_runs_them(
+    environment: dict[str, str],
+) -> None:
+    hasty = environment | {"PAINTMQ_TIMERS__DRAIN_GRACE": "0.2"}
+    with CommandProcess(["broker"], environment) as broker:
+        endpoint = endpoint_of(broker)
+        with CommandProcess(["node", "--connect", endpoint, "--name", "one"], hasty) as node:
+            node.wait_for_line("workers of this machine serve")
+            with Client(endpoint) as client:
+                handle = client.submit(trial(1.5))
+                wait_until(handle, TaskState.RUNNING)
+
+                node.process.send_signal(signal.SIGTERM)
+
+                node.wait_for_line(f"handed back 1 unfinished: {handle.id}")
+                assert node.wait() == 0
+                with CommandProcess(["node", "--connect", endpoint, "--name", "two"], hasty):
+                    assert handle.result(timeout=40).worker == "two/cpu-0"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_does_not_wait(up: CommandProcess, number: signal.Signals) -> None:
     with Client(endpoint_of(up)) as client:
         wait_until(client.submit(trial(60.0)), TaskState.RUNNING)
 
-        up.process.send_signal(signal.SIGTERM)
+        up.process.send_signal(number)
         up.wait_for_line("again to stop at once")
-        up.process.send_signal(signal.SIGTERM)
+        up.process.send_signal(number)
 
-        assert up.wait() == -signal.SIGTERM
+        assert up.wait() == -number
 
 
 def test_sighup_reads_the_settings_again_and_refuses_bad_ones(

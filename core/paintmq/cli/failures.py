@@ -10,8 +10,8 @@ FAILED = 1
 """A task failed, or a service could not go on."""
 BAD_INPUT = 2
 """What the user gave cannot work: a file, an option, a setting, a port."""
-INTERRUPTED = 130
-"""Stopped by Ctrl-C, as shells have it: 128 + SIGINT."""
+SIGNALLED = 128
+"""Stopped by a signal, whose number is added: as shells have it."""
 
 _NOT_THE_USERS_FAULT = frozenset(
     {

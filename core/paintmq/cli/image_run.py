@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from paintmq.cli.failures import BAD_INPUT, FAILED, INTERRUPTED, exit_status, note, report
+from paintmq.cli.failures import BAD_INPUT, FAILED, SIGNALLED, exit_status, note, report
 from paintmq.cli.result_files import write_result
+from paintmq.cli.signals import StopFlag
 from paintmq.errors import PaintMQError, RejectedError, TaskRejectedError, UnknownModelError
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class ImageRun:
     model: str
     quiet: bool = False
     previews: "PreviewFolder | None" = None
+    stop: StopFlag = field(factory=StopFlag)
+    """Looked at between two steps."""
     _under_way: "dict[str, tuple[TaskHandle, ImageJob]]" = field(factory=dict, init=False)
     _results: "list[Result]" = field(factory=list, init=False)
     _failures: list[PaintMQError] = field(factory=list, init=False)
@@ -45,19 +48,19 @@ class ImageRun:
     def through(self, session: "Session") -> int:
         """Work off all jobs and return the command's exit status.
 
-        Ctrl-C cancels what is under way, and nobody else's tasks.
+        A signal to stop cancels what is under way, and nobody else's tasks.
 
         Raises:
             PaintMQError: a refusal that holds for all jobs alike.
         """
         started = monotonic()
-        try:
-            with self._progress_bar() as show:
-                self._work_off(session, show)
-        except KeyboardInterrupt:
+        with self._progress_bar() as show:
+            self._work_off(session, show)
+        left = len(self.jobs) - len(self._results) - len(self._failures)
+        if self.stop.arrived is not None and left:
             self._cancel_all()
             note(f"interrupted: {len(self._results)} of {len(self.jobs)} images are done")
-            return INTERRUPTED
+            return SIGNALLED + self.stop.arrived
         if not self.quiet and self._results:
             print(self._summary(monotonic() - started))
         if not self._failures:
@@ -69,8 +72,10 @@ class ImageRun:
         waiting = deque(self.jobs)
         ended: queue.SimpleQueue[TaskHandle] = queue.SimpleQueue()
         while waiting or self._under_way:
-            while waiting and len(self._under_way) < _AT_A_TIME:
+            while waiting and len(self._under_way) < _AT_A_TIME and self.stop.arrived is None:
                 self._submit(waiting.popleft(), session, ended)
+            if self.stop.arrived is not None:
+                return
             show()
             self._save_previews()
             try:

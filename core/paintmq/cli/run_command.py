@@ -68,6 +68,7 @@ def run(
     from paintmq.cli.model_options import installed_spec, parse_assignments
     from paintmq.cli.preview_files import PreviewFolder
     from paintmq.cli.run_session import open_session
+    from paintmq.cli.signals import StopFlag
     from paintmq.config_file import load_config
     from paintmq.task_submission import Task
 
@@ -98,8 +99,8 @@ def run(
     previews_to = PreviewFolder(previews) if previews is not None else None
     if previews_to is not None:
         previews_to.prepare()
-    with open_session(endpoint, settings, config, plugins) as session:
-        status = ImageRun(jobs, make_task, model, quiet, previews_to).through(session)
+    with StopFlag() as stop, open_session(endpoint, settings, config, plugins) as session:
+        status = ImageRun(jobs, make_task, model, quiet, previews_to, stop).through(session)
     raise typer.Exit(status)
 
 

@@ -1,4 +1,8 @@
-"""Signals as something to wait for, so that a service stops in order and not in mid-sentence."""
+"""Signals as something to wait for or to look at, so that a command stops in order.
+
+Never as KeyboardInterrupt, which can get lost: Python drops what is raised while a finaliser or a
+callback of C code runs, and then nothing ever stops.
+"""
 
 import queue
 import signal
@@ -11,7 +15,8 @@ _STOP = (signal.SIGTERM, signal.SIGINT)
 class Signals:
     """Takes over SIGTERM, SIGINT and SIGHUP for the length of a ``with`` block, in the main thread.
 
-    After the first signal to stop the ordinary handlers are back: a second one does not wait.
+    After the first signal to stop, a second one ends the process at once: what must not be lost is
+    in the journal, and no model host outlives its node.
     """
 
     def __init__(self) -> None:
@@ -30,13 +35,13 @@ class Signals:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._restore()
+        _restore(self._before)
 
     def wait(self) -> signal.Signals:
         """Return the next signal: SIGHUP asks for a reload, any other to stop."""
         arrived = self._arrived.get()
         if arrived in _STOP:
-            self._restore()
+            _let_the_next_one_kill()
         return arrived
 
     def wait_at_most(self, seconds: float) -> signal.Signals | None:
@@ -46,7 +51,7 @@ class Signals:
         except queue.Empty:
             return None
         if arrived in _STOP:
-            self._restore()
+            _let_the_next_one_kill()
         return arrived
 
     def ask_to_stop(self) -> None:
@@ -56,7 +61,41 @@ class Signals:
     def _handle(self, number: int, _: FrameType | None) -> None:
         self._arrived.put(signal.Signals(number))
 
-    def _restore(self) -> None:
-        while self._before:
-            number, handler = self._before.popitem()
-            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() gave us
+
+class StopFlag:
+    """Notes SIGTERM and SIGINT for the length of a ``with`` block, in the main thread.
+
+    For a command that does its work in steps and looks between two of them. A second signal ends
+    the process at once.
+    """
+
+    def __init__(self) -> None:
+        self.arrived: signal.Signals | None = None
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._handle) for number in _STOP}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _restore(self._before)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        self.arrived = signal.Signals(number)
+        _let_the_next_one_kill()
+
+
+def _let_the_next_one_kill() -> None:
+    for number in _STOP:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _restore(handlers: dict[signal.Signals, object]) -> None:
+    while handlers:
+        number, handler = handlers.popitem()
+        signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() gave us
