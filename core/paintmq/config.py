@@ -166,6 +166,24 @@ class NodeConfig:
 
 
 @frozen(kw_only=True)
+class HttpConfig:
+    """The HTTP gateway, `paintmq http`."""
+
+    host: str = setting("127.0.0.1", "address to bind")
+    port: int = setting(5580, "TCP port to bind; 0: any", validator=_port)
+    hosts: tuple[str, ...] = setting(
+        (), "what a Host header may say; empty: the port on localhost and 127.0.0.1"
+    )
+    behind_proxy: bool = setting(
+        False, "allow another address than loopback: something before it speaks TLS"
+    )
+    token_file: str = setting("", "file with the token; empty: in the platform's data folder")
+    max_body_bytes: int = setting(64 * MIB, "one request's body", validator=_positive)
+    max_bytes: int = setting(512 * MIB, "the bodies of all requests at once", validator=_positive)
+    max_requests: int = setting(64, "requests at once", validator=_positive)
+
+
+@frozen(kw_only=True)
 class RouterConfig:
     """The router."""
 
@@ -220,6 +238,7 @@ class Config:
     router: RouterConfig = table(RouterConfig, "the router")
     workers: WorkersConfig = table(WorkersConfig, "the workers of this machine")
     node: NodeConfig = table(NodeConfig, "the nodes to start")
+    http: HttpConfig = table(HttpConfig, "the HTTP gateway")
     timers: Timers = table(Timers, "time limits, in seconds")
     limits: Limits = table(Limits, "limits")
     monitoring: MonitoringConfig = table(MonitoringConfig, "monitoring")

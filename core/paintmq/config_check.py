@@ -9,7 +9,14 @@ _LOOPBACK = ("localhost", "::1", "[::1]")
 
 def conflicts(config: Config) -> list[str]:
     """Return every pair of settings that cannot both be meant, one line each."""
-    return [*_ports(config), *_exposure(config), *_queues(config), *_order(config), *_nodes(config)]
+    return [
+        *_ports(config),
+        *_exposure(config),
+        *_queues(config),
+        *_order(config),
+        *_nodes(config),
+        *_http(config),
+    ]
 
 
 def _ports(config: Config) -> list[str]:
@@ -28,13 +35,27 @@ def _ports(config: Config) -> list[str]:
 def _exposure(config: Config) -> list[str]:
     host = config.broker.host
     guarded = config.broker.keys or config.broker.insecure
-    if guarded or host in _LOOPBACK or host.startswith("127."):
+    if guarded or _is_loopback(host):
         return []
     return [
         f"broker.host = {host!r} lets anyone who reaches that address send tasks and connect"
         " workers; make keys with `paintmq keys init FOLDER` and set broker.keys, or, if its"
         " network is trusted, say so with broker.insecure = true"
     ]
+
+
+def _http(config: Config) -> list[str]:
+    http = config.http
+    if http.behind_proxy or _is_loopback(http.host):
+        return []
+    return [
+        f"http.host = {http.host!r} would send its token unencrypted; let a proxy that speaks TLS"
+        " stand before it, set http.hosts to its name, and say so with http.behind_proxy = true"
+    ]
+
+
+def _is_loopback(host: str) -> bool:
+    return host in _LOOPBACK or host.startswith("127.")
 
 
 def _queues(config: Config) -> list[str]:

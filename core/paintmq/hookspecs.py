@@ -79,6 +79,19 @@ class RegisterLauncher(Protocol):
         """
 
 
+class RegisterRoute(Protocol):
+    """What ``paintmq_register_routes`` is handed."""
+
+    def __call__(
+        self, path: str, endpoint: Callable[..., Any], methods: Sequence[str] = ("GET",)
+    ) -> None:
+        """Serve ``/v1/plugins/NAME`` + ``path``.
+
+        The endpoint is Starlette's: an async function of a Request that returns a Response. The
+        guard of the gateway stands before it: token, host, sizes and rates have been checked.
+        """
+
+
 @hookspec
 def paintmq_configure(settings: Mapping[str, Json]) -> None:
     """Take the settings of ``[plugins.settings.NAME]``.
@@ -131,6 +144,11 @@ def paintmq_statistics(sample: "BrokerStatistics") -> None:
 
     Called off the hot path too; a slow observer delays the next sample, nothing else.
     """
+
+
+@hookspec
+def paintmq_register_routes(register: RegisterRoute) -> None:
+    """Add routes to ``paintmq http``, below ``/v1/plugins/NAME``; called when it starts."""
 
 
 @hookspec

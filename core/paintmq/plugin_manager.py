@@ -21,7 +21,7 @@ from paintmq.errors import ConfigError, PluginError
 from paintmq.options import nearest
 from paintmq.plugin_discovery import FoundPlugin, find_plugins, select
 from paintmq.plugin_hooks import HookTable, call
-from paintmq.plugin_registry import Offered, Registry
+from paintmq.plugin_registry import Offered, PluginRoute, Registry
 from paintmq.plugin_report import PluginReport
 from paintmq.plugin_thread import PluginThread, in_words
 from paintmq.task import Json
@@ -202,6 +202,32 @@ class PluginManager:
                 )
         self._thread.close()
 
+    def routes(self) -> list[PluginRoute]:
+        """Return the routes that plugins add to the HTTP gateway; a failing plugin adds none."""
+        routes: list[PluginRoute] = []
+        for implementation in self._hooks.implementations("paintmq_register_routes"):
+            own: list[PluginRoute] = []
+
+            def register(
+                path: str,
+                endpoint: Callable[..., Any],
+                methods: Sequence[str] = ("GET",),
+                *,
+                plugin: str = implementation.plugin_name,
+                own: list[PluginRoute] = own,
+            ) -> None:
+                own.append(PluginRoute(plugin, path, endpoint, tuple(methods)))
+
+            try:
+                self._thread.call(partial(call, implementation, {"register": register}))
+            except Exception as error:  # noqa: BLE001 -- rule 1
+                words = f"its routes are left out: {in_words(error)}"
+                self._blame(implementation.plugin_name, words)
+            else:
+                routes += own
+        self._thread.close()
+        return routes
+
     def _observe(self, hook: str, **arguments: object) -> None:
         for implementation in self._hooks.implementations(hook):
             key = (hook, implementation.plugin_name)
@@ -315,6 +341,7 @@ class PluginManager:
 _EXTRAS = {
     "paintmq_events": "events",
     "paintmq_statistics": "statistics",
+    "paintmq_register_routes": "routes",
     "paintmq_register_commands": "commands",
 }
 """Hooks that provide something without a name of its own, and what ``paintmq plugins`` calls it."""

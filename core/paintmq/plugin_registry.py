@@ -54,6 +54,26 @@ class Offered(Generic[T]):
             ) from error
 
 
+@frozen
+class PluginRoute:
+    """A route of a plugin's own, for ``paintmq http``."""
+
+    plugin: str
+    path: str
+    endpoint: Callable[..., Any]
+    methods: tuple[str, ...]
+
+    def __attrs_post_init__(self) -> None:
+        path: Any = self.path  # a plugin may hand in anything
+        if not isinstance(path, str) or not path.startswith("/"):
+            raise PluginError(f"route {self.path!r} does not begin with a slash")
+        if not callable(self.endpoint):
+            raise PluginError(f"route {self.path}: {self.endpoint!r} cannot be called")
+        wrong = set(self.methods) - {"GET", "POST", "DELETE"}
+        if wrong or not self.methods:
+            raise PluginError(f"route {self.path}: methods are GET, POST and DELETE")
+
+
 @define
 class Registry:
     """Models, routers, stores and launchers by name, and which plugin each comes from."""

@@ -20,7 +20,7 @@ from paintmq.launching import LaunchedNode, Launcher, NodeOrder, ProcessNode
 from paintmq.model import API_VERSION, InputSpec, ModelSpec
 from paintmq.monitoring.statistics import BrokerStatistics
 from paintmq.plugin_manager import FAILURES_ALLOWED, PluginManager
-from paintmq.plugin_registry import OLDEST_API_VERSION
+from paintmq.plugin_registry import OLDEST_API_VERSION, PluginRoute
 from paintmq.plugin_report import PluginReport
 from paintmq.testing.plain_router import PlainRouter
 from paintmq.testing.written_distribution import write_distribution
@@ -657,6 +657,43 @@ def test_a_plugin_adds_commands_and_a_failing_one_is_left_out(
 
     assert [command.name for command in app.registered_commands] == ["greet"]
     assert "plugin bad: its commands are left out: ImportError: no click" in caplog.text
+
+
+async def endpoint(request: object) -> None:
+    pass
+
+
+def test_plugins_add_routes_and_a_failing_one_adds_none() -> None:
+    manager = PluginManager()
+
+    def half(register: Callable[..., None]) -> None:
+        register("/fine", endpoint)
+        register("not-fine", endpoint)
+
+    def good(register: Callable[..., None]) -> None:
+        register("/hello", endpoint, ["GET", "POST"])
+
+    manager.register(plugin(register_routes=half), "bad")
+    manager.register(plugin(register_routes=good), "good")
+
+    assert manager.routes() == [PluginRoute("good", "/hello", endpoint, ("GET", "POST"))]
+    assert report_on(manager, "good").provides == ("routes",)
+    (warning,) = report_on(manager, "bad").warnings
+    assert warning == "its routes are left out: route 'not-fine' does not begin with a slash"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((3, endpoint, ("GET",)), "route 3 does not begin"),
+        (("/x", 3, ("GET",)), "3 cannot be called"),
+        (("/x", endpoint, ("PUT",)), "methods are GET, POST and DELETE"),
+        (("/x", endpoint, ()), "methods are GET, POST and DELETE"),
+    ],
+)
+def test_a_route_that_makes_no_sense_is_refused(arguments: tuple[Any, ...], words: str) -> None:
+    with pytest.raises(PluginError, match=words):
+        PluginRoute("x", *arguments)
 
 
 def test_a_hook_wrapper_is_refused() -> None:

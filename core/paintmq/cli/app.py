@@ -11,6 +11,7 @@ from paintmq.cli import (
     config_command,
     dead_commands,
     drain_command,
+    http_command,
     keys_command,
     models_command,
     new_plugin,
@@ -66,6 +67,7 @@ def make_app() -> typer.Typer:
     simulate_command.add_to(app)
     replay_command.add_to(app)
     new_plugin.add_to(app)
+    http_command.add_to(app)
     keys_command.add_to(app)
     backup_command.add_to(app)
     return app

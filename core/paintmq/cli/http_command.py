@@ -1,0 +1,143 @@
+"""``paintmq http``: tasks over HTTP, as a client of a broker that runs."""
+
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from paintmq.cli.common_options import (
+    ConfigOption,
+    ConnectOption,
+    chosen_endpoint,
+    installed_plugins,
+    key_file,
+    service_settings,
+)
+from paintmq.cli.failures import CommandError, note
+
+if TYPE_CHECKING:
+    import socket
+
+    from paintmq.config import HttpConfig
+
+_OTHERS = 0o077
+"""Permissions of a file that give anything to anybody but its owner."""
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("http")(http)
+
+
+def http(connect: ConnectOption = None, config: ConfigOption = None) -> None:
+    """Take tasks by HTTP and hand them to a broker; needs the extra http."""
+    try:
+        import starlette  # noqa: F401 -- only whether it is there
+        import uvicorn
+    except ImportError as error:
+        raise CommandError(f"{error}: pip install 'paintmq[http]'") from error
+
+    from paintmq.cli.log_setup import log_to_stderr
+    from paintmq.client.async_client import AsyncClient
+    from paintmq.gateway.app import Gateway
+    from paintmq.gateway.guard import Guard, GuardLimits
+
+    settings = service_settings(config).config
+    endpoint = chosen_endpoint(connect, config)
+    log_to_stderr()
+    wanted = settings.http
+    listener = _listen(wanted)
+    host, port = listener.getsockname()[:2]
+    token = _token(_token_file(wanted))
+    routes = installed_plugins(settings.plugins).routes()
+    gateway = Gateway(AsyncClient(endpoint, name="http gateway", key=key_file(settings.broker)))
+    guard = Guard(
+        gateway.app(routes),
+        token,
+        _hosts(wanted, port),
+        GuardLimits(
+            body=wanted.max_body_bytes, bodies=wanted.max_bytes, requests=wanted.max_requests
+        ),
+    )
+    note(f"serving http://{f'[{host}]' if ':' in host else host}:{port} for {endpoint}")
+    server = uvicorn.Server(
+        uvicorn.Config(
+            guard,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            ws="none",
+            # Beyond what the guard counts: connections that have not sent a request yet.
+            limit_concurrency=wanted.max_requests + 64,
+            h11_max_incomplete_event_size=16 * 1024,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=5,
+        )
+    )
+    try:
+        server.run(sockets=[listener])
+    finally:
+        listener.close()
+
+
+def _listen(wanted: "HttpConfig") -> "socket.socket":
+    import socket
+
+    try:
+        return socket.create_server(
+            (wanted.host.strip("[]"), wanted.port),
+            family=socket.AF_INET6 if ":" in wanted.host else socket.AF_INET,
+        )
+    except OSError as error:
+        raise CommandError(
+            f"http.host = {wanted.host!r}, http.port = {wanted.port}: {error.strerror}"
+        ) from error
+
+
+def _hosts(wanted: "HttpConfig", port: int) -> frozenset[str]:
+    if wanted.hosts:
+        return frozenset(host.lower() for host in wanted.hosts)
+    return frozenset(f"{name}:{port}" for name in ("localhost", "127.0.0.1", "[::1]"))
+
+
+def _token_file(wanted: "HttpConfig") -> Path:
+    if wanted.token_file:
+        return Path(wanted.token_file).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("paintmq")) / "http-token"
+
+
+def _token(file: Path) -> str:
+    """Return the token in the file; make one, and tell it this once, if there is no such file.
+
+    Raises:
+        CommandError: the file cannot be used, or others can read it.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return _token_in(file)
+    except OSError as error:
+        raise CommandError(f"{file}: cannot be written: {error.strerror}") from error
+    token = secrets.token_urlsafe(32)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+        out.write(token + "\n")
+    note(f"token, kept in {file}: {token}")
+    return token
+
+
+def _token_in(file: Path) -> str:
+    try:
+        if file.stat().st_mode & _OTHERS:
+            raise CommandError(f"{file}: others can read this token: chmod 600 {file}")
+        token = file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise CommandError(f"{file}: cannot be read: {error.strerror}") from error
+    if len(token) < 20:
+        raise CommandError(f"{file}: a token has at least 20 characters; remove it for a new one")
+    return token

@@ -1,0 +1,185 @@
+"""What every HTTP request must satisfy before any route sees it. Plain ASGI, no framework."""
+
+import asyncio
+import hmac
+import json
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, TypeAlias
+
+from attrs import define, field, frozen
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+METHODS = ("GET", "HEAD", "POST", "DELETE")
+BODY_TYPES = ("application/json", "image/png", "image/jpeg", "image/webp", "image/tiff")
+"""What a POST may carry. A form is not among them: any page could make a browser send one."""
+SLOW_BODY = 10.0
+"""Seconds for the next piece of a body to arrive."""
+
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'self'"),
+    (b"cache-control", b"no-store"),
+)
+
+
+@frozen(kw_only=True)
+class GuardLimits:
+    """How much is let in at once."""
+
+    body: int
+    """Bytes of one request's body."""
+    bodies: int
+    """Bytes of the bodies of all requests that are being served."""
+    requests: int
+    """Requests that are being served."""
+
+
+class _RefusedError(Exception):
+    """The request goes no further."""
+
+    def __init__(self, status: int, code: str, message: str, **headers: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.headers = status, code, headers
+
+
+@define
+class Guard:
+    """An ASGI application around another one."""
+
+    app: App
+    token: str = field(repr=False)
+    hosts: frozenset[str]
+    """Values of the Host header that are meant for us: ``localhost:5580``. Any other came by a name
+    that somebody else controls."""
+    limits: GuardLimits
+    _requests: int = field(default=0, init=False)
+    _bytes: int = field(default=0, init=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        else:  # a WebSocket: no route speaks it, so nobody gets past here by it
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            size = self._check(scope)
+        except _RefusedError as refusal:
+            await _refuse(send, refusal)
+            return
+        self._requests += 1
+        self._bytes += size
+        try:
+            body = await _read(receive, size)
+            await self.app(scope, _replay(body, receive), _with_headers(send))
+        except _RefusedError as refusal:
+            await _refuse(send, refusal)
+        finally:
+            self._requests -= 1
+            self._bytes -= size
+
+    def _check(self, scope: Scope) -> int:
+        """Return the size of the body that is about to come.
+
+        Raises:
+            _RefusedError: the request must not be served.
+        """
+        headers = {bytes(k).lower().decode("latin-1"): bytes(v) for k, v in scope["headers"]}
+        self._check_origin(headers)
+        if scope["method"] not in METHODS:
+            raise _RefusedError(405, "method", f"use one of {', '.join(METHODS)}")
+        self._check_token(headers.get("authorization", b""))
+        if self._requests >= self.limits.requests:
+            raise _RefusedError(429, "busy", "too many requests at once", **{"retry-after": "1"})
+        return self._check_body(scope["method"], headers)
+
+    def _check_origin(self, headers: Mapping[str, bytes]) -> None:
+        host = headers.get("host", b"").decode("latin-1").lower()
+        if host not in self.hosts:
+            raise _RefusedError(403, "host", "this name is not one of http.hosts")
+        if "origin" in headers:
+            raise _RefusedError(403, "origin", "pages of other sites are not served")
+
+    def _check_token(self, given: bytes) -> None:
+        scheme, _, token = given.partition(b" ")
+        expected = self.token.encode()
+        if not hmac.compare_digest(token.strip(), expected) or scheme.lower() != b"bearer":
+            message = "send Authorization: Bearer TOKEN"
+            raise _RefusedError(401, "token", message, **{"www-authenticate": "Bearer"})
+
+    def _check_body(self, method: str, headers: Mapping[str, bytes]) -> int:
+        if "transfer-encoding" in headers:
+            raise _RefusedError(411, "length", "say how long the body is: Content-Length")
+        text = headers.get("content-length", b"0").decode("latin-1")
+        if not (text.isascii() and text.isdecimal()):
+            raise _RefusedError(400, "length", "Content-Length is no number")
+        size = int(text[:20])
+        if size > self.limits.body:
+            raise _RefusedError(413, "too_large", f"a body may have {self.limits.body:,} bytes")
+        if self._bytes + size > self.limits.bodies:
+            raise _RefusedError(429, "busy", "too much is coming in", **{"retry-after": "1"})
+        kind = headers.get("content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+        if (size or method == "POST") and kind not in BODY_TYPES:
+            raise _RefusedError(415, "content_type", f"use one of {', '.join(BODY_TYPES)}")
+        return size
+
+
+async def _read(receive: Receive, size: int) -> bytes:
+    """Return the whole body, which must be as long as it was said to be."""
+    body = bytearray()
+    while size:
+        try:
+            message = await asyncio.wait_for(receive(), SLOW_BODY)
+        except TimeoutError:
+            raise _RefusedError(408, "slow_body", "the body does not arrive") from None
+        body += message.get("body", b"")
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            break
+        if len(body) > size:
+            break
+    if len(body) != size:
+        raise _RefusedError(400, "length", "the body is not as long as Content-Length says")
+    return bytes(body)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Return a ``receive`` that gives the body once, and then what still comes."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+def _with_headers(send: Send) -> Send:
+    async def send_with(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", []), *_HEADERS]
+        await send(message)
+
+    return send_with
+
+
+async def _refuse(send: Send, refusal: _RefusedError) -> None:
+    body = json.dumps({"code": refusal.code, "message": str(refusal)}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),  # what follows may be the rest of a body nobody reads
+        *((name.encode(), value.encode()) for name, value in refusal.headers.items()),
+        *_HEADERS,
+    ]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
