@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from paintmq.errors import InvalidInputError
 from paintmq_plugins.diffusion_options import DiffusionOptions
-from paintmq_plugins.imaging.canvas import Canvas, surroundings
+from paintmq_plugins.imaging.canvas import Canvas, blurred, surroundings
 
 
 def picture(
@@ -82,18 +82,22 @@ def test_whatever_the_model_paints_nothing_changes_outside_the_mask(
         assert np.array_equal(result[..., 3], image[..., 3])
 
 
+@pytest.mark.parametrize("crop", [False, True])
 @pytest.mark.parametrize("place", [np.s_[40:600, 40:600], np.s_[0:9, 630:], np.s_[300:310, 8:]])
-def test_what_is_painted_fades_in_alike_whether_cropped_or_not(place: tuple[slice, slice]) -> None:
-    """Also where the cropped part ends where the mask does."""
+def test_what_is_painted_fades_in_by_the_blurred_mask(
+    place: tuple[slice, slice], crop: bool
+) -> None:
+    """Whatever part of the picture is looked at: also where that ends with the mask."""
     image, mask = picture(640, 640), np.zeros((640, 640), np.uint8)
     mask[place] = 255
-    results = []
-    for crop in (False, True):
-        options = DiffusionOptions(crop=crop, crop_margin=0, mask_blur=20)
-        canvas = Canvas.prepare(image, mask, options)
-        results.append(canvas.finish(255 - canvas.picture))
+    options = DiffusionOptions(crop=crop, crop_margin=0, mask_blur=20)
+    canvas = Canvas.prepare(image, mask, options)
 
-    assert np.array_equal(results[0], results[1])
+    result = canvas.finish(255 - canvas.picture)
+
+    weight = blurred(mask, 20)[:, :, None]
+    mixed = ((255 - image) * weight + image * (1 - weight)).astype(np.uint8)
+    assert np.array_equal(result, np.where(mask[:, :, None] > 0, mixed, image))
 
 
 def test_the_whole_picture_may_be_painted() -> None:

@@ -49,7 +49,7 @@ class Canvas:
         image, mask = extended(image, mask, options)
         height, width = mask.shape
         box = Box(0, 0, width, height)
-        if options.crop and mask.any():
+        if options.crop:
             box = surroundings(mask, options.crop_margin)
         rgb = np.ascontiguousarray(to_8_bits(image[box.slices])[:, :, :3])
         hole = np.ascontiguousarray(mask[box.slices])
@@ -78,20 +78,29 @@ class Canvas:
         mask, blurred, as IOPaint mixes them, but without its blur beyond the mask.
         """
         height, width = self._size
-        region, mask = self._image[self._box.slices], self._image_mask[self._box.slices]
+        box, result = self._box, self._image.copy()
         colours = painted[:height, :width]
-        if colours.shape[:2] != mask.shape:
-            size = (mask.shape[1], mask.shape[0])
+        if (height, width) != (box.bottom - box.top, box.right - box.left):
+            size = (box.right - box.left, box.bottom - box.top)
             colours = cv2.resize(colours, size, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
-        weight = self._weight()[:, :, None]
+        hole = covered(self._image_mask)
+        if hole is None:
+            return result
+        rows, columns = hole.slices
+        # Only there does anything change, and a device may be waiting for its next task.
+        colours = colours[
+            rows.start - box.top : rows.stop - box.top,
+            columns.start - box.left : columns.stop - box.left,
+        ]
+        weight = self._weight(hole)[:, :, None]
+        region, mask = self._image[hole.slices], self._image_mask[hole.slices]
         original = to_8_bits(region)[:, :, :3].astype(np.float64)
-        result = self._image.copy()
-        result[self._box.slices] = paste(region, colours * weight + original * (1 - weight), mask)
+        result[hole.slices] = paste(region, colours * weight + original * (1 - weight), mask)
         return result
 
-    def _weight(self) -> NDArray[np.float64]:
-        """Return how much of what was painted counts, from 0 to 1, for the box."""
-        (rows, columns), blur = self._box.slices, self._blur
+    def _weight(self, box: Box) -> NDArray[np.float64]:
+        """Return how much of what was painted counts, from 0 to 1, for a part of the picture."""
+        (rows, columns), blur = box.slices, self._blur
         # The blur looks beyond the box, and no further than that.
         top, left = max(0, rows.start - blur), max(0, columns.start - blur)
         around = self._image_mask[top : rows.stop + blur, left : columns.stop + blur]
@@ -117,14 +126,21 @@ def extended(
     return grown, grown_mask
 
 
+def covered(mask: NDArray[np.uint8]) -> Box | None:
+    """Return the smallest box with everything that the mask covers; None if that is nothing."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return None
+    return Box(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+
+
 def surroundings(mask: NDArray[np.uint8], margin: int) -> Box:
     """Return the masked region with a margin, at least 512 pixels a side where there are so many.
 
     Smaller canvases are below what the models were trained on.
     """
     height, width = mask.shape
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    box = Box(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+    box = covered(mask) or Box(0, 0, width, height)
     least = PADDING.minimum
     across = max(margin, -(-(least - (box.right - box.left)) // 2))
     down = max(margin, -(-(least - (box.bottom - box.top)) // 2))
