@@ -77,6 +77,7 @@ def test_the_help_of_the_command_imports_nothing_it_does_not_show() -> None:
     assert len(modules) <= HELP_BUDGET
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "budget"), [("import paintmq", IMPORT_SECONDS), (SHOW_HELP, HELP_SECONDS)]
 )
@@ -84,6 +85,7 @@ def test_starting_takes_no_more_processor_time_than_it_may(script: str, budget: 
     assert least_seconds(script, budget=budget) <= budget
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_is_noticed() -> None:
     busy = "import time\nwhile time.process_time() < 0.05: pass"
 
