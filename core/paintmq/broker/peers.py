@@ -14,7 +14,8 @@ from paintmq.task import PeerId
 from paintmq.transport.key_files import Role
 from paintmq.transport.pipes import send_waiting
 from paintmq.wire.link import Link
-from paintmq.wire.messages import Answer, FromBroker
+from paintmq.wire.messages import Answer, FromBroker, payloads_of
+from paintmq.wire.transfer import INLINE_BYTES
 
 MOST_ANSWERED = 200_000
 """Values in the answers that wait for a peer that does not read. Then it gets refusals."""
@@ -85,6 +86,8 @@ class Peer:
     """Name of the key it showed."""
     held: deque[Outgoing] = field(factory=deque[Outgoing])
     """Messages that may leave as soon as the peer can take them and their payloads are there."""
+    held_large: deque[Outgoing] = field(factory=deque[Outgoing])
+    """Those that travel as transfers, beside which the others must not wait."""
     unsent: deque[list[Buffer]] = field(factory=deque[list[Buffer]])
     """What the socket did not take."""
     sent: int = 0
@@ -117,11 +120,16 @@ class Peer:
             else:
                 outgoing = evolve(outgoing, weight=weight_of(message.value))
             self._answered += outgoing.weight
-        self.held.append(outgoing)
+        size = sum(info.size for info in payloads_of(message))
+        (self.held_large if size > INLINE_BYTES else self.held).append(outgoing)
 
-    def release(self) -> None:
-        """Take the first message from its line."""
-        self._answered -= self.held.popleft().weight
+    @property
+    def line_length(self) -> int:
+        return len(self.held) + len(self.held_large)
+
+    def release(self, line: deque[Outgoing]) -> None:
+        """Take the first message from one of its lines."""
+        self._answered -= line.popleft().weight
 
     def flush(self) -> bool:
         """Send what the link gives out; return False when the socket takes nothing more.

@@ -6,6 +6,7 @@ client therefore costs a line of small messages; its results stay in the store m
 """
 
 import logging
+from collections import deque
 
 from attrs import define, evolve, field
 
@@ -33,7 +34,7 @@ from paintmq.wire.messages import (
 logger = logging.getLogger(__name__)
 
 LINK_BYTES = 8 * 1024 * 1024
-"""While a peer has that much to read already, it is given nothing more."""
+"""While a peer has that much to read already, no further transfer is begun."""
 LINK_MESSAGES = 256
 """Messages that go to the link between two looks at whether the socket takes more."""
 LINE_LENGTH = 50_000
@@ -77,7 +78,7 @@ class Speaker:
             peer = self._peers.get(outgoing.send.peer)
             if peer is None:
                 continue  # it left; it will ask again when it comes back
-            if isinstance(outgoing.send.message, Progressed) and len(peer.held) > PREVIEW_LINE:
+            if isinstance(outgoing.send.message, Progressed) and peer.line_length > PREVIEW_LINE:
                 continue
             peer.hold(outgoing)
             self._peers.mark(peer)
@@ -106,7 +107,7 @@ class Speaker:
                 if not self._pump(peer):
                     self._peers.mark(peer)
                 self._peers.flushed(peer, sent_before=sent, now=now)
-                if len(peer.held) > LINE_LENGTH:
+                if peer.line_length > LINE_LENGTH:
                     logger.warning("dropped %r: it does not read", peer.id)
                     lost.append(peer)
             except UnreachableError:
@@ -118,30 +119,34 @@ class Speaker:
         while True:
             if not peer.flush():
                 return False
-            if not peer.held or peer.link.queued_bytes > LINK_BYTES:
+            moved = self._fill_link(peer, peer.held)
+            if peer.link.queued_bytes <= LINK_BYTES:
+                moved += self._fill_link(peer, peer.held_large)
+            if not moved:
                 return True
-            if not self._fill_link(peer):
-                return peer.flush()
 
-    def _fill_link(self, peer: Peer) -> bool:
-        """Move messages from the line to the link; False when payloads must be read first."""
-        for _ in range(LINK_MESSAGES):
-            if not peer.held or peer.link.queued_bytes > LINK_BYTES:
-                break
-            outgoing = peer.held[0]
+    def _fill_link(self, peer: Peer, line: deque[Outgoing]) -> int:
+        """Move messages from a line to the link until payloads must be read first; return how
+        many were moved. What is small never waits for transfers.
+        """
+        large = line is peer.held_large
+        for moved in range(LINK_MESSAGES):
+            if not line or (large and peer.link.queued_bytes > LINK_BYTES):
+                return moved
+            outgoing = line[0]
             message, payloads = outgoing.send.message, outgoing.payloads
             if payloads is None:
                 message = self._without_damaged(peer, message)
                 if message is not outgoing.send.message:
-                    peer.held[0] = Outgoing(Send(peer.id, message))
+                    line[0] = Outgoing(Send(peer.id, message))
                 payloads = self._complete(peer, message)
                 if payloads is None:
-                    return False
-            peer.release()
+                    return moved
+            peer.release(line)
             crash_point("send.before")
             self._hand_over(peer, self._stamped(peer, message), payloads)
             crash_point("send.after")
-        return True
+        return LINK_MESSAGES
 
     def _complete(self, peer: Peer, message: FromBroker) -> tuple[Buffer, ...] | None:
         """Return the payloads of a message; None when they are being read."""

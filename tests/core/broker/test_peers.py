@@ -169,7 +169,7 @@ def test_large_answers_do_not_pile_up_for_a_peer_that_does_not_read(
         *["too many answers wait to be read by you: read them, and ask again"] * 2,
     ]
 
-    peer.release()
+    peer.release(peer.held)
     peer.hold(answer(4, "small"))
     assert peer.held[-1].send.message == Answer(request_id=4, value="small")
 
