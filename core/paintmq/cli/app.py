@@ -10,6 +10,7 @@ from paintmq.cli import (
     backup_command,
     config_command,
     dead_commands,
+    doctor_command,
     drain_command,
     http_command,
     keys_command,
@@ -61,6 +62,7 @@ def make_app() -> typer.Typer:
     task_commands.add_to(app)
     dead_commands.add_to(app)
     drain_command.add_to(app)
+    doctor_command.add_to(app)
     config_command.add_to(app)
     plugins_command.add_to(app)
     models_command.add_to(app)

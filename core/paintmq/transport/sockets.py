@@ -39,6 +39,11 @@ _CONNECTING = {
 }
 
 
+def libzmq() -> tuple[tuple[int, ...], bool]:
+    """Return the version of the library underneath, and whether it was built with keys (CURVE)."""
+    return zmq.zmq_version_info(), zmq.has("curve")
+
+
 def new_context(*, io_threads: int = 1) -> Context:
     """Return a context with room for thousands of sockets; close it with ``term``."""
     context: Context = zmq.Context(io_threads)

@@ -49,7 +49,17 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         "cancel",
         "dead",
     )
-    commands += ("tasks", "backup", "drain", "config", "plugins", "models", "new-plugin", "keys")
+    commands += (
+        "tasks",
+        "backup",
+        "drain",
+        "doctor",
+        "config",
+        "plugins",
+        "models",
+        "new-plugin",
+        "keys",
+    )
     assert all(f"│ {name} " in shown for name in commands)
 
 

@@ -26,6 +26,7 @@ from paintmq.broker.stores.store import Entry, PayloadKey
 from paintmq.errors import StoreError
 from paintmq.task import TaskId
 
+SQLITE_VERSION = sqlite3.sqlite_version
 DATABASE_NAME = "paintmq.db"
 SCHEMA_VERSION = 1
 

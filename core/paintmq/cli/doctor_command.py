@@ -1,0 +1,39 @@
+"""``paintmq doctor``: whether what is installed and configured here can work, before it has to."""
+
+import json
+
+import typer
+from attrs import asdict
+
+from paintmq.cli.common_options import ConfigOption, JsonOption, installed_plugins, service_settings
+from paintmq.cli.failures import FAILED
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("doctor")(doctor)
+
+
+def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Look at versions, plugins, journal, keys and ports, and say what is wrong.
+
+    Nothing is changed. The exit status is 1 if there is a problem.
+    """
+    from paintmq.cli import examination
+
+    settings = service_settings(config).config
+    manager = installed_plugins(settings.plugins)
+    found = [
+        *examination.software(),
+        *examination.machine(),
+        *examination.plugins(manager, settings),
+        *examination.journal(settings.broker, manager.stores),
+        *examination.keys(settings.broker),
+        *examination.ports(settings),
+    ]
+    if as_json:
+        print(json.dumps([asdict(each) for each in found], indent=2))
+    else:
+        for each in found:
+            print(f"{each.verdict:<8}{each.subject:<9}{each.text}")
+    if any(each.verdict == "problem" for each in found):
+        raise typer.Exit(FAILED)

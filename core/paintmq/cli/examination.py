@@ -1,0 +1,201 @@
+"""What ``paintmq doctor`` looks at: each function examines one thing and says what it found."""
+
+import os
+import platform
+import shutil
+from collections.abc import Container, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from attrs import frozen
+
+from paintmq.broker.stores import journal_folder
+from paintmq.cli.common_options import client_endpoint, is_reachable
+from paintmq.errors import ConfigError, PaintMQError, PortInUseError
+
+if TYPE_CHECKING:
+    from paintmq.config import BrokerConfig, Config
+    from paintmq.plugin_manager import PluginManager
+
+LEAST_LIBZMQ = (4, 3, 5)
+"""Earlier ones let a stranger overflow the stack of a socket with keys (CVE-2019-13132), or hold
+it up (CVE-2020-15166)."""
+LEAST_TORCH = (2, 10)
+"""Earlier ones can be made to run code, or corrupt memory, by weights that were not pinned by their
+hash, also where they load "weights only" (CVE-2025-32434, CVE-2026-24747)."""
+SCARCE_BYTES = 1024**3
+
+
+@frozen
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    verdict: Literal["ok", "note", "problem"]
+    text: str
+    """What was found; for a problem, also what to do."""
+
+
+def software() -> Iterator[Finding]:
+    """Look at the versions of what must not be too old."""
+    from paintmq.broker.stores.database import SQLITE_VERSION
+    from paintmq.transport.sockets import libzmq
+
+    yield Finding("python", "ok", platform.python_version())
+    yield zeromq(*libzmq())
+    yield Finding("sqlite", "ok", SQLITE_VERSION)
+    yield Finding("pillow", "ok", version("pillow"))
+    yield torch(_version_or_none("torch"))
+
+
+def zeromq(found: tuple[int, ...], has_keys: bool) -> Finding:
+    """Judge a version of libzmq, built with keys (CURVE) or without."""
+    words = ".".join(map(str, found))
+    if found < LEAST_LIBZMQ:
+        return Finding("libzmq", "problem", f"{words} has known holes: update pyzmq")
+    if not has_keys:
+        return Finding("libzmq", "note", f"{words}, built without keys (CURVE)")
+    return Finding("libzmq", "ok", f"{words}, with keys (CURVE)")
+
+
+def torch(found: str | None) -> Finding:
+    """Judge a version of torch; None: it is not installed."""
+    if found is None:
+        return Finding("torch", "note", "not installed: models that need it run elsewhere")
+    numbers = tuple(int(part) for part in found.split("+")[0].split(".")[:2] if part.isdecimal())
+    if numbers < LEAST_TORCH:
+        least = ".".join(map(str, LEAST_TORCH))
+        words = f"{found} is unsafe with weights that are no safetensors: update to {least}"
+        return Finding("torch", "note", words)
+    return Finding("torch", "ok", found)
+
+
+def machine() -> Iterator[Finding]:
+    """Look at what workers could run on."""
+    from paintmq.node.capabilities import detect
+
+    found = detect()
+    yield Finding("cpu", "ok", f"{found.cores} cores, {found.memory_mb} MB of memory")
+    for gpu in found.gpus:
+        yield Finding("gpu", "ok", f"{gpu.name}, {gpu.memory_mb} MB")
+    if not found.gpus:
+        yield Finding("gpu", "note", f"none: {found.no_gpus_because}")
+
+
+def plugins(manager: "PluginManager", config: "Config") -> Iterator[Finding]:
+    """Look at what is installed, and whether the configured router is."""
+    reports = manager.reports()
+    used = [report for report in reports if report.state == "ready"]
+    yield Finding("plugins", "ok", f"{len(used)} in use, {len(manager.catalog().specs)} models")
+    for report in reports:
+        if report.state == "set aside":
+            yield Finding("plugins", "problem", f"{report.title} is set aside: {report.reason}")
+    try:
+        manager.make_router(config.router)
+    except PaintMQError as error:
+        yield Finding("router", "problem", str(error))
+    else:
+        yield Finding("router", "ok", config.router.name)
+
+
+def journal(broker: "BrokerConfig", stores: Container[str] = ()) -> Iterator[Finding]:
+    """Look at the place of the journal, and the room there is. ``stores``: schemes of plugins."""
+    if broker.journal.partition(":")[0] in stores:
+        yield Finding("journal", "ok", f"{broker.journal}, kept by a plugin")
+        return
+    if broker.durability == "memory":
+        yield Finding("journal", "note", "in memory: a broker that stops forgets everything")
+        return
+    folder = journal_folder(broker)
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not _is_writable(there):
+        yield Finding("journal", "problem", f"{folder} cannot be written by this user")
+        return
+    free = shutil.disk_usage(there).free
+    words = f"{folder} ({broker.durability}), {free / 2**30:.1f} GiB free"
+    if free < SCARCE_BYTES:
+        yield Finding("journal", "problem", f"{words}: new tasks may be refused; make room")
+    else:
+        yield Finding("journal", "ok", words)
+
+
+def keys(broker: "BrokerConfig") -> Iterator[Finding]:
+    """Look at who may connect, and whether the files of keys are as they must be."""
+    from paintmq.broker.endpoints import check_exposure
+    from paintmq.transport.key_files import list_keys, load_broker_keys, load_peer_key
+
+    try:
+        check_exposure(broker)
+        if broker.keys:
+            load_broker_keys(Path(broker.keys))
+            allowed = list_keys(Path(broker.keys))
+            yield Finding("keys", "ok", f"{len(allowed)} may connect, by {broker.keys}")
+        elif broker.insecure:
+            words = f"none asked for at {broker.host}: whoever reaches it may run tasks"
+            yield Finding("keys", "note", words)
+        else:
+            yield Finding("keys", "ok", f"none asked for: only this machine reaches {broker.host}")
+        if broker.key:
+            role = load_peer_key(Path(broker.key)).role
+            yield Finding("key", "ok", f"{broker.key} is a {role}'s")
+    except ConfigError as error:
+        yield Finding("keys", "problem", str(error))
+
+
+def ports(config: "Config") -> Iterator[Finding]:
+    """Look whether a broker runs already or, if not, whether one could start."""
+    endpoint = client_endpoint(config)
+    if config.broker.port and is_reachable(endpoint):
+        yield _who_listens(endpoint, config)
+        return
+    taken = list(_taken(config))
+    yield from taken
+    if not taken:
+        yield Finding("ports", "ok", "free: no broker runs here, and one could start")
+
+
+def _taken(config: "Config") -> Iterator[Finding]:
+    from paintmq.transport.sockets import bind, new_context, router
+
+    wanted = {"clients": config.broker.port}
+    wanted |= {f"queue {name!r}": queue.port for name, queue in config.queues.items()}
+    context = new_context()
+    sockets = []
+    try:
+        for purpose, port in wanted.items():
+            sockets.append(router(context))
+            try:
+                bind(sockets[-1], config.broker.host, port, purpose=purpose)
+            except (PortInUseError, ConfigError) as error:
+                yield Finding("ports", "problem", str(error))
+    finally:
+        for socket in sockets:
+            socket.close(0)
+        context.term()
+
+
+def _who_listens(endpoint: str, config: "Config") -> Finding:
+    from paintmq.cli.common_options import key_file
+    from paintmq.client import Client
+
+    try:
+        with Client(endpoint, key=key_file(config.broker)) as client:
+            client.connect(timeout=2.0)
+            told = client.ask("version", timeout=2.0)
+    except (TimeoutError, PaintMQError) as error:
+        return Finding("broker", "problem", f"what listens at {endpoint} is no broker: {error}")
+    known = told if isinstance(told, dict) else {}
+    words = f"one runs at {endpoint}: paintmq {known.get('paintmq')}, {known.get('durability')}"
+    return Finding("broker", "ok", words)
+
+
+def _is_writable(folder: Path) -> bool:
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+
+
+def _version_or_none(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,42 @@
+"""The doctor as a command."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from paintmq.cli import examination
+from paintmq.cli.app import run_command_line
+from paintmq.cli.examination import Finding
+
+EXAMINATIONS = ("software", "machine", "plugins", "journal", "keys", "ports")
+
+
+@pytest.fixture(autouse=True)
+def _healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every examination find that it is well."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    for name in EXAMINATIONS:
+        well = Finding(name, "ok", f"{name} well")
+        monkeypatch.setattr(examination, name, lambda *arguments, well=well: [well])
+
+
+def test_everything_is_looked_at_and_nothing_wrong_ends_in_status_0(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_command_line(["doctor"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines] == [["ok", name, name, "well"] for name in EXAMINATIONS]
+
+
+def test_a_problem_ends_in_status_1_also_for_programs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ill = Finding("keys", "problem", "make some")
+    monkeypatch.setattr(examination, "keys", lambda *arguments: [ill])
+
+    assert run_command_line(["doctor", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert {"subject": "keys", "verdict": "problem", "text": "make some"} in found

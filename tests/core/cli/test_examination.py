@@ -1,0 +1,197 @@
+"""What the doctor finds, and what is to be done about it."""
+
+import shutil
+import socket
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from paintmq.broker.server import BrokerServer
+from paintmq.cli import examination
+from paintmq.cli.examination import Finding
+from paintmq.config import BrokerConfig, Config, RouterConfig
+from paintmq.plugin_manager import PluginManager
+from paintmq.plugin_report import PluginReport
+from paintmq.testing.embedded_manager import config_on_free_ports
+from paintmq.testing.toy_broker import toy_config, toy_plugins
+from paintmq.transport.key_files import add_key, init_keys, list_keys
+
+
+def told(findings: Iterable[Finding]) -> dict[str, tuple[str, str]]:
+    """Return verdict and text by subject; the last one counts."""
+    return {each.subject: (each.verdict, each.text) for each in findings}
+
+
+def test_what_is_installed_here_is_good_enough() -> None:
+    found = told(examination.software())
+
+    assert found["libzmq"][0] == found["pillow"][0] == found["sqlite"][0] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("version", "has_keys", "verdict"),
+    [((4, 3, 4), True, "problem"), ((4, 3, 5), False, "note"), ((4, 4, 0), True, "ok")],
+)
+def test_an_old_libzmq_is_a_problem_and_one_without_keys_worth_a_note(
+    version: tuple[int, ...], has_keys: bool, verdict: str
+) -> None:
+    assert examination.zeromq(version, has_keys).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("version", "verdict", "words"),
+    [
+        (None, "note", "not installed"),
+        ("2.9.1+cu128", "note", "update to 2.10"),
+        ("2.10.0", "ok", "2.10.0"),
+        ("3.0.0a1", "ok", "3.0.0a1"),
+    ],
+)
+def test_an_old_torch_is_worth_a_note(version: str | None, verdict: str, words: str) -> None:
+    found = examination.torch(version)
+
+    assert found.verdict == verdict
+    assert words in found.text
+
+
+def test_the_machine_is_described() -> None:
+    found = told(examination.machine())
+
+    assert found["cpu"][0] == "ok"
+    assert found["gpu"][0] in ("ok", "note")
+
+
+def test_a_plugin_that_was_set_aside_and_a_router_that_is_missing_are_problems(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    manager = toy_plugins()
+    broken = PluginReport(name="broken", state="set aside", reason="no models today")
+    monkeypatch.setattr(manager, "reports", lambda: [broken])
+    found = told(examination.plugins(manager, Config(router=RouterConfig(name="no-such-router"))))
+
+    assert found["plugins"] == ("problem", "broken is set aside: no models today")
+    assert found["router"][0] == "problem"
+    good = told(examination.plugins(toy_plugins(), Config(router=RouterConfig(name="plain"))))
+    assert good == {"plugins": ("ok", "1 in use, 2 models"), "router": ("ok", "plain")}
+
+
+# ---- the journal -------------------------------------------------------------------------------
+
+
+def journal(path: Path | str, **changes: Any) -> tuple[str, str]:
+    broker = BrokerConfig(**({"durability": "full", "journal": str(path)} | changes))
+    return told(examination.journal(broker, {"kept"}))["journal"]
+
+
+def test_a_journal_on_a_disk_with_room_is_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=5 * 2**30))
+
+    assert journal(tmp_path / "not" / "made" / "yet") == (
+        "ok",
+        f"{tmp_path}/not/made/yet (full), 5.0 GiB free",
+    )
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2**29))
+    verdict, text = journal(tmp_path)
+    assert verdict == "problem"
+    assert "0.5 GiB free: new tasks may be refused" in text
+
+
+def test_a_journal_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+
+    assert journal(tmp_path / "file") == (
+        "problem",
+        f"{tmp_path}/file cannot be written by this user",
+    )
+
+
+def test_a_journal_in_memory_and_one_of_a_plugin_are_told_apart() -> None:
+    assert journal("", durability="memory")[0] == "note"
+    assert journal("kept:somewhere") == ("ok", "kept:somewhere, kept by a plugin")
+
+
+# ---- keys --------------------------------------------------------------------------------------
+
+
+def keys(**broker: Any) -> dict[str, tuple[str, str]]:
+    return told(examination.keys(BrokerConfig(**broker)))
+
+
+def test_who_may_connect_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    init_keys(folder)
+    alice = add_key(folder, "alice", "client")
+    count = len(list_keys(folder))
+
+    assert keys()["keys"] == ("ok", "none asked for: only this machine reaches 127.0.0.1")
+    assert keys(host="0.0.0.0", insecure=True)["keys"][0] == "note"
+    assert keys(host="0.0.0.0")["keys"][0] == "problem"
+    found = keys(host="0.0.0.0", keys=str(folder), key=str(alice))
+    assert found["keys"] == ("ok", f"{count} may connect, by {folder}")
+    assert found["key"] == ("ok", f"{alice} is a client's")
+
+
+def test_a_key_that_others_may_read_or_that_is_missing_is_a_problem(tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    init_keys(folder)
+    alice = add_key(folder, "alice", "client")
+    alice.chmod(0o644)
+
+    assert keys(key=str(alice))["keys"][0] == "problem"
+    assert keys(keys=str(tmp_path / "nowhere"))["keys"][0] == "problem"
+
+
+# ---- ports -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """Return a port at which something listens that is no broker."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_where_nothing_listens_a_broker_could_start() -> None:
+    assert told(examination.ports(config_on_free_ports()))["ports"][0] == "ok"
+
+
+def test_a_queues_port_that_is_taken_is_named(taken: int) -> None:
+    config = config_on_free_ports()
+    queues = dict(config.queues)
+    queues["serverless"] = evolve(queues["serverless"], port=taken)
+    found = told(examination.ports(evolve(config, queues=queues)))
+
+    assert found["ports"][0] == "problem"
+    assert f"port {taken} for queue 'serverless' is taken" in found["ports"][1]
+
+
+def test_a_broker_that_runs_is_asked_what_it_is() -> None:
+    server = BrokerServer(toy_config(), toy_plugins())
+    server.start()
+    port = int(server.client_endpoint.rpartition(":")[2])
+    found = told(examination.ports(toy_config(port=port)))
+    server.stop(grace=0.0)
+
+    assert found["broker"][0] == "ok"
+    assert found["broker"][1].startswith(f"one runs at tcp://127.0.0.1:{port}: paintmq ")
+
+
+@pytest.mark.slow
+def test_something_else_at_the_brokers_port_is_a_problem(taken: int) -> None:
+    found = told(examination.ports(toy_config(port=taken)))
+
+    assert found["broker"][0] == "problem"
+    assert f"what listens at tcp://127.0.0.1:{taken} is no broker" in found["broker"][1]
+
+
+def test_a_manager_without_plugins_has_none() -> None:
+    found = told(examination.plugins(PluginManager(), Config()))
+
+    assert found["plugins"] == ("ok", "0 in use, 0 models")
+    assert found["router"][0] == "problem"
