@@ -16,8 +16,9 @@ import pytest
 from attrs import evolve
 
 from paintmq import MonitoringConfig, QueueManager, Task, TaskState, TaskType
-from paintmq.config import BrokerConfig, QueueConfig, RouterConfig
+from paintmq.config import BrokerConfig, NodeConfig, QueueConfig, RouterConfig
 from paintmq.errors import (
+    ConfigError,
     InvalidOptionError,
     ManagerStoppedError,
     PortInUseError,
@@ -413,6 +414,17 @@ def test_a_busy_port_is_named_with_its_queue_and_nothing_is_left_running(
     manager.start()
     assert manager.get_queue_stats("cpu-light")["port"] == port
     manager.stop()
+
+
+def test_a_launcher_that_is_not_installed_is_refused_and_nothing_is_left_running(
+    plugins: PluginManager, nothing_left: None
+) -> None:
+    manager = embedded_manager(node=NodeConfig(launcher="slurm"), plugins=plugins)
+
+    with pytest.raises(ConfigError, match=r"launcher = 'slurm' is not installed .*local"):
+        manager.start()
+
+    assert not manager.is_running
 
 
 def test_several_managers_live_in_one_process(plugins: PluginManager) -> None:

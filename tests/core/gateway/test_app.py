@@ -27,6 +27,7 @@ pytest.importorskip("starlette", reason="needs paintmq[http]")
 
 from paintmq.gateway import app as app_module
 from paintmq.gateway.app import Gateway, status_of
+from paintmq.gateway.guard import Guard, GuardLimits
 
 ID = TaskId("a" * 32)
 PIXELS = np.full((2, 3, 3), 7, np.uint8)
@@ -254,6 +255,25 @@ def test_a_plugins_route_that_cannot_be_served_harms_no_other(
     assert site.ask("GET", "/v1/models")[0] == 200
     assert site.ask("GET", "/v1/plugins/bad/x")[0] == 404
     assert "routes of plugin bad are left out" in caplog.text
+
+
+def test_no_route_is_reached_without_the_token(client: ScriptedClient) -> None:
+    async def endpoint(request: object) -> None:
+        raise AssertionError("it was reached")
+
+    app = Gateway(client).app([PluginRoute("x", "/y", endpoint, ("GET",))])  # type: ignore[arg-type]
+    guard = Guard(
+        app, "the-token", frozenset({"localhost"}), GuardLimits(body=1, bodies=1, requests=1)
+    )
+    site = Site(client)
+    site._app = guard
+    paths = [str(route.path) for route in app.routes] + ["/v1/plugins/x/y"]
+
+    assert len(paths) > 8
+    for path in paths:
+        for method in ("GET", "POST", "DELETE", "HEAD"):
+            assert site.ask(method, path.replace("{id}", ID))[0] == 401, path
+    assert client.submitted == client.fetched == []
 
 
 @pytest.mark.parametrize(
