@@ -25,9 +25,7 @@ from paintmq.transport.sockets import Context
 from paintmq.wire.link import Link
 from paintmq.wire.messages import (
     Assign,
-    AttemptProgressed,
     AttemptReturned,
-    AttemptSucceeded,
     FromWorker,
     ToWorker,
     WorkerWelcome,
@@ -45,14 +43,12 @@ from paintmq.worker.commands import (
     StopHost,
 )
 from paintmq.worker.crash_journal import CrashJournal
-from paintmq.worker.host_channel import Buffer, HostDelivery
+from paintmq.worker.held_payloads import HeldPayloads
+from paintmq.worker.host_channel import Buffer
 from paintmq.worker.host_messages import (
-    AttemptsEnded,
-    BatchProgressed,
     Configure,
     Key,
     MarkPlace,
-    Run,
     Shutdown,
     ToHost,
 )
@@ -120,9 +116,8 @@ class WorkerAgent:
         self._dismissed = False
         self._kill_at = math.inf
         self._probe_at = math.inf
-        self._inputs: dict[Key, tuple[Buffer, ...]] = {}
-        self._outputs: dict[Key, tuple[Buffer, ...]] = {}
-        self._preview: tuple[Buffer, ...] = ()
+        self._payloads = HeldPayloads()
+        self._last_death = ""
 
     @property
     def name(self) -> str:
@@ -177,8 +172,7 @@ class WorkerAgent:
         if self._journal is not None:
             self._journal.close()
             self._journal = None
-        self._inputs.clear()
-        self._outputs.clear()
+        self._payloads.clear()
 
     # ---- the broker ----------------------------------------------------------------------------
 
@@ -226,7 +220,7 @@ class WorkerAgent:
     def _delivered(self, message: ToWorker, payloads: Sequence[Buffer]) -> None:
         match message:
             case Assign():
-                self._keep_inputs(message, payloads)
+                self._payloads.assigned(message, payloads)
             case WorkerWelcome(tasks_port=tasks_port, results_port=results_port) if tasks_port:
                 self._open_pipes(tasks_port, results_port)
             case _:
@@ -239,26 +233,12 @@ class WorkerAgent:
             self._link.work_apart = True
             self._watch_broker()
 
-    def _keep_inputs(self, message: Assign, payloads: Sequence[Buffer]) -> None:
-        rest = iter(payloads)
-        for item in message.assignments:
-            key = item.task.id, item.fence
-            self._inputs[key] = tuple(next(rest) for _ in item.task.inputs)
-
     def _say(self, message: FromWorker) -> None:
         if self._connection is None:
             return  # what must arrive is said again once there is a connection
-        payloads: tuple[Buffer, ...] = ()
-        match message:
-            case AttemptSucceeded(task_id=task_id, fence=fence):
-                payloads = self._outputs[task_id, fence]
-            case AttemptProgressed(preview=preview) if preview:
-                payloads = self._preview
-            case AttemptReturned(task_id=task_id, cancelled=False):
-                self.handed_back[task_id] = None
-            case _:
-                pass
-        self._link.send(message, payloads)
+        if isinstance(message, AttemptReturned) and not message.cancelled:
+            self.handed_back[message.task_id] = None
+        self._link.send(message, self._payloads.to_broker(message))
 
     def _flush(self) -> None:
         """Hand to ZeroMQ what it takes now."""
@@ -300,9 +280,9 @@ class WorkerAgent:
                     self._disconnect()
                     self._connect()
                 case ReleaseInputs(task_id, fence):
-                    self._inputs.pop((task_id, fence), None)
+                    self._payloads.release_inputs((task_id, fence))
                 case ReleaseOutputs(task_id, fence):
-                    self._outputs.pop((task_id, fence), None)
+                    self._payloads.release_outputs((task_id, fence))
                 case Leave():
                     self.has_left = True
 
@@ -333,14 +313,7 @@ class WorkerAgent:
     def _order(self, message: ToHost) -> None:
         if self._host is None:
             return
-        payloads: tuple[Buffer, ...] = ()
-        if isinstance(message, Run):
-            payloads = tuple(
-                payload
-                for item in message.items
-                for payload in self._inputs[item.task_id, item.fence]
-            )
-        self._host.send(message, payloads)
+        self._host.send(message, self._payloads.to_host(message))
         self._watch_host(self._host)
 
     def _watch_host(self, host: HostProcess) -> None:
@@ -359,9 +332,21 @@ class WorkerAgent:
         if (detail := host.exit_in_words()) is not None:
             self._hear_host(host, budget=sys.maxsize)  # what it managed to say before
             self._end_host(host)
-            if not self._dismissed:
-                host.log_last_words(detail)
-            self._obey(self._machine.host_exited(detail, now=self._clock()))
+            dismissed, now = self._dismissed, self._clock()
+            self._obey(self._machine.host_exited(detail, now=now))
+            if not dismissed:
+                self._report_death(host, detail, now=now)
+
+    def _report_death(self, host: HostProcess, detail: str, *, now: float) -> None:
+        """Tell the operator, in full once, and in a line when the next host dies the same way."""
+        words = host.last_words
+        death = detail + ": " + words[-1] if words else detail
+        wait = self._machine.host_pause(now=now)
+        then = f"; the next one is started {f'in {wait:.0f} s' if wait else 'when it is needed'}"
+        logger.warning("%s: the model host %s%s", self.name, death, then)
+        if len(words) > 1 and death != self._last_death:
+            logger.warning("%s: its last words were\n  %s", self.name, "\n  ".join(words))
+        self._last_death = death
 
     def _hear_host(self, host: HostProcess, *, budget: int) -> None:
         try:
@@ -371,21 +356,8 @@ class WorkerAgent:
             host.kill()
             return
         for delivery in deliveries:
-            self._keep_outputs(delivery)
+            self._payloads.answered(delivery.message, delivery.payloads)
             self._obey(self._machine.receive_from_host(delivery.message, now=self._clock()))
-
-    def _keep_outputs(self, delivery: HostDelivery) -> None:
-        match delivery.message:
-            case AttemptsEnded(outcomes=outcomes):
-                rest = iter(delivery.payloads)
-                for outcome in outcomes:
-                    buffers = tuple(next(rest) for _ in outcome.outputs)
-                    if outcome.ending == "succeeded":
-                        self._outputs[outcome.task_id, outcome.fence] = buffers
-            case BatchProgressed():
-                self._preview = delivery.payloads
-            case _:
-                pass
 
     def _end_host(self, host: HostProcess) -> None:
         self._readiness.forget(host.socket.fileno())

@@ -8,6 +8,7 @@ message at a time. What is sent has left the process when ``send`` returns, so t
 at any crash what had been done before.
 """
 
+import contextlib
 import ctypes
 import faulthandler
 import logging
@@ -50,6 +51,8 @@ from paintmq.worker.run_context import CancelFlags
 from paintmq.worker.spec_outline import spec_of
 
 BEAT_INTERVAL = 1.0
+OOM_SCORE = 500
+"""Of 1000: where memory runs out, the system kills a model host before its node or a broker."""
 _MAX_PAYLOAD = 1 << 40  # the agent's limits hold; it is the other end of a socketpair
 
 logger = logging.getLogger(__name__)
@@ -145,10 +148,18 @@ def main(arguments: Sequence[str] = ()) -> None:
 
 
 def _become_a_child_of(parent: int) -> None:
-    """Die with the agent, leave Ctrl-C to it, keep stdout clean, and leave a trace of a crash."""
+    """Die with the agent and before it, leave Ctrl-C to it, keep stdout clean, and leave a trace of
+    a crash, but no file of gigabytes.
+    """
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+        with contextlib.suppress(OSError):  # the system may be stricter already
+            Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
+    with contextlib.suppress(ImportError, ValueError, OSError):  # there is none on Windows
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if os.getppid() != parent:  # it died before that
         sys.exit("the agent is gone")
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -82,6 +82,11 @@ class HostControl:
         return self._host.gpu_memory_free_mb
 
     @property
+    def restart_at(self) -> float:
+        """When the next host may be started, if the last one died of itself."""
+        return self._host.restart_at
+
+    @property
     def handed_over(self) -> tuple[HandedOver, ...]:
         return self._batches.handed_over
 

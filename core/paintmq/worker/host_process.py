@@ -27,7 +27,7 @@ from paintmq.worker.machine_limits import oom_kills
 READ_BUDGET = 64
 """Reads of one turn of the loop: a busy host must not starve the broker's messages."""
 _TAIL = 20
-"""Lines of a host's last words that are logged when it dies."""
+"""Lines of a host's last words that are kept for when it dies."""
 
 _SCRATCH = "paintmq-host-"
 
@@ -105,6 +105,11 @@ class HostProcess:
         """Readable when the host has written to its standard error."""
         assert self.process.stderr is not None
         return self.process.stderr.fileno()
+
+    @property
+    def last_words(self) -> tuple[str, ...]:
+        """The last lines that it wrote to its standard error; empty ones are left out."""
+        return tuple(line for line in self._last_words if line)
 
     @property
     def wants_to_write(self) -> bool:
@@ -211,10 +216,6 @@ class HostProcess:
         assert self.process.stderr is not None
         self.process.stderr.close()
         shutil.rmtree(self.scratch, ignore_errors=True)
-
-    def log_last_words(self, detail: str) -> None:
-        words = "\n  ".join(self._last_words)
-        logger.warning("%s: the model host %s; its last words:\n  %s", self.name, detail, words)
 
 
 def _signal_name(number: int) -> str:

@@ -126,6 +126,10 @@ class WorkerMachine:
         """The attempts this worker holds and has not answered, in the order they came."""
         return tuple(self._answers.held)
 
+    def host_pause(self, *, now: float) -> float:
+        """Return the seconds until a host that died may be replaced; 0: as soon as need be."""
+        return max(self._host.restart_at - now, 0.0)
+
     @property
     def handed_over(self) -> tuple[HandedOver, ...]:
         """What the host has: it may be touching one of these batches now."""

@@ -564,6 +564,37 @@ def test_a_host_that_cannot_be_started_fails_the_task_and_is_tried_again(
     broker.hear(AttemptSucceeded, after)
 
 
+def test_hosts_that_keep_dying_are_reported_in_full_once_and_started_ever_more_slowly(
+    broker: ScriptedBroker,
+    make_node: Callable[..., NodeSupervisor],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broken = tmp_path / "broken-python"
+    broken.write_text(
+        "#!/bin/sh\necho libfirst.so >&2\necho libmissing.so: not found >&2\nexit 127"
+    )
+    broken.chmod(0o700)
+    make_node()
+    broker.hear(WorkerHello)
+    monkeypatch.setattr(sys, "executable", str(broken))
+    for number in range(3):
+        job = make_job(number)
+        broker.assign(job)
+        failed, _ = broker.hear(AttemptFailed, job)
+        assert failed.error.code == "host_failed"
+
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    line = "testnode/cpu-0: the model host exited with status 127: libmissing.so: not found"
+    assert said == [
+        f"{line}; the next one is started when it is needed",
+        "testnode/cpu-0: its last words were\n  libfirst.so\n  libmissing.so: not found",
+        f"{line}; the next one is started in 1 s",
+        f"{line}; the next one is started in 2 s",
+    ]
+
+
 def test_a_large_picture_goes_through_whole(
     broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
 ) -> None:

@@ -1,4 +1,5 @@
 import os
+import re
 import select
 import signal
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from paintmq.worker import host_process
+from paintmq.worker.host import OOM_SCORE
 from paintmq.worker.host_messages import Configure, HostMessage, HostReady, Shutdown
 from paintmq.worker.host_process import HostProcess, sweep_scratch
 from paintmq.worker.machine_limits import oom_kills
@@ -51,6 +53,14 @@ def test_a_host_starts_and_leaves_when_it_is_told_to(host: HostProcess) -> None:
     hear(host)
 
     assert host.exit_in_words() == "exited with status 0"
+
+
+def test_a_host_is_killed_for_memory_before_its_node_and_leaves_no_core(host: HostProcess) -> None:
+    select.select([host.socket], [], [], 30)  # it beats once it has set itself up
+    process = Path(f"/proc/{host.process.pid}")
+
+    assert (process / "oom_score_adj").read_text().strip() == str(OOM_SCORE)
+    assert re.search(r"Max core file size +0 +0 ", (process / "limits").read_text())
 
 
 def test_a_host_gets_the_variables_of_its_device(host: HostProcess) -> None:

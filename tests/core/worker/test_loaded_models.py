@@ -118,3 +118,16 @@ def test_an_idle_host_is_stopped_and_started_again_for_the_next_task() -> None:
     assert ModelUnloaded(model="alpha") in bench.said(commands)
     assert bench.exit("exited with status 0") == []
     assert StartHost() in bench.assign(2)
+
+
+def test_a_model_that_turns_out_larger_than_it_was_thought_to_be_makes_others_leave(
+    warm: Bench,
+) -> None:
+    """The budget is 250 MB, of which ``alpha`` takes 100."""
+    warm.assign(1, model="beta")
+
+    commands = warm.host(HostLoaded(model="beta", seconds=1.0, memory_mb=200))
+
+    assert warm.orders(commands)[0] == Unload("alpha")
+    assert ModelUnloaded(model="alpha") in warm.said(commands)
+    assert warm.runs(commands) == [[key_of(1)[0]]]
