@@ -2,15 +2,17 @@
 
 Usage: client.py NAME PORT JOURNAL SEED. It may be killed at any moment; started again, it takes up
 what it had not finished. It submits until a file named ``JOURNAL.stop`` exists, then waits for the
-rest and exits. The journal's lines are: ``submit N``, ``cancel N ANSWER``, ``end N STATE DIGEST``.
+rest and exits. The journal's lines are ``submit N``, ``ask N`` (to cancel it), ``cancel N ANSWER``,
+``end N STATE DIGEST``, and ``alarm K`` when the broker had forgotten what it had accepted.
 """
 
-import hashlib
 import random
 import sys
 import threading
 from pathlib import Path
 from typing import TextIO
+
+from task_plan import is_cancelled, is_poison, key_of, payload_of, tenant_of
 
 from paintmq import Client, Task
 from paintmq.client.task_handle import TaskHandle
@@ -45,6 +47,7 @@ class Program:
                 number += 1
         for _ in range(IN_FLIGHT):
             self._room.acquire()
+        self._note_alarms()
         self._client.close()
 
     def _read(self) -> tuple[list[int], set[int]]:
@@ -58,12 +61,13 @@ class Program:
     def _submit(self, number: int) -> None:
         handle = self._client.submit(task_of(self._name, number), patient=True)
         handle.add_done_callback(lambda done: self._ended(number, done))
-        if number % 50 == 7:
-            delay = threading.Timer(self._rng.uniform(0.0, 0.3), self._cancel, (number, handle))
+        if is_cancelled(number):
+            delay = threading.Timer(self._rng.uniform(0.0, 0.5), self._cancel, (number, handle))
             delay.daemon = True
             delay.start()
 
     def _cancel(self, number: int, handle: TaskHandle) -> None:
+        self._write(f"ask {number}")
         try:
             self._write(f"cancel {number} {handle.cancel(timeout=60.0)}")
         except TimeoutError:
@@ -76,28 +80,33 @@ class Program:
         except TaskNotCompletedError as error:
             state = error.state.value if error.state is not None else error.code
             self._write(f"end {number} {state} {error.code}")
+        self._note_alarms()
         self._room.release()
+
+    def _note_alarms(self) -> None:
+        if self._client.alarms:
+            self._write(f"alarm {self._client.alarms}")
 
     def _write(self, line: str) -> None:
         with self._lock:
             self._file.write(line + "\n")
 
 
-def payload_of(name: str, number: int) -> bytes:
-    """Return bytes that no other task has; some are too large for one message."""
-    seed = f"{name}/{number}".encode()
-    size = 3_000_000 if number % 97 == 5 else 300_000 if number % 31 == 3 else 200
-    return (hashlib.sha256(seed).digest() * (size // 32 + 1))[:size]
-
-
 def task_of(name: str, number: int) -> Task:
-    poison = number % 500 == 250
     return Task(
         task_type="plugin",
-        config={"model": "chaos", "seconds": (number % 7) * 0.01, "poison": poison},
+        config={
+            "model": "chaos",
+            "seconds": (number % 7) * 0.01 if not is_cancelled(number) else 0.4,
+            "poison": is_poison(number),
+            "stubborn": number % 75 == 7,
+        },
         inputs={"data": payload_of(name, number)},
         priority=number % 3,
-        idempotency_key=f"{name}/{number}",
+        tenant=tenant_of(number),
+        # What a killed worker was loading counts as failed, whoever it was loaded for.
+        max_attempts=20,
+        idempotency_key=key_of(name, number),
     )
 
 

@@ -1,116 +1,186 @@
 """Judges a chaos run from the clients' journals and the broker's log; shares no code with it.
 
 Usage: judge.py FOLDER. Prints what it found; exits with 1 if a promise was broken. The folder holds
-``*.journal`` of the clients and ``journal/paintmq.db`` of the broker.
+``*.journal`` of the clients, ``journal/paintmq.db`` of the broker, and ``statistics.json``: what
+the broker said of itself at the end. What each task should have come to is in ``task_plan.py``.
 """
 
-import hashlib
 import json
 import sqlite3
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-ENDINGS = {"succeeded", "failed", "cancelled", "expired", "dead"}
+from broker_log import Life, Log, digest_of, read_log
+from task_plan import is_poison, payload_of, result_of, task_id
+
+CRASHES, LOSSES, UNDELIVERED, FAILURES = 3, 200, 400, 20
+"""The limits that the run was started with."""
 
 
 def main(folder: Path) -> int:
     wrong: list[str] = []
-    ends_in_log = read_log(folder / "journal" / "paintmq.db", wrong)
-    states: Counter[str] = Counter()
-    for journal in sorted(folder.glob("*.journal")):
-        read_journal(journal, ends_in_log, states, wrong)
+    log = read_log(folder / "journal" / "paintmq.db", wrong)
+    journals = [Journal(path) for path in sorted(folder.glob("*.journal"))]
+    check_ownership(log, journals, wrong)
+    asked = {task_id(j.name, number) for j in journals for number in j.asked}
+    for lives in log.lives.values():
+        for life in lives:
+            check_life(life, wrong, was_cancelled=life.task in asked)
+    for journal in journals:
+        check_journal(journal, log, wrong)
+    check_table(folder / "journal" / "paintmq.db", log, wrong)
+    check_statistics(json.loads((folder / "statistics.json").read_text()), log, wrong)
+
+    states = Counter(end[0] for journal in journals for end in journal.ends.values())
     summary = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    print(f"judged: {sum(states.values())} tasks ({summary}); {len(wrong)} promises broken")
+    print(
+        f"judged: {sum(states.values())} tasks ({summary}) in {log.leases} leases,"
+        f" {log.boots} lives of the broker, {log.revived} requeued from the dead;"
+        f" {len(wrong)} promises broken"
+    )
     for line in wrong[:20]:
         print(f"BROKEN: {line}")
     return 1 if wrong else 0
 
 
-def read_log(path: Path, wrong: list[str]) -> dict[str, dict[str, object]]:
-    """Return each task's ending by id; check that each has one, by a fence that was current."""
-    connection = sqlite3.connect(path)
-    ends: dict[str, dict[str, object]] = {}
-    fences: dict[str, tuple[int, int]] = {}
-    accepted: set[str] = set()
-    for (text,) in connection.execute("SELECT record FROM log ORDER BY sequence"):
-        record = json.loads(text)
-        if record["record"] == "TaskAccepted":
-            if record["task_id"] in accepted:
-                wrong.append(f"{record['task_id']} accepted twice")
-            accepted.add(record["task_id"])
-        if record["record"] != "TaskChanged":
-            continue
-        task_id, status = record["task_id"], record["status"]
-        fence = (status["incarnation"], status["attempt"])
-        if record["event"] == "lease":
-            if fence[1] <= fences.get(task_id, (0, 0))[1]:
-                wrong.append(f"{task_id}: fences do not grow")
-            fences[task_id] = fence
-        if record["event"] == "finish":
-            if task_id in ends:
-                wrong.append(f"{task_id} ended twice")
-            if status["state"] == "succeeded" and fence != fences.get(task_id):
-                wrong.append(f"{task_id} ended by an old fence")
-            ends[task_id] = status
-    for (text,) in connection.execute("SELECT status FROM task"):
-        if json.loads(text)["state"] not in ENDINGS:
-            wrong.append(f"a task is still {json.loads(text)['state']}")
-    connection.close()
-    wrong += [f"{task_id} was accepted and never ended" for task_id in accepted - ends.keys()]
-    return ends
+class Journal:
+    """What one client was told."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.stem
+        self.submitted: set[int] = set()
+        self.asked: set[int] = set()
+        self.answers: list[tuple[int, str]] = []
+        self.ends: dict[int, list[str]] = {}
+        self.contradictions: list[str] = []
+        self.alarms = 0
+        for line in path.read_text().splitlines():
+            self._read(line.split())
+
+    def _read(self, words: list[str]) -> None:
+        match words:
+            case ["submit", number]:
+                self.submitted.add(int(number))
+            case ["ask", number]:
+                self.asked.add(int(number))
+            case ["cancel", number, answer]:
+                self.answers.append((int(number), answer))
+            case ["end", number, state, answer]:
+                before = self.ends.setdefault(int(number), [state, answer])
+                if before != [state, answer]:
+                    self.contradictions.append(f"{number} as {before} and {state} {answer}")
+            case ["alarm", count]:
+                self.alarms = max(self.alarms, int(count))
+            case _:
+                self.contradictions.append(f"an unreadable line: {words}")
 
 
-def read_journal(
-    path: Path,
-    ends_in_log: dict[str, dict[str, object]],
-    states: Counter[str],
-    wrong: list[str],
-) -> None:
-    name = path.stem
-    submitted: set[str] = set()
-    ends: dict[str, list[str]] = {}
-    for line in path.read_text().splitlines():
-        words = line.split()
-        if words[0] == "submit":
-            submitted.add(words[1])
-        elif words[0] == "end" and len(words) == 4:
-            if words[1] in ends and ends[words[1]] != words[2:]:
-                wrong.append(f"{name}/{words[1]} was told {ends[words[1]]} and {words[2:]}")
-            ends[words[1]] = words[2:]
-        elif words[0] == "cancel" and words[2:] == ["cancelled"]:
-            logged = ends_in_log.get(task_id(f"{name}/{words[1]}"), {}).get("state")
-            if logged != "cancelled":
-                wrong.append(f"{name}/{words[1]} was called cancelled, and is {logged}")
+def check_ownership(log: Log, journals: list[Journal], wrong: list[str]) -> None:
+    """Every task was submitted by somebody, with the inputs that it has, and accepted."""
+    planned = {
+        task_id(j.name, number): (j.name, number) for j in journals for number in j.submitted
+    }
     wrong += [
-        f"{name}/{number} was submitted and never ended" for number in submitted - ends.keys()
+        f"{task} was accepted, and nobody submitted it" for task in log.lives.keys() - planned
     ]
-    for number, (state, answer) in ends.items():
-        states[state] += 1
-        key = f"{name}/{number}"
-        logged = ends_in_log.get(task_id(key), {}).get("state")
-        if logged != state:
-            wrong.append(f"{key} was told {state}, the log says {logged}")
-        poison = int(number) % 500 == 250
-        if state == "succeeded" and (poison or answer != expected_digest(name, int(number))):
-            wrong.append(f"{key} got another task's result: {answer}")
-        if state == "dead" and not poison:
-            crashes = ends_in_log.get(task_id(key), {}).get("crashes", 0)
-            wrong.append(f"{key} is dead and no poison ({crashes} crashes charged)")
+    wrong += [f"{planned[task]} was never accepted" for task in planned.keys() - log.lives]
+    for task, lives in log.lives.items():
+        if task in planned and lives[0].input_digest != digest_of(payload_of(*planned[task])):
+            wrong.append(f"{planned[task]} was given another task's input")
+        for life in lives if task in planned else []:
+            life.poison = is_poison(planned[task][1])
+            life.output_digest = digest_of(result_of(*planned[task]).encode())
 
 
-def task_id(key: str) -> str:
-    """RFC 9562 version 8, of the SHA-256 of tenant, zero byte and key."""
-    value = bytearray(hashlib.sha256(b"\0" + key.encode()).digest()[:16])
-    value[6] = value[6] & 0x0F | 0x80
-    value[8] = value[8] & 0x3F | 0x80
-    return value.hex()
+def check_life(life: Life, wrong: list[str], *, was_cancelled: bool) -> None:
+    """The task ended as it deserved, and was charged what the log accounts for."""
+    task, end = life.task, life.end
+    if end is None:
+        wrong.append(f"{task} was accepted and never ended")
+        return
+    state, last = end["state"], life.status
+    deserved = {"succeeded"} if not life.poison else {"dead"}
+    if state not in deserved | ({"cancelled"} if was_cancelled else set()):
+        wrong.append(f"{task} is {state}, poison: {life.poison}, cancelled: {was_cancelled}")
+    if state == "succeeded" and [o["digest"] for o in end["outputs"]] != [life.output_digest]:
+        wrong.append(f"{task} was answered with another digest")
+    spent = (
+        end["crashes"] >= CRASHES
+        or end["losses"] >= LOSSES
+        or end["undelivered"] >= UNDELIVERED
+        or end["failures"] >= FAILURES
+    )
+    if state == "dead" and not spent:
+        wrong.append(f"{task} is dead within its limits: {life.charges()}")
+    if state != "dead" and spent:
+        wrong.append(f"{task} went over its limits: {life.charges()}")
+    # Each lease but the last ended in a charge, or in the one crash that others shared.
+    charged = end["crashes"] + end["losses"] + end["undelivered"] + end["failures"]
+    if life.leases - life.uncharged > charged + 1:
+        wrong.append(f"{task} had {life.leases} leases, and {life.charges()}")
+    if life.uncharged > 1:
+        wrong.append(f"{task} was let off {life.uncharged} crashes that others shared")
+    if last["state"] != state:
+        wrong.append(f"{task} ended {state} and is {last['state']}")
 
 
-def expected_digest(name: str, number: int) -> str:
-    size = 3_000_000 if number % 97 == 5 else 300_000 if number % 31 == 3 else 200
-    block = hashlib.sha256(f"{name}/{number}".encode()).digest()
-    return hashlib.sha256((block * (size // 32 + 1))[:size]).hexdigest()
+def check_journal(journal: Journal, log: Log, wrong: list[str]) -> None:
+    """What the client was told is what the log says."""
+    name = journal.name
+    wrong += [f"{name} was told {text}" for text in journal.contradictions]
+    if journal.alarms:
+        wrong.append(f"{name} noticed {journal.alarms} times that accepted tasks were forgotten")
+    for number in sorted(journal.submitted - journal.ends.keys()):
+        wrong.append(f"{name}/{number} was submitted and never ended")
+    for number, (state, answer) in journal.ends.items():
+        logged = log.endings_of(task_id(name, number))
+        if state not in logged:
+            wrong.append(f"{name}/{number} was told {state}, the log says {sorted(logged)}")
+        if state == "succeeded" and answer != result_of(name, number):
+            wrong.append(f"{name}/{number} got another task's result: {answer}")
+    for number, answer in journal.answers:
+        logged = log.endings_of(task_id(name, number))
+        right = {
+            "cancelled": "cancelled" in logged,
+            "too_late": bool(logged - {"cancelled"}),
+            "unanswered": True,
+        }
+        if not right.get(answer, False):
+            wrong.append(f"{name}/{number} was called {answer}, and is {sorted(logged)}")
+
+
+def check_table(path: Path, log: Log, wrong: list[str]) -> None:
+    """The present is what the past comes to: a restart finds what the log tells."""
+    connection = sqlite3.connect(path)
+    rows = {
+        str(task): json.loads(status)
+        for task, status in connection.execute("SELECT id, status FROM task")
+    }
+    connection.close()
+    kept = {task: lives[-1].status for task, lives in log.lives.items() if not lives[-1].purged}
+    wrong += [f"{task} is in the log and not in the table" for task in kept.keys() - rows]
+    wrong += [f"{task} is in the table and not in the log" for task in rows.keys() - kept]
+    wrong += [
+        f"{task}: table and log differ" for task in rows.keys() & kept if rows[task] != kept[task]
+    ]
+
+
+def check_statistics(said: Any, log: Log, wrong: list[str]) -> None:
+    """Every counter of the last broker is what a recount of its life gives."""
+    statistics = said["statistics"]
+    standing = {"queued": "waiting", "leased": "running", "loading": "running"}
+    states = [life.status["state"] for life in log.known_to_the_last_broker()]
+    recount = Counter(standing.get(state, state) for state in states)
+    counted: Counter[str] = Counter()
+    for queue in statistics["queues"].values():
+        for state in ("waiting", "running", "succeeded", "failed", "cancelled", "expired", "dead"):
+            counted[state] += queue[state]
+    if +counted != recount:
+        wrong.append(f"the broker counts {dict(+counted)}, the log {dict(recount)}")
+    if statistics["accepted"] != sum(recount.values()):
+        wrong.append(f"the broker accepted {statistics['accepted']}, of {sum(recount.values())}")
 
 
 if __name__ == "__main__":

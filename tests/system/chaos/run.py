@@ -3,9 +3,10 @@
 Usage: python tests/system/chaos/run.py [--seconds 120] [--seed 0] [--transport router]
 
 Starts a broker, nodes and clients that know each other only through proxies, and hurts one of them
-every fraction of a second: kill -9, SIGSTOP, black holes, resets, delays. What died is started
-again. At the end everything heals, the clients wait for their last results, and ``judge.py``
-compares their journals with the broker's log. Only processes started here are ever signalled.
+every fraction of a second: kill -9, SIGSTOP, SIGTERM, black holes, resets, delays. What died is
+started again, what is dead is requeued. It goes on until there were ``--faults`` and ``--tasks``,
+too. At the end everything heals, the clients wait for their last results, and ``judge.py`` compares
+their journals with the broker's log. Only processes started here are ever signalled.
 """
 
 import argparse
@@ -23,7 +24,13 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from proxy import Proxy
+
 HERE = Path(__file__).parent
+NODES = ("node-a", "node-b")
+CLIENTS = ("client-a", "client-b")
+PATIENCE = 4.0
+"""A run may take so many times its seconds to get its faults and tasks together."""
 
 CONFIG = """
 [broker]
@@ -66,73 +73,10 @@ undelivered = 400
 """
 
 
-class Proxy:
-    """Listens on a free port and passes bytes to a target, unless told otherwise."""
-
-    def __init__(self, target: int) -> None:
-        self.target = target
-        self.port = 0
-        self.delay = 0.0
-        self._open = asyncio.Event()
-        self._open.set()
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
-
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        self._open.set()
-        self.cut()
-        if self._connections:
-            await asyncio.wait(self._connections, timeout=5.0)
-
-    def cut(self) -> None:
-        """Reset every connection."""
-        for writer in list(self._writers):
-            writer.transport.abort()
-
-    async def black_hole(self, seconds: float) -> None:
-        """Let nothing pass for a while, and tell nobody."""
-        self._open.clear()
-        await asyncio.sleep(seconds)
-        self._open.set()
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
-        try:
-            there = await asyncio.open_connection("127.0.0.1", self.target)
-        except OSError:
-            writer.transport.abort()
-            return
-        self._writers |= {writer, there[1]}
-        await asyncio.gather(self._pass(reader, there[1]), self._pass(there[0], writer))
-        self._writers -= {writer, there[1]}
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65536):
-                await self._open.wait()
-                if self.delay:
-                    await asyncio.sleep(random.Random(len(data)).uniform(0.0, self.delay))
-                writer.write(data)
-                await writer.drain()
-        with contextlib.suppress(OSError, RuntimeError):
-            writer.close()
-
-
 class Run:
-    def __init__(self, folder: Path, seconds: float, seed: int, transport: str) -> None:
-        self.folder, self.seconds = folder, seconds
-        self.rng = random.Random(seed)
-        self.seed = seed
+    def __init__(self, folder: Path, chosen: argparse.Namespace) -> None:
+        self.folder, self.chosen = folder, chosen
+        self.rng = random.Random(chosen.seed)
         self.client_port, self.queue_port = free_ports(2)
         self.config = folder / "paintmq.toml"
         self.config.write_text(
@@ -140,7 +84,7 @@ class Run:
                 client_port=self.client_port,
                 queue_port=self.queue_port,
                 folder=folder,
-                transport=transport,
+                transport=chosen.transport,
             )
         )
         self.to_clients, self.to_workers = Proxy(self.client_port), Proxy(self.queue_port)
@@ -148,127 +92,154 @@ class Run:
         self.commands: dict[str, list[str]] = {}
         self.faults: Counter[str] = Counter()
         self.healed = False
+        self.operator: subprocess.Popen[bytes] | None = None
 
     async def run(self) -> int:
         await self.to_clients.start()
         await self.to_workers.start()
-        python = sys.executable
-        self.commands = {
-            "broker": [python, "-m", "paintmq", "broker", "--config", str(self.config)],
-            **{
-                name: [
-                    python,
-                    str(HERE / "node.py"),
-                    name,
-                    str(self.config),
-                    str(self.to_workers.port),
-                ]
-                for name in ("node-a", "node-b")
-            },
-            **{
-                name: [
-                    python,
-                    str(HERE / "client.py"),
-                    name,
-                    str(self.to_clients.port),
-                    str(self.folder / f"{name}.journal"),
-                    str(self.seed),
-                ]
-                for name in ("client-a", "client-b")
-            },
-        }
+        self.commands = self.all_commands()
+        started = time.monotonic()
         try:
             for name in self.commands:
                 self.start(name)
             reaper = asyncio.create_task(self.restart_the_dead())
             await self.hurt()
+            seconds = time.monotonic() - started
             drained = await self.drain()
             reaper.cancel()
+            said = self.paintmq("status", "--json")
+            (self.folder / "statistics.json").write_bytes(said)
         finally:
             self.stop_all()
             await self.to_clients.stop()
             await self.to_workers.stop()
         what = ", ".join(f"{count} {name}" for name, count in sorted(self.faults.items()))
-        print(
-            f"chaos: {sum(self.faults.values())} faults in {self.seconds:g} s ({what})", flush=True
-        )
+        print(f"chaos: {self.faults.total()} faults in {seconds:.0f} s ({what})", flush=True)
         if not drained:
             print("BROKEN: the clients never got their last results")
+        if not self.is_enough():
+            print(f"too little happened: {self.faults.total()} faults, {self.ended()} tasks")
         verdict = subprocess.run(
             [sys.executable, str(HERE / "judge.py"), str(self.folder)], check=False
         )
-        return verdict.returncode or (0 if drained else 1)
+        return verdict.returncode or (0 if drained and self.is_enough() else 1)
+
+    # ---- processes -----------------------------------------------------------------------------
+
+    def all_commands(self) -> dict[str, list[str]]:
+        python, config = sys.executable, str(self.config)
+        to_workers, to_clients = str(self.to_workers.port), str(self.to_clients.port)
+        node, client = str(HERE / "node.py"), str(HERE / "client.py")
+        return {
+            "broker": [python, "-m", "paintmq", "broker", "--config", config],
+            **{name: [python, node, name, config, to_workers] for name in NODES},
+            **{
+                name: [python, client, name, to_clients, self.journal(name), str(self.chosen.seed)]
+                for name in CLIENTS
+            },
+        }
+
+    def journal(self, client: str) -> str:
+        return str(self.folder / f"{client}.journal")
+
+    def environment(self) -> dict[str, str]:
+        path = [str(HERE / "plugin"), os.environ.get("PYTHONPATH", "")]
+        return dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, path)))
 
     def start(self, name: str) -> None:
         log = (self.folder / f"{name}.log").open("ab")
-        environ = dict(os.environ, PYTHONPATH=str(HERE / "plugin"))
         self.processes[name] = subprocess.Popen(
-            self.commands[name], stdout=log, stderr=log, env=environ, start_new_session=True
+            self.commands[name],
+            stdout=log,
+            stderr=log,
+            env=self.environment(),
+            start_new_session=True,
         )
         log.close()
+
+    def paintmq(self, *arguments: str) -> bytes:
+        """Run a command against the broker, past the proxies."""
+        endpoint = f"tcp://127.0.0.1:{self.client_port}"
+        return subprocess.run(
+            [sys.executable, "-m", "paintmq", *arguments, "--connect", endpoint],
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            check=True,
+        ).stdout
 
     async def restart_the_dead(self) -> None:
         while True:
             for name, process in list(self.processes.items()):
-                if process.poll() is not None and not (self.healed and name.startswith("client")):
+                if process.poll() is not None and not (self.healed and name in CLIENTS):
                     self.start(name)
             await asyncio.sleep(0.1)
-
-    async def hurt(self) -> None:
-        faults: list[tuple[Callable[[], None], int]] = [
-            (lambda: self.kill("broker"), 2),
-            (lambda: self.kill(self.rng.choice(["node-a", "node-b"])), 2),
-            (lambda: self.kill(self.rng.choice(["client-a", "client-b"])), 2),
-            (self.kill_worker, 4),
-            (lambda: self.freeze(self.rng.choice(["node-a", "node-b"]), 9.0), 1),
-            (lambda: self.freeze("broker", 3.0), 1),
-            (self.freeze_worker, 1),
-            (lambda: self.cut(), 2),
-            (lambda: self.black_hole(), 2),
-            (lambda: self.slow(), 1),
-        ]
-        end = time.monotonic() + self.seconds
-        await asyncio.sleep(3.0)
-        while time.monotonic() < end:
-            self.rng.choices([fault for fault, _ in faults], [weight for _, weight in faults])[0]()
-            await asyncio.sleep(self.rng.uniform(0.2, 1.0))
-
-    def kill(self, name: str) -> None:
-        self.faults[f"kills of {name.split('-')[0]}s"] += 1
-        with contextlib.suppress(ProcessLookupError):
-            self.processes[name].kill()
 
     def workers(self) -> list[int]:
         """Return the model hosts: children of the nodes that were started here."""
         found = []
-        for name in ("node-a", "node-b"):
+        for name in NODES:
             path = Path(f"/proc/{self.processes[name].pid}/task")
             for children in path.glob("*/children"):
                 with contextlib.suppress(OSError):
                     found += [int(pid) for pid in children.read_text().split()]
         return found
 
-    def signal_worker(self, number: int) -> int | None:
-        if not (found := self.workers()):
-            return None
-        pid = self.rng.choice(found)
+    # ---- faults --------------------------------------------------------------------------------
+
+    async def hurt(self) -> None:
+        faults: list[tuple[Callable[[], None], int]] = [
+            (lambda: self.send("broker", signal.SIGKILL, "kills of brokers"), 2),
+            (lambda: self.send("broker", signal.SIGTERM, "drains of brokers"), 1),
+            (lambda: self.send(self.rng.choice(NODES), signal.SIGKILL, "kills of nodes"), 2),
+            (lambda: self.send(self.rng.choice(NODES), signal.SIGTERM, "drains of nodes"), 1),
+            (lambda: self.send(self.rng.choice(CLIENTS), signal.SIGKILL, "kills of clients"), 2),
+            (lambda: self.freeze(self.rng.choice(NODES), 9.0), 1),
+            (lambda: self.freeze(self.rng.choice(CLIENTS), 9.0), 1),
+            (lambda: self.freeze("broker", 3.0), 1),
+            (lambda: self.signal_worker(signal.SIGKILL, "kills of workers"), 4),
+            # Never woken: it must be replaced.
+            (lambda: self.signal_worker(signal.SIGSTOP, "freezes of workers"), 1),
+            (self.cut, 2),
+            (self.black_hole, 2),
+            (self.slow, 1),
+            (self.requeue_the_dead, 1),
+        ]
+        kinds, weights = [fault for fault, _ in faults], [weight for _, weight in faults]
+        begun = time.monotonic()
+        await asyncio.sleep(3.0)
+        while not self.is_over(time.monotonic() - begun):
+            self.rng.choices(kinds, weights)[0]()
+            await asyncio.sleep(self.rng.uniform(0.2, 1.0))
+
+    def is_over(self, seconds: float) -> bool:
+        if seconds < self.chosen.seconds:
+            return False
+        return self.is_enough() or seconds > PATIENCE * self.chosen.seconds
+
+    def is_enough(self) -> bool:
+        wanted: tuple[int, int] = self.chosen.faults, self.chosen.tasks
+        return self.faults.total() >= wanted[0] and self.ended() >= wanted[1]
+
+    def ended(self) -> int:
+        """Return how many tasks the clients have seen the end of."""
+        journals = [Path(self.journal(name)) for name in CLIENTS]
+        return sum(path.read_text().count("\nend ") for path in journals if path.exists())
+
+    def send(self, name: str, number: int, what: str) -> None:
+        self.faults[what] += 1
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-        return pid
+            self.processes[name].send_signal(number)
 
-    def kill_worker(self) -> None:
-        if self.signal_worker(signal.SIGKILL) is not None:
-            self.faults["kills of workers"] += 1
-
-    def freeze_worker(self) -> None:
-        if self.signal_worker(signal.SIGSTOP) is not None:  # never woken: it must be replaced
-            self.faults["freezes"] += 1
+    def signal_worker(self, number: int, what: str) -> None:
+        if found := self.workers():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.rng.choice(found), number)
+                self.faults[what] += 1
 
     def freeze(self, name: str, most: float) -> None:
-        self.faults["freezes"] += 1
+        self.send(name, signal.SIGSTOP, f"freezes of {name.split('-')[0]}s")
         process = self.processes[name]
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGSTOP)
 
         def wake() -> None:
             with contextlib.suppress(ProcessLookupError):
@@ -291,23 +262,41 @@ class Run:
         proxy.delay = self.rng.uniform(0.0, 0.2)
         asyncio.get_running_loop().call_later(3.0, lambda: setattr(proxy, "delay", 0.0))
 
+    def requeue_the_dead(self) -> None:
+        """Give poison another chance, which is one more for it to do harm."""
+        if self.operator is not None and self.operator.poll() is None:
+            return
+        self.faults["requeues of the dead"] += 1
+        endpoint = f"tcp://127.0.0.1:{self.client_port}"
+        self.operator = subprocess.Popen(
+            [sys.executable, "-m", "paintmq", "dead", "requeue", "--all", "--connect", endpoint],
+            env=self.environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    # ---- the end -------------------------------------------------------------------------------
+
     async def drain(self) -> bool:
         """Heal everything and wait until both clients have their last results."""
         await asyncio.sleep(10.0)  # the longest freeze and hole end by themselves
         self.healed = True
-        for name in ("client-a", "client-b"):
-            Path(self.folder / f"{name}.journal.stop").touch()
+        for name in CLIENTS:
+            Path(f"{self.journal(name)}.stop").touch()
             if self.processes[name].poll() is not None:
                 self.start(name)
         deadline = time.monotonic() + 120.0
         while time.monotonic() < deadline:
-            if all(self.processes[n].poll() is not None for n in ("client-a", "client-b")):
+            if all(self.processes[name].poll() is not None for name in CLIENTS):
                 return True
             await asyncio.sleep(0.2)
         return False
 
     def stop_all(self) -> None:
         """Stop in order: clients, nodes, then the broker, whose log is read afterwards."""
+        if self.operator is not None:
+            self.operator.kill()
+            self.operator.wait()
         for name in reversed(self.processes):
             process = self.processes[name]
             if process.poll() is None:
@@ -330,7 +319,9 @@ def free_ports(count: int) -> list[int]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--seconds", type=float, default=120.0, help="at least")
+    parser.add_argument("--faults", type=int, default=0, help="at least")
+    parser.add_argument("--tasks", type=int, default=0, help="at least")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--transport", choices=["router", "pushpull"], default="router")
     parser.add_argument(
@@ -340,7 +331,7 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         folder = chosen.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
-        return asyncio.run(Run(folder, chosen.seconds, chosen.seed, chosen.transport).run())
+        return asyncio.run(Run(folder, chosen).run())
 
 
 if __name__ == "__main__":

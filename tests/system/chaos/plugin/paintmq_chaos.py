@@ -12,6 +12,8 @@ class ChaosOptions:
 
     seconds: float = 0.0
     poison: bool = False
+    stubborn: bool = False
+    """It takes long, and heeds no cancel."""
 
 
 @hookimpl
@@ -23,6 +25,8 @@ def paintmq_register_models(register: RegisterModel) -> None:
             task_types=("plugin",),
             options=ChaosOptions,
             inputs=(InputSpec(name="data", kind="data"),),
+            max_batch=4,  # so that innocent tasks share a process with poison
+            batch_key=lambda job: "any",
             run_seconds=lambda job: 0.05,
             load_seconds=0.05,
         )

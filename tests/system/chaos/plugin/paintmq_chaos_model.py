@@ -20,6 +20,9 @@ class ChaosModel(Model):
         if request.options.poison:
             os.kill(os.getpid(), signal.SIGKILL)
         self._never.wait(request.options.seconds / 2)
-        context.raise_if_cancelled()
+        if request.options.stubborn:
+            self._never.wait(3.0)
+        else:
+            context.raise_if_cancelled()
         self._never.wait(request.options.seconds / 2)
         return {"digest": hashlib.sha256(request.inputs["data"]).hexdigest().encode()}

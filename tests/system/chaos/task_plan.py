@@ -1,0 +1,46 @@
+"""What task number N of a chaos client is: what clients submit, and the judge expects.
+
+Pure arithmetic without a line of PaintMQ's, so that both ends of the run cannot err together.
+"""
+
+import hashlib
+
+
+def is_poison(number: int) -> bool:
+    """Return whether the task kills the process that runs it."""
+    return number % 250 == 125
+
+
+def is_cancelled(number: int) -> bool:
+    """Return whether the client cancels the task, a moment after it was submitted."""
+    return number % 25 == 7
+
+
+def tenant_of(number: int) -> str:
+    return ("", "", "red", "blue")[number % 4]
+
+
+def key_of(client: str, number: int) -> str:
+    """Return the task's idempotency key; some tasks are submitted by every client."""
+    return f"shared/{number}" if number % 41 == 11 else f"{client}/{number}"
+
+
+def payload_of(client: str, number: int) -> bytes:
+    """Return bytes that no other task has; some are too large for one message."""
+    block = hashlib.sha256(key_of(client, number).encode()).digest()
+    size = 3_000_000 if number % 97 == 5 else 300_000 if number % 31 == 3 else 200
+    return (block * (size // 32 + 1))[:size]
+
+
+def result_of(client: str, number: int) -> str:
+    """Return the text that the model answers with."""
+    return hashlib.sha256(payload_of(client, number)).hexdigest()
+
+
+def task_id(client: str, number: int) -> str:
+    """RFC 9562 version 8, of the SHA-256 of tenant, zero byte and key."""
+    name = f"{tenant_of(number)}\0{key_of(client, number)}"
+    value = bytearray(hashlib.sha256(name.encode()).digest()[:16])
+    value[6] = value[6] & 0x0F | 0x80
+    value[8] = value[8] & 0x3F | 0x80
+    return value.hex()
