@@ -29,8 +29,8 @@ ConnectOption: TypeAlias = Annotated[
 ]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-_PATIENCE = 2.0
-"""Seconds to wait for a broker to be reached: one on another continent answers within one."""
+PATIENCE = 5.0
+"""Seconds to wait for a broker: one on another continent answers within one, a busy one in two."""
 
 
 def service_settings(file: Path | None) -> "Settings":
@@ -86,7 +86,7 @@ def host_and_port(endpoint: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def is_reachable(endpoint: str, patience: float = _PATIENCE) -> bool:
+def is_reachable(endpoint: str, patience: float = PATIENCE) -> bool:
     """Return whether somebody listens there; that it is a broker, only talking to it can tell."""
     import socket
 
@@ -115,7 +115,7 @@ def connected(connect: str | None, file: Path | None = None) -> Iterator["Client
         )
     with Client(endpoint, key=key_file(config.broker)) as client:
         try:
-            client.connect(timeout=_PATIENCE)
+            client.connect(timeout=PATIENCE)
         except TimeoutError as error:
             raise CommandError(
                 f"{endpoint} does not answer as a broker does; if it asks for a key, name yours"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from attrs import frozen
 
 from paintmq.broker.stores import journal_folder
+from paintmq.cli import common_options
 from paintmq.cli.common_options import client_endpoint, is_reachable
 from paintmq.errors import ConfigError, PaintMQError, PortInUseError
 
@@ -176,13 +177,12 @@ def _taken(config: "Config") -> Iterator[Finding]:
 
 
 def _who_listens(endpoint: str, config: "Config") -> Finding:
-    from paintmq.cli.common_options import key_file
     from paintmq.client import Client
 
     try:
-        with Client(endpoint, key=key_file(config.broker)) as client:
-            client.connect(timeout=2.0)
-            told = client.ask("version", timeout=2.0)
+        with Client(endpoint, key=common_options.key_file(config.broker)) as client:
+            client.connect(timeout=common_options.PATIENCE)
+            told = client.ask("version", timeout=common_options.PATIENCE)
     except (TimeoutError, PaintMQError) as error:
         return Finding("broker", "problem", f"what listens at {endpoint} is no broker: {error}")
     known = told if isinstance(told, dict) else {}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from paintmq.cli import common_options
 from paintmq.cli.app import run_command_line
 from paintmq.testing.operated_broker import OperatedBroker
 
@@ -22,6 +23,7 @@ def operated(
 ) -> Iterator[OperatedBroker]:
     """Return a broker to be operated from a folder without settings."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(common_options, "PATIENCE", 30.0)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     with ExitStack() as stack:
         yield OperatedBroker(run_command_line, capsys, stack)

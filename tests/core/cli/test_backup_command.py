@@ -11,6 +11,7 @@ from attrs import evolve
 from paintmq.broker.server import BrokerServer
 from paintmq.broker.stores import BackupState, Store
 from paintmq.broker.stores.sqlite import SqliteStore
+from paintmq.cli import common_options
 from paintmq.cli.app import run_command_line
 from paintmq.errors import StoreError
 from paintmq.task import TaskState
@@ -25,6 +26,7 @@ def durable(
 ) -> Iterator[OperatedBroker]:
     """Return a broker with a journal on disk, operated from ``tmp_path``."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(common_options, "PATIENCE", 30.0)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     with ExitStack() as stack:
         yield OperatedBroker(run_command_line, capsys, stack, journal=tmp_path / "journal")

@@ -10,7 +10,7 @@ import pytest
 from attrs import evolve
 
 from paintmq.broker.server import BrokerServer
-from paintmq.cli import examination
+from paintmq.cli import common_options, examination
 from paintmq.cli.examination import Finding
 from paintmq.config import BrokerConfig, Config, RouterConfig
 from paintmq.plugin_manager import PluginManager
@@ -171,7 +171,8 @@ def test_a_queues_port_that_is_taken_is_named(taken: int) -> None:
     assert f"port {taken} for queue 'serverless' is taken" in found["ports"][1]
 
 
-def test_a_broker_that_runs_is_asked_what_it_is() -> None:
+def test_a_broker_that_runs_is_asked_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(common_options, "PATIENCE", 30.0)
     server = BrokerServer(toy_config(), toy_plugins())
     server.start()
     port = int(server.client_endpoint.rpartition(":")[2])
@@ -183,7 +184,10 @@ def test_a_broker_that_runs_is_asked_what_it_is() -> None:
 
 
 @pytest.mark.slow
-def test_something_else_at_the_brokers_port_is_a_problem(taken: int) -> None:
+def test_something_else_at_the_brokers_port_is_a_problem(
+    taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(common_options, "PATIENCE", 1.0)
     found = told(examination.ports(toy_config(port=taken)))
 
     assert found["broker"][0] == "problem"
