@@ -22,6 +22,9 @@ from paintmq.worker.endings import Ending, Endings
 from paintmq.worker.host_messages import AttemptsEnded, FromHost, Key, Outcome
 from paintmq.worker.profile import Patience
 
+MOST_ABANDONED = 256
+"""Attempts remembered that were handed back before they came."""
+
 
 @define
 class Answers:
@@ -30,14 +33,18 @@ class Answers:
     _patience: Patience
     held: dict[Key, HeldAttempt] = field(factory=dict[Key, HeldAttempt], init=False)
     endings: Endings = field(init=False)
+    _abandoned: dict[Key, None] = field(factory=dict[Key, None], init=False)
+    """Handed back before they came: an order to stop may overtake a large assignment."""
 
     def __attrs_post_init__(self) -> None:
         self.endings = Endings(self._patience)
 
     def accept(self, item: Assignment) -> HeldAttempt | None:
-        """Owe an answer for this; None for a duplicate of what is held or has ended."""
+        """Owe an answer for this; None for a duplicate of what is held or has ended, and for what
+        was handed back before it came.
+        """
         key = item.task.id, item.fence
-        if key in self.held or self.endings.is_over(key):
+        if key in self.held or self.endings.is_over(key) or key in self._abandoned:
             return None
         self.held[key] = held = HeldAttempt(item)
         return held
@@ -81,6 +88,14 @@ class Answers:
         self.endings.forget(key)
         returned = AttemptReturned(task_id=key[0], fence=key[1], cancelled=cancelled)
         return [SendToBroker(returned), ReleaseInputs(*key)]
+
+    def hand_back_unseen(self, key: Key) -> list[Command]:
+        """Hand back what is not held: it ended long ago, or has not come yet."""
+        self._abandoned[key] = None
+        if len(self._abandoned) > MOST_ABANDONED:
+            del self._abandoned[next(iter(self._abandoned))]
+        returned = AttemptReturned(task_id=key[0], fence=key[1], cancelled=True)
+        return [SendToBroker(returned)]
 
     def settle(self, outcome: Outcome, *, now: float) -> list[Command]:
         """Turn what the host says of an attempt into the answer."""

@@ -16,7 +16,6 @@ from paintmq.wire.messages import (
     Assign,
     Assignment,
     AttemptRecorded,
-    AttemptReturned,
     BrokerHeartbeat,
     Drain,
     Draining,
@@ -208,8 +207,7 @@ class WorkerMachine:
             return []  # our ending is on its way: the broker settles which of the two was first
         held = self._answers.held.get(key)
         if held is None:
-            returned = AttemptReturned(task_id=key[0], fence=key[1], cancelled=True)
-            return [SendToBroker(returned)]
+            return self._answers.hand_back_unseen(key)
         return self._host.abandon(held, message.grace, now=now)
 
     def _watch_broker(self, *, now: float) -> list[Command]:

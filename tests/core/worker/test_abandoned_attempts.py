@@ -6,8 +6,10 @@ from paintmq.wire.messages import (
     AttemptReturned,
     AttemptSucceeded,
 )
+from paintmq.worker.answers import MOST_ABANDONED
 from paintmq.worker.commands import (
     KillHost,
+    ReleaseInputs,
     ReleaseOutputs,
     SendToHost,
     StartHost,
@@ -126,3 +128,24 @@ def test_abandoning_what_is_unknown_or_has_ended(warm: Bench) -> None:
     warm.end(2, batch=2)
 
     assert warm.hear(abandon(2)) == []
+
+
+def test_an_order_to_stop_that_overtakes_its_assignment_is_heeded(warm: Bench) -> None:
+    """A large assignment travels in bursts, beside which everything else passes."""
+    assert warm.said(warm.hear(abandon(2))) == [returned(2)]
+
+    commands = warm.assign(2)
+
+    assert commands == [ReleaseInputs(*key_of(2))]
+    assert warm.runs() == []
+    warm.assign(3)
+    assert len(warm.runs()) == 1
+
+
+def test_only_so_many_orders_to_stop_are_remembered(warm: Bench) -> None:
+    for number in range(100, 101 + MOST_ABANDONED):
+        warm.hear(abandon(number))
+
+    assert warm.assign(101) == [ReleaseInputs(*key_of(101))]
+    warm.assign(100)
+    assert len(warm.runs()) == 1
