@@ -15,6 +15,9 @@ from paintmq.errors import InvalidTaskError
 from paintmq.task import TaskRequest
 from paintmq.wire.messages import Rejected
 
+LONGEST_RETRY = 60.0
+"""Seconds; who waits longer than that misses room that others make."""
+
 
 @define
 class Admission:
@@ -144,9 +147,15 @@ class Admission:
                 f"queue {' and '.join(candidates)} is full "
                 f"({self._tasks.counts[name].waiting} tasks waiting, "
                 f"{self._tasks.counts[name].bytes_waiting} bytes)",
-                retry_after=max(1.0, self._scheduler.expected_work(name)),
+                retry_after=min(self._seconds_until_room(name) for name in candidates),
             )
         return self._scheduler.choose_queue(checked, open_queues, now=now), checked
+
+    def _seconds_until_room(self, name: str) -> float:
+        """Return how long a task of the queue should take: then there is room for one more."""
+        counts = self._tasks.counts[name]
+        one = self._scheduler.expected_work(name) / max(1, counts.waiting + counts.running)
+        return max(1.0, min(LONGEST_RETRY, one))
 
     def _is_full(self, name: str, request: TaskRequest) -> bool:
         queue, counts = self.queues[name], self._tasks.counts[name]

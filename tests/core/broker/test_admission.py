@@ -58,9 +58,23 @@ def test_a_full_queue_refuses_and_says_how_long_to_wait() -> None:
         broker.submit(make_request(str(number)))
 
     assert rejection(broker).code == "queue_full"
-    assert rejection(broker).retry_after is not None
+    assert rejection(broker).retry_after == 1.0
     assert len(broker.heard(ALICE, Accepted)) == 2
     assert broker.machine.statistics(now=broker.now).rejected == 1
+
+
+@pytest.mark.parametrize(("seconds", "wait"), [(0.01, 1.0), (7.0, 7.0), (4000.0, 60.0)])
+def test_a_full_queue_asks_to_wait_for_one_task_and_not_for_all_of_them(
+    seconds: float, wait: float
+) -> None:
+    spec = make_spec(run_seconds=lambda job: seconds)
+    queues = {"cpu-light": QueueConfig(capacity=50)}
+    broker = BrokerHarness(make_machine(specs=[spec], queues=queues))
+    broker.greet()
+    for number in range(51):
+        broker.submit(make_request(str(number)))
+
+    assert rejection(broker).retry_after == pytest.approx(wait)
 
 
 @pytest.mark.parametrize(
