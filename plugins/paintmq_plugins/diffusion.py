@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from paintmq.errors import InvalidInputError
 from paintmq.model import InputSpec, Job, ModelSpec, Needs, WeightFile
-from paintmq_plugins.diffusion_memory import LEAST_SIDE, SIZES, Size
+from paintmq_plugins.diffusion_memory import LEAST_SIDE, SIZES, Size, check_canvas
 from paintmq_plugins.diffusion_options import DiffusionOptions
 
 _PARTS = (
@@ -60,6 +60,7 @@ def _needs(name: str, size: Size) -> Callable[[Job], Needs]:
         if given and "mask" not in given and not job.options.extends:
             raise mask_missing(name)  # before anything is loaded for it
         pixels = canvas_pixels(job, size)
+        check_canvas(pixels)
         if job.device == "cuda":
             # With less than all of it the model still runs, by turns; see memory_plan.
             return Needs(gpu_memory_mb=size.least_mb(pixels), memory_mb=size.weights_mb + 2048)

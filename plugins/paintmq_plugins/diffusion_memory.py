@@ -8,13 +8,31 @@ from typing import Literal
 
 from attrs import frozen
 
+from paintmq.errors import InvalidInputError
+
 RESERVE_MB = 600
 """For the CUDA context, workspaces and what the allocator cannot use."""
 LEAST_SIDE = 512
 """Of a canvas: smaller ones are below what the models were trained on."""
+MOST_PIXELS = 4096 * 4096
+"""Of a canvas: on larger ones the models paint the same things side by side, if they ever end."""
 TILE_SIDE = 512
 """The image decoder's tiles, where it works tile by tile."""
 _MEGAPIXEL = 2**20
+
+
+def check_canvas(pixels: int) -> None:
+    """Check that a canvas of so many pixels is no larger than any model can be expected to paint.
+
+    Raises:
+        InvalidInputError: with the options that make it smaller.
+    """
+    if pixels > MOST_PIXELS:
+        raise InvalidInputError(
+            f"{pixels / _MEGAPIXEL:.0f} megapixels would be painted on at once, where"
+            f" {MOST_PIXELS // _MEGAPIXEL} are allowed: paint on the masked region's surroundings"
+            " with crop=true, or on a smaller copy with scale, such as scale=0.25"
+        )
 
 
 @frozen(kw_only=True)

@@ -155,3 +155,11 @@ def test_a_picture_is_extended_where_asked_and_the_rest_stays(side: str) -> None
 def test_a_mask_of_another_size_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="mask"):
         Canvas.prepare(picture(40, 50), hole(50, 40), DiffusionOptions())
+
+
+def test_a_crop_that_is_still_too_large_is_refused() -> None:
+    """Only a worker sees how large the mask is."""
+    mask = np.full((4097, 4097), 255, np.uint8)
+
+    with pytest.raises(InvalidInputError, match="megapixels"):
+        Canvas.prepare(np.zeros((4097, 4097, 3), np.uint8), mask, DiffusionOptions(crop=True))

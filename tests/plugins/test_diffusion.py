@@ -67,6 +67,15 @@ def test_a_picture_without_a_mask_is_refused_at_once_unless_it_is_extended() -> 
     assert CATALOG.check(request(names=("image",), extend_left=8)).needs
 
 
+def test_a_picture_too_large_to_paint_at_once_is_refused_with_what_helps() -> None:
+    with pytest.raises(InvalidInputError, match=r"^25 megapixels .* 16 .*crop=true.*scale=0.25"):
+        CATALOG.check(request(size=5120))
+
+    assert CATALOG.check(request(size=5120, crop=True)).needs
+    assert CATALOG.check(request(size=5120, scale=0.25)).needs
+    assert CATALOG.check(request(size=4096)).needs
+
+
 def test_requests_share_a_run_when_only_words_and_seeds_differ() -> None:
     assert key(prompt="a cat", seed=1) == key(prompt="a dog", seed=2)
     assert key(steps=20) != key(steps=30)

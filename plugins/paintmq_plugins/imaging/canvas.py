@@ -6,7 +6,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from paintmq.image import check_mask_fits, to_8_bits
-from paintmq_plugins.diffusion_memory import LEAST_SIDE
+from paintmq_plugins.diffusion_memory import LEAST_SIDE, check_canvas
 from paintmq_plugins.diffusion_options import DiffusionOptions
 from paintmq_plugins.imaging.padding import Padding, pad
 from paintmq_plugins.imaging.pasting import Pixels, paste
@@ -43,7 +43,7 @@ class Canvas:
         What the mask covers is covered on a smaller copy too, however thin it is.
 
         Raises:
-            InvalidInputError: image and mask differ in size.
+            InvalidInputError: image and mask differ in size, or too much would be painted at once.
         """
         check_mask_fits(image, mask)
         image, mask = extended(image, mask, options)
@@ -61,6 +61,7 @@ class Canvas:
             rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
             covered = cv2.resize(hole, size, interpolation=cv2.INTER_AREA) > 0
             hole = np.where(covered, np.uint8(255), np.uint8(0))
+        check_canvas(hole.size)
         return cls(
             pad(rgb, PADDING),
             pad(hole, PADDING),

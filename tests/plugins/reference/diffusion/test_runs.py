@@ -1,5 +1,6 @@
 """Runs of the diffusion models on tiny random weights: batches, progress, cancels, odd inputs."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,83 @@ def test_a_cancel_is_heeded_within_a_step_and_the_model_works_on(
 
     assert len(context.steps) <= 3
     assert np.array_equal(paint("sd15", scene, {})[0], before[0])
+
+
+# ---- memory ------------------------------------------------------------------------------------
+
+
+class _Pipe:
+    """Takes note of how a pipeline is laid out on a GPU that is not there."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.vae: Any = SimpleNamespace(enable_slicing=lambda: self.done.append("sliced"))
+
+    def to(self, device: object) -> None:
+        self.done.append(f"moved to {device}")
+
+    def enable_model_cpu_offload(self, *, device: object) -> None:
+        self.done.append(f"offloaded from {device}")
+
+
+@pytest.mark.parametrize(
+    ("free_mb", "laid_out"), [(24_000, "moved to cuda:0"), (8_000, "offloaded from cuda:0")]
+)
+def test_a_model_is_laid_out_as_the_free_memory_allows_and_says_so(
+    free_mb: int,
+    laid_out: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    import torch
+
+    from paintmq.weights import WeightFolder
+    from paintmq_plugins.diffusion import SDXL
+    from paintmq_plugins.diffusion_model import DiffusionInpainting
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free_mb * 2**20, 0))
+    model, pipe = DiffusionInpainting(SDXL, WeightFolder()), _Pipe()
+    model._device = torch.device("cuda:0")
+
+    with caplog.at_level("INFO"):
+        model._place(pipe)
+
+    assert pipe.done == ["sliced", laid_out]
+    assert (pipe.vae.tile_sample_min_size, pipe.vae.tile_latent_min_size) == (512, 64)
+    assert f"sdxl: {free_mb} MB of GPU memory are free" in caplog.text
+
+
+def test_what_does_not_fit_at_once_is_run_in_parts_and_decoded_in_tiles(
+    load: Any,
+    paint_with: Any,
+    pipelines: Any,
+    photograph: Any,
+    make_scene: Any,
+    context: ScriptedContext,
+) -> None:
+    from paintmq.config import WeightsConfig
+    from paintmq_plugins.diffusion_memory import MemoryPlan
+
+    loaded = load("sd15", WeightsConfig(folder=str(pipelines["sd15"].parent)))
+    image = photograph("astronaut", (600, 520))
+    scene = make_scene(image, np.full(image.shape[:2], 255, np.uint8))
+    wishes = [{"seed": seed, "steps": 2} for seed in (1, 2, 3)]
+    plain = paint_with(loaded, scene, *wishes)
+    loaded[1]._plan = MemoryPlan("full", whole_pixels=512 * 512, pixels_at_once=2 * 600 * 520)
+    loaded[1]._pipe.vae.tile_sample_min_size = 512
+    loaded[1]._pipe.vae.tile_latent_min_size = 64
+
+    parts = paint_with(loaded, scene, *wishes, context=context)
+
+    assert context.steps == [(1, 4), (2, 4), (3, 4), (4, 4)], "two in the first run, then one"
+    assert loaded[1]._pipe.vae.use_tiling
+    # Tiles know nothing beyond their edges, so that the picture differs, and is the same one.
+    assert all(
+        np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.9 for a, b in zip(plain, parts, strict=True)
+    )
+    small = make_scene(image[:512, :512], np.full((512, 512), 255, np.uint8))
+    paint_with(loaded, small, {"steps": 1})
+    assert not loaded[1]._pipe.vae.use_tiling
 
 
 # ---- pictures and masks ------------------------------------------------------------------------
