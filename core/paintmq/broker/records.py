@@ -1,5 +1,6 @@
 """What the journal records: enough to rebuild the broker's state, and to audit it afterwards."""
 
+from collections.abc import Iterable
 from typing import TypeAlias, assert_never
 
 from attrs import field, frozen
@@ -51,9 +52,15 @@ class StoredTask:
     status: TaskStatus
 
 
-def replay(records: list[Record]) -> dict[TaskId, StoredTask]:
+def replay(records: Iterable[Record]) -> dict[TaskId, StoredTask]:
     """Return the tasks that remain after these records, by id, in order of acceptance."""
     tasks: dict[TaskId, StoredTask] = {}
+    apply_records(tasks, records)
+    return tasks
+
+
+def apply_records(tasks: dict[TaskId, StoredTask], records: Iterable[Record]) -> None:
+    """Bring tasks to where these further records leave them."""
     for record in records:
         match record:
             case TaskAccepted(request, status):
@@ -66,7 +73,6 @@ def replay(records: list[Record]) -> dict[TaskId, StoredTask]:
                 pass
             case _:
                 assert_never(record)
-    return tasks
 
 
 @frozen(kw_only=True)

@@ -44,8 +44,8 @@ class Scale:
     def draw(cls, rng: random.Random, *, hours: float = 1.0) -> "Scale":
         return cls(
             hours=hours,
-            nodes=rng.choice([1, 2, 3, 3, 5]),
-            clients=rng.choice([1, 2, 3]),
+            nodes=rng.choice([1, 2, 2, 3, 5]),
+            clients=rng.choice([1, 1, 2, 3]),
             tasks=rng.choice([60, 120, 120, 240]),
             burst=rng.choice([1, 1, 5, 30]),
             capacity=rng.choice([10, 40, 1000]),

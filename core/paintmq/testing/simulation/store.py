@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from attrs import define, field
 
-from paintmq.broker.records import Record, StoredTask, TaskAccepted, TaskChanged, TaskPurged
+from paintmq.broker.records import Record, StoredTask, TaskChanged, apply_records, replay
 from paintmq.broker.stores.rows import corrupt
 from paintmq.task import TaskId
 from paintmq.testing.simulation.world import Agenda, Weather
@@ -24,6 +24,8 @@ class SimulatedStore:
     """Broker time of the last durable record: the clock of a new broker starts no earlier."""
     damaged: dict[TaskId, None] = field(factory=dict[TaskId, None], init=False)
     """Tasks of which a record could not be read after a crash, and that failed therefore."""
+    _tasks: dict[TaskId, StoredTask] = field(factory=dict[TaskId, StoredTask], init=False)
+    """As the log says."""
     _unreadable: list[TaskId] = field(factory=list[TaskId], init=False)
     _pending: list[Record] = field(factory=list[Record], init=False)
     _under_way: int = field(default=0, init=False)
@@ -65,35 +67,26 @@ class SimulatedStore:
             lost = min(len(self.log), self.rng.randint(0, 20))
             if lost:
                 del self.log[-lost:]
-        if self.rng.random() < self.weather.damage:
-            self._unreadable += self.rng.sample([*self._stored()], min(1, len(self._stored())))
+                self._tasks = replay(self.log)
+        if self._tasks and self.rng.random() < self.weather.damage:
+            self._unreadable.append(self.rng.choice([*self._tasks]))
 
     def recover(self, *, now: float) -> None:
         """Record the ending of every task of which a part is lost, as the journal does at start."""
         for task_id in self._unreadable:
-            if (task := self._stored().get(task_id)) is not None:
+            if (task := self._tasks.get(task_id)) is not None:
                 self.damaged[task_id] = None
                 status = corrupt(task.status, "the record", at=now)
-                self.log.append(TaskChanged(task_id, "finish", status))
+                self._append([TaskChanged(task_id, "finish", status)])
         self._unreadable.clear()
 
     def tasks(self) -> list[StoredTask]:
         """Return what a restarted broker finds."""
-        return list(self._stored().values())
+        return list(self._tasks.values())
 
-    def _stored(self) -> dict[TaskId, StoredTask]:
-        tasks: dict[TaskId, StoredTask] = {}
-        for record in self.log:
-            match record:
-                case TaskAccepted(request, status):
-                    tasks[request.id] = StoredTask(request, status)
-                case TaskChanged(task_id, _, status):
-                    tasks[task_id] = StoredTask(tasks[task_id].request, status)
-                case TaskPurged(task_id):
-                    del tasks[task_id]
-                case _:
-                    pass
-        return tasks
+    def _append(self, records: list[Record]) -> None:
+        self.log += records
+        apply_records(self._tasks, records)
 
     def _commit(self, committed: Callable[[], None]) -> None:
         """Group commit: what is there now becomes durable together, then the next group."""
@@ -111,6 +104,6 @@ class SimulatedStore:
         committed()
 
     def _keep(self, count: int) -> None:
-        self.log += self._pending[:count]
+        self._append(self._pending[:count])
         del self._pending[:count]
         self.last_time = self._written_at
