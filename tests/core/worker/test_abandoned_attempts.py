@@ -1,5 +1,7 @@
 """What a worker does when the broker takes an attempt back."""
 
+import pytest
+
 from paintmq.testing.worker_bench import Bench, abandon, key_of, returned
 from paintmq.wire.messages import (
     AttemptCrashed,
@@ -115,8 +117,13 @@ def test_an_abandoned_attempt_that_had_been_sent_ahead_is_not_run_by_the_next_ho
     assert warm.machine.held == ()
 
 
-def test_an_abandoned_attempt_that_dies_with_its_host_is_not_a_crash(warm: Bench) -> None:
+@pytest.mark.parametrize("begun", [True, False])
+def test_an_abandoned_attempt_that_dies_with_its_host_is_not_a_crash(
+    warm: Bench, *, begun: bool
+) -> None:
     warm.assign(1)
+    if begun:
+        warm.begin(2)
     warm.hear(abandon(1))
 
     assert warm.said_of(AttemptReturned, warm.exit()) == [returned(1)]
