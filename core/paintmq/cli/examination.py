@@ -183,8 +183,11 @@ def _who_listens(endpoint: str, config: "Config") -> Finding:
         with Client(endpoint, key=common_options.key_file(config.broker)) as client:
             client.connect(timeout=common_options.PATIENCE)
             told = client.ask("version", timeout=common_options.PATIENCE)
+    except ConfigError:  # said already, of the key
+        return Finding("broker", "note", f"what listens at {endpoint} was not asked without a key")
     except (TimeoutError, PaintMQError) as error:
-        return Finding("broker", "problem", f"what listens at {endpoint} is no broker: {error}")
+        words = f"what listens at {endpoint} is no broker, or asks for another key: {error}"
+        return Finding("broker", "problem", words)
     known = told if isinstance(told, dict) else {}
     words = f"one runs at {endpoint}: paintmq {known.get('paintmq')}, {known.get('durability')}"
     return Finding("broker", "ok", words)

@@ -191,7 +191,18 @@ def test_something_else_at_the_brokers_port_is_a_problem(
     found = told(examination.ports(toy_config(port=taken)))
 
     assert found["broker"][0] == "problem"
-    assert f"what listens at tcp://127.0.0.1:{taken} is no broker" in found["broker"][1]
+    assert (
+        f"what listens at tcp://127.0.0.1:{taken} is no broker, or asks for another key"
+        in found["broker"][1]
+    )
+
+
+def test_what_listens_is_not_asked_with_a_key_that_cannot_be_used(
+    taken: int, tmp_path: Path
+) -> None:
+    config = toy_config(port=taken, key=str(tmp_path / "nobody.key"))
+
+    assert told(examination.ports(config))["broker"][0] == "note"
 
 
 def test_a_manager_without_plugins_has_none() -> None:
