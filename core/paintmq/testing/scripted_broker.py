@@ -12,6 +12,7 @@ from paintmq.task import Fence, Json, PayloadInfo, PeerId, TaskId, TaskRequest
 from paintmq.transport.sockets import bind, new_context, router
 from paintmq.wire.link import Buffer, Link
 from paintmq.wire.messages import (
+    Abandon,
     Assign,
     Assignment,
     AttemptFailed,
@@ -112,6 +113,10 @@ class ScriptedBroker:
 
     def record(self, message: "AttemptSucceeded | AttemptFailed") -> None:
         self.say(AttemptRecorded(message.task_id, message.fence))
+
+    def abandon(self, job: Job, *, grace: float) -> None:
+        """Take the attempt back; the worker has so many seconds to stop."""
+        self.say(Abandon(task_id=job.key[0], fence=job.key[1], grace=grace))
 
     def _take(self) -> None:
         identity, *frames = self._socket.recv_multipart(copy=False)

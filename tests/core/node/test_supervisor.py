@@ -1,121 +1,38 @@
-"""A node with real model hosts, against a broker played by hand."""
+"""A node: starting, leaving, dying; against a broker played by hand."""
 
 import os
-import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
-from attrs import evolve
-from zmq.utils.garbage import GarbageCollectorThread
 
-from paintmq.config import Config, PluginsConfig, QueueConfig, WorkersConfig
+from paintmq.config import Config, QueueConfig
 from paintmq.errors import ConfigError, PaintMQError
-from paintmq.image import payload_of_array
-from paintmq.node.capabilities import Capabilities
 from paintmq.node.supervisor import NodeSupervisor
 from paintmq.plugin_manager import PluginManager
-from paintmq.testing.scripted_broker import Job, ScriptedBroker, make_job
-from paintmq.testing.trial_models import write_trial_distribution
+from paintmq.testing.scripted_broker import ScriptedBroker, make_job
+from paintmq.testing.trial_node import (
+    ONE_CORE,
+    child_processes,
+    is_alive,
+    wait_until_handed_over,
+)
 from paintmq.wire.messages import (
-    Abandon,
     AttemptCrashed,
-    AttemptFailed,
     AttemptProgressed,
     AttemptReturned,
-    AttemptStarted,
     AttemptSucceeded,
     Drain,
     Draining,
     Heartbeat,
-    ModelLoaded,
-    ModelUnloaded,
-    Preload,
     WhoAreYou,
     WorkerGoodbye,
     WorkerHello,
 )
 from paintmq.worker.profile import Patience
-
-QUEUES = {"cpu": QueueConfig()}
-PLUGINS = PluginsConfig(allow=("trial",))
-ONE_CORE = Capabilities(cores=1, memory_mb=4096)
-
-
-@pytest.fixture
-def broker() -> Iterator[ScriptedBroker]:
-    with ScriptedBroker() as broker:
-        yield broker
-
-
-@pytest.fixture
-def make_node(
-    broker: ScriptedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., NodeSupervisor]]:
-    """Make nodes that are stopped in the end, and check that nothing of them is left."""
-    threads, children = _threads(), _children()
-    monkeypatch.syspath_prepend(str(write_trial_distribution(tmp_path / "site")))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
-    monkeypatch.setattr("tempfile.tempdir", None)
-    (tmp_path / "scratch").mkdir()
-    nodes: list[NodeSupervisor] = []
-
-    def make(*, patience: Patience | None = None, **workers: object) -> NodeSupervisor:
-        config = Config(
-            queues=QUEUES,
-            plugins=PLUGINS,
-            workers=WorkersConfig(**{"count": 1, **workers}),  # type: ignore[arg-type]  # a test's
-        )
-        node = NodeSupervisor(
-            config,
-            PluginManager.installed(PLUGINS),
-            queue_endpoints={"cpu": broker.endpoint},
-            context=broker.context,
-            name="testnode",
-            capabilities=ONE_CORE,
-            patience=patience,
-        )
-        nodes.append(node)
-        node.start()
-        return node
-
-    yield make
-
-    for node in nodes:
-        node.stop(grace=0.0)
-    assert _threads() == threads
-    assert _children() == children
-    assert list((tmp_path / "scratch").iterdir()) == []
-    assert not (tmp_path / "paintmq").exists()
-
-
-def _threads() -> set[threading.Thread]:
-    """Return all threads but the one pyzmq keeps for buffers it sends without copying."""
-    return {each for each in threading.enumerate() if not isinstance(each, GarbageCollectorThread)}
-
-
-def _children() -> set[int]:
-    return {child.pid for child in psutil.Process().children(recursive=True)}
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _host() -> int:
-    (pid,) = _children()
-    return pid
 
 
 def test_a_worker_says_hello_with_what_it_can_run_and_starts_no_process(
@@ -130,7 +47,7 @@ def test_a_worker_says_hello_with_what_it_can_run_and_starts_no_process(
     assert hello.unavailable["trial-needy"] == (
         "it needs a_module_nobody_has; install paintmq[needy]"
     )
-    assert _children() == set()
+    assert child_processes() == set()
 
 
 def test_a_worker_says_hello_before_its_loop_first_waits(
@@ -143,290 +60,6 @@ def test_a_worker_says_hello_before_its_loop_first_waits(
     make_node(patience=Patience(welcome_first=3600.0, welcome_most=3600.0))
 
     broker.hear(WorkerHello)
-
-
-def test_a_task_runs_and_pixels_outside_its_mask_stay_whatever_the_model_does(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
-) -> None:
-    make_node()
-    broker.hear(WorkerHello)
-    job = make_job(7)
-    broker.assign(job)
-    broker.hear(ModelLoaded)
-
-    succeeded, heard = broker.hear(AttemptSucceeded, job)
-
-    broker.record(succeeded)
-    (info,) = succeeded.outputs
-    assert info.shape == (8, 8, 3)
-    result = np.frombuffer(heard.payloads[0], np.uint8).reshape(info.shape)
-    expected = np.full((8, 8, 3), 7, np.uint8)
-    expected[2:5, 2:5] = 200
-    assert (result == expected).all()
-
-
-@pytest.mark.parametrize(
-    ("do", "code", "retryable"),
-    [
-        ("raise", "model_error", False),
-        ("raise-retryable", "flaky", True),
-        ("sys-exit", "model_error", False),
-        ("memory-error", "oom", True),
-        ("nothing", "model_error", False),
-    ],
-)
-def test_what_a_model_raises_fails_its_task_and_the_host_works_on(
-    broker: ScriptedBroker,
-    make_node: Callable[..., NodeSupervisor],
-    do: str,
-    code: str,
-    retryable: bool,
-) -> None:
-    make_node()
-    broker.hear(WorkerHello)
-    bad, good = make_job(1, do=do), make_job(2)
-    broker.assign(bad)
-    broker.assign(good)
-
-    failed, _ = broker.hear(AttemptFailed, bad)
-    host = _host()
-    broker.hear(AttemptSucceeded, good)
-
-    assert (failed.error.code, failed.error.retryable) == (code, retryable)
-    assert "Traceback" in failed.error.traceback
-    assert _host() == host
-
-
-def test_one_bad_input_in_a_batch_does_not_fail_its_neighbours(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
-) -> None:
-    make_node()
-    broker.hear(WorkerHello)
-    jobs = [make_job(1), make_job(2, do="raise"), make_job(3, do=7), make_job(4)]
-    broker.assign(*jobs)
-
-    broker.hear(AttemptSucceeded, jobs[0])
-    raised, _ = broker.hear(AttemptFailed, jobs[1])
-    refused, _ = broker.hear(AttemptFailed, jobs[2])
-    broker.hear(AttemptSucceeded, jobs[3])
-
-    assert raised.error.code == "model_error"
-    assert refused.error.code == "invalid_option"
-
-
-def test_a_crash_is_reported_at_once_with_its_signal_and_the_next_task_runs(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
-) -> None:
-    make_node()
-    broker.hear(WorkerHello)
-    poison, innocent = make_job(1, do="crash"), make_job(2)
-    broker.assign(poison)
-    broker.assign(innocent)
-
-    crashed, _ = broker.hear(AttemptCrashed, poison)
-    broker.hear(AttemptSucceeded, innocent)
-
-    assert (crashed.alone, crashed.detail) == (True, "was killed by SIGSEGV")
-
-
-def test_a_crash_in_a_batch_is_not_reported_alone(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
-) -> None:
-    make_node()
-    broker.hear(WorkerHello)
-    jobs = [make_job(1), make_job(2, do="exit")]
-    broker.assign(*jobs)
-
-    for job in jobs:
-        crashed, _ = broker.hear(AttemptCrashed, job)
-        assert (crashed.alone, crashed.detail) == (False, "exited with status 3")
-
-
-def test_a_killed_host_is_replaced(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
-) -> None:
-    make_node()
-    broker.hear(WorkerHello)
-    job = make_job(1, do="ignore")
-    broker.assign(job)
-    broker.hear(AttemptProgressed, job)
-    os.kill(_host(), signal.SIGKILL)
-
-    crashed, _ = broker.hear(AttemptCrashed, job)
-    broker.hear(ModelUnloaded)
-    again = make_job(2)
-    broker.assign(again)
-    broker.hear(AttemptSucceeded, again)
-
-    assert crashed.detail == "was killed by SIGKILL"
-
-
-def test_what_a_host_was_given_and_never_began_is_run_by_the_next(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor], tmp_path: Path
-) -> None:
-    """A task that reaches a process already lost is not to blame for its death."""
-    make_node()
-    broker.hear(WorkerHello)
-    first, innocent = make_job(1), make_job(2)
-    broker.assign(first)
-    broker.record(broker.hear(AttemptSucceeded, first)[0])
-    host = _host()
-    os.kill(host, signal.SIGSTOP)  # so that it dies before it sees the task, however fast we are
-    broker.assign(innocent)
-    _wait_until_handed_over(innocent, tmp_path)
-    os.kill(host, signal.SIGKILL)
-
-    broker.hear(AttemptSucceeded, innocent)
-
-    with pytest.raises(TimeoutError):
-        broker.hear(AttemptCrashed, patience=0.0)
-
-
-@pytest.mark.slow
-def test_a_stopped_host_is_noticed_and_replaced(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
-) -> None:
-    make_node(patience=Patience(host_silence=3.0))
-    broker.hear(WorkerHello)
-    job, after = make_job(1, do="stop"), make_job(2)
-    broker.assign(job)
-
-    crashed, _ = broker.hear(AttemptCrashed, job)
-    broker.assign(after)
-    broker.hear(AttemptSucceeded, after)
-
-    assert "without a sign of life" in crashed.detail
-
-
-@pytest.mark.slow
-def test_a_model_that_holds_the_interpreter_is_not_taken_for_dead(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
-) -> None:
-    make_node(patience=Patience(host_silence=3.0))
-    broker.hear(WorkerHello)
-    job = make_job(1, do="hold-the-interpreter", seconds=5.0)
-    broker.assign(job)
-
-    broker.hear(AttemptSucceeded, job)
-
-
-def test_a_cancelled_task_that_heeds_is_given_back_and_the_host_lives(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
-) -> None:
-    make_node()
-    broker.hear(WorkerHello)
-    job = make_job(1, do="heed")
-    broker.assign(job)
-    progressed, heard = broker.hear(AttemptProgressed, job)
-    assert progressed.preview[0].shape == (8, 8, 3)
-    assert len(heard.payloads[0]) == 8 * 8 * 3
-    host = _host()
-    broker.say(_abandon(job, grace=30.0))
-
-    returned, _ = broker.hear(AttemptReturned, job)
-
-    assert returned.cancelled
-    assert _host() == host
-
-
-def test_a_cancelled_task_that_does_not_heed_is_ended_with_its_host(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
-) -> None:
-    make_node()
-    broker.hear(WorkerHello)
-    job, after = make_job(1, do="ignore"), make_job(2)
-    broker.assign(job)
-    broker.assign(after)
-    broker.hear(AttemptProgressed, job)
-    broker.say(_abandon(job, grace=0.1))
-
-    broker.hear(AttemptReturned, job)
-    broker.hear(AttemptSucceeded, after)
-
-
-def test_a_task_over_its_run_limit_is_reported_as_timed_out(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
-) -> None:
-    make_node()
-    broker.hear(WorkerHello)
-    job = make_job(1, do="ignore", run_limit=0.3)
-    broker.assign(job)
-
-    crashed, _ = broker.hear(AttemptCrashed, job)
-
-    assert crashed.timed_out
-    assert crashed.detail == "was killed after 0.3 s run limit"
-
-
-def test_a_broken_device_ends_the_host_after_the_answer(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
-) -> None:
-    make_node()
-    broker.hear(WorkerHello)
-    jobs = [make_job(1, do="cuda-error"), make_job(2)]
-    broker.assign(jobs[0])
-    broker.assign(jobs[1])
-
-    failed, _ = broker.hear(AttemptFailed, jobs[0])
-    broker.hear(ModelUnloaded)
-    broker.hear(AttemptSucceeded, jobs[1])
-
-    assert (failed.error.code, failed.error.retryable) == ("device_error", True)
-
-
-def test_a_model_that_cannot_be_loaded_fails_its_task_with_the_reason(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
-) -> None:
-    make_node()
-    broker.hear(WorkerHello)
-    missing, crashing = make_job(1, "trial-unloadable"), make_job(2, "trial-load-crash")
-    broker.assign(missing)
-    broker.assign(crashing)
-
-    failed, _ = broker.hear(AttemptFailed, missing)
-    assert (failed.error.code, failed.error.message) == (
-        "weights_missing",
-        "weights trial.bin are missing",
-    )
-    failed, _ = broker.hear(AttemptFailed, crashing)
-    assert (failed.error.code, failed.error.retryable) == ("load_failed", True)
-
-
-def test_scratch_folders_and_what_models_start_are_gone_afterwards(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor], tmp_path: Path
-) -> None:
-    node = make_node()
-    broker.hear(WorkerHello)
-    scratch = make_job(1, do="scratch", note=str(tmp_path / "scratch-note"))
-    child = make_job(2, do="child", note=str(tmp_path / "child-note"))
-    broker.assign(scratch)
-    broker.assign(child)
-    broker.hear(AttemptSucceeded, scratch)
-    broker.hear(AttemptSucceeded, child)
-    assert not Path((tmp_path / "scratch-note").read_text()).exists()
-
-    node.stop(grace=0.0)
-
-    left_behind = int((tmp_path / "child-note").read_text())
-    with suppress(psutil.NoSuchProcess):  # killed, but the system may still be clearing it away
-        psutil.Process(left_behind).wait(timeout=20)
-    assert not _lives(left_behind)
-
-
-def test_a_preload_makes_the_first_task_start_warm(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
-) -> None:
-    make_node()
-    broker.hear(WorkerHello)
-    broker.say(Preload("trial"))
-    broker.hear(ModelLoaded)
-    job = make_job(1)
-    broker.assign(job)
-
-    started, _ = broker.hear(AttemptStarted, job)
-
-    assert not started.loading
-    broker.hear(AttemptSucceeded, job)
 
 
 def test_a_worker_that_a_restarted_broker_does_not_know_says_everything_again(
@@ -446,7 +79,7 @@ def test_a_worker_that_a_restarted_broker_does_not_know_says_everything_again(
 
     assert set(hello.running) == {done.key, running.key}
     assert len(heard.payloads[0]) == again.outputs[0].size
-    broker.say(_abandon(running, grace=30.0))
+    broker.abandon(running, grace=30.0)
     broker.hear(AttemptReturned, running)
 
 
@@ -519,129 +152,6 @@ def test_a_node_starts_again_after_it_was_stopped(
     broker.hear(WorkerHello)
 
 
-def test_an_idle_host_gives_its_memory_back_and_comes_again(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
-) -> None:
-    make_node(idle_exit=0.2)
-    broker.hear(WorkerHello)
-    for number in (1, 2):
-        job = make_job(number)
-        broker.assign(job)
-        succeeded, _ = broker.hear(AttemptSucceeded, job)
-        broker.record(succeeded)
-
-        broker.hear(ModelUnloaded)
-        psutil.wait_procs(psutil.Process().children(), timeout=20)
-
-
-def test_pinned_models_are_loaded_without_being_asked_for(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
-) -> None:
-    make_node(pinned=("trial-other",))
-
-    loaded, _ = broker.hear(ModelLoaded)
-
-    assert (loaded.model, loaded.pinned) == ("trial-other", True)
-
-
-def test_a_host_that_cannot_be_started_fails_the_task_and_is_tried_again(
-    broker: ScriptedBroker,
-    make_node: Callable[..., NodeSupervisor],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    make_node()
-    broker.hear(WorkerHello)
-    executable = sys.executable
-    monkeypatch.setattr(sys, "executable", "/no/such/python")
-    job, after = make_job(1), make_job(2)
-    broker.assign(job)
-    failed, _ = broker.hear(AttemptFailed, job)
-    assert (failed.error.code, failed.error.retryable) == ("host_failed", True)
-    assert "cannot be started" in failed.error.message
-
-    monkeypatch.setattr(sys, "executable", executable)
-    broker.assign(after)
-    broker.hear(AttemptSucceeded, after)
-
-
-def test_hosts_that_keep_dying_are_reported_in_full_once_and_started_ever_more_slowly(
-    broker: ScriptedBroker,
-    make_node: Callable[..., NodeSupervisor],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    broken = tmp_path / "broken-python"
-    broken.write_text(
-        "#!/bin/sh\necho libfirst.so >&2\necho libmissing.so: not found >&2\nexit 127"
-    )
-    broken.chmod(0o700)
-    make_node()
-    broker.hear(WorkerHello)
-    monkeypatch.setattr(sys, "executable", str(broken))
-    for number in range(3):
-        job = make_job(number)
-        broker.assign(job)
-        failed, _ = broker.hear(AttemptFailed, job)
-        assert failed.error.code == "host_failed"
-
-    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    line = "testnode/cpu-0: the model host exited with status 127: libmissing.so: not found"
-    assert said == [
-        f"{line}; the next one is started when it is needed",
-        "testnode/cpu-0: its last words were\n  libfirst.so\n  libmissing.so: not found",
-        f"{line}; the next one is started in 1 s",
-        f"{line}; the next one is started in 2 s",
-    ]
-
-
-def test_a_large_picture_goes_through_whole(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
-) -> None:
-    make_node()
-    broker.hear(WorkerHello)
-    image = np.random.default_rng(1).integers(0, 256, (1500, 1000, 3), dtype=np.uint8)
-    mask = np.zeros((1500, 1000), np.uint8)
-    mask[700, 500] = 255
-    sent = [payload_of_array("image", image), payload_of_array("mask", mask)]
-    job = evolve(
-        make_job(1),
-        inputs=tuple(info for info, _ in sent),
-        payloads=tuple(data for _, data in sent),
-    )
-    broker.assign(job)
-
-    _, heard = broker.hear(AttemptSucceeded, job)
-
-    image[700, 500] = 200
-    assert bytes(heard.payloads[0]) == image.tobytes()
-
-
-def test_a_plugin_registered_by_hand_runs_in_the_host_too(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
-) -> None:
-    from paintmq.testing import trial_models
-
-    plugins = PluginManager()
-    plugins.register(trial_models, "by-hand")
-    node = NodeSupervisor(
-        Config(queues=QUEUES, plugins=PluginsConfig(allow=()), workers=WorkersConfig(count=1)),
-        plugins,
-        queue_endpoints={"cpu": broker.endpoint},
-        context=broker.context,
-        name="other",
-        capabilities=ONE_CORE,
-    )
-    node.start()
-    try:
-        broker.hear(WorkerHello)
-        job = make_job(1)
-        broker.assign(job)
-        broker.hear(AttemptSucceeded, job)
-    finally:
-        node.stop(grace=0.0)
-
-
 NODE_SCRIPT = """
 import sys
 from paintmq.config import Config, PluginsConfig, QueueConfig, WorkersConfig
@@ -677,7 +187,7 @@ def test_a_killed_node_takes_its_host_along_and_its_successor_reports_what_ran(
         node.kill()
         node.wait()
     psutil.wait_procs([host], timeout=20)
-    assert not _lives(host.pid)
+    assert not is_alive(host.pid)
 
     make_node()
     hello, _ = broker.hear(WorkerHello)
@@ -703,7 +213,7 @@ def test_a_killed_node_does_not_blame_what_its_host_had_not_begun(
         (host,) = psutil.Process(node.pid).children()
         host.suspend()
         broker.assign(innocent)
-        _wait_until_handed_over(innocent, tmp_path)
+        wait_until_handed_over(innocent, tmp_path)
     finally:
         node.kill()
         node.wait()
@@ -727,16 +237,3 @@ def test_a_node_without_a_queue_for_its_device_says_so() -> None:
 
     with pytest.raises(ConfigError, match="no queue is for cpu workers"):
         node.start()
-
-
-def _wait_until_handed_over(job: Job, folder: Path) -> None:
-    """Wait until the worker has noted in its crash journal that its host has the task."""
-    until = time.monotonic() + 30.0
-    (journal,) = (folder / "paintmq").glob("*.running")
-    while job.key[0] not in journal.read_text():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
-def _abandon(job: Job, *, grace: float) -> Abandon:
-    return Abandon(task_id=job.key[0], fence=job.key[1], grace=grace)

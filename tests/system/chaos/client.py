@@ -18,7 +18,7 @@ from paintmq import Client, Task
 from paintmq.client.task_handle import TaskHandle
 from paintmq.errors import TaskNotCompletedError
 
-IN_FLIGHT = 24
+IN_FLIGHT = 64
 
 
 class Program:
@@ -99,7 +99,7 @@ def task_of(name: str, number: int) -> Task:
             "model": "chaos",
             "seconds": (number % 7) * 0.01 if not is_cancelled(number) else 0.4,
             "poison": is_poison(number),
-            "stubborn": number % 75 == 7,
+            "stubborn": number % 150 == 7,
         },
         inputs={"data": payload_of(name, number)},
         priority=number % 3,

@@ -8,7 +8,7 @@ import hashlib
 
 def is_poison(number: int) -> bool:
     """Return whether the task kills the process that runs it."""
-    return number % 250 == 125
+    return number % 200 == 25
 
 
 def is_cancelled(number: int) -> bool:
