@@ -14,6 +14,7 @@ from paintmq.task import TaskError
 from paintmq.wire.messages import (
     AttemptProgressed,
     AttemptStarted,
+    Draining,
     ResidentModel,
 )
 from paintmq.worker.answers import Answers, release_outputs
@@ -21,6 +22,7 @@ from paintmq.worker.batches import Batch, Batches, HandedOver, HeldAttempt
 from paintmq.worker.commands import (
     Command,
     KillHost,
+    Reconnect,
     SendToBroker,
     SendToHost,
     StartHost,
@@ -82,6 +84,11 @@ class HostControl:
         return self._host.gpu_memory_free_mb
 
     @property
+    def is_stuck(self) -> bool:
+        """A host that was killed does not end, so that no other can be started."""
+        return self._host.stuck
+
+    @property
     def restart_at(self) -> float:
         """When the next host may be started, if the last one died of itself."""
         return self._host.restart_at
@@ -119,15 +126,18 @@ class HostControl:
 
     def exited(self, detail: str, *, now: float) -> list[Command]:
         """The process is gone; if nobody wanted that, answer for what it was doing."""
-        died = self._host.state is not HostState.LEAVING
+        died, was_stuck = self._host.state is not HostState.LEAVING, self._host.stuck
         commands = self._lose_host(detail, now=now) if died else []
         self._host.gone(died=died, now=now)
+        if was_stuck and not self._draining:
+            commands.append(Reconnect("its model host has ended at last"))  # and works again
         return commands
 
     def watch(self, *, now: float) -> list[Command]:
         """Act on what took too long."""
         return [
             *self._watch_host(now=now),
+            *self._watch_exit(now=now),
             *self._watch_running(now=now),
             *self._watch_abandoned(now=now),
             *self._watch_idleness(now=now),
@@ -136,6 +146,9 @@ class HostControl:
     def drain(self) -> list[Command]:
         """Load and begin nothing more; hand back what has not begun."""
         self._draining = True
+        return self._hand_back_waiting()
+
+    def _hand_back_waiting(self) -> list[Command]:
         return [
             command
             for key in self._batches.pop_waiting()
@@ -267,7 +280,7 @@ class HostControl:
         self, reason: str, *, kill: bool = True, timed_out: bool = False, now: float
     ) -> list[Command]:
         commands = self._lose_host(reason, timed_out=timed_out, now=now)
-        self._host.leaving()
+        self._host.leaving(now=now)
         return [KillHost(reason) if kill else StopHost(), *commands]
 
     def _watch_host(self, *, now: float) -> list[Command]:
@@ -275,6 +288,12 @@ class HostControl:
         if failure := self._host.failure(now=now, load_limit=limit):
             return self._dismiss_host(failure, now=now)
         return []
+
+    def _watch_exit(self, *, now: float) -> list[Command]:
+        """Let others do the work while nothing can be started here."""
+        if not self._host.does_not_end(now=now):
+            return []
+        return [SendToBroker(Draining()), *self._hand_back_waiting()]
 
     # ---- running -------------------------------------------------------------------------------
 

@@ -34,7 +34,10 @@ class HostLife:
     gpu_memory_free_mb: int = field(default=0, init=False)
     outgrown: bool = field(default=False, init=False)
     """It keeps more and more memory and is to be replaced once idle."""
+    stuck: bool = field(default=False, init=False)
+    """It was killed and does not end: a driver or a file system holds on to it."""
     restart_at: float = field(default=0.0, init=False)
+    _gone_by: float = field(default=inf, init=False)
     _load_until: float = field(default=inf, init=False)
     _silent_at: float = field(default=inf, init=False)
     _deaths: int = field(default=0, init=False)
@@ -69,15 +72,23 @@ class HostLife:
         self.loading, self._load_until = None, inf
         self._settling = SETTLING_BATCHES
 
-    def leaving(self) -> None:
+    def leaving(self, *, now: float) -> None:
         self.state = HostState.LEAVING
         self.loading, self._load_until, self._silent_at = None, inf, inf
+        self._gone_by = now + self._patience.host_exit
         self.memory_mb = 0
+
+    def does_not_end(self, *, now: float) -> bool:
+        """Return whether it is to be given up hope of, for the first time."""
+        overdue = self._gone_by <= now
+        if overdue:
+            self.stuck, self._gone_by = True, inf
+        return overdue
 
     def gone(self, *, died: bool, now: float) -> None:
         """Note the exit. One that died of itself is replaced later each time."""
-        self.leaving()
-        self.state = HostState.ABSENT
+        self.leaving(now=now)
+        self.state, self.stuck, self._gone_by = HostState.ABSENT, False, inf
         self._deaths = self._deaths + 1 if died else 0
         waits = 2.0 ** (self._deaths - 2) if self._deaths > 1 else 0.0
         self.restart_at = now + min(waits, self._patience.restart_most)
@@ -103,4 +114,4 @@ class HostLife:
 
     def next_deadline(self) -> float:
         """Return when it will have failed to do something in time; infinity: never."""
-        return min(self._load_until, self._silent_at)
+        return min(self._load_until, self._silent_at, self._gone_by)

@@ -149,7 +149,7 @@ class WorkerMachine:
             ),
             *self._answers.endings.messages(),
         ]
-        if self.is_draining:
+        if self.is_draining or self._host.is_stuck:
             messages.append(Draining())
         return [SendToBroker(message) for message in messages]
 
@@ -189,7 +189,7 @@ class WorkerMachine:
             return commands
         keys = [held.key for held in fresh]
         model = fresh[0].assignment.task.model
-        if self.is_draining:
+        if self.is_draining or self._host.is_stuck:
             for key in keys:
                 commands += self._answers.hand_back(key, cancelled=False)
         elif model not in self._profile.models:

@@ -77,6 +77,8 @@ class Patience:
     """For a model host to import its plugins' manifests."""
     host_silence: float = 10.0
     """Without a beat of the host; ten times the beat."""
+    host_exit: float = 30.0
+    """For a host to end once it was killed; the worker takes nothing while one does not."""
     restart_most: float = 30.0
     """Between two starts of a host that keeps dying."""
     farewell: float = 2.0
