@@ -62,7 +62,7 @@ class RegisterStore(Protocol):
         """Offer a place for the journal.
 
         The factory gets the ``scheme:...`` text of ``[broker] journal`` and returns
-        a ``paintmq.broker.stores.Store``, not opened yet; see ``paintmq.testing.store_contract``.
+        a ``paintmq.storing.Store``, not opened yet; see ``paintmq.testing.store_contract``.
         """
 
 

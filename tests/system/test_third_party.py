@@ -1,6 +1,6 @@
 """Strangers' packages: built, installed beside PaintMQ, and used through a real broker.
 
-Two are the examples, two are what ``paintmq new-plugin`` writes. All are installed into one fresh
+Three are the examples, two are what ``paintmq new-plugin`` writes. All are installed into one fresh
 environment, which sees the packages of this one, PaintMQ among them, and needs no network.
 """
 
@@ -20,6 +20,7 @@ from paintmq.image_files import encode_image
 from paintmq.testing.example_inputs import make_picture
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+OURS = ("third_party_plugin", "third_party_router", "third_party_store")
 WRITTEN = {"old-photo": "model", "warm-first": "router"}
 """Names of the plugins that are written, and their kinds."""
 
@@ -62,7 +63,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _furnish(folder: Path) -> None:
-    projects = [EXAMPLES / "third_party_plugin", EXAMPLES / "third_party_router"]
+    projects = [EXAMPLES / name for name in OURS]
     for name, kind in WRITTEN.items():
         projects.append(folder / "written" / name)
         arguments = ("new-plugin", name, "--kind", kind, "--folder", projects[-1])
@@ -105,6 +106,7 @@ def test_all_are_found_with_their_distribution_and_what_they_provide(
     assert found == {
         ("pencil", "paintmq-pencil", "1.0.0"): ["model pencil"],
         ("shortest-first", "paintmq-shortest-first", "1.0.0"): ["router shortest-first"],
+        ("diary", "paintmq-diary", "1.0.0"): ["store diary"],
         ("old-photo", "paintmq-old-photo", "0.1.0"): ["model old-photo"],
         ("warm-first", "paintmq-warm-first", "0.1.0"): ["router warm-first"],
     }
@@ -184,7 +186,7 @@ def test_a_router_from_a_wheel_decides_for_a_broker(
     assert answer.split() == ["5", f"{{{value}}}"]
 
 
-@pytest.mark.parametrize("project", ["third_party_plugin", "third_party_router", *WRITTEN])
+@pytest.mark.parametrize("project", [*OURS, *WRITTEN])
 def test_each_passes_its_own_tests(project: str, python: Path, workshop: Path) -> None:
     folder = workshop / "written" / project if project in WRITTEN else EXAMPLES / project
 

@@ -1,6 +1,7 @@
-"""A stranger's store, chosen by its scheme in the settings file: a broker lives by it."""
+"""The example of a stranger's store, chosen by its scheme in the settings: a broker lives by it."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,54 +14,20 @@ from paintmq.testing.written_distribution import write_distribution
 
 pytestmark = pytest.mark.slow
 
-# A store of its own would talk to a database; this one passes everything on and keeps a diary.
-STORE = """
-from pathlib import Path
-from paintmq.broker.stores import Store
-
-class Shelf(Store):
-    keeps_payloads = True
-
-    def __init__(self, address):
-        from paintmq.broker.stores.sqlite import SqliteStore
-        self.folder = Path(address.partition(":")[2])
-        self.inner = SqliteStore(self.folder / "inner", durability="full", accept_data_loss=False)
-
-    def open(self, wake):
-        return self.inner.open(wake)
-
-    def append(self, entry):
-        with open(self.folder / "diary", "a") as diary:
-            print(type(entry.record).__name__, file=diary)
-        self.inner.append(entry)
-
-    def fetch(self, key):
-        self.inner.fetch(key)
-
-    def collect(self):
-        return self.inner.collect()
-
-    def close(self):
-        self.inner.close()
-
-def paintmq_register_stores(register):
-    register("shelf", Shelf)
-"""
+SOURCE = Path(__file__).parents[2] / "examples" / "third_party_store" / "src"
 
 
 def test_a_broker_is_killed_and_goes_on_from_a_strangers_store(tmp_path: Path) -> None:
     plugins = write_trial_distribution(tmp_path / "plugins")
     write_distribution(
-        plugins,
-        "paintmq-shelf",
-        entry_points={"shelf": "paintmq_shelf"},
-        files={"paintmq_shelf.py": STORE},
+        plugins, "paintmq-diary", entry_points={"diary": "paintmq_diary.manifest"}, files={}
     )
-    folder = tmp_path / "shelf"
-    folder.mkdir()
+    folder = tmp_path / "kept here"
     file = tmp_path / "settings.toml"
-    file.write_text(f'[broker]\njournal = "shelf:{folder}"\n', encoding="utf-8")
-    environment = private_environment(tmp_path, plugins=plugins, PAINTMQ_BROKER__PORT="0")
+    file.write_text(f'[broker]\njournal = "diary:{folder}"\n', encoding="utf-8")
+    environment = private_environment(
+        tmp_path, PAINTMQ_BROKER__PORT="0", PYTHONPATH=os.pathsep.join([str(plugins), str(SOURCE)])
+    )
     task = Task(
         "inpaint",
         {"model": "trial"},
@@ -81,12 +48,14 @@ def test_a_broker_is_killed_and_goes_on_from_a_strangers_store(tmp_path: Path) -
     ):
         assert client.fetch(handle.id).result(timeout=60).image.max() > 0
 
-    diary = (folder / "diary").read_text("utf-8").split()
-    assert diary.count("TaskAccepted") == 1
-    assert "TaskChanged" in diary
+    lines = (folder / "diary.jsonl").read_text("utf-8").splitlines()
+    records = [json.loads(line.split(" ", 2)[2])["record"] for line in lines]
+    assert records.count("TaskAccepted") == 1
+    assert records.count("BrokerBooted") == 2
+    assert not list(folder.glob("payloads/*-in-*")), "inputs are not needed after the end"
     listed = run_command("plugins", "--json", environment=environment)
-    (shelf,) = [p for p in json.loads(listed.stdout)["plugins"] if p["name"] == "shelf"]
-    assert shelf["provides"] == ["store shelf"]
+    (diary,) = [p for p in json.loads(listed.stdout)["plugins"] if p["name"] == "diary"]
+    assert diary["provides"] == ["store diary"]
 
 
 def test_a_store_nobody_provides_is_refused_in_a_line(tmp_path: Path) -> None:

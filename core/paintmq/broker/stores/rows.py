@@ -28,9 +28,12 @@ def encode(value: TaskRequest | TaskStatus) -> bytes:
 
 def decode_request(data: bytes) -> TaskRequest:
     """Return the request of a row whose checksum was right."""
-    fields: dict[str, Any] = msgspec.json.decode(data)
-    fields["inputs"] = msgspec.convert(fields["inputs"], tuple[PayloadInfo, ...])
-    return TaskRequest(**fields)
+    return _request(msgspec.json.decode(data))
+
+
+def _request(fields: dict[str, Any]) -> TaskRequest:
+    inputs = msgspec.convert(fields["inputs"], tuple[PayloadInfo, ...])
+    return TaskRequest(**{**fields, "inputs": inputs})
 
 
 def decode_status(data: bytes) -> TaskStatus:
@@ -51,6 +54,30 @@ def encode_record(record: Record) -> bytes:
         case TaskPurged(task_id):
             fields = {"task_id": task_id}
     return _encoder.encode({"record": type(record).__name__, **fields})
+
+
+def decode_record(data: bytes) -> Record:
+    """Return what ``encode_record`` was given.
+
+    Raises:
+        ValueError: the bytes hold no record.
+    """
+    try:
+        fields: dict[str, Any] = msgspec.json.decode(data)
+        kind = fields["record"]
+        if kind == "BrokerBooted":
+            return BrokerBooted(fields["incarnation"], fields["at"])
+        task_id = TaskId(fields["task_id"])
+        if kind == "TaskPurged":
+            return TaskPurged(task_id)
+        status = msgspec.convert(fields["status"], TaskStatus)
+        if kind == "TaskChanged":
+            return TaskChanged(task_id, fields["event"], status)
+        if kind == "TaskAccepted":
+            return TaskAccepted(_request(fields["request"]), status)
+    except (msgspec.MsgspecError, KeyError, TypeError) as error:
+        raise ValueError(f"this is no record: {error!r}") from error
+    raise ValueError(f"this is no record: {kind!r}")
 
 
 def corrupt(status: TaskStatus, what: str, *, at: float) -> TaskStatus:
