@@ -109,16 +109,19 @@ def _shown(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:.3g}"
 
 
-def cancel(task: TaskArgument, connect: ConnectOption = None, config: ConfigOption = None) -> None:
-    """Cancel one task; what else its worker does is not touched."""
-    task_id = parse_task_id(task)
+def cancel(
+    task: Annotated[list[str], typer.Argument(metavar="TASK...", help="Task ids.")],
+    connect: ConnectOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Cancel tasks, waiting or running; what else their workers do is not touched."""
+    task_ids = [parse_task_id(each) for each in task]
     with connected(connect, config) as client:
-        answer = client.cancel(task_id)
-    match answer:
-        case "cancelled":
-            print(f"{task}: cancelled")
-        case "too_late":
-            print(f"{task}: had already ended")
-            raise typer.Exit(FAILED)
-        case _:
-            raise CommandError(f"{task}: the broker knows no such task")
+        answers = {task_id: client.cancel(task_id) for task_id in task_ids}
+    for task_id, answer in answers.items():
+        if answer != "unknown":
+            print(f"{task_id}: {'cancelled' if answer == 'cancelled' else 'had already ended'}")
+    if unknown := [task_id for task_id, answer in answers.items() if answer == "unknown"]:
+        raise CommandError("\n".join(f"{each}: the broker knows no such task" for each in unknown))
+    if "too_late" in answers.values():
+        raise typer.Exit(FAILED)

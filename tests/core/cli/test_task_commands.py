@@ -125,6 +125,19 @@ def test_a_cancel_says_what_came_of_it(operated: OperatedBroker) -> None:
     assert "the broker knows no such task" in errors
 
 
+def test_several_tasks_are_cancelled_at_once_whatever_becomes_of_one(
+    operated: OperatedBroker,
+) -> None:
+    first, second = operated.submit(), operated.submit()
+    unknown = "0" * 32
+
+    status, said, errors = operated.command("cancel", first.id, unknown, second.id)
+
+    assert status == 2
+    assert said.splitlines() == [f"{first.id}: cancelled", f"{second.id}: cancelled"]
+    assert errors == f"error: {unknown}: the broker knows no such task\n"
+
+
 def test_a_running_task_is_listed_with_its_worker(operated: OperatedBroker) -> None:
     worker = operated.start_worker("node/cpu-3")
     task = operated.submit()
