@@ -364,7 +364,11 @@ class ModelContract(SpecContract):
             sent = bench.as_sent(self.options, self.request_for(bench, seed), expected)
             self.check_result(self.make_inputs(seed), result.outputs)
             if bench.spec.deterministic:
-                assert _same(result.outputs, sent), f"task {seed} got something else than alone"
+                # Some of them may have shared a run.
+                most = self.batch_tolerance if bench.spec.max_batch > 1 else 0
+                assert _difference(result.outputs, sent) <= most, (
+                    f"task {seed} got something else than alone"
+                )
 
 
 def _same(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
