@@ -225,7 +225,20 @@ class Decisions:
                     and (best is None or backlog.first()[0].key < best.first()[0].key)
                 ):
                     best = backlog
-        return self._take(best, worker, now) if best is not None else None
+        if best is None or self._suspect_before(best, worker):
+            return None
+        return self._take(best, worker, now)
+
+    def _suspect_before(self, backlog: Backlog, worker: Worker) -> bool:
+        """Return whether a suspect's turn has come: it needs the worker for itself, so that one
+        which is never idle would keep it waiting for ever.
+        """
+        for other in self._view.backlogs_for(worker):
+            if other is backlog:
+                break
+            if other.key.suspect:
+                return True
+        return False
 
     def _take(self, backlog: Backlog, worker: Worker, now: float) -> Pick:
         """Bind the backlog's first batch to the worker."""

@@ -104,23 +104,25 @@ def test_suspects_never_share_a_batch() -> None:
     assert numbers(picks(scheduler)) == [1]
 
 
-def test_a_suspect_runs_alone_on_an_idle_worker() -> None:
-    """Invariant I11."""
+def test_a_suspect_runs_alone_on_an_idle_worker_which_is_kept_free_when_its_turn_comes() -> None:
+    """Invariants I11 and I12: a worker that is sent short tasks early would never be idle."""
     catalog = Catalog([ModelSpec(name="quick", implementation="m:M", run_seconds=lambda job: 0.01)])
     scheduler = make_scheduler()
     join(scheduler, make_worker("w", models=("quick",), credit=3))
     scheduler.model_loaded(
         session("w"), ModelLoaded(model="quick", seconds=0.0, memory_mb=1), now=0.0
     )
-    for number, suspect in ((1, False), (2, True), (3, False)):
+    for number, suspect in ((1, False), (2, False), (3, True), (4, False)):
         task = make_task(number, "quick", at=number, suspect=suspect, catalog=catalog)
         scheduler.add(task, now=0.0)
 
-    assert numbers(picks(scheduler)) == [1, 3]
-    for number in (1, 3):
-        scheduler.released(session("w"), TaskId(f"{number:032x}"), ran=0.01, now=0.1)
-    scheduler.add(make_task(4, "quick", at=4, catalog=catalog), now=0.1)
-    assert numbers(picks(scheduler, now=0.1)) == [2]
+    assert numbers(picks(scheduler)) == [1, 2]
+    scheduler.released(session("w"), TaskId(f"{1:032x}"), ran=0.01, now=0.1)
+    assert numbers(picks(scheduler, now=0.1)) == []
+    scheduler.released(session("w"), TaskId(f"{2:032x}"), ran=0.01, now=0.2)
+    assert numbers(picks(scheduler, now=0.2)) == [3]
+    scheduler.released(session("w"), TaskId(f"{3:032x}"), ran=0.01, now=0.3)
+    assert numbers(picks(scheduler, now=0.3)) == [4]
 
 
 def test_short_tasks_are_sent_early_to_a_busy_worker_and_long_ones_are_not() -> None:
