@@ -20,6 +20,7 @@ from attrs import evolve
 
 from paintmq.broker.loop import BrokerLoop
 from paintmq.broker.server import BrokerServer
+from paintmq.cli.collector import calm_collector
 from paintmq.config import QueueConfig
 from paintmq.testing.toy_broker import toy_config, toy_plugins, toy_task
 from paintmq.testing.wire_peer import WirePeer
@@ -88,7 +89,7 @@ def main() -> None:
             queues={"cpu-light": QueueConfig(capacity=10**9, max_bytes=10**15)},
         )
         server = BrokerServer(config, toy_plugins())
-        with server:
+        with server, calm_collector():  # as in a broker's own process
             loop: BrokerLoop = server._opened.loop  # type: ignore[union-attr]
             poller = WatchedPoller(loop._poller)
             loop._poller = poller  # type: ignore[assignment]
