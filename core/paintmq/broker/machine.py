@@ -174,6 +174,11 @@ class BrokerMachine:
     def statistics(self, *, now: float) -> BrokerStatistics:
         return self._inquiries.statistics(now=now)
 
+    def stored_task(self, task_id: TaskId) -> StoredTask | None:
+        """Return one task as ``stored`` has it; None if it is not known."""
+        entry = self._tasks.get(task_id)
+        return None if entry is None else StoredTask(entry.request, entry.status)
+
     def stored(self) -> dict[TaskId, StoredTask]:
         """Return what a restart from the journal must find."""
         return self._tasks.stored()

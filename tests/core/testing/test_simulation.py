@@ -7,10 +7,12 @@ import sys
 
 import pytest
 
+from paintmq.testing.plain_router import PlainRouter
 from paintmq.testing.simulation.__main__ import main
 from paintmq.testing.simulation.cluster import Scale, SimulatedCluster
 from paintmq.testing.simulation.counts import Counts
 from paintmq.testing.simulation.mutants import MUTANTS, Mutant
+from paintmq.testing.simulation.shrink import calmest_weather, in_words
 from paintmq.testing.simulation.world import Weather
 
 ONE_HISTORY = """
@@ -64,6 +66,7 @@ def test_a_seed_that_fails_is_shown_with_the_command_that_replays_it(
     assert "client-0 -> broker ClientHello" in said
     assert "AssertionError: I3: planted" in said
     assert "replay: python -m paintmq.testing.simulation --trace 5 --hours 0.5" in said
+    assert "or --shrink 5" in said
     assert "1 of 1 seeds failed [5]" in said
 
 
@@ -74,6 +77,25 @@ def test_in_fair_weather_every_good_task_succeeds() -> None:
     assert counts.tasks == 60
     assert counts.faults.total() == 0
     assert counts.endings["succeeded"] > 45
+
+
+def test_a_failing_seed_is_shrunk_to_the_faults_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(cluster: SimulatedCluster) -> Counts:
+        assert not (cluster.weather.broker_kills and cluster.weather.duplication), "planted"
+        return Counts()
+
+    monkeypatch.setattr(SimulatedCluster, "run", run)
+    found = (calmest_weather(seed, hours=0.5, routers=(PlainRouter,)) for seed in range(60))
+    needed = next(weather for weather in found if weather is not None)
+
+    assert needed == Weather(broker_kills=8.0, duplication=needed.duplication)
+    assert in_words(needed) == f"duplication={needed.duplication}, broker_kills=8.0"
+
+
+def test_a_sound_seed_cannot_be_shrunk(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--shrink", "3", "--hours", "0.05"]) == 0
+
+    assert capsys.readouterr().out == "seed 3 does not fail\n"
 
 
 @pytest.mark.slow

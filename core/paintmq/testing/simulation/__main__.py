@@ -13,6 +13,7 @@ from paintmq.routing import Router
 from paintmq.testing.plain_router import PlainRouter
 from paintmq.testing.simulation.cluster import SimulatedCluster
 from paintmq.testing.simulation.counts import Counts
+from paintmq.testing.simulation.shrink import calmest_weather, in_words
 
 
 def run_seed(seed: int, hours: float, routers: str) -> tuple[int, Counts, str]:
@@ -51,11 +52,18 @@ def main(arguments: Iterable[str] | None = None) -> int:
         " at first, others replace it now and then; else first come, first served",
     )
     parser.add_argument("--trace", type=int, help="replay this seed and print all that happens")
+    parser.add_argument("--shrink", type=int, help="leave out the faults this seed fails without")
     chosen = parser.parse_args(None if arguments is None else list(arguments))
     if chosen.trace is not None:
         SimulatedCluster(
             chosen.trace, hours=chosen.hours, routers=router_makers(chosen.routers), trace=print
         ).run()
+        return 0
+    if chosen.shrink is not None:
+        routers = router_makers(chosen.routers)
+        needed = calmest_weather(chosen.shrink, hours=chosen.hours, routers=routers)
+        words = "does not fail" if needed is None else f"needs {in_words(needed) or 'no faults'}"
+        print(f"seed {chosen.shrink} {words}")  # noqa: T201
         return 0
     began = time.monotonic()
     total, failed = Counts(), []
@@ -67,7 +75,8 @@ def main(arguments: Iterable[str] | None = None) -> int:
             total.add(counts)
             if wrong:
                 failed.append(seed)
-                print(f"seed {seed} FAILED\n{wrong}\nreplay: {parser.prog} --trace {seed} {again}")  # noqa: T201
+                replay = f"replay: {parser.prog} --trace {seed} {again}"
+                print(f"seed {seed} FAILED\n{wrong}\n{replay}, or --shrink {seed}")  # noqa: T201
     print(f"{time.monotonic() - began:.0f} s: {total.in_words()}")  # noqa: T201
     print(f"{len(failed)} of {len(seeds)} seeds failed {failed[:20] or ''}")  # noqa: T201
     return 1 if failed else 0

@@ -3,12 +3,13 @@
 import random
 from collections import deque
 from collections.abc import Callable
+from typing import TypeAlias
 
 from attrs import define, evolve, field
 
 from paintmq.broker.input_log import InputLog
 from paintmq.broker.machine import BrokerMachine, Send, Step
-from paintmq.broker.records import Recovered
+from paintmq.broker.records import Recovered, TaskChanged
 from paintmq.broker.scheduler import Scheduler
 from paintmq.catalog import Catalog
 from paintmq.config import Limits, QueueConfig, RouterConfig, Timers
@@ -17,10 +18,33 @@ from paintmq.routing import Router
 from paintmq.task import Json, PeerId, TaskId, TaskState
 from paintmq.testing.simulation.store import SimulatedStore
 from paintmq.testing.simulation.world import Agenda
-from paintmq.wire.messages import Accepted, Ask, ClientHello, FromBroker, ToBroker, Welcome
+from paintmq.wire.messages import (
+    Accepted,
+    Ask,
+    AttemptCrashed,
+    AttemptFailed,
+    AttemptProgressed,
+    AttemptReturned,
+    AttemptStarted,
+    AttemptSucceeded,
+    ClientHello,
+    FromBroker,
+    ToBroker,
+    Welcome,
+)
 
 OPERATOR = PeerId(b"operator/1")
 """Who asks for dead letters to be requeued, and reads no answers."""
+
+
+Answers: TypeAlias = (
+    AttemptStarted
+    | AttemptProgressed
+    | AttemptSucceeded
+    | AttemptFailed
+    | AttemptCrashed
+    | AttemptReturned
+)
 
 
 @define
@@ -164,9 +188,21 @@ class SimulatedBroker:
         if self.frozen_until > self.agenda.now:
             self.agenda.at(self.frozen_until, self.receive, peer, message)
             return
+        stale = message if isinstance(message, Answers) and self._is_stale(message) else None
+        if stale is not None:
+            self._let_time_pass(self.machine)  # so that what is due anyway is not put down to it
         if self._input_log is not None:
             self._input_log.received(self.now, peer, message)
-        self.perform(self.machine.receive(peer, message, now=self.now))
+        step = self.machine.receive(peer, message, now=self.now)
+        if stale is not None:
+            _check_stale(stale, step)
+        self.perform(step)
+
+    def _is_stale(self, answer: Answers) -> bool:
+        """Return whether a worker speaks of an attempt that is over, or was never its own."""
+        assert self.machine is not None
+        task = self.machine.stored_task(answer.task_id)
+        return task is None or task.status.fence != answer.fence
 
     def set_disk_full(self, *, full: bool) -> None:
         self.disk_full = full
@@ -206,6 +242,11 @@ class SimulatedBroker:
             message = evolve(message, durable_sequence=self.store.durable)
         self.transmit(send.peer, message)
 
+    def _let_time_pass(self, machine: BrokerMachine) -> None:
+        if self._input_log is not None:
+            self._input_log.ticked(self.now)
+        self.perform(machine.tick(now=self.now))
+
     def _schedule_tick(self) -> None:
         assert self.machine is not None
         deadline = self.machine.next_deadline()
@@ -225,8 +266,16 @@ class SimulatedBroker:
             self.agenda.at(self.frozen_until, self._tick, machine, when)
             return
         self._tick_at = None
-        if self._input_log is not None:
-            self._input_log.ticked(self.now)
-        self.perform(machine.tick(now=self.now))
+        self._let_time_pass(machine)
         again = machine.next_deadline()
         assert again is None or again > self.now, "tick left something due: it would spin"
+
+
+def _check_stale(answer: Answers, step: Step) -> None:
+    changes = [
+        record.event
+        for record in step.records
+        if isinstance(record, TaskChanged) and record.task_id == answer.task_id
+    ]
+    # It may have freed the worker that takes the task next.
+    assert changes in ([], ["lease"]), f"I5: {answer.task_id} by an old fence: {changes}"

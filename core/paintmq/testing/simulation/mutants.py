@@ -221,7 +221,12 @@ MUTANTS: Sequence[Mutant] = (
         _replace(SimulatedBroker, "perform", _speak_at_once_without_records),
         weather=Weather(duplication=0.3, delay=0.2, commit=2.0, broker_kills=60.0),
     ),
-    Mutant("does not look at fences", "I3|I5|I8", _replace(Lifecycle, "holds", _any_fence)),
+    Mutant(
+        "does not look at fences",
+        "I3|I5|I8",
+        _replace(Lifecycle, "holds", _any_fence),
+        weather=Weather(duplication=0.1, delay=5.0, node_freezes=40.0),
+    ),
     Mutant(
         "lets a late result overwrite an ending",
         "I3|succeeded and leased",
