@@ -31,11 +31,29 @@
 ``except Exception`` cannot swallow it.
 """
 
+from typing import Any
+
 from paintmq.task import TaskId, TaskState
 
 
 class PaintMQError(Exception):
     """Base of all errors that PaintMQ raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it come whole out of a program's own worker processes: with its words and its data.
+
+        Python would call the class with the text alone, which most of these do not take.
+        """
+        return _restored, (type(self), self.args, dict(self.__dict__))
+
+
+def _restored(
+    kind: type[PaintMQError], words: tuple[object, ...], data: dict[str, Any]
+) -> PaintMQError:
+    error = kind.__new__(kind)
+    error.args = words
+    error.__dict__.update(data)
+    return error
 
 
 class ConfigError(PaintMQError):
