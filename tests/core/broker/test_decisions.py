@@ -150,6 +150,28 @@ def test_a_router_that_refused_is_asked_again() -> None:
     assert numbers(found) == [1]
 
 
+def test_an_idle_worker_beside_a_task_it_could_take_is_noticed() -> None:
+    """I21, as the simulation checks it."""
+    scheduler = make_scheduler(PlainRouter())
+    assert scheduler.conserves_work(now=0.0)
+    scheduler.add(make_task(1), now=0.0)
+    assert scheduler.conserves_work(now=0.0)
+    join(scheduler, make_worker("w"))
+    assert not scheduler.conserves_work(now=0.0)
+
+    assert numbers(picks(scheduler)) == [1]
+    assert scheduler.conserves_work(now=0.0)
+
+
+def test_a_worker_may_idle_while_the_router_is_to_be_asked_again() -> None:
+    scheduler = make_scheduler(Refusing())
+    scheduler.add(make_task(1), now=0.0)
+    join(scheduler, make_worker("w"))
+    assert picks(scheduler, now=9.5) == []
+
+    assert scheduler.conserves_work(now=10.2), "it would take the task now, and is asked at 10.5"
+
+
 def test_a_task_that_was_refused_a_free_worker_is_asked_for_again_too() -> None:
     scheduler = make_scheduler(Refusing())
     join(scheduler, make_worker("w"))
