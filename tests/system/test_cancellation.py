@@ -1,6 +1,7 @@
 """Cancels over both transports: each gets its answer, and nobody else's work is touched."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -24,14 +25,24 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(params=["router", "pushpull"])
-def trial(
+def install(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[TrialInstallation]:
+) -> Iterator[Callable[..., TrialInstallation]]:
+    """Make an installation with these timers."""
     monkeypatch.syspath_prepend(str(write_trial_distribution(tmp_path / "plugins")))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    with trial_installation(tmp_path, request.param) as trial:
-        trial.start_node("node")
-        yield trial
+    with ExitStack() as stack:
+        yield lambda **timers: stack.enter_context(
+            trial_installation(tmp_path, request.param, **timers)
+        )
+
+
+@pytest.fixture
+def trial(install: Callable[..., TrialInstallation]) -> TrialInstallation:
+    """A node whose models have all the time they want to heed a cancel."""
+    trial = install(cancel_grace=AMPLE)
+    trial.start_node("node")
+    return trial
 
 
 def test_a_cancel_is_answered_by_where_the_task_stands(trial: TrialInstallation) -> None:
@@ -57,8 +68,10 @@ def test_a_cancel_is_answered_by_where_the_task_stands(trial: TrialInstallation)
 
 @pytest.mark.parametrize("do", ["ignore", "hold-the-interpreter", "swallow"])
 def test_a_model_that_does_not_heed_loses_its_process_and_nobody_else_anything(
-    trial: TrialInstallation, do: str
+    install: Callable[..., TrialInstallation], do: str
 ) -> None:
+    trial = install(cancel_grace=0.5)
+    trial.start_node("node")
     warm = trial.client.submit(trial_task())
     warm.result(timeout=AMPLE)
     begun = trial.folder / "begun"
@@ -76,7 +89,11 @@ def test_a_model_that_does_not_heed_loses_its_process_and_nobody_else_anything(
     assert trial.statistics()["crashes"] == 0
 
 
-def test_a_batch_goes_on_without_the_task_that_is_cancelled(trial: TrialInstallation) -> None:
+def test_a_batch_goes_on_without_the_task_that_is_cancelled(
+    install: Callable[..., TrialInstallation],
+) -> None:
+    trial = install(cancel_grace=0.5)
+    trial.start_node("node")
     first = trial.client.submit(trial_task("heed"))
     wait_until(first, TaskState.RUNNING)
     batch = [trial.client.submit(trial_task("ignore", seconds=1.0)) for _ in range(3)]

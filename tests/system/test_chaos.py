@@ -10,7 +10,7 @@ CHAOS = Path(__file__).parent / "chaos"
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("transport", "seconds", "faults", "tasks"),
     [("router", 90, 100, 2_000), ("pushpull", 40, 50, 1_000)],

@@ -31,14 +31,7 @@ from paintmq.testing.command_process import CommandProcess, private_environment
 from paintmq.worker.profile import Patience
 
 PLUGINS = PluginsConfig(allow=("trial", "least-loaded"))
-TIMERS = Timers(
-    heartbeat=0.5,
-    lease=3.0,
-    cancel_grace=0.5,
-    drain_grace=1.0,
-    retry_first=0.05,
-    retry_most=0.2,
-)
+TIMERS = Timers(heartbeat=0.5, drain_grace=1.0, retry_first=0.05, retry_most=0.2)
 QUEUE = "cpu-light"
 AMPLE = 50.0
 """Seconds; nothing waits that long unless it is broken."""

@@ -19,7 +19,7 @@ from paintmq.hookspecs import RegisterModel
 from paintmq.model import Device, InputSpec, Model, ModelSpec, Outputs, Request, RunContext
 from paintmq.testing.written_distribution import write_distribution
 
-SLOW_LOAD = 1.5
+SLOW_LOAD = 3.0
 """Seconds that ``trial-load-slow`` takes to load."""
 
 

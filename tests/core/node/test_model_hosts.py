@@ -12,14 +12,10 @@ import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
 from attrs import evolve
 
-from paintmq.config import Config, PluginsConfig, WorkersConfig
 from paintmq.image import payload_of_array
 from paintmq.node.supervisor import NodeSupervisor
-from paintmq.plugin_manager import PluginManager
 from paintmq.testing.scripted_broker import ScriptedBroker, make_job
 from paintmq.testing.trial_node import (
-    ONE_CORE,
-    QUEUES,
     is_alive,
     model_host,
     wait_until_handed_over,
@@ -29,11 +25,9 @@ from paintmq.wire.messages import (
     AttemptFailed,
     AttemptProgressed,
     AttemptReturned,
-    AttemptStarted,
     AttemptSucceeded,
     ModelLoaded,
     ModelUnloaded,
-    Preload,
     WorkerHello,
 )
 from paintmq.worker.profile import Patience
@@ -307,47 +301,6 @@ def test_scratch_folders_and_what_models_start_are_gone_afterwards(
     assert not is_alive(left_behind)
 
 
-def test_a_preload_makes_the_first_task_start_warm(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
-) -> None:
-    make_node()
-    broker.hear(WorkerHello)
-    broker.say(Preload("trial"))
-    broker.hear(ModelLoaded)
-    job = make_job(1)
-    broker.assign(job)
-
-    started, _ = broker.hear(AttemptStarted, job)
-
-    assert not started.loading
-    broker.hear(AttemptSucceeded, job)
-
-
-def test_an_idle_host_gives_its_memory_back_and_comes_again(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
-) -> None:
-    make_node(idle_exit=0.2)
-    broker.hear(WorkerHello)
-    for number in (1, 2):
-        job = make_job(number)
-        broker.assign(job)
-        succeeded, _ = broker.hear(AttemptSucceeded, job)
-        broker.record(succeeded)
-
-        broker.hear(ModelUnloaded)
-        psutil.wait_procs(psutil.Process().children(), timeout=20)
-
-
-def test_pinned_models_are_loaded_without_being_asked_for(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
-) -> None:
-    make_node(pinned=("trial-other",))
-
-    loaded, _ = broker.hear(ModelLoaded)
-
-    assert (loaded.model, loaded.pinned) == ("trial-other", True)
-
-
 def test_a_host_that_cannot_be_started_fails_the_task_and_is_tried_again(
     broker: ScriptedBroker,
     make_node: Callable[..., NodeSupervisor],
@@ -419,28 +372,3 @@ def test_a_large_picture_goes_through_whole(
 
     image[700, 500] = 200
     assert bytes(heard.payloads[0]) == image.tobytes()
-
-
-def test_a_plugin_registered_by_hand_runs_in_the_host_too(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
-) -> None:
-    from paintmq.testing import trial_models
-
-    plugins = PluginManager()
-    plugins.register(trial_models, "by-hand")
-    node = NodeSupervisor(
-        Config(queues=QUEUES, plugins=PluginsConfig(allow=()), workers=WorkersConfig(count=1)),
-        plugins,
-        queue_endpoints={"cpu": broker.endpoint},
-        context=broker.context,
-        name="other",
-        capabilities=ONE_CORE,
-    )
-    node.start()
-    try:
-        broker.hear(WorkerHello)
-        job = make_job(1)
-        broker.assign(job)
-        broker.hear(AttemptSucceeded, job)
-    finally:
-        node.stop(grace=0.0)

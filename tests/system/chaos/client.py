@@ -18,7 +18,7 @@ from paintmq import Client, Task
 from paintmq.client.task_handle import TaskHandle
 from paintmq.errors import TaskNotCompletedError
 
-IN_FLIGHT = 64
+IN_FLIGHT = 200
 
 
 class Program:

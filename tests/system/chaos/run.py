@@ -29,7 +29,7 @@ from proxy import Proxy
 HERE = Path(__file__).parent
 NODES = ("node-a", "node-b")
 CLIENTS = ("client-a", "client-b")
-PATIENCE = 4.0
+PATIENCE = 6.0
 """A run may take so many times its seconds to get its faults and tasks together."""
 
 CONFIG = """
@@ -210,7 +210,7 @@ class Run:
         await asyncio.sleep(3.0)
         while not self.is_over(time.monotonic() - begun):
             self.rng.choices(kinds, weights)[0]()
-            await asyncio.sleep(self.rng.uniform(0.2, 1.0))
+            await asyncio.sleep(self.rng.uniform(0.3, 1.2))
 
     def is_over(self, seconds: float) -> bool:
         if seconds < self.chosen.seconds:
@@ -285,7 +285,7 @@ class Run:
             Path(f"{self.journal(name)}.stop").touch()
             if self.processes[name].poll() is not None:
                 self.start(name)
-        deadline = time.monotonic() + 120.0
+        deadline = time.monotonic() + 180.0
         while time.monotonic() < deadline:
             if all(self.processes[name].poll() is not None for name in CLIENTS):
                 return True
