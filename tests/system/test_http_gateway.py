@@ -24,7 +24,7 @@ from paintmq.testing.written_distribution import write_distribution
 pytest.importorskip("starlette", reason="needs paintmq[http]")
 pytest.importorskip("uvicorn", reason="needs paintmq[http]")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
 PICTURE = make_picture((40, 60), seed=1)
 MASK = make_mask((40, 60), seed=1)

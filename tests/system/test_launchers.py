@@ -19,7 +19,7 @@ from paintmq.testing.embedded_manager import config_on_free_ports
 from paintmq.testing.trial_models import write_trial_distribution
 from paintmq.testing.written_distribution import write_distribution
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
 # It runs the node's command behind another one, as a batch system would, and keeps a diary.
 LAUNCHER = """

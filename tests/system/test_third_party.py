@@ -24,7 +24,7 @@ OURS = ("third_party_plugin", "third_party_router", "third_party_store")
 WRITTEN = {"old-photo": "model", "warm-first": "router"}
 """Names of the plugins that are written, and their kinds."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
 
 def run(*command: str | Path, cwd: Path) -> str:

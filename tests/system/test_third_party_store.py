@@ -12,7 +12,7 @@ from paintmq.testing.command_process import CommandProcess, private_environment,
 from paintmq.testing.trial_models import write_trial_distribution
 from paintmq.testing.written_distribution import write_distribution
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
 SOURCE = Path(__file__).parents[2] / "examples" / "third_party_store" / "src"
 

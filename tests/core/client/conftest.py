@@ -87,6 +87,8 @@ class ScriptedBroker:
             if self._socket.poll(10):
                 peer, *frames = self._socket.recv_multipart()
                 self._received(PeerId(peer), frames)
+            if not self.peers:
+                continue  # what is to be said waits for somebody to hear it
             with self._changed:
                 outbox, self._outbox = self._outbox, []
                 raw, self._raw = self._raw, []
