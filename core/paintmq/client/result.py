@@ -60,7 +60,8 @@ class Result:
     def image(self) -> "NDArray[Any]":
         """Return the main output: uint8, shape (height, width, 3), RGB, rows top to bottom.
 
-        With transparency it has four channels, and a model that works in 16 bits gives uint16.
+        With transparency it has four channels, a mask has none (height, width), and a model that
+        works in 16 bits gives uint16.
         The array is read-only; ``.copy()`` gives one to draw on.
 
         Raises:
