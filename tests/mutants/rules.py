@@ -14,6 +14,7 @@ from paintmq import image as image_values
 from paintmq.broker import attendance, lifecycle, payloads, speaker
 from paintmq.broker.admission import Admission
 from paintmq.broker.attendance import Attendance
+from paintmq.broker.backlog import RankedTasks
 from paintmq.broker.clock import BrokerClock
 from paintmq.broker.deadlines import Deadlines
 from paintmq.broker.decisions import Decisions
@@ -38,9 +39,11 @@ from paintmq.wire import frames
 from paintmq.wire.codec import _Codec
 from paintmq.wire.link import Link
 from paintmq.wire.messages import Finished, ResultReceived
-from paintmq.worker import request_payloads
+from paintmq.worker import batches, request_payloads
 from paintmq.worker.answers import Answers
+from paintmq.worker.batch_mark import BatchMark
 from paintmq.worker.endings import Endings
+from paintmq.worker.host_life import HostLife
 
 
 @frozen
@@ -290,6 +293,38 @@ RULES: Sequence[BrokenRule] = (
         "a_neighbour_of_a_crash_is_charged_nothing_and_runs_alone_next_time",
     ),
     BrokenRule(
+        "a process is blamed on what it was given and never began",
+        "I9",
+        batches,
+        "PUT_BACKS",
+        0,
+        "what_was_given_to_a_host_that_never_began_it_is_run_by_the_next",
+    ),
+    BrokenRule(
+        "a host does not note what it begins",
+        "I8",
+        BatchMark,
+        "set",
+        _nothing,
+        "a_killed_worker_leaves_what_its_host_was_at_to_its_successor",
+    ),
+    BrokenRule(
+        "a worker waits for ever for a process that was killed and does not end",
+        "I1",
+        HostLife,
+        "does_not_end",
+        _no,
+        "a_host_that_does_not_end_though_it_was_killed_keeps_no_task_waiting",
+    ),
+    BrokenRule(
+        "a task's new place in line is taken for its old one",
+        "I19",
+        RankedTasks,
+        "__contains__",
+        lambda self, task: task.id in self._members,
+        "a_task_that_waits_again_while_its_lost_attempt_holds_a_worker_is_let_in_by_its_end",
+    ),
+    BrokenRule(
         "successes are counted twice",
         "I10",
         TaskTable,
@@ -314,6 +349,14 @@ RULES: Sequence[BrokenRule] = (
             session, task_id, ran=None, now=now
         ),
         "the_worker_is_free_again_only_when_it_has_stopped",
+    ),
+    BrokenRule(
+        "short tasks are sent early before a suspect whose turn has come",
+        "I12",
+        Decisions,
+        "_suspect_before",
+        _no,
+        "a_suspect_runs_alone_on_an_idle_worker_which_is_kept_free_when_its_turn_comes",
     ),
     BrokenRule(
         "a level of priority is worth more than any wait",
