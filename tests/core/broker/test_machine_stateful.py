@@ -431,7 +431,7 @@ TestBrokerLifecycle = BrokerLifecycle.TestCase
 # `--hypothesis-profile=hunt` takes 200,000 steps, other ones each time.
 IS_HUNT = settings.get_current_profile_name() == "hunt"
 TestBrokerLifecycle.settings = settings(
-    max_examples=5_000 if IS_HUNT else 200,
+    max_examples=5_000 if IS_HUNT else 80,
     stateful_step_count=40,
     deadline=None,
     derandomize=not IS_HUNT,
