@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from paintmq.errors import InvalidInputError, TaskFailedError
+from paintmq.image_summary import in_words
 from paintmq.task import PayloadInfo, TaskId, TaskState
 from paintmq.task_submission import Payload
 from paintmq.wire.messages import Finished
@@ -45,7 +46,7 @@ class Progress:
 class Result:
     """What a task gave back."""
 
-    outputs: "Mapping[str, NDArray[Any] | bytes]" = field(eq=False)
+    outputs: "Mapping[str, NDArray[Any] | bytes]" = field(eq=False, repr=in_words)
     """By name: arrays (read-only views of what arrived), or bytes. The main one is ``image``."""
     task_id: TaskId
     queue: str = ""
