@@ -83,7 +83,7 @@ def test_a_stopped_node_loses_its_task_and_cannot_publish_when_it_wakes(
     """I5."""
     trial = install(lease=3.0)
     zombie = trial.start_node_process("zombie")
-    handle = trial.client.submit(trial_task("ignore", seconds=0.5))
+    handle = trial.client.submit(trial_task("ignore", seconds=2.0))
     wait_until(handle, TaskState.RUNNING)
     zombie.process.send_signal(signal.SIGSTOP)  # its model host works on
     trial.start_node("healthy")
@@ -104,7 +104,7 @@ def test_a_stopped_model_host_is_replaced_and_its_task_runs_again(
     trial: TrialInstallation,
 ) -> None:
     trial.start_node("node", patience=Patience(host_silence=4.0))
-    handle = trial.client.submit(trial_task("ignore", seconds=1.0))
+    handle = trial.client.submit(trial_task("ignore", seconds=2.0))
     wait_until(handle, TaskState.RUNNING)
     (stopped,) = model_hosts()
     os.kill(stopped, signal.SIGSTOP)
