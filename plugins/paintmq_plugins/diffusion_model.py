@@ -68,10 +68,10 @@ class DiffusionInpainting(Model):
         self._is_xl = self.spec.name == "sdxl"
         self._scheduler_config: Mapping[str, Any] = dict(pipe.scheduler.config)
         if half:
-            self._plan = self._place(pipe)
+            self._place(pipe)
         self._pipe = pipe
 
-    def _place(self, pipe: Any) -> MemoryPlan:
+    def _place(self, pipe: Any) -> None:
         """Lay the model out on the GPU as its free memory allows."""
         free_mb = torch.cuda.mem_get_info(self._device)[0] // 2**20
         plan = memory_plan(free_mb, SIZES[self.spec.name])
@@ -85,7 +85,7 @@ class DiffusionInpainting(Model):
             pipe.enable_model_cpu_offload(device=self._device)
         else:
             pipe.to(self._device)
-        return plan
+        self._plan = plan
 
     def run(self, batch: Sequence[Request], context: RunContext) -> Sequence[Outputs]:
         results: list[Outputs] = [{} for _ in batch]
@@ -207,6 +207,11 @@ class DiffusionInpainting(Model):
         levels = ((rgb + 1) * 127.5).clamp(0, 255).to(torch.uint8)
         preview: NDArray[np.uint8] = levels.cpu().numpy()
         return preview[: -(-size[0] // 8), : -(-size[1] // 8)]
+
+    def resident_mb(self) -> int:
+        if self._plan is not None and self._plan.weights == "offload":
+            return SIZES[self.spec.name].largest_part_mb
+        return super().resident_mb()
 
     def unload(self) -> None:
         del self._pipe

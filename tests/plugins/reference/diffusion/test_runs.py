@@ -143,11 +143,13 @@ class _Pipe:
 
 
 @pytest.mark.parametrize(
-    ("free_mb", "laid_out"), [(24_000, "moved to cuda:0"), (8_000, "offloaded from cuda:0")]
+    ("free_mb", "laid_out", "resident_mb"),
+    [(24_000, "moved to cuda:0", 6700), (8_000, "offloaded from cuda:0", 5000)],
 )
 def test_a_model_is_laid_out_as_the_free_memory_allows_and_says_so(
     free_mb: int,
     laid_out: str,
+    resident_mb: int,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -167,6 +169,7 @@ def test_a_model_is_laid_out_as_the_free_memory_allows_and_says_so(
     assert pipe.done == ["sliced", laid_out]
     assert (pipe.vae.tile_sample_min_size, pipe.vae.tile_latent_min_size) == (512, 64)
     assert f"sdxl: {free_mb} MB of GPU memory are free" in caplog.text
+    assert model.resident_mb() == resident_mb
 
 
 def test_what_does_not_fit_at_once_is_run_in_parts_and_decoded_in_tiles(
