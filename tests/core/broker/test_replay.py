@@ -230,6 +230,16 @@ def test_a_file_that_is_no_input_log_is_refused_in_words(
         replay(path, toy_plugins())
 
 
+def test_a_log_of_the_first_format_is_read(recorded: Path) -> None:
+    first, _, rest = recorded.read_text().partition("\n")
+    header = json.loads(first)
+    header["paintmq_input_log"] = 1
+    del header["models"]
+    recorded.write_text(f"{json.dumps(header)}\n{rest}")
+
+    assert replay(recorded, toy_plugins()).difference is None
+
+
 def test_a_log_whose_beginning_is_missing_is_refused_in_words(recorded: Path) -> None:
     recorded.write_text("".join(recorded.read_text().splitlines(keepends=True)[3:]))
 
