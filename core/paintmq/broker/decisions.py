@@ -8,6 +8,7 @@ taken instead, and the fault is counted.
 
 from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
+from itertools import takewhile
 
 from attrs import define, field, frozen
 
@@ -233,12 +234,8 @@ class Decisions:
         """Return whether a suspect's turn has come: it needs the worker for itself, so that one
         which is never idle would keep it waiting for ever.
         """
-        for other in self._view.backlogs_for(worker):
-            if other is backlog:
-                break
-            if other.key.suspect:
-                return True
-        return False
+        before = takewhile(lambda other: other is not backlog, self._view.backlogs_for(worker))
+        return any(other.key.suspect for other in before)
 
     def _take(self, backlog: Backlog, worker: Worker, now: float) -> Pick:
         """Bind the backlog's first batch to the worker."""

@@ -73,6 +73,14 @@ def test_every_change_is_recorded_once_and_replays_to_the_same_state() -> None:
     assert events == ["lease", "start", "requeue", "lease"]
 
 
+def test_one_task_is_told_as_all_of_them_are() -> None:
+    broker = ready()
+    task = broker.submit()
+
+    assert broker.machine.stored_task(task.id) == broker.machine.stored()[task.id]
+    assert broker.machine.stored_task(make_request("2").id) is None
+
+
 def test_progress_reaches_those_who_watch() -> None:
     broker = ready()
     broker.greet(BOB)
