@@ -1,0 +1,125 @@
+"""What the documents name exists: files and headings linked to, paths, commands, options, settings.
+
+Words in back quotes are looked at, and lines of code blocks that begin with ``paintmq``.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import typer
+
+from paintmq import hookspecs
+from paintmq.cli.app import make_app
+from paintmq.config import Config
+from paintmq.config_file import load_config
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("core", "plugins", "routers", "tests", "examples")
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(page for at in FOLDERS for page in (ROOT / at).rglob("*.md"))]
+)
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+
+FENCED = re.compile(r"^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(r"^ *(?:PAINTMQ_\w+=\S+ )*paintmq (.*?)(?: +#.*)?$", re.MULTILINE)
+"""In a code block, fenced or indented, with what is said beside it cut off."""
+
+
+def spans(text: str) -> list[str]:
+    """Return what stands in back quotes outside code blocks."""
+    return re.findall(r"`([^`\n]+)`", FENCED.sub("", text))
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the names by which GitHub lets one link to a page's headings."""
+    titles = re.findall(r"^#+ (.*)$", FENCED.sub("", page.read_text("utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_link_leads_somewhere(name: str) -> None:
+    page = ROOT / name
+    for link in re.findall(r"\]\(([^)]+)\)", FENCED.sub("", page.read_text("utf-8"))):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_path_that_is_named_exists(name: str) -> None:
+    """It may begin at any folder: ``broker/machine.py``."""
+    there = [f"/{path.relative_to(ROOT)}" for at in FOLDERS for path in (ROOT / at).rglob("*")]
+    named = re.compile(r"[\w./-]+\.(py|md)|(core|tests|plugins|routers|examples)/[\w./-]+")
+    for path in spans((ROOT / name).read_text("utf-8")):
+        if named.fullmatch(path):
+            assert any(each.endswith(f"/{path.strip('/')}") for each in there), path
+
+
+def commands_in(text: str) -> Iterator[str]:
+    for span in spans(text):
+        if span.startswith("paintmq "):
+            yield span.removeprefix("paintmq ")
+    yield from COMMAND.findall(text)
+
+
+@pytest.fixture(scope="module")
+def commands() -> Any:
+    return typer.main.get_command(make_app())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_and_option_that_is_named_exists(name: str, commands: Any) -> None:
+    for line in commands_in((ROOT / name).read_text("utf-8")):
+        words = re.sub(r"\[(.*?)\]", r"\1", line).split()
+        command = commands
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]
+        known = {opt for parameter in command.params for opt in parameter.opts} | {"--help"}
+        named = {word.rstrip(",") for word in words if re.match(r"-{1,2}[a-zA-Z]", word)}
+
+        assert command is not commands or words[0] in ("--help", "--version"), line
+        assert named <= known, line
+
+
+def test_every_command_is_described_somewhere(commands: Any) -> None:
+    pages = ("README.md", "core/OPERATING.md", "plugins/README.md", "routers/README.md")
+    named = {line.split()[0] for page in pages for line in commands_in((ROOT / page).read_text())}
+
+    assert set(commands.commands) <= named
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_setting_that_is_named_exists(name: str) -> None:
+    sections = {field.name: field.type for field in attrs.fields(Config)}
+    for span in spans((ROOT / name).read_text("utf-8")):
+        match = re.match(rf"({'|'.join(sections)})\.(\w+)(?: = |$)", span)
+        if match is None or match[2] in ("py", "md", "toml"):
+            continue
+        section: Any = sections[match[1]]
+
+        assert match[1] == "queues" or match[2] in attrs.fields_dict(section), span
+
+
+def test_settings_that_are_shown_can_be_read(tmp_path: Path) -> None:
+    shown = re.findall(r"```toml\n(.*?)```", (ROOT / "core/OPERATING.md").read_text(), re.DOTALL)
+    file = tmp_path / "paintmq.toml"
+    for block in shown:
+        file.write_text(block, encoding="utf-8")
+        load_config(file, {})
+
+    assert shown
+
+
+def test_every_hook_is_in_the_list_for_authors() -> None:
+    text = (ROOT / "plugins/README.md").read_text("utf-8")
+    hooks = [name for name in vars(hookspecs) if name.startswith("paintmq_")]
+
+    assert re.findall(r"^\| `(paintmq_\w+)\(", text, re.MULTILINE) == hooks
