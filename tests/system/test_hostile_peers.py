@@ -14,7 +14,7 @@ from paintmq.identifiers import new_peer_id
 from paintmq.task import TaskState
 from paintmq.testing.broker_process import BrokerProcess
 from paintmq.testing.fuzz import Mutator
-from paintmq.testing.raw_peer import GREETING, READY, RawPeer
+from paintmq.testing.raw_peer import GREETING, READY, RawPeer, frame
 from paintmq.testing.toy_broker import (
     Reachable,
     by_pipes,
@@ -56,7 +56,7 @@ def broker(request: pytest.FixtureRequest) -> Iterator[BrokerServer]:
         broker.stop(grace=0)
 
 
-def endpoints(broker: BrokerServer) -> list[str]:
+def endpoints(broker: Reachable) -> list[str]:
     return [broker.client_endpoint, *broker.queue_endpoints.values()]
 
 
@@ -228,6 +228,27 @@ def test_a_message_of_very_many_frames_is_refused_and_disturbs_nobody(
 
     assert unpack_header(answer).kind == KIND_OF[WhoAreYou]
     assert memory() - before < 100 * MIB
+
+
+@pytest.mark.parametrize("transport", ["router", "pushpull"])
+def test_a_message_that_never_ends_costs_a_bounded_amount(transport: str) -> None:
+    """I14: ZeroMQ holds what has come of a message in frames; the broker hangs up."""
+    with BrokerProcess(transport=transport) as process:
+        before = process.memory()
+        for endpoint in endpoints(process):
+            with RawPeer(endpoint, timeout=50.0) as peer:
+                peer.shake_hands()
+                with pytest.raises(ConnectionError):
+                    send_without_end(peer)
+        grown = process.memory() - before
+        serves(process)
+
+    assert grown < 1_500 * MIB  # what one connection brings in the moments until it is seen
+
+
+def send_without_end(peer: RawPeer) -> None:
+    while True:
+        peer.say(frame(bytes(MIB), more=True))
 
 
 def test_answers_that_nobody_reads_do_not_pile_up() -> None:

@@ -13,6 +13,7 @@ from paintmq.broker.stores import Buffer
 from paintmq.config import BrokerConfig, QueueConfig
 from paintmq.errors import ConfigError
 from paintmq.task import PeerId
+from paintmq.transport.connection_watch import ConnectionWatch
 from paintmq.transport.curve import CLIENT_PORT, WORKER_PORT, KeyRing, User, public_key_of
 from paintmq.transport.key_files import Role
 from paintmq.transport.multipart import MultipartReader
@@ -42,7 +43,8 @@ class RouterEndpoint:
     _reader: MultipartReader = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._reader = MultipartReader(self.socket, most_frames=_MOST_FRAMES)
+        watch = ConnectionWatch(self.socket)
+        self._reader = MultipartReader(self.socket, most_frames=_MOST_FRAMES, watch=watch)
 
     @property
     def sockets(self) -> tuple[Socket, ...]:
@@ -78,6 +80,13 @@ class RouterEndpoint:
                 return peer_id, [frame.buffer for frame in frames]
         return None
 
+    def look(self, *, now: float, read_empty: bool) -> None:
+        """Look after the connections, also those that never said anything to be received.
+
+        ``read_empty``: nothing was left to be received.
+        """
+        self._reader.look(now=now, read_empty=read_empty)
+
     def send(self, peer: PeerId, frames: list[Buffer]) -> bool:
         try:
             self.socket.send_multipart([peer, *frames], zmq.DONTWAIT, copy=False)
@@ -112,6 +121,7 @@ class RouterEndpoint:
         self._users.pop(peer, None)
 
     def close(self, *, linger: float = 0.0) -> None:
+        self._reader.close()
         self.socket.close(linger=int(linger * 1000))
 
     def wait_until_free(self, *, at_most: float) -> None:
@@ -180,6 +190,10 @@ class PushPullEndpoint(RouterEndpoint):
             if self._is_allowed(peer, frames):
                 received = peer, [frame.buffer for frame in frames]
         return received
+
+    def look(self, *, now: float, read_empty: bool) -> None:
+        RouterEndpoint.look(self, now=now, read_empty=read_empty)
+        self._pipes.look(now=now, read_empty=read_empty)
 
     def send(self, peer: PeerId, frames: list[Buffer]) -> bool:
         if not self._pipes.carries(peer, frames):

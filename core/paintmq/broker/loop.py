@@ -54,10 +54,9 @@ TURN_SECONDS = 0.004
 """Spent on one socket's messages before the others have their turn: some cost much."""
 RETRY_SECONDS = 0.02
 """Until sending is tried again to a peer that reads too slowly."""
-LOOK_SECONDS = 0.1
-"""Between two looks at all connections: there may be thousands."""
-LONGEST_WAIT = 1.0
-"""The clock must be read that often: it takes longer gaps for pauses of the process."""
+LOOK_SECONDS = 0.2
+"""Between two looks at all connections: there may be thousands, and one may send without end. The
+clock must be read that often, too: it takes longer gaps for pauses of the process."""
 
 
 class Observer(Protocol):
@@ -163,7 +162,7 @@ class BrokerLoop:
             self._recorder.rerouted(now, config)
         self._take(self._machine.replace_router(router, now=now), now)
 
-    def run_once(self, *, max_wait: float = LONGEST_WAIT) -> None:
+    def run_once(self, *, max_wait: float = LOOK_SECONDS) -> None:
         """Wait for a message, a commit or the next deadline, and act on it.
 
         Raises:
@@ -182,7 +181,7 @@ class BrokerLoop:
         self._speak(now)
 
     def _wait_milliseconds(self, max_wait: float) -> int:
-        wait = min(max_wait, LONGEST_WAIT)
+        wait = min(max_wait, LOOK_SECONDS)
         if self._unread or self._speaker.has_failures:
             return 0
         if self._peers.any_marked:
@@ -332,6 +331,8 @@ class BrokerLoop:
 
     def _look_after_peers(self, now: float) -> None:
         """Drop those that are gone, or stopped in the middle; look whether others are there."""
+        for endpoint in self._endpoints:
+            endpoint.look(now=now, read_empty=endpoint not in self._unread)
         for peer in self._peers.silent(now=now):
             self._drop(peer, now)
         for peer_id in self._arrivals.overdue(now=now):

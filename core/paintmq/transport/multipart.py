@@ -6,6 +6,7 @@ message: two megabytes of empty frames would keep a reader busy for seconds.
 
 import zmq
 
+from paintmq.transport.connection_watch import ConnectionWatch
 from paintmq.transport.sockets import Socket
 
 CUT_AT_ONCE = 2_000
@@ -15,9 +16,13 @@ CUT_AT_ONCE = 2_000
 class MultipartReader:
     """The reading side of one socket."""
 
-    def __init__(self, socket: Socket, *, most_frames: int) -> None:
+    def __init__(
+        self, socket: Socket, *, most_frames: int, watch: ConnectionWatch | None = None
+    ) -> None:
+        """``watch`` is told what was read; the reader closes it."""
         self._socket = socket
         self._most = most_frames
+        self._watch = watch
         self.is_cutting = False
         """The rest of a message with too many frames is in the way; ``receive`` goes on with it."""
 
@@ -32,6 +37,8 @@ class MultipartReader:
             frame = self._socket.recv(zmq.DONTWAIT, copy=False)
         except zmq.Again:
             return None
+        if self._watch is not None:
+            self._watch.heard(frame)
         frames = [frame]
         while frame.more:
             if len(frames) > self._most:
@@ -41,6 +48,16 @@ class MultipartReader:
             frame = self._socket.recv(copy=False)
             frames.append(frame)
         return frames
+
+    def look(self, *, now: float, read_empty: bool) -> None:
+        """Look after the connections; see ``ConnectionWatch.look``."""
+        if self._watch is not None:
+            self._watch.look(now=now, read_empty=read_empty)
+
+    def close(self) -> None:
+        """Watch no longer; to be called before the socket is closed."""
+        if self._watch is not None:
+            self._watch.close()
 
     def _cut(self) -> bool:
         """Throw away frames; return whether the next one begins a message."""

@@ -11,11 +11,13 @@ either: fences, leases and repeated endings work as in the other transport.
 
 from collections import deque
 from collections.abc import Callable, Container, Sequence
+from math import inf
 from urllib.parse import urlsplit
 
 import zmq
 
 from paintmq.task import PeerId
+from paintmq.transport.connection_watch import ConnectionWatch
 from paintmq.transport.multipart import MultipartReader
 from paintmq.transport.sockets import Context, Socket, bind, dealer, pull, push
 from paintmq.wire.frames import Buffer, is_work
@@ -70,12 +72,19 @@ class BrokerPipes:
         self._used: dict[PeerId, bool] = {}
         self.results = pull(context, connects=False)
         """To be polled; read it with ``receive``."""
-        self._reader = MultipartReader(self.results, most_frames=1 + MAX_FRAMES)
+        # Workers may be without results for long.
+        watch = ConnectionWatch(self.results, silence=inf)
+        self._reader = MultipartReader(self.results, most_frames=1 + MAX_FRAMES, watch=watch)
         try:
             self.results_port = self._listen(self.results, "results")
         except BaseException:
+            self._reader.close()
             self.results.close()
             raise
+
+    def look(self, *, now: float, read_empty: bool) -> None:
+        """Look after the connections by which results come; see ``ConnectionWatch.look``."""
+        self._reader.look(now=now, read_empty=read_empty)
 
     def open(self, peer: PeerId) -> int:
         """Return the port where this peer gets its tasks; opened by the first call.
@@ -138,6 +147,7 @@ class BrokerPipes:
     def close(self) -> None:
         for peer in list(self._pipes):
             self.close_pipe(peer)
+        self._reader.close()
         self.results.close(linger=0)
 
     def _listen(self, socket: Socket, what: str) -> int:
