@@ -178,3 +178,14 @@ def test_an_idle_worker_leaves_at_once_and_does_nothing_more(bench: Bench) -> No
     assert bench.at(bench.now + 100.0) == []
     assert bench.did(bench.machine.drain(1.0, now=bench.now)) == []
     assert bench.exit() == []
+
+
+def test_how_long_a_host_that_keeps_dying_is_not_replaced_can_be_asked(warm: Bench) -> None:
+    pauses = []
+    for number in (1, 2, 3):
+        warm.assign(number)
+        warm.exit()
+        pauses.append(warm.machine.host_pause(now=warm.now))
+
+    assert pauses == [0.0, 1.0, 2.0], "the first death is no reason to wait"
+    assert warm.machine.host_pause(now=warm.now + 0.5) == 1.5
