@@ -66,7 +66,7 @@ DEFAULT_QUEUE_CONFIGS: Mapping[str, QueueConfig] = {
 
 @frozen(kw_only=True)
 class Timers:
-    """How long things may take, in seconds. Sources: facts on leases in ``core/README.md``."""
+    """How long things may take, in seconds; what each ends is in ``core/README.md``."""
 
     heartbeat: float = setting(5.0, "between two heartbeats", validator=_positive)
     lease: float = setting(30.0, "of silence until a worker's attempts go to others")

@@ -6,7 +6,9 @@ from pathlib import Path
 import attrs
 import pytest
 
+from paintmq.broker.server_subjects import ADMIN_SUBJECTS
 from paintmq.task import Fence, PayloadInfo, TaskError, TaskId, TaskRequest, TaskState
+from paintmq.testing.broker_harness import ready
 from paintmq.wire import codec, transfer
 from paintmq.wire import messages as m
 from paintmq.wire.codec import decode
@@ -40,6 +42,16 @@ def test_every_map_inside_a_body_is_described(cls: type) -> None:
     assert row is not None
 
     assert fields(row[1]) == [field.name for field in attrs.fields(cls)]
+
+
+def test_every_subject_of_a_question_is_described() -> None:
+    refusal = ready().ask("weather").error
+    machines = refusal.partition("there are ")[2].split(", ")
+    questions = PAGE.partition("**Questions.**")[2].partition("**Sending")[0]
+    first_column = re.findall(r"^\| (`.*?`) \| ", questions, re.MULTILINE)
+
+    named = {name for cell in first_column for name in re.findall(r"`(\w+)`", cell)}
+    assert named == {*machines, *ADMIN_SUBJECTS, "endpoints", "models", "version"}
 
 
 def test_every_state_is_named() -> None:
