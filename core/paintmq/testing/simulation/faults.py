@@ -91,7 +91,8 @@ class Faults:
         if rng.random() < self.weather.clock_jumps:
             jump = rng.choice([-YEARS, -HOUR, HOUR, 6 * HOUR])
             self._commit("clock set", f"by {jump:.0f} s")
-            self.broker.wall_clock += jump
+            # Never so far ahead that results go which their clients have not fetched in a day.
+            self.broker.wall_clock = min(self.broker.wall_clock + jump, 12 * HOUR)
         self.network.agenda.after(down, self.broker.start)
 
     def _downtime(self) -> float:
