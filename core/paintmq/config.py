@@ -187,7 +187,7 @@ class HttpConfig:
 class RouterConfig:
     """The router."""
 
-    name: str = setting("least-loaded", "an installed router; see: paintmq plugins")
+    name: str = setting("model-affinity", "an installed router; see: paintmq plugins")
     parameters: Mapping[str, Json] = table(dict[str, Json], "its parameters")
 
 

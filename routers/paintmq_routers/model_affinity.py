@@ -32,7 +32,7 @@ from paintmq_routers.affinity_parameters import (
 if TYPE_CHECKING:
     from paintmq.hookspecs import RegisterRouter
 
-STAY = 3.0
+STAY = 5.0
 """How many times as much tasks must weigh to evict a model that others wait for."""
 RESIDENCES = 2.0
 """An evicted model is regretted if a task comes for it within so many times the time that evicted
@@ -45,7 +45,7 @@ RESIDENCE_LEARNING = 0.05
 """Weight of one eviction in the moving average of residences."""
 COLD_TRIED = 6
 """Models that a free worker lacks and that are tried for it; they come in order of promise."""
-FREE_TRIED = 6
+FREE_TRIED = 12
 """Free workers that are tried for a model none of them has."""
 MOST_COPIES = 16
 """Copies that are asked when they will be free."""

@@ -77,7 +77,7 @@ class Routers:
     """A plugin with the router of the default configuration's name."""
 
     def paintmq_register_routers(self, register: Any) -> None:
-        register("least-loaded", lambda parameters: ByExpectedWork())
+        register("model-affinity", lambda parameters: ByExpectedWork())
 
 
 @pytest.fixture

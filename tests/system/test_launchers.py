@@ -81,7 +81,7 @@ def test_a_strangers_launcher_starts_the_workers_and_replaces_a_killed_node(
 ) -> None:
     diary = tmp_path / "diary"
     node = NodeConfig(launcher="diary", count=2, options={"diary": str(diary)})
-    settings = PluginsConfig(allow=("trial", "diary", "least-loaded"))
+    settings = PluginsConfig(allow=("trial", "diary", "model-affinity"))
 
     config = evolve(config_on_free_ports(), node=node, plugins=settings, workers=ONE)
     with QueueManager(config) as manager:
@@ -120,7 +120,7 @@ def test_nodes_behind_a_remote_shell_serve_and_leave_with_their_broker(
         [workers]
         count = 1
         [plugins]
-        allow = ["trial", "process", "least-loaded"]
+        allow = ["trial", "process", "model-affinity"]
         """,
         encoding="utf-8",
     )

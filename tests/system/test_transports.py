@@ -27,7 +27,7 @@ from paintmq.transport.key_files import LOCAL_ADMIN, add_key, init_keys, revoke_
 
 pytestmark = pytest.mark.slow
 
-PLUGINS = PluginsConfig(allow=("opencv", "least-loaded"))
+PLUGINS = PluginsConfig(allow=("opencv", "model-affinity"))
 AMPLE = 50.0
 """Seconds; nothing waits that long unless it is broken."""
 

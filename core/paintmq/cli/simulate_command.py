@@ -54,6 +54,12 @@ def simulate(
     trace: Annotated[
         Path | None, typer.Option(help="Recorded tasks (JSON lines) instead of generated ones")
     ] = None,
+    journal: Annotated[
+        Path | None, typer.Option(help="Tasks of a broker's journal, or its backup, instead")
+    ] = None,
+    save_trace: Annotated[
+        Path | None, typer.Option(help="Write the tasks into this file, for --trace")
+    ] = None,
     router: Annotated[
         list[str] | None, typer.Option(help="Try this router; may be given several times")
     ] = None,
@@ -75,9 +81,13 @@ def simulate(
     from attrs import asdict
 
     from paintmq.fleet_simulation.comparison import compare
-    from paintmq.fleet_simulation.description import read_description
+    from paintmq.fleet_simulation.description import read_description, write_trace
 
-    described = read_description(description, trace)
+    if trace is not None and journal is not None:
+        raise ConfigError("--trace and --journal both say which tasks come: give one of them")
+    described = read_description(description, trace, journal)
+    if save_trace is not None:
+        write_trace(save_trace, described.traffic.tasks)
     routers = {name: described.routers.get(name, {}) for name in router or described.routers}
     results = compare(described.traffic, routers, rivals=rivals)
     if chart is not None:

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 import tomli
 from attrs import asdict, frozen
 
-from paintmq.broker.records import StoredTask
 from paintmq.errors import ConfigError
 from paintmq.fleet_simulation.generators import Pattern, generate
+from paintmq.fleet_simulation.journal_trace import read_journal
 from paintmq.fleet_simulation.traffic import SimulatedModel, SimulatedWorker, Traffic, TrafficTask
 
 _T = TypeVar("_T")
@@ -25,8 +25,10 @@ class Description:
     """Names of routers to try and their parameters; empty: all installed ones."""
 
 
-def read_description(path: Path, trace: Path | None = None) -> Description:
-    """Read a TOML file; ``trace``, JSON lines, replaces the traffic it describes.
+def read_description(
+    path: Path, trace: Path | None = None, journal: Path | None = None
+) -> Description:
+    """Read a TOML file; ``trace``, JSON lines, or a broker's ``journal`` replaces its traffic.
 
     Raises:
         ConfigError: it cannot be read or makes no sense; names the file and the table.
@@ -44,6 +46,9 @@ def read_description(path: Path, trace: Path | None = None) -> Description:
     name = str(document.get("name", path.stem))
     if trace is not None:
         traffic = Traffic(name=name, models=models, workers=workers, tasks=read_trace(trace))
+    elif journal is not None:
+        tasks = read_journal(journal, models)
+        traffic = Traffic(name=name, models=models, workers=workers, tasks=tasks)
     else:
         shape = dict(document.get("traffic", {}))
         if "priorities" in shape:
@@ -78,31 +83,6 @@ def write_trace(path: Path, tasks: Sequence[TrafficTask]) -> None:
     path.write_text("".join(json.dumps(asdict(task)) + "\n" for task in tasks), "utf-8")
 
 
-def trace_of(stored: Sequence[StoredTask]) -> list[TrafficTask]:
-    """Return the traffic that a broker's journal holds: what ran, when it came and how long."""
-    tasks = []
-    for item in stored:
-        runs = [
-            report.ended_at - report.started_at
-            for report in item.status.history
-            if report.started_at is not None and report.outcome == "succeeded"
-        ]
-        if runs:
-            pixels = max((image.width * image.height for image in item.request.inputs), default=0)
-            tasks.append(
-                TrafficTask(
-                    at=item.status.accepted_at,
-                    model=item.request.model,
-                    run=runs[-1],
-                    priority=item.request.priority,
-                    tenant=item.request.tenant,
-                    pixels=pixels,
-                )
-            )
-    tasks.sort(key=lambda task: task.at)
-    return tasks
-
-
 def _many(path: Path, document: Mapping[str, Any], table: str, make: type[_T]) -> list[_T]:
     items: list[_T] = []
     for given in document.get(table, []):
@@ -131,8 +111,11 @@ def _check(path: Path, traffic: Traffic) -> None:
     for task in traffic.tasks:
         if task.model not in models:
             raise ConfigError(
-                f"{path}: the trace names model {task.model!r}, which is no [[models]]"
+                f"{path}: the trace names model {task.model!r}, which is none of [[models]]:"
+                f" {', '.join(models)}"
             )
+    if not traffic.tasks:
+        raise ConfigError(f"{path}: there are no tasks to simulate")
     for model in traffic.models:
         fitting = [
             worker

@@ -30,7 +30,7 @@ from paintmq.task_submission import Task
 from paintmq.testing.command_process import CommandProcess, private_environment
 from paintmq.worker.profile import Patience
 
-PLUGINS = PluginsConfig(allow=("trial", "least-loaded"))
+PLUGINS = PluginsConfig(allow=("trial", "model-affinity"))
 TIMERS = Timers(heartbeat=0.5, drain_grace=1.0, retry_first=0.05, retry_most=0.2)
 QUEUE = "cpu-light"
 AMPLE = 50.0
