@@ -1,7 +1,7 @@
 """least-loaded: the worker, and the queue, with the least expected work; tasks in order of rank.
 
-Work is counted in seconds that a task should still take there, loading its model included, never in
-tasks. A task waits for a busy worker only when that one should finish it sooner than a free one.
+Work is counted in the seconds that a task should take there, loading its model included, never in
+tasks. No task waits while a worker that could run it is free.
 """
 
 from collections.abc import Iterable

@@ -11,9 +11,9 @@ to serve bear together. Three rules keep that honest:
   evicted only for tasks that weigh ``STAY`` times as much: an overloaded worker that changed models
   whenever another's first task became the older one would do little but load.
 
-Nothing is measured in seconds: ages are compared with what tasks have lately waited, reuse with how
-long models have lately stayed. So the same parameters hold whether tasks take milliseconds or
-minutes.
+No weight is measured in seconds: ages are compared with what tasks have lately waited, reuse with
+how long models have lately stayed. So the same parameters hold whether tasks take milliseconds or
+minutes. The longer tasks wait, the more a second of loading counts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -49,6 +49,9 @@ FREE_TRIED = 12
 """Free workers that are tried for a model none of them has."""
 MOST_COPIES = 16
 """Copies that are asked when they will be free."""
+CONGESTED = 10.0
+"""Run times that tasks wait on average when a second of loading counts twice, as it does at most:
+it delays them all."""
 RECHECK_SECONDS = 0.25
 """After that a refused pair is looked at again: a run may take longer than expected."""
 RANKING_SECONDS = 1.0
@@ -70,6 +73,8 @@ class ModelAffinity(Router):
         self._objective = OBJECTIVES[self.parameters.objective]
         self._terms = [*terms, *(import_term(name) for name in self.parameters.terms)]
         self._mean_wait = 0.0
+        self._load_price = self._objective.load_price
+        self._congestion = 0.0
         self._residence = 30.0
         self._ranking: list[tuple[float, int, BacklogView]] = []
         self._ranked_until = 0.0
@@ -170,7 +175,7 @@ class ModelAffinity(Router):
             not anywhere and model in worker.loading
         ):  # it was told to load the model ahead of its tasks
             return max(0.0, worker.loading[model] - now), min(demand, MOST_SERVED)
-        load = self._objective.load_price * board.load_seconds(model, worker) + regret
+        load = self._load_price * board.load_seconds(model, worker) + regret
         number = len(board.copies(model))
         if not number:
             return load, min(demand, MOST_SERVED)
@@ -216,13 +221,14 @@ class ModelAffinity(Router):
             wanted = wanted or any(
                 board.fits(backlog, worker) for backlog in board.backlogs_of(victim)
             )
-        return self._objective.load_price * cost, wanted
+        return self._load_price * cost, wanted
 
     # ---- decisions, without scoring everything there is -----------------------------------------
 
     def choose_backlog(
         self, worker: WorkerView, waiting: Iterable[BacklogView], board: BoardView, *, now: float
     ) -> BacklogView | None:
+        self._load_price = self._objective.load_price * (1.0 + self._congestion)
         best: BacklogView | None = None
         best_score = 0.0
         for model in worker.resident:
@@ -253,6 +259,7 @@ class ModelAffinity(Router):
     def choose_worker(
         self, backlog: BacklogView, free: Iterable[WorkerView], board: BoardView, *, now: float
     ) -> WorkerView | None:
+        self._load_price = self._objective.load_price  # a free worker's time delays nobody
         best = self._idle_copy(backlog, board)
         if best is None or self._terms:
             if best is None and self._waits_anyway(backlog, board, now):
@@ -272,7 +279,7 @@ class ModelAffinity(Router):
         if not number:
             return False
         wait = (backlog.demand - 1) * board.declared_seconds(backlog) / number
-        load = self._objective.load_price * board.least_load_seconds(backlog.model)
+        load = self._load_price * board.least_load_seconds(backlog.model)
         return self._copy_is_free_within(load - wait, backlog, board, now)
 
     def _by_promise(
@@ -332,6 +339,8 @@ class ModelAffinity(Router):
         """Learn from a decision how long tasks wait and how long models stay unused."""
         wait = max(0.0, now - backlog.first()[0].arrived_at)
         self._mean_wait += LEARNING * (wait - self._mean_wait)
+        congestion = self._mean_wait / (CONGESTED * board.mean_run_seconds(worker))
+        self._congestion = min(1.0, congestion)
         if not worker.has(backlog.model):
             for victim in board.victims(backlog.model, worker):
                 unused = now - worker.resident[victim].used_at

@@ -1,13 +1,17 @@
 """model-affinity: what it promises about loads, copies and waits."""
 
+from functools import partial
+
 import pytest
 
 from paintmq.config import RouterConfig
 from paintmq.errors import ConfigError
 from paintmq.fleet_simulation.engine_policy import EnginePolicy
 from paintmq.fleet_simulation.fleet import FleetSimulation, Outcome
-from paintmq.fleet_simulation.rivals import SwarmLike
-from paintmq.fleet_simulation.scenarios import SCENARIOS
+from paintmq.fleet_simulation.generators import Pattern, generate
+from paintmq.fleet_simulation.random_scenarios import random_scenario
+from paintmq.fleet_simulation.rivals import LongestQueue, SoonestCompletion, SwarmLike
+from paintmq.fleet_simulation.scenarios import SCENARIOS, TIGHT, catalogue, fleet
 from paintmq.fleet_simulation.summary import summarise
 from paintmq.fleet_simulation.traffic import (
     SimulatedModel,
@@ -145,6 +149,55 @@ def test_it_beats_the_strongest_rival_by_far(scenario: str) -> None:
     assert ours.all.mean < 0.9 * theirs.all.mean
     assert ours.loads < 0.7 * theirs.loads
     assert ours.all.mean < plain.all.mean
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [2, 8, 13, 22, 26, 34, 36])
+def test_it_keeps_up_with_other_strategies_on_drawn_scenarios_that_once_undid_it(
+    number: int,
+) -> None:
+    """Overloads with tenants or tight memory: it took up to 27 times as long as the best there."""
+    traffic = random_scenario(number, tasks=800)
+    ours = summarise("", FleetSimulation(traffic, EnginePolicy(traffic, ModelAffinity())).run())
+    theirs = [
+        summarise("", FleetSimulation(traffic, rival(traffic)).run())
+        for rival in (SwarmLike, LongestQueue, SoonestCompletion)
+    ]
+
+    assert ours.all.mean < 1.6 * min(other.all.mean for other in theirs)
+
+
+def overload(seed: int) -> Traffic:
+    """More work than four workers can do, loads not counted."""
+    pattern = Pattern(tasks=600, load=1.2, skew=0.6)
+    return generate("overload", catalogue(), fleet(*TIGHT), pattern, seed=seed)
+
+
+def moderate(seed: int) -> Traffic:
+    return SCENARIOS["skewed, tight"](600, seed)
+
+
+@pytest.mark.slow
+def test_the_dial_goes_from_the_lowest_p99_to_the_highest_throughput() -> None:
+    p99s, finished = list[float](), list[int]()
+    for objective in ("p99", "balanced", "throughput"):
+        router = partial(ModelAffinity, ModelAffinityParameters(objective=objective))
+        p99s.append(
+            sum(
+                summarise(
+                    "", FleetSimulation(traffic, EnginePolicy(traffic, router())).run()
+                ).all.p99_latency
+                for traffic in map(moderate, range(3))
+            )
+        )
+        count = 0
+        for traffic in map(overload, range(3)):
+            outcome = FleetSimulation(traffic, EnginePolicy(traffic, router())).run()
+            count += sum(ending.ended_at <= traffic.tasks[-1].at for ending in outcome.endings)
+        finished.append(count)
+
+    assert p99s == sorted(p99s), p99s
+    assert finished == sorted(finished), finished
 
 
 def test_the_same_traffic_gives_the_same_decisions() -> None:
