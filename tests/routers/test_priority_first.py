@@ -1,8 +1,8 @@
 """priority-first: higher levels first, and the lowest one's turn comes all the same."""
 
+import random
+
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from paintmq.fleet_simulation.engine_policy import EnginePolicy
 from paintmq.fleet_simulation.fleet import FleetSimulation
@@ -20,26 +20,24 @@ MODELS = (
 )
 AGEING = 60.0
 
-tasks = st.builds(
-    TrafficTask,
-    at=st.floats(0, 400, width=32),
-    model=st.sampled_from("ab"),
-    run=st.just(1.0),
-    priority=st.integers(0, 9),
-)
 
-
-@pytest.mark.slow
-@given(
-    arrivals=st.lists(tasks, min_size=2, max_size=60),
-    level_seconds=st.sampled_from([10.0, 60.0, 600.0]),
-    warm_seconds=st.sampled_from([0.0, 20.0]),
-    workers=st.integers(1, 3),
-)
+@pytest.mark.parametrize("seed", range(20))
 def test_nobody_is_passed_by_a_task_that_came_later_than_the_levels_between_them_are_worth(
-    arrivals: list[TrafficTask], level_seconds: float, warm_seconds: float, workers: int
+    seed: int,
 ) -> None:
     """So the lowest level waits at most for what came within nine levels' worth after it."""
+    rng = random.Random(seed)
+    arrivals = [
+        TrafficTask(
+            at=rng.uniform(0, 200),
+            model=rng.choice("ab"),
+            run=10.0,
+            priority=rng.choice((0, 0, 0, 1, 9)),
+        )
+        for _ in range(60)
+    ]
+    level_seconds, warm_seconds = rng.choice((10.0, 60.0, 600.0)), rng.choice((0.0, 20.0))
+    workers = rng.randint(1, 2)
     traffic = Traffic(
         name="levels",
         models=MODELS,
@@ -57,7 +55,7 @@ def test_nobody_is_passed_by_a_task_that_came_later_than_the_levels_between_them
             levels = max(0, other.task.priority - passed.task.priority)
             worth = levels * (AGEING + level_seconds) + warm_seconds
             if other.task.at > passed.task.at + worth:
-                assert other.started_at >= passed.started_at - loads, "it only loaded less long"
+                assert other.started_at > passed.started_at - loads - 1e-6, "it only loaded less"
     assert policy.scheduler.faults == 0
 
 
