@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -38,9 +39,6 @@ LONGEST_WAIT = 60.0
 """Seconds a request for a result may wait for it."""
 REMEMBERED = 1_000
 """Tasks whose progress is followed; of older ones the broker is asked again."""
-
-_LATER = {"queue_full", "bytes_full", "disk_full", "draining", "too_many_tasks"}
-"""Refusals that may have passed in a moment."""
 
 
 @define
@@ -216,7 +214,7 @@ def status_of(error: Exception) -> int:
         case InvalidTaskError():
             return 400
         case RejectedError(code=code) | TaskNotCompletedError(code=code):
-            if code in _LATER:
+            if _come_again(error) is not None:
                 return 429
             refused = isinstance(error, RejectedError | TaskRejectedError)
             return 422 if refused or code.startswith(("invalid_", "unknown_", "no_")) else 500
@@ -226,11 +224,16 @@ def status_of(error: Exception) -> int:
             return 500
 
 
+def _come_again(error: Exception) -> float | None:
+    """Return after how many seconds a refusal may have passed; None: it will not pass."""
+    return error.retry_after if isinstance(error, RejectedError | TaskRejectedError) else None
+
+
 async def _answer_error(request: Request, error: Exception) -> Response:
-    status = status_of(error)
     code = str(getattr(error, "code", "") or type(error).__name__)
-    headers = {"retry-after": "1"} if status == 429 else None
-    return JSONResponse({"code": code, "message": str(error)}, status, headers)
+    seconds = _come_again(error)
+    headers = None if seconds is None else {"retry-after": str(max(1, math.ceil(seconds)))}
+    return JSONResponse({"code": code, "message": str(error)}, status_of(error), headers)
 
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:

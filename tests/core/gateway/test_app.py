@@ -25,6 +25,8 @@ from paintmq.task import TaskId, TaskState
 
 pytest.importorskip("starlette", reason="needs paintmq[http]")
 
+from starlette.requests import Request
+
 from paintmq.gateway import app as app_module
 from paintmq.gateway.app import Gateway, status_of
 from paintmq.gateway.guard import Guard, GuardLimits
@@ -56,6 +58,13 @@ class ScriptedHandle:
         if isinstance(self.outcome, PaintMQError):
             raise self.outcome
         return self.outcome
+
+
+def passing(code: str, *, after: float) -> TaskRejectedError:
+    """Return a refusal as a client's handle raises it."""
+    error = TaskRejectedError(ID, None, code, "come later")
+    error.retry_after = after
+    return error
 
 
 @define
@@ -157,9 +166,9 @@ def test_a_refusal_is_the_answer_but_a_quick_failure_is_told_later(
     client.handle.outcome = TaskFailedError(ID, TaskState.FAILED, "model_error", "no")
     assert site.ask("POST", "/v1/tasks", b'{"model": "x"}')[0] == 202
 
-    client.handle.outcome = TaskRejectedError(ID, None, "queue_full", "come later")
+    client.handle.outcome = TaskRejectedError(ID, None, "no_queue_fits", "too big")
     status, answer = site.ask("POST", "/v1/tasks", b'{"model": "x"}')
-    assert (status, answer["code"]) == (429, "queue_full")
+    assert (status, answer["code"]) == (422, "no_queue_fits")
 
 
 def test_a_task_somebody_else_handed_in_is_asked_for_once(
@@ -280,7 +289,8 @@ def test_no_route_is_reached_without_the_token(client: ScriptedClient) -> None:
     ("error", "status"),
     [
         (InvalidOptionError("radius"), 400),
-        (RejectedError("queue_full", "full"), 429),
+        (RejectedError("queue_full", "full", retry_after=2.5), 429),
+        (passing("disk_busy", after=1.0), 429),
         (RejectedError("no_queue_fits", "too big"), 422),
         (TaskRejectedError(ID, None, "invalid_option", "radius"), 422),
         (TaskRejectedError(ID, None, "tenant_limit", "whatever it is"), 422),
@@ -295,3 +305,13 @@ def test_no_route_is_reached_without_the_token(client: ScriptedClient) -> None:
 )
 def test_the_status_says_whose_fault_it_is(error: Exception, status: int) -> None:
     assert status_of(error) == status
+
+
+def test_who_may_come_again_is_told_when() -> None:
+    later = asyncio.run(
+        app_module._answer_error(Request({"type": "http"}), passing("x", after=4.2))
+    )
+    never = asyncio.run(app_module._answer_error(Request({"type": "http"}), TimeoutError()))
+
+    assert later.headers["retry-after"] == "5"
+    assert "retry-after" not in never.headers
