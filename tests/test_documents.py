@@ -63,6 +63,29 @@ def test_every_path_that_is_named_exists(name: str) -> None:
             assert any(each.endswith(f"/{path.strip('/')}") for each in there), path
 
 
+def test_every_invariant_is_found_in_the_tests_named_for_it() -> None:
+    page = (ROOT / "core/README.md").read_text("utf-8").partition("## Invariants")[2]
+    rows = re.findall(r"^\| (I\d[I\d, ]*) \| .* \| (.*) \|$", page, re.MULTILINE)
+    words = {"oracle": ["core/paintmq/testing/simulation", "core/paintmq/broker"]}
+    words["state machine"] = ["tests/core/broker/test_machine_stateful.py"]
+    for numbers, tests in rows:
+        expected, found = set(numbers.split(", ")), set[str]()
+        for named in re.findall(r"oracle|state machine|[\w/]+\.py", tests):
+            places = words.get(named, [f"tests/core/{named}", f"tests/{named}"])
+            marks = expected & set(re.findall(r"\bI\d+\b", all_text(places)))
+
+            assert marks, f"{named} holds none of {numbers}"
+            found |= marks
+        assert found == expected, f"{numbers}: only {found} in the tests that are named"
+    assert len({number for numbers, _ in rows for number in numbers.split(", ")}) == 23
+
+
+def all_text(places: list[str]) -> str:
+    found = [file for place in places for file in (ROOT / place).glob("*.py")]
+    files = [*found, *(ROOT / place for place in places if (ROOT / place).is_file())]
+    return "".join(file.read_text("utf-8") for file in files)
+
+
 def commands_in(text: str) -> Iterator[str]:
     for span in spans(text):
         if span.startswith("paintmq "):

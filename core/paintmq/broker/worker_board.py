@@ -378,10 +378,10 @@ class WorkerBoard:
             name = worker.name
             # A claim that comes late, over a connection that was thought dead, is no decision.
             given = [holding for holding in worker.holdings if not holding.claimed]
-            assert len(given) <= max(1, worker.hello.credit), f"{name} holds too much"
+            assert len(given) <= max(1, worker.hello.credit), f"I11: {name} holds too much"
             alone = len(given) == 1 and len(given[0].tasks) == 1
             suspects = any(holding.suspect for holding in given)
-            assert not suspects or alone, f"a suspect is not alone on {name}"
+            assert not suspects or alone, f"I11: a suspect is not alone on {name}"
             is_listed = worker.session in self._idle[worker.profile]
             assert is_listed == (worker.idle and not worker.draining), f"{name}: idle or not?"
             assert not worker.resident.keys() & worker.loading.keys(), f"{name} loads what it has"

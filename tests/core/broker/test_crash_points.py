@@ -1,4 +1,4 @@
-"""The broker is killed at every point once, with the real store; what it promised must hold."""
+"""I2: the broker is killed at every point once, with the real store; its promises must hold."""
 
 import contextlib
 import json

@@ -180,7 +180,7 @@ def test_a_router_that_was_replaced_is_replaced_in_the_replay_too(tmp_path: Path
 def test_whatever_a_broker_was_told_replays_to_the_same_answers_and_the_same_state(
     tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
-    """Every life of a simulated broker, in any weather."""
+    """I17: every life of a simulated broker, in any weather."""
     folder = tmp_path_factory.mktemp("lives")
     lives: dict[Path, BrokerMachine | None] = {}
 

@@ -37,7 +37,7 @@ def test_a_crash_is_reported_alone_if_nothing_shared_the_batch(warm: Bench) -> N
 
 
 def test_what_was_given_to_a_host_that_never_began_it_is_run_by_the_next(warm: Bench) -> None:
-    """Between its death and its agent's notice a host may be given a task that is not to blame."""
+    """I9: between a host's death and its notice it may be given a task that is not to blame."""
     warm.assign(1)
     warm.assign(2)
     commands = warm.exit("was killed by SIGKILL")
@@ -51,7 +51,7 @@ def test_what_was_given_to_a_host_that_never_began_it_is_run_by_the_next(warm: B
 
 
 def test_what_no_host_lives_to_begin_counts_as_a_crash_the_third_time(warm: Bench) -> None:
-    """A payload may kill whoever reads it; without a limit it would do so for ever."""
+    """I8: a payload may kill whoever reads it; without a limit it would do so for ever."""
     warm.assign(1)
     warm.assign(2)
     for wait in (0.0, 1.0):
