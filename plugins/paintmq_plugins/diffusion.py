@@ -64,7 +64,7 @@ def _needs(name: str, size: Size) -> Callable[[Job], Needs]:
         if job.device == "cuda":
             # With less than all of it the model still runs, by turns; see memory_plan.
             return Needs(gpu_memory_mb=size.least_mb(pixels), memory_mb=size.weights_mb + 2048)
-        return Needs(memory_mb=size.cpu_mb(pixels), cores=2)
+        return Needs(memory_mb=size.cpu_mb(pixels))
 
     return needs
 

@@ -104,6 +104,10 @@ def test_memory_grows_with_the_canvas_and_not_with_a_cropped_picture() -> None:
     assert needs("cpu", size=512) < needs("cpu", size=1024)
 
 
+def test_a_worker_with_a_single_thread_runs_it_too() -> None:
+    assert CATALOG.check(request(device="cpu")).needs["cpu"].cores == 1
+
+
 def test_the_time_estimated_grows_with_steps_and_canvas() -> None:
     def seconds(size: int, **options: Any) -> float:
         job = CATALOG.check(request(size=size, **options)).jobs["cuda"]
