@@ -12,6 +12,7 @@ from paintmq.broker.server import BrokerServer
 from paintmq.config import Limits
 from paintmq.identifiers import new_peer_id
 from paintmq.task import TaskState
+from paintmq.testing.broker_harness import make_hello
 from paintmq.testing.broker_process import BrokerProcess
 from paintmq.testing.fuzz import Mutator
 from paintmq.testing.raw_peer import GREETING, READY, RawPeer, frame
@@ -40,6 +41,7 @@ from paintmq.wire.messages import (
     Submit,
     Welcome,
     WhoAreYou,
+    WorkerHello,
 )
 
 pytestmark = pytest.mark.slow
@@ -200,15 +202,35 @@ def test_a_lie_about_sizes_is_answered_and_forgotten(broker: BrokerServer) -> No
     serves(broker)
 
 
-def test_another_version_is_told_why_it_is_refused(broker: BrokerServer) -> None:
+@pytest.mark.parametrize("port", ["clients", "a queue"])
+@pytest.mark.parametrize("version", [0, 2, 255])
+def test_another_version_is_told_why_it_is_refused(
+    broker: BrokerServer, version: int, port: str
+) -> None:
+    """I18."""
     head = bytearray(Header(KIND_OF[WhoAreYou]).pack())
-    head[2] = 99
+    head[2] = version
+    client, *queues = endpoints(broker)
 
-    with WirePeer(broker.client_endpoint) as newer:
-        newer.say_raw(bytes(head))
-        refused = newer.hear(Refused)
+    with WirePeer(client if port == "clients" else queues[0]) as other:
+        other.say_raw(bytes(head))
+        refused = other.hear(Refused)
 
-    assert "version 99; 1 to 1 are spoken here" in refused.reason
+    assert f"version {version}; 1 to 1 are spoken here" in refused.reason
+    serves(broker)
+
+
+@pytest.mark.parametrize("hello", [ClientHello(oldest=2, newest=3), make_hello(oldest=2, newest=3)])
+def test_a_peer_that_only_speaks_later_versions_is_told_so(
+    broker: BrokerServer, hello: ClientHello | WorkerHello
+) -> None:
+    """I18: its hello is of the layout that never changes."""
+    client, *queues = endpoints(broker)
+
+    with WirePeer(client if isinstance(hello, ClientHello) else queues[0], hello) as later:
+        refused = later.hear(Refused)
+
+    assert "speaks protocol 2 to 3, this broker 1 to 1: update the broker" in refused.reason
     serves(broker)
 
 
