@@ -14,7 +14,7 @@ import typer
 
 from paintmq import hookspecs
 from paintmq.cli.app import make_app
-from paintmq.config import Config
+from paintmq.config import Config, RouterConfig
 from paintmq.config_file import load_config
 
 ROOT = Path(__file__).parents[1]
@@ -129,6 +129,13 @@ def test_every_setting_that_is_named_exists(name: str) -> None:
         section: Any = sections[match[1]]
 
         assert match[1] == "queues" or match[2] in attrs.fields_dict(section), span
+
+
+@pytest.mark.parametrize("name", ["README.md", "routers/README.md", "CHANGELOG.md"])
+def test_the_default_router_is_called_so(name: str) -> None:
+    text = (ROOT / name).read_text("utf-8")
+
+    assert re.findall(r"`?([\w-]+)`? \((?:the )?default\)", text) == [RouterConfig().name]
 
 
 def test_settings_that_are_shown_can_be_read(tmp_path: Path) -> None:
