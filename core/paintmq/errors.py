@@ -16,7 +16,7 @@
     ├── WireError                   a frame or message is not of our protocol
     │   └── VersionMismatchError    the peer speaks a version of it that we do not
     ├── ModelError                  for model authors: an attempt failed, retryable or not
-    ├── WeightsMissingError         a model's weights are not on this machine
+    │   └── WeightsMissingError     a model's weights are not on this machine
     └── TaskNotCompletedError       what ``TaskHandle.result()`` raises; carries task id and state
         ├── TaskFailedError
         ├── TaskCancelledError

@@ -1,10 +1,12 @@
 """Errors carry words and data, wherever they go."""
 
+import re
 from copy import copy
 from multiprocessing.reduction import ForkingPickler
 
 import pytest
 
+from paintmq import errors
 from paintmq.errors import (
     ConfigError,
     ModelError,
@@ -51,3 +53,19 @@ def test_what_a_refusal_was_told_to_wait_is_kept_too() -> None:
     error.retry_after = 2.5
 
     assert copy(error).retry_after == 2.5
+
+
+def test_the_tree_that_is_drawn_is_the_tree_there_is() -> None:
+    drawn = re.findall(r"^ {4}([│ ]*)[├└]── (\w+)", errors.__doc__ or "", re.MULTILINE)
+    branch = [PaintMQError.__name__]
+    parents = {}
+    for indent, name in drawn:
+        depth = len(indent) // 4 + 1
+        branch[depth:] = [name]
+        parents[name] = branch[depth - 1]
+
+    assert parents == {
+        name: each.__bases__[0].__name__
+        for name, each in vars(errors).items()
+        if isinstance(each, type) and issubclass(each, PaintMQError) and each is not PaintMQError
+    }
