@@ -45,7 +45,7 @@ RESIDENCE_LEARNING = 0.05
 """Weight of one eviction in the moving average of residences."""
 COLD_TRIED = 6
 """Models that a free worker lacks and that are tried for it; they come in order of promise."""
-FREE_TRIED = 12
+FREE_TRIED = 6
 """Free workers that are tried for a model none of them has."""
 MOST_COPIES = 16
 """Copies that are asked when they will be free."""

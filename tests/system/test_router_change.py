@@ -75,10 +75,11 @@ def up(file: Path, environment: dict[str, str]) -> Iterator[CommandProcess]:
         yield service
 
 
-def trial(model: str, do: str = "paint") -> Task:
+def trial(model: str, seconds: float = 0.4) -> Task:
+    """Return a task too long to be sent to a busy worker ahead of its time, past the router."""
     return Task(
         task_type=TaskType.INPAINT,
-        config={"model": model, "do": do},
+        config={"model": model, "do": "heed", "seconds": seconds},
         inputs={"image": np.zeros((8, 8, 3), np.uint8), "mask": np.full((8, 8), 255, np.uint8)},
     )
 
@@ -92,7 +93,7 @@ def wait_until_running(handle: TaskHandle) -> None:
 
 def which_came_first(client: Client, meanwhile: Callable[[], None]) -> str:
     """Let tasks of both models wait for the one worker; return the model whose tasks ran first."""
-    running = client.submit(trial("trial", "heed"))
+    running = client.submit(trial("trial", 60.0))
     wait_until_running(running)
     models = ("trial", "trial-other") * 4
     handles = [client.submit(trial(model)) for model in models]
