@@ -118,7 +118,9 @@ class Limits:
     crashes: int = setting(3, "confirmed crashes of one task before it is dead")
     losses: int = setting(10, "lost leases of one task before it is dead")
     undelivered: int = setting(20, "dispatches of one task that never started, before it is dead")
-    tenant_window: int = setting(8, "tasks of one tenant that may be scheduled at once")
+    tenant_window: int = setting(
+        8, "tasks of one tenant that may be scheduled at once, or as many as others have"
+    )
     history: int = setting(40, "attempts kept in a task's history")
 
 
