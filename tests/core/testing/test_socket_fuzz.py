@@ -26,6 +26,7 @@ def test_a_broker_that_dies_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         for broker in brokers:
             broker._process.kill()
             broker._process.wait()
+        monkeypatch.setattr(wire_peer, "PATIENCE", 0.5)
 
     brokers: list[BrokerProcess] = []
     memory = BrokerProcess.memory
@@ -36,7 +37,6 @@ def test_a_broker_that_dies_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(BrokerProcess, "memory", watched)
     monkeypatch.setattr(HonestWork, "work", work)
-    monkeypatch.setattr(wire_peer, "PATIENCE", 0.5)
 
     with pytest.raises(AssertionError, match="neither takes nor says anything"):
         attack_sockets(100, seed=3)

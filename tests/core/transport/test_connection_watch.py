@@ -44,6 +44,8 @@ class Watched:
 @pytest.fixture
 def watched() -> Iterator[Watched]:
     with new_context() as context, router(context) as socket:
+        # What the kernel holds when ZeroMQ has no time to read is not to be taken for too much.
+        socket.setsockopt(zmq.RCVBUF, MIB)
         watched = Watched(socket)
         yield watched
         watched.watch.close()
