@@ -19,8 +19,9 @@ from paintmq.transport.sockets import Socket
 
 logger = logging.getLogger(__name__)
 
-MOST_BYTES = 8 * 1024 * 1024
-"""Without a whole message between; a message of ours has less than half as many."""
+MOST_BYTES = 32 * 1024 * 1024
+"""Without a whole message between. A message of ours has 3 MiB at most, but the kernel may hold so
+many (``net.ipv4.tcp_rmem``) while ZeroMQ finds no time to read them."""
 SILENCE = 30.0
 """Seconds in which a connection to a ROUTER must have said something."""
 PATIENCE = 5.0

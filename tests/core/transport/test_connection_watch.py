@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import zmq
 
 from paintmq.identifiers import new_peer_id
 from paintmq.testing.raw_peer import RawPeer, frame
