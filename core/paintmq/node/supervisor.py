@@ -17,7 +17,7 @@ from paintmq.task import TaskId
 from paintmq.transport.sockets import Context, new_context
 from paintmq.worker.agent import AgentSetup, WorkerAgent
 from paintmq.worker.crash_journal import CrashJournal, runtime_folder
-from paintmq.worker.host_process import sweep_scratch
+from paintmq.worker.host_process import sweep_hosts, sweep_scratch
 from paintmq.worker.profile import Patience
 from paintmq.worker.readiness import Readiness
 
@@ -155,6 +155,7 @@ class _NodeLoop:
         self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._grace: float | None = None
         self.handed_back: list[TaskId] = []
+        sweep_hosts()
         sweep_scratch()
         folder = runtime_folder()
         journals = [CrashJournal.open(folder, setup.profile.name) for setup in setups]

@@ -30,6 +30,7 @@ _TAIL = 20
 """Lines of a host's last words that are kept for when it dies."""
 
 _SCRATCH = "paintmq-host-"
+_MODULE = "paintmq.worker.host"
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,29 @@ def sweep_scratch() -> None:
             ours = folder.stat().st_uid == os.getuid() and not folder.is_symlink()
             if ours and owner.isdigit() and not psutil.pid_exists(int(owner)):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep_hosts() -> None:
+    """Kill this user's stopped model hosts whose node is gone.
+
+    A host dies with its node, unless it was stopped (SIGSTOP) before it could ask the system to.
+    """
+    for process in psutil.process_iter(["cmdline", "ppid", "status", "uids"]):
+        module, _, parent = ["", "", "", *(process.info["cmdline"] or ())][-3:]
+        if module != _MODULE or process.info["status"] != psutil.STATUS_STOPPED:
+            continue
+        ours = process.info["uids"].real == os.getuid() and _numbers_processes_as_we_do(process.pid)
+        if ours and parent != str(process.info["ppid"]):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+
+def _numbers_processes_as_we_do(pid: int) -> bool:
+    """Return whether it knows its parent by the number that we do: not so in a container."""
+    try:
+        return Path(f"/proc/{pid}/ns/pid").readlink() == Path("/proc/self/ns/pid").readlink()
+    except OSError:
+        return False
 
 
 @define(eq=False)
@@ -80,7 +104,7 @@ class HostProcess:
             # A session of its own: Ctrl-C is the supervisor's to handle, and what the model starts
             # can be killed with it.
             process = subprocess.Popen(
-                [sys.executable, "-m", "paintmq.worker.host", str(descriptor), str(os.getpid())],
+                [sys.executable, "-m", _MODULE, str(descriptor), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
