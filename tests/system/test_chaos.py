@@ -29,8 +29,9 @@ def test_every_promise_is_kept_under_random_faults(
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 promises broken" in done.stdout
 
-    noticed = run("plants.py", tmp_path)
-    assert noticed.returncode == 0, noticed.stdout + noticed.stderr
+    if transport == "pushpull":  # the smaller run: its journals are judged once for every plant
+        noticed = run("plants.py", tmp_path)
+        assert noticed.returncode == 0, noticed.stdout + noticed.stderr
 
 
 def run(script: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
