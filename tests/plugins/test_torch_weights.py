@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -102,6 +103,24 @@ def test_a_damaged_file_in_anothers_place_is_refused_by_its_name(
     assert caught.value.code == "weights_unreadable"
 
 
+@pytest.mark.parametrize("suffix", [".param", ".bin"])
+def test_either_of_ncnns_two_files_may_be_named(
+    tmp_path: Path, write_compact: Callable[..., Path], suffix: str
+) -> None:
+    weight = torch.arange(27.0).reshape(1, 3, 3, 3)
+    weights = {
+        "body.0.weight": weight,
+        "body.0.bias": torch.ones(1),
+        "body.1.weight": torch.ones(1),
+    }
+    written = write_compact(tmp_path, {name: array.numpy() for name, array in weights.items()})
+    named = written.with_suffix(suffix)
+
+    found = load_state_dict(WeightFolder(WeightsConfig(paths={"net.pth": str(named)})), FILE)
+
+    assert torch.equal(found["body.0.weight"], weight)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_torchscript_under_the_name_of_a_safe_kind_is_not_run(tmp_path: Path) -> None:
     torch.jit.script(torch.nn.Linear(3, 2)).save(str(tmp_path / "net.safetensors"))
@@ -143,6 +162,7 @@ raise RuntimeError("operator torchvision::nms does not exist")
 """
 IMPORT = """
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from paintmq_plugins.torch_weights import import_spandrel
 import_spandrel()

@@ -134,7 +134,8 @@ class WorkerAgent:
         """
         found = self._journal.found if self._journal is not None else None
         if found is not None:
-            logger.warning("%s: an earlier process died while it ran %s", self.name, found.keys)
+            died_with = ", ".join(task for task, _ in found.keys)
+            logger.warning("%s: an earlier process died while it ran %s", self.name, died_with)
             alone, now = found_alone and found.size == 1, self._clock()
             self._obey(self._machine.crashes_found(found.keys, alone=alone, now=now))
         self._connect()
