@@ -111,7 +111,7 @@ class SimulatedBroker:
         )
         self.set_disk_full(full=self.disk_full)
         self.store.recover(now=self.now)
-        tasks = self.store.tasks()
+        tasks = self.store.read()
         if self._input_log is not None:
             self._input_log.restored(self.now, Recovered(tasks=tuple(tasks)))
         self.perform(self.machine.restore(tasks, now=self.now))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from attrs import define, field
 
 from paintmq.broker.records import Record, StoredTask, TaskChanged, apply_records, replay
-from paintmq.broker.stores.rows import corrupt
+from paintmq.broker.stores.rows import corrupt, decode_request, decode_status, encode
 from paintmq.task import TaskId
 from paintmq.testing.simulation.world import Agenda, Weather
 
@@ -81,8 +81,15 @@ class SimulatedStore:
         self._unreadable.clear()
 
     def tasks(self) -> list[StoredTask]:
-        """Return what a restarted broker finds."""
+        """Return all tasks as they are."""
         return list(self._tasks.values())
+
+    def read(self) -> list[StoredTask]:
+        """Return what a restarted broker finds: values made of rows, none of them the old ones."""
+        return [
+            StoredTask(decode_request(encode(task.request)), decode_status(encode(task.status)))
+            for task in self._tasks.values()
+        ]
 
     def _append(self, records: list[Record]) -> None:
         self.log += records
