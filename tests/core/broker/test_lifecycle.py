@@ -12,6 +12,7 @@ from paintmq.testing.broker_harness import (
     W2,
     BrokerHarness,
     beat,
+    cancel,
     crash,
     fail,
     fence_before,
@@ -205,6 +206,21 @@ def test_an_unreachable_worker_may_come_back_and_finish() -> None:
 
     assert broker.status(task).state is TaskState.SUCCEEDED
     assert broker.status(task).attempt == 1
+
+
+def test_a_task_of_an_unreachable_worker_is_cancelled_and_its_late_answer_changes_nothing() -> None:
+    """I7."""
+    broker = ready()
+    task = broker.submit()
+    (item,) = broker.assigned()
+    broker.start(item)
+    broker.take(broker.machine.peer_lost(W1, now=broker.now))
+
+    assert cancel(broker, task.id) == "cancelled"
+    assert broker.heard(W1, Abandon) == []  # nobody is there to be asked
+    broker.receive(W1, make_hello(running=((task.id, item.fence),)))
+    broker.succeed(item)
+    assert broker.status(task).state is TaskState.CANCELLED
 
 
 def test_a_worker_that_replaces_its_dead_connection_keeps_what_it_claims_and_no_more() -> None:
