@@ -16,7 +16,13 @@ import pytest
 from paintmq.config import WeightsConfig
 from paintmq.testing import ModelContract
 
-pytestmark = [pytest.mark.reference, pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [
+    pytest.mark.reference,
+    pytest.mark.slow,
+    pytest.mark.timeout(1200),
+    # PyTorch and pydantic deprecate what the networks' own packages use.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
 
 
 class LargeContract(ModelContract):
