@@ -210,7 +210,8 @@ def _locate(name: str, known: Mapping[str, Any]) -> tuple[KeyPath, object] | str
                 return f"{'.'.join((*path, part))}: unknown key{nearest_key(part, path, kind)}"
             path, kind = (*path, part), types[part]
         elif get_args(kind) and get_args(kind)[0] is str and len(get_args(kind)) == 2:
-            same = [key for key in existing if key.lower().replace("-", "_") == part]
+            # A shell exports no name with a hyphen; what starts programs from a file may.
+            same = [key for key in existing if _as_variable(key) == _as_variable(part)]
             kind = get_args(kind)[1]
             if not same and isinstance(kind, type) and attrs.has(kind):
                 return f"{'.'.join((*path, part))}: unknown; there are {', '.join(existing)}"
@@ -218,6 +219,10 @@ def _locate(name: str, known: Mapping[str, Any]) -> tuple[KeyPath, object] | str
         else:
             return f"{'.'.join(path)} has no keys of its own"
     return path, kind
+
+
+def _as_variable(key: str) -> str:
+    return key.lower().replace("-", "_")
 
 
 def _parsed(text: str, kind: object) -> object:

@@ -127,8 +127,9 @@ class TestVariables:
 
         assert load_config(file, {"PAINTMQ_BROKER__PORT": "6001"}).broker.port == 6001
 
-    def test_a_queue_is_found_though_variables_have_no_dashes(self, tmp_path: Path) -> None:
-        config = load_config(write(tmp_path, ""), {"PAINTMQ_QUEUES__GPU_HIGH__PORT": "6005"})
+    @pytest.mark.parametrize("queue", ["GPU_HIGH", "GPU-HIGH", "gpu-high"])
+    def test_a_queue_is_found_with_dashes_and_without(self, tmp_path: Path, queue: str) -> None:
+        config = load_config(write(tmp_path, ""), {f"PAINTMQ_QUEUES__{queue}__PORT": "6005"})
 
         assert config.queues["gpu-high"].port == 6005
 
