@@ -1,8 +1,6 @@
 """Cancels over both transports: each gets its answer, and nobody else's work is touched."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -14,27 +12,12 @@ from paintmq.testing.trial_installation import (
     AMPLE,
     TrialInstallation,
     model_hosts,
-    trial_installation,
     trial_task,
     wait_for,
     wait_until,
 )
-from paintmq.testing.trial_models import write_trial_distribution
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(params=["router", "pushpull"])
-def install(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., TrialInstallation]]:
-    """Make an installation with these timers."""
-    monkeypatch.syspath_prepend(str(write_trial_distribution(tmp_path / "plugins")))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    with ExitStack() as stack:
-        yield lambda **timers: stack.enter_context(
-            trial_installation(tmp_path, request.param, **timers)
-        )
 
 
 @pytest.fixture
