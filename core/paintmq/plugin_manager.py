@@ -18,7 +18,7 @@ from attrs import evolve
 from paintmq.catalog import Catalog
 from paintmq.config import LOCAL, NodeConfig, PluginsConfig, RouterConfig
 from paintmq.errors import ConfigError, PluginError
-from paintmq.options import nearest
+from paintmq.options import nearest, options_to_json
 from paintmq.plugin_discovery import FoundPlugin, find_plugins, select
 from paintmq.plugin_hooks import HookTable, call
 from paintmq.plugin_registry import Offered, PluginRoute, Registry
@@ -144,6 +144,16 @@ class PluginManager:
         """
         router = self._offered_router(config.name)
         return router.make(f"[router] {config.name}", config.parameters)
+
+    def describe_router(self, config: RouterConfig) -> Json:
+        """Return the name of a configured router and all its parameters, those nobody set too.
+
+        Raises:
+            ConfigError: no such router is installed, or it does not take these parameters.
+        """
+        router = self._offered_router(config.name)
+        parameters = router.options(f"[router] {config.name}", config.parameters)
+        return {"name": config.name, "parameters": options_to_json(parameters)}
 
     def make_launcher(self, config: NodeConfig) -> "Launcher":
         """Return a fresh launcher of the configured name with its options.

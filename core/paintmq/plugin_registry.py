@@ -42,16 +42,24 @@ class Offered(Generic[T]):
         Raises:
             ConfigError: it does not take these options; the text begins with the setting.
         """
-        try:
-            checked = parse_options(self.options_class, options)
-        except InvalidOptionError as error:
-            raise ConfigError(f"{setting}: {error}") from error
+        checked = self.options(setting, options)
         try:
             return self.factory(checked)
         except Exception as error:  # a plugin's code; the operator chose it, so say so and stop
             raise ConfigError(
                 f"{setting} of plugin {self.owner} cannot be made: {error}"
             ) from error
+
+    def options(self, setting: str, options: Mapping[str, Json]) -> Any:
+        """Return the options as an instance of their class.
+
+        Raises:
+            ConfigError: it does not take them; the text begins with the setting.
+        """
+        try:
+            return parse_options(self.options_class, options)
+        except InvalidOptionError as error:
+            raise ConfigError(f"{setting}: {error}") from error
 
 
 @frozen

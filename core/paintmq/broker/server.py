@@ -16,6 +16,7 @@ from attrs import frozen
 
 from paintmq.broker.clock import BrokerClock
 from paintmq.broker.endpoints import RouterEndpoint, check_exposure, client_endpoint, queue_endpoint
+from paintmq.broker.gatekeeper import Gatekeeper
 from paintmq.broker.input_log import InputLog
 from paintmq.broker.journal import Journal
 from paintmq.broker.loop import BrokerLoop
@@ -38,7 +39,6 @@ from paintmq.errors import PaintMQError
 from paintmq.identifiers import new_incarnation
 from paintmq.plugin_observers import ObserverThread, start_observers
 from paintmq.task import Json
-from paintmq.transport.curve import Authenticator, KeyRing
 from paintmq.transport.sockets import Context, new_context
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ class BrokerServer:
         self._opened: _Opened | None = None
         self._input_log: InputLog | None = None
         self._thread: threading.Thread | None = None
-        self._ring: KeyRing | None = None
-        self._authenticator: Authenticator | None = None
+        self._router = config.router
+        self._gatekeeper: Gatekeeper | None = None
         self._observers: ObserverThread | None = None
         self._stop_asked = threading.Event()
         self._grace: float | None = None
@@ -194,8 +194,8 @@ class BrokerServer:
         """
         settings = self._reread() if self._reread is not None else self._config
         router = self._plugins.make_router(settings.router)
-        if self._ring is not None:
-            self._ring.reload()
+        if self._gatekeeper is not None:
+            self._gatekeeper.reload()
         self._new_routers.put((router, settings.router))
         opened = self._opened
         if opened is not None:
@@ -221,7 +221,9 @@ class BrokerServer:
         )
         journal = Journal(store)
         try:
-            self._listen(context, endpoints, self._guard(context))
+            self._gatekeeper = Gatekeeper(config.broker)
+            self._gatekeeper.start(context)
+            self._listen(context, endpoints, self._gatekeeper)
             recovered = journal.open(wakeup.set)
             self.journal = describe_journal(config.broker, recovered)
             machine, loop = self._assemble(journal, recovered, endpoints, wakeup)
@@ -239,19 +241,11 @@ class BrokerServer:
             loop=loop,
         )
 
-    def _guard(self, context: Context) -> KeyRing | None:
-        """Ask for keys from now on, if the configuration says so."""
-        self._ring = KeyRing(Path(self._config.broker.keys)) if self._config.broker.keys else None
-        if self._ring is not None:
-            self._authenticator = Authenticator(context, self._ring)
-            self._authenticator.start()
-        return self._ring
-
     def _listen(
-        self, context: Context, endpoints: list[RouterEndpoint], ring: KeyRing | None
+        self, context: Context, endpoints: list[RouterEndpoint], gatekeeper: Gatekeeper
     ) -> None:
         self.inproc_endpoint = f"inproc://paintmq-broker-{next(_numbers)}"
-        broker = self._config.broker
+        broker, ring = self._config.broker, gatekeeper.ring
         endpoints.append(client_endpoint(context, broker, self.inproc_endpoint, ring))
         self.client_endpoint = endpoints[0].address
         for name, config in self._config.queues.items():
@@ -275,6 +269,7 @@ class BrokerServer:
             self._input_log = InputLog(
                 path, config, incarnation=incarnation, models=self._plugins.catalog().specs
             )
+        self._router = config.router
         catalog = self._plugins.catalog()
         rng = random.Random(incarnation)
         scheduler = Scheduler(
@@ -295,7 +290,11 @@ class BrokerServer:
         )
         subjects: dict[str, Subject] = {
             "endpoints": lambda _: describe_endpoints(self.client_endpoint, self.queue_endpoints),
-            "version": lambda _: describe_version(incarnation, config.broker.durability),
+            "version": lambda _: describe_version(
+                incarnation,
+                config.broker.durability,
+                self._plugins.describe_router(self._router),
+            ),
             "models": lambda _: describe_models(catalog),
             "shutdown": self._shutdown,
             "reload": self._reload,
@@ -325,7 +324,7 @@ class BrokerServer:
 
     def _reload(self, arguments: Mapping[str, Json]) -> Json:
         router = self.reload()
-        return {"router": router, "keys": None if self._ring is None else len(self._ring)}
+        return {"router": router, "keys": self._gatekeeper.keys if self._gatekeeper else None}
 
     def _close(
         self,
@@ -350,9 +349,8 @@ class BrokerServer:
             if self._input_log is not None:
                 self._input_log.close()
                 self._input_log = None
-            if self._authenticator is not None:
-                self._authenticator.stop()
-                self._authenticator = None
+            if self._gatekeeper is not None:
+                self._gatekeeper.stop()
             wakeup.close()
             if self._context is None:
                 context.term()
@@ -375,7 +373,8 @@ class BrokerServer:
             while not self._stop_asked.is_set():
                 opened.loop.run_once()
                 while not self._new_routers.empty():
-                    opened.loop.replace_router(*self._new_routers.get())
+                    router, self._router = self._new_routers.get()
+                    opened.loop.replace_router(router, self._router)
             self._drain(opened)
             self._report = unfinished(opened.machine, kept=opened.journal.keeps_payloads)
         finally:

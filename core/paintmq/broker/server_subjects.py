@@ -72,12 +72,13 @@ def describe_journal(broker: BrokerConfig, recovered: Recovered) -> str:
     return f"{where} ({broker.durability}), with {open_tasks} unfinished tasks"
 
 
-def describe_version(incarnation: int, durability: str) -> Json:
+def describe_version(incarnation: int, durability: str, router: Json) -> Json:
     return {
         "paintmq": version("paintmq"),
         "protocol": PROTOCOL_VERSION,
         "incarnation": incarnation,
         "durability": durability,
+        "router": router,
     }
 
 

@@ -37,8 +37,11 @@ def status(
     with connected(connect, config) as client:
         statistics: Any = client.ask("statistics")
         workers: Any = client.ask("workers")
+        version: Any = client.ask("version")
+    router = version.get("router")  # a broker of an earlier version does not tell
     if as_json:
-        print(json.dumps({"statistics": statistics, "workers": workers}, indent=2))
+        known = {"router": router, "statistics": statistics, "workers": workers}
+        print(json.dumps(known, indent=2))
         return
     console = plain_console()
     console.print(_queue_table(statistics))
@@ -49,10 +52,17 @@ def status(
         f" {statistics['retries']} retries, {statistics['crashes']} crashes,"
         f" {statistics['leases_lost']} leases lost"
     )
+    if router:
+        console.print(f"router: {_router_in_words(router)}")
     if statistics.get("router_faults"):  # a broker of an earlier version tells of none
         console.print(
             f"router: {statistics['router_faults']} faults, the last: {statistics['router_fault']}"
         )
+
+
+def _router_in_words(router: Any) -> str:
+    parameters = ", ".join(f"{name} = {value}" for name, value in router["parameters"].items())
+    return f"{router['name']} ({parameters})" if parameters else router["name"]
 
 
 def _queue_table(statistics: Any) -> "Table":

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from paintmq.broker.server import BrokerServer
-from paintmq.config import Limits
-from paintmq.task import TaskError, TaskRequest
+from paintmq.config import Limits, RouterConfig
+from paintmq.task import Json, TaskError, TaskRequest
 from paintmq.testing.toy_broker import toy_client, toy_config, toy_plugins, toy_task, toy_worker
 from paintmq.testing.wire_peer import WirePeer
 from paintmq.wire.messages import (
@@ -42,7 +42,8 @@ class OperatedBroker:
         self._capsys = capsys
         self._stack = stack
         config = evolve(toy_config(journal), limits=Limits(crashes=1))
-        self._server = BrokerServer(config, toy_plugins())
+        self._settings = config
+        self._server = BrokerServer(config, toy_plugins(), reread=lambda: self._settings)
         self._server.start()
         stack.callback(self._server.stop, grace=0.0)
         self._client = stack.enter_context(toy_client(self._server))
@@ -53,6 +54,13 @@ class OperatedBroker:
         status = self._command_line([*arguments, "--connect", self._server.client_endpoint])
         said = self._capsys.readouterr()
         return status, said.out, said.err
+
+    def use_router(self, name: str, **parameters: Json) -> None:
+        """Let another router decide, as by changed settings and a reload."""
+        self._settings = evolve(
+            self._settings, router=RouterConfig(name=name, parameters=parameters)
+        )
+        assert self.command("reload")[0] == 0
 
     def submit(self, **changes: Any) -> TaskRequest:
         """Submit a toy task and wait until it is accepted."""

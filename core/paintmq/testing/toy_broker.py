@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from paintmq.config import BrokerConfig, Config, QueueConfig, RouterConfig
 from paintmq.hookspecs import RegisterModel, RegisterRouter
@@ -30,8 +30,18 @@ class Reachable(Protocol):
     def queue_endpoints(self) -> Mapping[str, str]: ...
 
 
+@frozen
+class TunableParameters:
+    """Two parameters, so that there is something to set and something to leave."""
+
+    patience: float = 1.5
+    mode: str = "calm"
+
+
 class ToyPlugin:
-    """The model ``toy`` takes nothing, ``picture`` an image; the router is called ``plain``."""
+    """The model ``toy`` takes nothing, ``picture`` an image; routers are ``plain`` and ``tunable``,
+    which takes parameters and does the same.
+    """
 
     def paintmq_register_models(self, register: RegisterModel) -> None:
         register(make_spec())
@@ -39,6 +49,7 @@ class ToyPlugin:
 
     def paintmq_register_routers(self, register: RegisterRouter) -> None:
         register("plain", lambda parameters: PlainRouter())
+        register("tunable", lambda parameters: PlainRouter(), TunableParameters)
 
 
 def toy_plugins() -> PluginManager:

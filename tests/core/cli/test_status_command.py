@@ -45,6 +45,24 @@ def test_programs_are_given_json(operated: OperatedBroker) -> None:
     assert known["statistics"]["queues"]["cpu-light"]["workers"] == 1
 
 
+def test_the_router_in_use_is_named_with_all_its_parameters(
+    operated: OperatedBroker,
+) -> None:
+    (before,) = router_lines(operated)
+    operated.use_router("tunable", patience=3.0)
+    (after,) = router_lines(operated)
+    known = json.loads(operated.command("status", "--json")[1])
+
+    assert before == "router: plain"
+    assert after == "router: tunable (patience = 3.0, mode = calm)"
+    assert known["router"] == {"name": "tunable", "parameters": {"patience": 3.0, "mode": "calm"}}
+
+
+def router_lines(operated: OperatedBroker) -> list[str]:
+    said = operated.command("status")[1]
+    return [line for line in said.splitlines() if line.startswith("router")]
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [

@@ -1,0 +1,50 @@
+"""Who may connect to one broker: whoever reaches it, or the keys of a folder."""
+
+from pathlib import Path
+
+from paintmq.config import BrokerConfig
+from paintmq.transport.curve import Authenticator, KeyRing
+from paintmq.transport.sockets import Context
+
+
+class Gatekeeper:
+    """The keys of a running broker, and the thread that answers ZeroMQ about them."""
+
+    def __init__(self, broker: BrokerConfig) -> None:
+        """Read the keys, if the configuration asks for any.
+
+        Raises:
+            ConfigError: they are missing, damaged, or readable by others.
+        """
+        self.ring = KeyRing(Path(broker.keys)) if broker.keys else None
+        self._authenticator: Authenticator | None = None
+
+    def start(self, context: Context) -> None:
+        """Answer from now on; call it before a secured socket is bound.
+
+        Raises:
+            ConfigError: the context has another handler already.
+        """
+        if self.ring is not None:
+            self._authenticator = Authenticator(context, self.ring)
+            self._authenticator.start()
+
+    def stop(self) -> None:
+        """Let nobody new in. Harmless to repeat."""
+        if self._authenticator is not None:
+            self._authenticator.stop()
+            self._authenticator = None
+
+    def reload(self) -> None:
+        """Read the keys again.
+
+        Raises:
+            ConfigError: the list is damaged; the one before still holds.
+        """
+        if self.ring is not None:
+            self.ring.reload()
+
+    @property
+    def keys(self) -> int | None:
+        """How many keys are let in; None where none are asked for."""
+        return None if self.ring is None else len(self.ring)
