@@ -60,6 +60,41 @@ def test_poison_is_dead_after_three_crashes_of_its_own_and_nobody_else_is_charge
     assert shown.count("crashed after") == 4
 
 
+def test_a_node_whose_model_hosts_do_not_start_costs_no_task_anything_and_says_so(
+    trial: TrialInstallation,
+) -> None:
+    """I8, I9."""
+    broken = trial.folder / "broken"
+    broken.mkdir()
+    (broken / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if 'paintmq.worker.host' in sys.orig_argv:\n"
+        "    os.write(2, b'libfirst.so\\nlibmissing.so: cannot open shared object file\\n')\n"
+        "    os._exit(127)\n"
+    )
+    path = os.pathsep.join([str(broken), str(trial.folder / "plugins")])
+    node = trial.start_node_process("broken", PYTHONPATH=path)
+    handles = [trial.client.submit(trial_task(max_attempts=1)) for _ in range(6)]
+    words = "exited with status 127: libmissing.so: cannot open shared object file"
+    wait_for(lambda: words in str(trial.client.ask("workers")))
+    shown = run_command(
+        *("why", handles[0].id, "--connect", trial.broker.client_endpoint),
+        environment=private_environment(trial.folder),
+    ).stdout
+    assert "waiting for: a worker that runs trial on cpu: broken/cpu-0 can run nothing now" in shown
+    assert words in shown
+    trial.start_node("good")
+
+    for handle in handles:
+        assert handle.result(timeout=AMPLE).worker == "good/cpu-0"
+
+    for handle in handles:
+        letter = trial.dead_letter(handle)
+        charged = [letter[each] for each in ("failures", "crashes", "losses", "undelivered")]
+        assert charged == [0, 0, 0, 0]
+    node.wait_for_line("libmissing.so: cannot open shared object file; the next one is started in")
+
+
 def test_a_stopped_node_loses_its_task_and_cannot_publish_when_it_wakes(
     install: Callable[..., TrialInstallation],
 ) -> None:

@@ -153,6 +153,7 @@ class Inquiries:
                 "resident": list(self._scheduler.resident_models(worker.peer)),
                 "running": running.get(worker.peer, []),
                 "draining": worker.draining,
+                "trouble": worker.trouble,
             }
             for worker in self._sessions.workers.values()
         ]

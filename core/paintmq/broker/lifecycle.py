@@ -269,18 +269,24 @@ class Lifecycle:
             entry, status, spent=spent, tries=0, outcome=outcome, error=error, now=now
         )
 
-    def hand_back(self, entry: TaskEntry, *, now: float) -> None:
-        """Queue the task again: its worker gave the attempt back unharmed (it drains)."""
+    def hand_back(self, entry: TaskEntry, *, trouble: str = "", now: float) -> None:
+        """Queue the task again: its worker gave the attempt back unharmed.
+
+        It drains; or it is in ``trouble``, which is no task's fault: it gets none until that is
+        over. So only a task that is not to wait for workers ends with it, if there is no other.
+        """
         self._end_attempt(entry, now=now)
-        status = evolve(entry.status, undelivered=entry.status.undelivered + 1)
+        status, words = entry.status, "its worker gave it back"
+        if trouble:
+            words = f"{status.worker} gave it back: {trouble}"
+            assert entry.checked is not None
+            spent = entry.request.strict and not self.scheduler.could_run(entry.checked)
+        else:
+            status = evolve(status, undelivered=status.undelivered + 1)
+            spent = status.undelivered >= self._limits.undelivered
+        error = TaskError(code="attempt_handed_back", message=words)
         self._retry_or_die(
-            entry,
-            status,
-            spent=status.undelivered >= self._limits.undelivered,
-            tries=0,
-            outcome="handed_back",
-            error=TaskError(code="attempt_handed_back", message="its worker gave it back"),
-            now=now,
+            entry, status, spent=spent, tries=0, outcome="handed_back", error=error, now=now
         )
 
     def cancel(self, entry: TaskEntry, *, now: float) -> None:

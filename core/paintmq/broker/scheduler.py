@@ -118,10 +118,13 @@ class Scheduler:
                 self._line.end_hold(task)
         self._line.after_departure(worker)
 
-    def worker_draining(self, session: PeerId, *, now: float) -> None:
-        """Give the worker nothing more."""
+    def worker_draining(self, session: PeerId, trouble: str = "", *, now: float) -> None:
+        """Give the worker nothing more: it leaves, or is in trouble and will come anew."""
         worker = self._board.get(session)
-        if worker is not None and not worker.draining:
+        if worker is None:
+            return
+        worker.trouble = trouble
+        if not worker.draining:
             self._board.drain(worker)
             self._decisions.stop_asking_about(session)
             self._line.after_departure(worker)

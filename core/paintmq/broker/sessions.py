@@ -12,6 +12,8 @@ MAX_NAME = 255
 MAX_INTRODUCTION = 65_536
 """Characters of all that a peer says of itself: it is kept for as long as it is connected."""
 MAX_CREDIT = 1_000
+MAX_TROUBLE = 4_000
+"""Characters that are kept of what a worker says is wrong with it."""
 
 
 @define
@@ -21,6 +23,8 @@ class WorkerSession:
     peer: PeerId
     hello: WorkerHello
     draining: bool = False
+    trouble: str = ""
+    """Why it can run nothing for now, in its own words; then it counts as draining, too."""
 
 
 @define

@@ -10,12 +10,13 @@ from paintmq.routing import Router
 
 MOST_WORKERS = 50
 """Workers listed in an explanation; the fitting ones first."""
+_LINE = "\n"
 
 
 def why_none_could(board: WorkerBoard, checked: CheckedTask) -> str:
     """Return what every kind of connected worker lacks to run the task, in one line."""
     reasons = dict.fromkeys(
-        f"{worker.name} {'is leaving' if worker.draining else unfit(board, worker, checked)}"
+        f"{worker.name} {(_absent(worker) or unfit(board, worker, checked)).partition(_LINE)[0]}"
         for worker in board.all()
     )
     if not reasons:
@@ -23,6 +24,13 @@ def why_none_could(board: WorkerBoard, checked: CheckedTask) -> str:
     shown = list(reasons)[:3]
     more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
     return "; ".join(shown) + more
+
+
+def _absent(worker: Worker) -> str:
+    """Return why the worker takes no task at all: perhaps several lines; empty when it does."""
+    if worker.trouble:
+        return f"can run nothing now: {worker.trouble}"
+    return "is leaving" if worker.draining else ""
 
 
 def unfit(board: WorkerBoard, worker: Worker, checked: CheckedTask) -> str:
@@ -75,7 +83,7 @@ def _verdict(
     view: SchedulingBoard, router: Router, worker: Worker, task: WaitingTask, now: float
 ) -> WorkerVerdict:
     board, backlog, model = view.board, task.backlog, task.waiting.checked.spec.name
-    reason = "is leaving" if worker.draining else unfit(board, worker, task.waiting.checked)
+    reason = _absent(worker) or unfit(board, worker, task.waiting.checked)
     if not reason and worker.cooling(model, now):
         left = worker.cool_offs[model].until - now
         reason = f"failed to load {model}; asked again in {left:.0f} s"
@@ -128,6 +136,9 @@ def _what_would_help(
     if backlog is None:
         return f"the end of its pause, in {max(0.0, task.waiting.not_before - now):.1f} s"
     if not board.has_live(backlog.key.profiles):
+        for worker in board.all():
+            if worker.trouble and not unfit(board, worker, checked):
+                return f"{worker.name} working again, or another worker to connect"
         offers = [
             worker
             for worker in board.live()

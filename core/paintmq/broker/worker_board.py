@@ -70,6 +70,8 @@ class Worker:
     """Number of its profile: its bit in a backlog's mask."""
     idle_since: float
     draining: bool = field(default=False, init=False)
+    trouble: str = field(default="", init=False)
+    """Why it can run nothing for now; then it counts as draining, until it says hello anew."""
     holdings: list[Holding] = field(factory=list[Holding], init=False)
     resident: dict[str, Resident] = field(factory=dict[str, Resident], init=False)
     """Least recently used first."""

@@ -8,7 +8,7 @@ from attrs import define, evolve
 from paintmq.broker.attendance import Attendance
 from paintmq.broker.lifecycle import Lifecycle
 from paintmq.broker.scheduler import Scheduler
-from paintmq.broker.sessions import WorkerSession
+from paintmq.broker.sessions import MAX_TROUBLE, WorkerSession
 from paintmq.broker.tasks import TaskEntry, TaskTable
 from paintmq.config import Limits, Timers
 from paintmq.task import Fence, PeerId, TaskError, TaskId
@@ -118,9 +118,9 @@ class WorkerDesk:
                 self._scheduler.model_loaded(peer, message, now=now)
             case ModelUnloaded():
                 self._scheduler.model_unloaded(peer, message, now=now)
-            case Draining():
-                worker.draining = True
-                self._scheduler.worker_draining(peer, now=now)
+            case Draining(reason=reason):
+                worker.draining, worker.trouble = True, reason[:MAX_TROUBLE]
+                self._scheduler.worker_draining(peer, worker.trouble, now=now)
             case WorkerGoodbye():
                 for entry in self._attendance.held_by(peer):
                     self._life.hand_back(entry, now=now)
@@ -175,7 +175,7 @@ class WorkerDesk:
             case AttemptCrashed(alone=alone, detail=detail):
                 self._life.crash(entry, alone=alone, detail=detail, now=now)
             case AttemptReturned():
-                self._life.hand_back(entry, now=now)
+                self._life.hand_back(entry, trouble=worker.trouble, now=now)
             case _:
                 assert_never(message)
 

@@ -46,6 +46,9 @@ def status(
     console = plain_console()
     console.print(_queue_table(statistics))
     console.print(_worker_table(workers))
+    for each in workers:
+        if trouble := each.get("trouble"):  # a broker of an earlier version tells of none
+            console.print(indented(f"{each['name']} can run nothing now: {trouble}"), markup=False)
     console.print(
         f"up {duration(statistics['uptime'])}, {statistics['clients']} clients,"
         f" {statistics['accepted']} tasks accepted, {statistics['rejected']} refused,"
@@ -82,6 +85,7 @@ def _worker_table(workers: Any) -> "Table":
     table.title, table.title_justify = "\nWorkers", "left"
     for each in workers:
         state = "draining" if each["draining"] else ", ".join(each["running"]) or "idle"
+        state = "in trouble" if each.get("trouble") else state
         table.add_row(
             each["name"],
             each["queue"],
@@ -92,6 +96,11 @@ def _worker_table(workers: Any) -> "Table":
     if not workers:
         table.add_row("none connected; start some with `paintmq node` or `paintmq up`")
     return table
+
+
+def indented(text: str) -> str:
+    """Return several lines as one paragraph whose first line stands out."""
+    return text.replace("\n", "\n    ")
 
 
 def moment(seconds: float) -> str:

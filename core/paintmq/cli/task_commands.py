@@ -13,7 +13,7 @@ from paintmq.cli.common_options import (
     parse_task_id,
 )
 from paintmq.cli.failures import FAILED, CommandError, note
-from paintmq.cli.status_command import duration
+from paintmq.cli.status_command import duration, indented
 from paintmq.cli.tables import plain_console, plain_table
 
 TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="Task id.")]
@@ -84,7 +84,7 @@ def why(
         print(f"worker {known['worker']}, attempt {known['attempts']}")
     waits = "explanation" in answer
     if known["reason"]:
-        print(f"{'last attempt' if waits else 'reason'}: {known['reason']}")
+        print(f"{'last attempt' if waits else 'reason'}: {indented(known['reason'])}")
     if waits:
         _print_explanation(answer["explanation"])
 
@@ -98,7 +98,7 @@ def _print_explanation(explanation: dict[str, Any]) -> None:
     )
     print(f"router: {explanation['router']}")
     for verdict in explanation["workers"]:
-        reason = f": {verdict['reason']}" if verdict["reason"] else ""
+        reason = f": {indented(verdict['reason'])}" if verdict["reason"] else ""
         free_in = f", free in {verdict['free_in']:.1f} s" if verdict["free_in"] else ""
         print(f"  {verdict['worker']} {verdict['verdict']}{reason}{free_in}")
         for term, value in verdict["terms"].items():

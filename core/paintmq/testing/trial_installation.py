@@ -61,13 +61,17 @@ class TrialInstallation:
         self._stack.callback(node.stop, grace=0.0)
         return node
 
-    def start_node_process(self, name: str) -> CommandProcess:
-        """Start ``paintmq node`` with one worker, and return once it serves the broker."""
+    def start_node_process(self, name: str, **variables: str) -> CommandProcess:
+        """Start ``paintmq node`` with one worker, and return once it serves the broker.
+
+        ``variables`` are set in its environment.
+        """
         environment = private_environment(
             self.folder,
             plugins=self.folder / "plugins",
             PAINTMQ_WORKERS__COUNT="1",
             PAINTMQ_TIMERS__DRAIN_GRACE="1",
+            **variables,
         )
         arguments = ["node", "--connect", self.broker.client_endpoint, "--name", name]
         node = self._stack.enter_context(CommandProcess(arguments, environment))

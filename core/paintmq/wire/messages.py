@@ -349,7 +349,14 @@ class ModelUnloaded:
 
 @frozen
 class Draining:
-    """The worker takes nothing more and will leave."""
+    """The worker takes nothing more: it will leave, or cannot run anything for now (``reason``).
+
+    In the second case it says hello on a new connection once it can, and what it gives back until
+    then is charged to nobody.
+    """
+
+    reason: str = ""
+    """What is wrong with it: one line, then perhaps the last lines that its model host printed."""
 
 
 @frozen

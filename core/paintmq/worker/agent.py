@@ -298,7 +298,9 @@ class WorkerAgent:
                 max_payload_bytes=int(setup.configure.limits["max_payload_bytes"]),
             )
         except OSError as error:
-            self._obey(self._machine.host_exited(f"cannot be started: {error}", now=self._clock()))
+            detail, now = f"cannot be started: {error}", self._clock()
+            self._obey(self._machine.host_exited(detail, now=now))
+            self._report_death(detail, (), now=now)
             return
         logger.info("%s: started model host %d", self.name, host.process.pid)
         self._host = host
@@ -334,13 +336,12 @@ class WorkerAgent:
             self._hear_host(host, budget=sys.maxsize)  # what it managed to say before
             self._end_host(host)
             dismissed, now = self._dismissed, self._clock()
-            self._obey(self._machine.host_exited(detail, now=now))
+            self._obey(self._machine.host_exited(detail, words=host.last_words, now=now))
             if not dismissed:
-                self._report_death(host, detail, now=now)
+                self._report_death(detail, host.last_words, now=now)
 
-    def _report_death(self, host: HostProcess, detail: str, *, now: float) -> None:
+    def _report_death(self, detail: str, words: Sequence[str], *, now: float) -> None:
         """Tell the operator, in full once, and in a line when the next host dies the same way."""
-        words = host.last_words
         death = detail + ": " + words[-1] if words else detail
         wait = self._machine.host_pause(now=now)
         then = f"; the next one is started {f'in {wait:.0f} s' if wait else 'when it is needed'}"

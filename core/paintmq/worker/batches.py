@@ -4,8 +4,8 @@ from collections import deque
 
 from attrs import define, field, frozen
 
-from paintmq.wire.messages import Assignment
-from paintmq.worker.host_messages import Key, Run, RunItem
+from paintmq.wire.messages import Assignment, AttemptProgressed
+from paintmq.worker.host_messages import BatchProgressed, Key, Run, RunItem
 
 PUT_BACKS = 2
 """How often a batch that a host died with, and never began, goes to the next host uncharged."""
@@ -54,6 +54,27 @@ class Batch:
     def run_limit(self) -> float:
         """Seconds that the whole batch may take."""
         return max(held.assignment.run_limit for held in self.attempts.values())
+
+    def renew(self, *, stall_limit: float, now: float) -> None:
+        """Give it its time, from now."""
+        self.run_until, self.stall_at = now + self.run_limit, now + stall_limit
+
+    def next_deadline(self) -> float:
+        """Return when it will have taken too long, or been silent for too long."""
+        return min(self.run_until, self.stall_at)
+
+    def progress(self, message: BatchProgressed) -> list[AttemptProgressed]:
+        """Return what to tell the broker of each attempt; a preview is of the first alone."""
+        return [
+            AttemptProgressed(
+                task_id=task_id,
+                fence=fence,
+                step=message.step,
+                total=message.total,
+                preview=() if place else message.preview,
+            )
+            for place, (task_id, fence) in enumerate(self.attempts)
+        ]
 
     def order(self) -> Run:
         """Return what to tell the host."""

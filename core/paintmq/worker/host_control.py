@@ -2,17 +2,17 @@
 
 Rule 1: a host is replaced, never repaired; who ran alone in it when it died is reported as alone.
 Rule 2: what it had been sent but had not begun is not to blame, and is run by the next host.
+Rule 3: where no host starts, what waits is handed back, and nothing taken until one does.
 The models in it: ``loaded_models.py``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import assert_never
 
 from paintmq.model import ModelSpec
 from paintmq.task import TaskError
 from paintmq.wire.messages import (
-    AttemptProgressed,
     AttemptStarted,
     Draining,
     ResidentModel,
@@ -66,7 +66,6 @@ class HostControl:
         self._models = LoadedModels(profile, specs)
         self._host = HostLife(patience, profile.growth_mb)
         self._batches = Batches()
-        self._idle_at = inf
         self._draining = False
 
     # ---- for the machine -----------------------------------------------------------------------
@@ -84,9 +83,9 @@ class HostControl:
         return self._host.gpu_memory_free_mb
 
     @property
-    def is_stuck(self) -> bool:
-        """A host that was killed does not end, so that no other can be started."""
-        return self._host.stuck
+    def trouble(self) -> str:
+        """Why nothing can be run for now: no host starts, or one that was killed does not end."""
+        return self._host.trouble
 
     @property
     def restart_at(self) -> float:
@@ -124,11 +123,14 @@ class HostControl:
     def alive(self, *, now: float) -> None:
         self._host.alive(now=now)
 
-    def exited(self, detail: str, *, now: float) -> list[Command]:
+    def exited(self, detail: str, *, words: Sequence[str] = (), now: float) -> list[Command]:
         """The process is gone; if nobody wanted that, answer for what it was doing."""
         died, was_stuck = self._host.state is not HostState.LEAVING, self._host.stuck
+        self._host.printed(words)
         commands = self._lose_host(detail, now=now) if died else []
         self._host.gone(died=died, now=now)
+        if words and self._host.failed_starts and not died:
+            commands += self._tell_trouble()  # now it is known what it had printed
         if was_stuck and not self._draining:
             commands.append(Reconnect("its model host has ended at last"))  # and works again
         return commands
@@ -165,12 +167,12 @@ class HostControl:
 
     def next_deadline(self) -> float:
         """Return when ``watch`` or ``advance`` is worth calling; infinity: not for now."""
-        at = min(self._host.next_deadline(), self._idle_at)
+        at = self._host.next_deadline()
         if held := self._answers.held:
             at = min(at, *[inf if each.stop_at is None else each.stop_at for each in held.values()])
         if running := self._batches.running:
-            at = min(at, running.run_until, running.stall_at)
-        if self._host.state is HostState.ABSENT and self._has_work():
+            at = min(at, running.next_deadline())
+        if self._host.state is HostState.ABSENT and self._wants_host():
             at = min(at, self._host.restart_at)
         return at
 
@@ -179,7 +181,10 @@ class HostControl:
     def _note(self, message: FromHost, *, now: float) -> list[Command]:
         match message:
             case HostReady():
+                had_trouble = self._host.failed_starts > 0
                 self._host.ready(now=now)
+                if had_trouble and not self._draining:
+                    return [Reconnect("its model host starts again")]
             case HostBeat():
                 self._host.beat(message)
             case HostLoaded():
@@ -220,19 +225,7 @@ class HostControl:
         if batch is None:
             return []
         batch.stall_at = now + self._specs[batch.model].stall_limit
-        preview = message.preview  # of the first attempt alone
-        commands: list[Command] = []
-        for task_id, fence in batch.attempts:
-            progress = AttemptProgressed(
-                task_id=task_id,
-                fence=fence,
-                step=message.step,
-                total=message.total,
-                preview=preview,
-            )
-            commands.append(SendToBroker(progress))
-            preview = ()
-        return commands
+        return [SendToBroker(each) for each in batch.progress(message)]
 
     def _attempts_ended(self, message: AttemptsEnded, *, now: float) -> list[Command]:
         batch = self._batches.find_sent(message.batch)
@@ -257,10 +250,8 @@ class HostControl:
         """Answer for what the host was doing, and note that its models are gone."""
         commands = self._models.lost()
         if self._host.state is HostState.STARTING:
-            error = TaskError(
-                code="host_failed", message=f"the model host {detail}", retryable=True
-            )
-            commands += self._answers.fail(self._batches.pop_waiting(), error, now=now)
+            self._host.start_failed(detail)
+            commands += [*self._tell_trouble(), *self._hand_back_waiting()]
         elif self._host.loading:
             text = f"the model host {detail} while it loaded model {self._host.loading!r}"
             error = TaskError(code="load_failed", message=text, retryable=True)
@@ -285,27 +276,34 @@ class HostControl:
 
     def _watch_host(self, *, now: float) -> list[Command]:
         limit = self._specs[self._host.loading].load_limit if self._host.loading else 0.0
-        if failure := self._host.failure(now=now, load_limit=limit):
-            return self._dismiss_host(failure, now=now)
-        return []
+        failure = self._host.failure(now=now, load_limit=limit)
+        return self._dismiss_host(failure, now=now) if failure else []
 
     def _watch_exit(self, *, now: float) -> list[Command]:
         """Let others do the work while nothing can be started here."""
         if not self._host.does_not_end(now=now):
             return []
-        return [SendToBroker(Draining()), *self._hand_back_waiting()]
+        return [*self._tell_trouble(), *self._hand_back_waiting()]
+
+    def _tell_trouble(self) -> list[Command]:
+        """Say what is wrong here, before anything is given back: it must not come again."""
+        return [] if self._draining else [SendToBroker(Draining(self._host.trouble))]
 
     # ---- running -------------------------------------------------------------------------------
 
     def _has_work(self) -> bool:
         return bool(self._batches.waiting or (self._models.next_wanted and not self._draining))
 
+    def _wants_host(self) -> bool:
+        # One that does not start is tried without work: no task has to find out that it does.
+        return self._has_work() or (self._host.failed_starts > 0 and not self._draining)
+
     def advance(self, *, now: float) -> list[Command]:
         """Do the next sensible thing with the host; to be called after everything that happens."""
         commands: list[Command] = []
         if self._host.state is HostState.UP:
             commands += self._feed(now=now)
-        elif self._host.may_start(now=now) and self._has_work():
+        elif self._host.may_start(now=now) and self._wants_host():
             self._host.starting(now=now)
             commands.append(StartHost())
         self._expect_idleness(now=now)
@@ -354,20 +352,17 @@ class HostControl:
 
     def _renew(self, batch: Batch, *, now: float) -> None:
         """Give the batch its time, from now: the host begins it, or has nothing else to do."""
-        batch.run_until = now + batch.run_limit
-        batch.stall_at = now + self._specs[batch.model].stall_limit
+        batch.renew(stall_limit=self._specs[batch.model].stall_limit, now=now)
 
     def _watch_running(self, *, now: float) -> list[Command]:
         batch = self._batches.running
-        if batch is None:
+        if batch is None or batch.next_deadline() > now:
             return []
         if batch.run_until <= now:
             reason = f"was killed after {batch.run_limit:g} s run limit"
-        elif batch.stall_at <= now:
+        else:
             limit = self._specs[batch.model].stall_limit
             reason = f"was killed after {limit:g} s without progress"
-        else:
-            return []
         return self._dismiss_host(reason, timed_out=True, now=now)
 
     def _watch_abandoned(self, *, now: float) -> list[Command]:
@@ -388,12 +383,8 @@ class HostControl:
         idle = self._host.state is HostState.UP and not (
             self._batches.sent or self._host.loading or self._has_work() or self._profile.pinned
         )
-        if not idle or self._profile.idle_exit is None:
-            self._idle_at = inf
-        elif self._idle_at == inf:
-            self._idle_at = now + self._profile.idle_exit
+        self._host.rest(idle=idle, at_most=self._profile.idle_exit, now=now)
 
     def _watch_idleness(self, *, now: float) -> list[Command]:
-        if self._idle_at > now:
-            return []
-        return self._dismiss_host("idle", kill=False, now=now)
+        idle = self._host.has_rested(now=now)
+        return self._dismiss_host("idle", kill=False, now=now) if idle else []

@@ -1,5 +1,6 @@
 """Where a worker's model host stands: started lazily, watched, replaced when it dies."""
 
+from collections.abc import Sequence
 from enum import Enum
 from math import inf
 
@@ -8,6 +9,8 @@ from attrs import define, field
 from paintmq.worker.host_messages import HostBeat
 from paintmq.worker.profile import Patience
 
+LAST_WORDS, WORDS_LENGTH = 10, 200
+"""Lines that a host printed, and characters of each, that are told of one that did not start."""
 SETTLING_BATCHES = 3
 """A model's first runs make lasting buffers; growth is measured from after them."""
 
@@ -36,25 +39,56 @@ class HostLife:
     """It keeps more and more memory and is to be replaced once idle."""
     stuck: bool = field(default=False, init=False)
     """It was killed and does not end: a driver or a file system holds on to it."""
+    failed_starts: int = field(default=0, init=False)
+    """Hosts in a row that ended before they were ready."""
     restart_at: float = field(default=0.0, init=False)
     _gone_by: float = field(default=inf, init=False)
     _load_until: float = field(default=inf, init=False)
     _silent_at: float = field(default=inf, init=False)
+    _idle_at: float = field(default=inf, init=False)
     _deaths: int = field(default=0, init=False)
+    _failure: str = field(default="", init=False)
+    """How the last start failed."""
+    _last_words: tuple[str, ...] = field(default=(), init=False)
+    """What the last host printed in the end."""
     _settling: int = field(default=0, init=False)
     _baseline_mb: int = field(default=0, init=False)
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be run for now: a line, then what the host printed; else empty."""
+        if self.stuck:
+            return "its model host was killed and does not end"
+        if not self.failed_starts:
+            return ""
+        times = "once" if self.failed_starts == 1 else f"{self.failed_starts} times in a row"
+        line = (
+            f"its model host does not start (tried {times}, again after {self._pause():g} s): it "
+            f"{self._failure}"
+        )
+        words = [word[:WORDS_LENGTH] for word in self._last_words[-LAST_WORDS:]]
+        head = ": ".join([line, *words[-1:]])
+        return "\n".join([head, *words]) if len(words) > 1 else head
 
     def may_start(self, *, now: float) -> bool:
         return self.state is HostState.ABSENT and self.restart_at <= now
 
+    def start_failed(self, failure: str) -> None:
+        """Note that it ended, or is to be ended, before it was ready."""
+        self.failed_starts, self._failure = self.failed_starts + 1, failure
+
+    def printed(self, words: Sequence[str]) -> None:
+        """Note the last lines that the host printed."""
+        self._last_words = tuple(words)
+
     def starting(self, *, now: float) -> None:
         self.state = HostState.STARTING
         self._silent_at = now + self._patience.host_start
-        self.outgrown = False
+        self.outgrown, self._last_words = False, ()
         self._settling = SETTLING_BATCHES
 
     def ready(self, *, now: float) -> None:
-        self.state = HostState.UP
+        self.state, self.failed_starts = HostState.UP, 0
         self.alive(now=now)
 
     def alive(self, *, now: float) -> None:
@@ -89,9 +123,26 @@ class HostLife:
         """Note the exit. One that died of itself is replaced later each time."""
         self.leaving(now=now)
         self.state, self.stuck, self._gone_by = HostState.ABSENT, False, inf
-        self._deaths = self._deaths + 1 if died else 0
-        waits = 2.0 ** (self._deaths - 2) if self._deaths > 1 else 0.0
-        self.restart_at = now + min(waits, self._patience.restart_most)
+        if not self.failed_starts:
+            self._deaths = self._deaths + 1 if died else 0
+        self.restart_at = now + self._pause()
+
+    def _pause(self) -> float:
+        """Return the seconds until the next start."""
+        # A first death may be chance, and tasks wait; a first failed start hardly is.
+        tries = self.failed_starts or self._deaths - 1
+        return min(2.0 ** (tries - 1), self._patience.restart_most) if tries > 0 else 0.0
+
+    def rest(self, *, idle: bool, at_most: float | None, now: float) -> None:
+        """Note whether it has anything to do; None: it may idle for ever."""
+        if not idle or at_most is None:
+            self._idle_at = inf
+        elif self._idle_at == inf:
+            self._idle_at = now + at_most
+
+    def has_rested(self, *, now: float) -> bool:
+        """Return whether it has been idle for as long as it may."""
+        return self._idle_at <= now
 
     def batch_ended(self, memory_mb: int) -> None:
         """Note that work succeeds, and watch what the process keeps afterwards."""
@@ -113,5 +164,5 @@ class HostLife:
         return ""
 
     def next_deadline(self) -> float:
-        """Return when it will have failed to do something in time; infinity: never."""
-        return min(self._load_until, self._silent_at, self._gone_by)
+        """Return when it will have failed to do something in time, or idled for too long."""
+        return min(self._load_until, self._silent_at, self._gone_by, self._idle_at)

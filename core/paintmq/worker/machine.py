@@ -81,9 +81,12 @@ class WorkerMachine:
         """The host is known to run though it says nothing: a model may hold its interpreter."""
         self._host.alive(now=now)
 
-    def host_exited(self, detail: str, *, now: float) -> list[Command]:
-        """The host's process is gone, with this exit status or signal in words."""
-        return self._host.exited(detail, now=now) + self._advance(now=now)
+    def host_exited(self, detail: str, *, words: Sequence[str] = (), now: float) -> list[Command]:
+        """The host's process is gone, with this exit status or signal in words.
+
+        ``words`` are the last lines that it printed.
+        """
+        return self._host.exited(detail, words=words, now=now) + self._advance(now=now)
 
     def crashes_found(self, keys: Sequence[Key], *, alone: bool, now: float) -> list[Command]:
         """An earlier process of this worker died while it ran these (from its crash journal)."""
@@ -149,8 +152,8 @@ class WorkerMachine:
             ),
             *self._answers.endings.messages(),
         ]
-        if self.is_draining or self._host.is_stuck:
-            messages.append(Draining())
+        if self._takes_nothing:
+            messages.append(self._excuse)
         return [SendToBroker(message) for message in messages]
 
     def _obey(self, message: ToWorker, *, now: float) -> list[Command]:
@@ -189,7 +192,8 @@ class WorkerMachine:
             return commands
         keys = [held.key for held in fresh]
         model = fresh[0].assignment.task.model
-        if self.is_draining or self._host.is_stuck:
+        if self._takes_nothing:
+            commands.append(SendToBroker(self._excuse))  # it may not have heard
             for key in keys:
                 commands += self._answers.hand_back(key, cancelled=False)
         elif model not in self._profile.models:
@@ -222,6 +226,14 @@ class WorkerMachine:
             )
             messages.append(beat)
         return [SendToBroker(message) for message in messages]
+
+    @property
+    def _takes_nothing(self) -> bool:
+        return self.is_draining or bool(self._host.trouble)
+
+    @property
+    def _excuse(self) -> Draining:
+        return Draining("" if self.is_draining else self._host.trouble)
 
     # ---- leaving -------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import pytest
 
 from paintmq.cli.status_command import duration
 from paintmq.testing.operated_broker import OperatedBroker
-from paintmq.wire.messages import Assign
+from paintmq.wire.messages import Assign, AttemptRecorded, AttemptReturned, Draining
 
 
 def test_queues_and_workers_are_shown_with_their_counts(
@@ -34,6 +34,30 @@ def test_queues_and_workers_are_shown_with_their_counts(
 
 def test_without_workers_it_says_how_to_get_some(operated: OperatedBroker) -> None:
     assert "none connected; start some with `paintmq node`" in operated.command("status")[1]
+
+
+def test_a_worker_in_trouble_is_shown_with_what_is_wrong(
+    operated: OperatedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "250")
+    worker = operated.start_worker()
+    task = operated.submit()
+    (item,) = worker.hear(Assign).assignments
+    worker.say(Draining("its model host does not start: [lib]\nfirst line\n[lib]"))
+    worker.say(AttemptReturned(task_id=task.id, fence=item.fence, cancelled=False))
+    worker.hear(AttemptRecorded)
+
+    shown = operated.command("status")[1].splitlines()
+
+    (row,) = [line for line in shown if line.startswith("node/cpu-0 ") and "trouble" in line]
+    assert row.split() == ["node/cpu-0", "cpu-light", "cpu", "-", "in", "trouble"]
+    place = shown.index("node/cpu-0 can run nothing now: its model host does not start: [lib]")
+    assert shown[place + 1 : place + 3] == ["    first line", "    [lib]"]
+    why = operated.command("why", task.id)[1]
+    assert (
+        "node/cpu-0 unfit: can run nothing now: its model host does not start: [lib]\n    f" in why
+    )
+    assert "unblocked by: node/cpu-0 working again, or another worker to connect" in why
 
 
 def test_programs_are_given_json(operated: OperatedBroker) -> None:

@@ -26,6 +26,7 @@ from paintmq.wire.messages import (
     AttemptProgressed,
     AttemptReturned,
     AttemptSucceeded,
+    Draining,
     ModelLoaded,
     ModelUnloaded,
     WorkerHello,
@@ -301,10 +302,11 @@ def test_scratch_folders_and_what_models_start_are_gone_afterwards(
     assert not is_alive(left_behind)
 
 
-def test_a_host_that_cannot_be_started_fails_the_task_and_is_tried_again(
+def test_a_host_that_cannot_be_started_is_the_workers_trouble_and_is_tried_again(
     broker: ScriptedBroker,
     make_node: Callable[..., NodeSupervisor],
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     make_node()
     broker.hear(WorkerHello)
@@ -312,13 +314,15 @@ def test_a_host_that_cannot_be_started_fails_the_task_and_is_tried_again(
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     job, after = make_job(1), make_job(2)
     broker.assign(job)
-    failed, _ = broker.hear(AttemptFailed, job)
-    assert (failed.error.code, failed.error.retryable) == ("host_failed", True)
-    assert "cannot be started" in failed.error.message
+    told, _ = broker.hear(Draining)
+    assert "it cannot be started: [Errno 2]" in told.reason
+    broker.hear(AttemptReturned, job)
 
     monkeypatch.setattr(sys, "executable", executable)
+    broker.hear(WorkerHello)  # again: it has noticed by itself
     broker.assign(after)
     broker.hear(AttemptSucceeded, after)
+    assert "the model host cannot be started" in caplog.text
 
 
 def test_hosts_that_keep_dying_are_reported_in_full_once_and_started_ever_more_slowly(
@@ -336,18 +340,20 @@ def test_hosts_that_keep_dying_are_reported_in_full_once_and_started_ever_more_s
     make_node()
     broker.hear(WorkerHello)
     monkeypatch.setattr(sys, "executable", str(broken))
-    for number in range(3):
-        job = make_job(number)
-        broker.assign(job)
-        failed, _ = broker.hear(AttemptFailed, job)
-        assert failed.error.code == "host_failed"
+    job = make_job(1)
+    broker.assign(job)
+    told = [broker.hear(Draining)[0].reason for _ in range(2)]
+    broker.hear(AttemptReturned, job)
+    assert told[1] == (
+        "its model host does not start (tried 2 times in a row, again after 2 s): it exited with"
+        " status 127: libmissing.so: not found\nlibfirst.so\nlibmissing.so: not found"
+    )
 
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     line = "testnode/cpu-0: the model host exited with status 127: libmissing.so: not found"
-    assert said == [
-        f"{line}; the next one is started when it is needed",
-        "testnode/cpu-0: its last words were\n  libfirst.so\n  libmissing.so: not found",
+    assert said[:3] == [
         f"{line}; the next one is started in 1 s",
+        "testnode/cpu-0: its last words were\n  libfirst.so\n  libmissing.so: not found",
         f"{line}; the next one is started in 2 s",
     ]
 

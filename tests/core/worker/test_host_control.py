@@ -1,21 +1,28 @@
 """What a worker does with its model host: feed it, watch it, replace it when it dies."""
 
+import pytest
+
 from paintmq.task import PayloadInfo, TaskError
-from paintmq.testing.worker_bench import OUTPUT, Bench, key_of
+from paintmq.testing.worker_bench import OUTPUT, Bench, key_of, returned
 from paintmq.wire.messages import (
     AttemptCrashed,
     AttemptFailed,
     AttemptProgressed,
     AttemptRecorded,
+    AttemptReturned,
     AttemptStarted,
     AttemptSucceeded,
     BrokerHeartbeat,
+    Drain,
+    Draining,
     ModelLoaded,
     ModelUnloaded,
 )
 from paintmq.worker.batches import HandedOver
 from paintmq.worker.commands import (
     KillHost,
+    Leave,
+    Reconnect,
     ReleaseInputs,
     ReleaseOutputs,
     StartHost,
@@ -223,16 +230,87 @@ def test_loading_over_its_limit_kills_the_host_and_blames_no_task(bench: Bench) 
     assert (failed.error.code, failed.error.retryable) == ("load_failed", True)
 
 
-def test_a_host_that_does_not_start_fails_what_waits_for_it(bench: Bench) -> None:
+def test_a_host_that_takes_too_long_to_start_is_the_workers_failure(bench: Bench) -> None:
     bench.assign(1)
     for _ in range(6):
         bench.now += 9.9
         bench.hear(BrokerHeartbeat())
     commands = bench.at(bench.now + 0.6)
 
-    (failed,) = bench.said_of(AttemptFailed, commands)
-    assert failed.error.code == "host_failed"
-    assert "it did not start within 60 s" in failed.error.message
+    _, trouble, back = bench.said(commands)  # the first is a heartbeat
+    assert trouble == Draining(
+        "its model host does not start (tried once, again after 1 s): it was killed: it did not"
+        " start within 60 s"
+    )
+    assert back == returned(1, cancelled=False)
+    (told,) = bench.said_of(Draining, bench.exit("was killed by SIGKILL", "waiting for the disk"))
+    assert told.reason == f"{trouble.reason}: waiting for the disk"
+    assert bench.exit("was killed by SIGKILL") == []
+
+
+def test_what_waits_for_a_host_that_does_not_start_is_handed_back_and_nothing_taken(
+    bench: Bench,
+) -> None:
+    bench.assign(1)
+
+    commands = bench.exit("exited with status 127", "libfirst.so", "libmissing.so: not found")
+
+    reason = (
+        "its model host does not start (tried once, again after 1 s): it exited with status 127:"
+        " libmissing.so: not found\nlibfirst.so\nlibmissing.so: not found"
+    )
+    assert bench.said(commands) == [Draining(reason), returned(1, cancelled=False)]
+    assert bench.said(bench.assign(2)) == [Draining(reason), returned(2, cancelled=False)]
+    assert bench.said(bench.connect())[-1] == Draining(reason)
+    assert bench.said_of(AttemptFailed) == []
+    assert bench.said_of(AttemptCrashed) == []
+
+
+def test_a_host_that_does_not_start_is_tried_without_work_ever_more_slowly_until_it_does(
+    bench: Bench,
+) -> None:
+    bench.assign(1)
+    for pause in (1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0):
+        bench.exit("exited with status 127")
+        assert bench.machine.host_pause(now=bench.now) == pause
+        bench.hear(BrokerHeartbeat())
+        assert StartHost() not in bench.at(bench.now + pause - 0.1)
+        bench.hear(BrokerHeartbeat())
+        assert bench.machine.next_deadline() == pytest.approx(bench.now + 0.1)
+        assert StartHost() in bench.at(bench.now + 0.1)
+    assert "tried 7 times in a row" in bench.said_of(Draining)[-1].reason
+
+    assert Reconnect("its model host starts again") in bench.host(HostReady())
+
+    assert bench.said_of(Draining, bench.connect()) == []
+    bench.assign(2)
+    assert bench.said_of(AttemptReturned)[1:] == []
+    bench.exit()
+    assert bench.machine.host_pause(now=bench.now) == 0.0, "it had started: this is another thing"
+
+
+def test_a_worker_that_leaves_tries_no_further_starts(bench: Bench) -> None:
+    bench.assign(1)
+    bench.exit("exited with status 127")
+    bench.machine.crashes_found([key_of(9)], alone=True, now=bench.now)  # so that it stays a while
+
+    commands = bench.hear(Drain(30.0))
+    bench.hear(AttemptRecorded(*key_of(9)))
+
+    assert bench.said(commands) == [Draining()]
+    assert StartHost() not in bench.at(bench.now + 60.0)
+    assert Leave() in bench.commands
+
+
+def test_of_what_a_host_printed_the_last_lines_are_told_and_not_all_of_each(bench: Bench) -> None:
+    bench.assign(1)
+    bench.exit("exited with status 1", *(f"{number}" + 400 * "x" for number in range(20)))
+
+    (told,) = bench.said_of(Draining)
+
+    lines = told.reason.splitlines()
+    assert [line[:3] for line in lines[1:]] == [f"{number}x"[:3] for number in range(10, 20)]
+    assert max(len(line) for line in lines[1:]) == 200
 
 
 def test_a_host_without_a_sign_of_life_is_killed_and_its_fence_no_longer_named(

@@ -114,6 +114,7 @@ def test_a_host_that_keeps_dying_is_replaced_ever_more_slowly(bench: Bench) -> N
             bench.hear(BrokerHeartbeat())
             bench.at(deadline)
         waits.append(bench.now - before)
+        bench.host(HostReady())
         bench.exit("exited with status 1")
         bench.commands.clear()
 
@@ -177,9 +178,10 @@ def test_a_host_that_does_not_end_though_it_was_killed_keeps_no_task_waiting(war
 
     commands = warm.at(warm.now + 0.4)
 
-    assert warm.said(commands)[-2:] == [Draining(), returned(2, cancelled=False)]
-    assert warm.said(warm.assign(3)) == [returned(3, cancelled=False)]
-    assert Draining() in warm.said(warm.connect())
+    trouble = Draining("its model host was killed and does not end")
+    assert warm.said(commands)[-2:] == [trouble, returned(2, cancelled=False)]
+    assert warm.said(warm.assign(3)) == [trouble, returned(3, cancelled=False)]
+    assert trouble in warm.said(warm.connect())
     assert Reconnect("its model host has ended at last") in warm.exit("was killed by SIGKILL")
     assert warm.said_of(Draining, warm.connect()) == []
     assert StartHost() in warm.assign(4)

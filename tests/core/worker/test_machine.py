@@ -24,6 +24,7 @@ from paintmq.worker.commands import (
 )
 from paintmq.worker.host_messages import (
     HostBeat,
+    HostReady,
 )
 
 
@@ -122,7 +123,7 @@ def test_draining_hands_back_what_has_not_begun_and_finishes_the_rest(warm: Benc
     commands = warm.hear(Drain(30.0))
     assert warm.said(commands) == [Draining(), returned(2, cancelled=False)]
     assert warm.machine.is_draining
-    assert warm.said(warm.assign(3)) == [returned(3, cancelled=False)]
+    assert warm.said(warm.assign(3)) == [Draining(), returned(3, cancelled=False)]
 
     assert Leave() not in warm.end(1, batch=2)
     commands = warm.hear(AttemptRecorded(*key_of(1)))
@@ -184,8 +185,10 @@ def test_how_long_a_host_that_keeps_dying_is_not_replaced_can_be_asked(warm: Ben
     pauses = []
     for number in (1, 2, 3):
         warm.assign(number)
+        warm.host(HostReady())
         warm.exit()
         pauses.append(warm.machine.host_pause(now=warm.now))
+        warm.at(warm.now + pauses[-1])
 
     assert pauses == [0.0, 1.0, 2.0], "the first death is no reason to wait"
-    assert warm.machine.host_pause(now=warm.now + 0.5) == 1.5
+    assert warm.machine.host_pause(now=warm.now - 0.5) == 0.5
