@@ -7,12 +7,14 @@ tasks are: whoever reads the file can read them.
 
 import base64
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
 from attrs import asdict
 
+from paintmq import private_files
 from paintmq.broker.machine import Step
 from paintmq.broker.records import Recovered
 from paintmq.broker.stores.rows import checksum, encode, encode_record
@@ -38,7 +40,9 @@ class InputLog:
             ConfigError: it cannot be written.
         """
         try:
-            self._file: TextIO = path.expanduser().open("w", encoding="utf-8")
+            new = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+            descriptor = private_files.opener(str(path.expanduser()), new)
+            self._file: TextIO = os.fdopen(descriptor, "w", encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"broker.record: {path} cannot be written: {error}") from error
         self._write(

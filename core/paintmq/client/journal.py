@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from struct import Struct
 
+from paintmq import private_files
 from paintmq.errors import StoreError, WireError
 from paintmq.task import TaskId
 from paintmq.task_submission import PreparedTask
@@ -68,10 +69,9 @@ class ClientJournal:
         body = encode(Submit(prepared.request))
         draft = path.with_suffix(".draft")
         try:
-            with draft.open("wb") as file:
+            with open(draft, "wb", opener=private_files.opener) as file:
                 file.write(_MAGIC + _LENGTH.pack(len(body)) + body)
-                for payload in prepared.payloads:
-                    file.write(payload)
+                file.writelines(prepared.payloads)
                 file.flush()
                 os.fsync(file.fileno())
             draft.rename(path)

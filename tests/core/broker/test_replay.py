@@ -121,6 +121,10 @@ def test_a_recorded_incident_replays_to_identical_answers(recorded: Path) -> Non
     assert result.statistics.unaccounted == 0
 
 
+def test_a_recording_is_its_owners_alone(recorded: Path) -> None:
+    assert recorded.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_changed_answer_is_found_and_shown(recorded: Path) -> None:
     lines = recorded.read_text().splitlines()
     place = next(n for n, line in enumerate(lines) if '"received": "Submit"' in line)

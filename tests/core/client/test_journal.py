@@ -56,6 +56,16 @@ def test_what_was_kept_is_read_again_in_the_order_of_submission(folder: Path) ->
     again.close()
 
 
+def test_what_is_kept_is_its_owners_alone_in_whatever_folder(folder: Path) -> None:
+    folder.mkdir(mode=0o755)
+    journal = ClientJournal(folder)
+    journal.open()
+    journal.keep(make_task(0).prepare())
+    journal.close()
+
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+
+
 def test_a_folder_belongs_to_one_client_at_a_time(folder: Path) -> None:
     first, second = ClientJournal(folder), ClientJournal(folder)
     first.open()

@@ -13,6 +13,7 @@ from typing import Literal
 
 from attrs import frozen
 
+from paintmq import private_files
 from paintmq.broker.crash_points import crash_point
 from paintmq.broker.records import (
     BrokerBooted,
@@ -104,6 +105,7 @@ class Database:
         self._last_sequence = 0
         self._log_start: tuple[int, float] | None = None
         """First row of the log; None: it may be another by now."""
+        private_files.make(path)  # what SQLite puts beside it gets the same mode
         # The connection is opened by the broker's thread and then used by the writer's alone.
         self._connection = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, timeout=0.5

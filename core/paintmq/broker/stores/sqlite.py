@@ -56,7 +56,7 @@ class SqliteStore(Store):
             )
             blobs = BlobFolder(self._path / "blobs", sync=self._sync)
             recovered = self._recover(self._folder, self._database, blobs)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self._let_go()
             raise StoreError(_unreadable(self._path, error)) from error
         except BaseException:
@@ -179,7 +179,7 @@ def _is_there(key: PayloadKey, info: PayloadInfo, database: Database, blobs: Blo
     return stored.data is not None or blobs.has(stored.digest, stored.size)
 
 
-def _unreadable(path: Path, error: sqlite3.Error) -> str:
+def _unreadable(path: Path, error: Exception) -> str:
     if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
         return f"the journal {path} is in use by another program: close it, then start again"
     return (

@@ -51,6 +51,19 @@ def database_of(store: OpenStore) -> sqlite3.Connection:
 # ---- refusals ----------------------------------------------------------------------------------
 
 
+def test_a_journal_is_its_owners_alone_in_whatever_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    store = opened(tmp_path)
+    store.write(accepted("1", b"small", LARGE), b"small", LARGE)
+    modes = {
+        path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()
+    }
+    store.store.close()
+
+    assert DATABASE_NAME in modes
+    assert {name: mode for name, mode in modes.items() if mode != 0o600} == {}
+
+
 def test_a_second_store_on_the_same_folder_is_refused(tmp_path: Path) -> None:
     first = opened(tmp_path)
     with pytest.raises(StoreError, match=f"in use by another broker .process {os.getpid()}"):
