@@ -11,10 +11,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import zmq
 from attrs import evolve, frozen
@@ -202,11 +203,15 @@ class Figures:
     task_p50: float
     task_p99: float
     question_p99: float
+    turn_p99: float
+    """Of the turns of the broker's loop, during each of which it hears nobody."""
+    turn_longest: float
     memory: int
 
 
 def measure(broker: BrokerProcess, honest: HonestWork, asker: WirePeer, seconds: float) -> Figures:
     tasks, questions_, memory = [], [], 0
+    turns = turn_counts(asker)
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
         began = time.monotonic()
@@ -219,13 +224,35 @@ def measure(broker: BrokerProcess, honest: HonestWork, asker: WirePeer, seconds:
         tasks.append(time.monotonic() - began)
         memory = max(memory, broker.memory())
         time.sleep(0.005)
+    turns = {bound: count - turns[bound] for bound, count in turn_counts(asker).items()}
     return Figures(
         len(tasks),
         1000 * _share(tasks, 0.5),
         1000 * _share(tasks, 0.99),
         1000 * _share(questions_, 0.99),
+        1000 * share_of(turns, 0.99),
+        1000 * share_of(turns, 1.0),
         memory,
     )
+
+
+def turn_counts(asker: WirePeer) -> dict[float, int]:
+    """Return how many turns the broker's loop has made, by the seconds they took at most."""
+    asker.say(Ask(request_id=2, subject="turns"))
+    while (answer := asker.hear(Answer)).request_id != 2:
+        pass
+    value: Any = answer.value
+    return dict(zip([*value["bounds"], inf], value["counts"], strict=True))
+
+
+def share_of(counts: Mapping[float, int], share: float) -> float:
+    """Return the bound that this share of what was counted is not above."""
+    wanted, seen = share * sum(counts.values()), 0
+    for bound in sorted(counts):
+        seen += counts[bound]
+        if seen >= wanted and seen:
+            return bound
+    return 0.0
 
 
 def _share(values: list[float], share: float) -> float:
@@ -265,7 +292,7 @@ def run(name: str, seconds: float, folder: Path) -> tuple[Figures, Figures]:
             time.sleep(1.0)
             attacked = measure(broker, honest, asker, seconds)
         except TimeoutError:
-            attacked = Figures(0, inf, inf, inf, broker.memory())  # no answer in 20 s
+            attacked = Figures(0, inf, inf, inf, inf, inf, broker.memory())  # no answer in 20 s
         finally:
             attacker.kill()
             attacker.wait()
@@ -282,8 +309,12 @@ def main() -> None:
     if chosen.be:
         attack, endpoint, key = chosen.be
         ATTACKS[attack](endpoint, key)
-    print("| attack | task p50, ms | task p99, ms | question p99, ms | memory, MiB |")
-    print("| --- | --- | --- | --- | --- |")
+    print(
+        "| attack | task p50, ms | task p99, ms | question p99, ms "
+        "| turn p99, ms | longest turn, ms "
+        "| memory, MiB |"
+    )
+    print("|" + 7 * " --- |")
     for name in chosen.attacks:
         with tempfile.TemporaryDirectory() as folder:
             quiet, attacked = run(name, chosen.seconds, Path(folder))
@@ -292,6 +323,8 @@ def main() -> None:
             f"| {quiet.task_p50:.1f} → {attacked.task_p50:.1f} "
             f"| {quiet.task_p99:.1f} → {attacked.task_p99:.1f} "
             f"| {quiet.question_p99:.1f} → {attacked.question_p99:.1f} "
+            f"| {quiet.turn_p99:.1f} → {attacked.turn_p99:.1f} "
+            f"| {quiet.turn_longest:.1f} → {attacked.turn_longest:.1f} "
             f"| {quiet.memory // MIB} → {attacked.memory // MIB} |",
             flush=True,
         )

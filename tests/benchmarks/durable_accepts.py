@@ -18,9 +18,9 @@ from typing import Any
 
 from attrs import evolve
 
+from paintmq.broker.collector import calm_collector
 from paintmq.broker.loop import BrokerLoop
 from paintmq.broker.server import BrokerServer
-from paintmq.cli.collector import calm_collector
 from paintmq.config import QueueConfig
 from paintmq.testing.toy_broker import toy_config, toy_plugins, toy_task
 from paintmq.testing.wire_peer import WirePeer

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import zmq
 
@@ -17,6 +16,7 @@ from paintmq.broker.crash_points import crash_point
 from paintmq.broker.endpoints import RouterEndpoint
 from paintmq.broker.journal import Journal
 from paintmq.broker.machine import BrokerMachine, Step
+from paintmq.broker.observing import Observer, Recorder
 from paintmq.broker.outbox import Outgoing
 from paintmq.broker.payloads import PayloadTable, payloads_kept
 from paintmq.broker.peers import Endpoint, Peer, PeerTable, UnreachableError
@@ -25,6 +25,7 @@ from paintmq.broker.records import Recovered, TaskChanged
 from paintmq.broker.server_subjects import Subject, answer
 from paintmq.broker.speaker import Speaker
 from paintmq.broker.stores import Buffer
+from paintmq.broker.turns import TurnTimes
 from paintmq.broker.wakeup import Wakeup
 from paintmq.config import Limits, RouterConfig, Timers
 from paintmq.errors import VersionMismatchError, WireError
@@ -52,30 +53,13 @@ BUDGET = 200
 """Messages taken from one socket before the others have their turn."""
 TURN_SECONDS = 0.004
 """Spent on one socket's messages before the others have their turn: some cost much."""
+READ_SECONDS = 0.010
+"""Spent on all sockets' messages in one turn, shared among those that have any."""
 RETRY_SECONDS = 0.02
 """Until sending is tried again to a peer that reads too slowly."""
 LOOK_SECONDS = 0.2
 """Between two looks at all connections: there may be thousands, and one may send without end. The
 clock must be read that often, too: it takes longer gaps for pauses of the process."""
-
-
-class Observer(Protocol):
-    """Sees what the machine decided. Must not wait, nor raise."""
-
-    def stepped(self, step: Step) -> None: ...
-
-
-class Recorder(Observer, Protocol):
-    """Writes down every input of the machine, so that it can be replayed."""
-
-    def restored(self, now: float, recovered: Recovered) -> None: ...
-    def received(self, now: float, peer: PeerId, message: ToBroker) -> None: ...
-    def lost(self, now: float, peer: PeerId) -> None: ...
-    def ticked(self, now: float) -> None: ...
-    def disk_full(self, now: float, *, full: bool) -> None: ...
-    def disk_busy(self, now: float, *, busy: bool) -> None: ...
-    def draining(self, now: float) -> None: ...
-    def rerouted(self, now: float, router: RouterConfig) -> None: ...
 
 
 class BrokerLoop:
@@ -118,6 +102,8 @@ class BrokerLoop:
         self._unread: list[RouterEndpoint] = []
         self.wire_errors = 0
         """Messages that were not of our protocol."""
+        self.turns = TurnTimes()
+        self._turn_began = time.perf_counter()
         self._poller = zmq.Poller()
         self._poller.register(wakeup.fileno(), zmq.POLLIN)
         for endpoint in endpoints:
@@ -168,21 +154,28 @@ class BrokerLoop:
         Raises:
             StoreError: the journal failed; nothing that was not durable has been said.
         """
-        ready = dict(self._poller.poll(self._wait_milliseconds(max_wait)))
+        wait = self._wait_milliseconds(max_wait)
+        self.turns.took(time.perf_counter() - self._turn_began)
+        ready = dict(self._poller.poll(wait))
+        self._turn_began = time.perf_counter()
         now = self._clock.now()
         if self._wakeup.fileno() in ready:
             self._wakeup.clear()
         self._collect(now)
         unread, self._unread = self._unread, []
-        for endpoint in self._endpoints:
-            if endpoint in unread or any(socket in ready for socket in endpoint.sockets):
-                self._receive(endpoint, now)
+        waiting = [
+            endpoint
+            for endpoint in self._endpoints
+            if endpoint in unread or any(socket in ready for socket in endpoint.sockets)
+        ]
+        for endpoint in waiting:
+            self._receive(endpoint, now, min(TURN_SECONDS, READ_SECONDS / len(waiting)))
         self._let_time_pass(now)
         self._speak(now)
 
     def _wait_milliseconds(self, max_wait: float) -> int:
         wait = min(max_wait, LOOK_SECONDS)
-        if self._unread or self._speaker.has_failures:
+        if self._unread or self._speaker.has_failures or self._speaker.is_interrupted:
             return 0
         if self._peers.any_marked:
             wait = min(wait, RETRY_SECONDS)
@@ -222,8 +215,8 @@ class BrokerLoop:
             if self._recorder is not None:
                 self._recorder.disk_busy(now, busy=busy)
 
-    def _receive(self, endpoint: RouterEndpoint, now: float) -> None:
-        ends = time.monotonic() + TURN_SECONDS
+    def _receive(self, endpoint: RouterEndpoint, now: float, seconds: float) -> None:
+        ends = time.monotonic() + seconds
         for _ in range(BUDGET):
             received = endpoint.receive()
             if received is None:
@@ -376,6 +369,8 @@ class BrokerLoop:
                 self._drop(peer, now)
             self._collect(now)
             self._speaker.release()
+            if self._speaker.is_interrupted:
+                break
 
     def _drop(self, peer: Peer, now: float) -> None:
         """Forget a connection. A peer that is still there will be asked who it is."""

@@ -296,6 +296,7 @@ class BrokerServer:
                 self._plugins.describe_router(self._router),
             ),
             "models": lambda _: describe_models(catalog),
+            "turns": lambda _: loop.turns.describe(),
             "shutdown": self._shutdown,
             "reload": self._reload,
             "backup": partial(back_up, journal, config.broker),

@@ -6,7 +6,9 @@ client therefore costs a line of small messages; its results stay in the store m
 """
 
 import logging
+import time
 from collections import deque
+from collections.abc import Callable
 
 from attrs import define, evolve, field
 
@@ -37,6 +39,8 @@ LINK_BYTES = 8 * 1024 * 1024
 """While a peer has that much to read already, no further transfer is begun."""
 LINK_MESSAGES = 256
 """Messages that go to the link between two looks at whether the socket takes more."""
+SLICE_SECONDS = 0.004
+"""Spent on sending before others are heard again: an answer may take milliseconds to encode."""
 LINE_LENGTH = 50_000
 """Messages; a peer whose line is longer is not reading at all and is dropped."""
 PREVIEW_LINE = 64
@@ -50,6 +54,10 @@ class Speaker:
     _journal: Journal
     _payloads: PayloadTable
     _peers: PeerTable
+    _clock: Callable[[], float] = time.monotonic
+    is_interrupted: bool = field(default=False, init=False)
+    """Whether ``flush`` ended for lack of time: there is more to send at once."""
+    _ends: float = field(default=0.0, init=False)
     _outbox: Outbox = field(factory=Outbox, init=False)
     _fetching: dict[PayloadKey, list[Peer]] = field(
         factory=dict[PayloadKey, list[Peer]], init=False
@@ -99,39 +107,53 @@ class Speaker:
         return failures
 
     def flush(self, *, now: float) -> list[Peer]:
-        """Send what can be sent; return the peers to drop. Those that must wait stay marked."""
-        lost = []
-        for peer in self._peers.take_marked():
+        """Send for a while what can be sent; return the peers to drop. Those that must wait, for
+        their sockets or for their turn, stay marked.
+        """
+        self._ends, self.is_interrupted = self._clock() + SLICE_SECONDS, False
+        lost: list[Peer] = []
+        unfinished: list[Peer] = []
+        marked = deque(self._peers.take_marked())
+        while marked and not self.is_interrupted:
+            peer = marked.popleft()
             sent = peer.sent
             try:
                 if not self._pump(peer):
-                    self._peers.mark(peer)
+                    unfinished.append(peer)
                 self._peers.flushed(peer, sent_before=sent, now=now)
                 if peer.line_length > LINE_LENGTH:
                     logger.warning("dropped %r: it does not read", peer.id)
                     lost.append(peer)
             except UnreachableError:
                 lost.append(peer)
+            self._look_at_clock()
+        for peer in (*marked, *unfinished):  # who had no turn has the next one
+            self._peers.mark(peer)
         return lost
 
+    def _look_at_clock(self) -> None:
+        self.is_interrupted = self.is_interrupted or self._clock() > self._ends
+
     def _pump(self, peer: Peer) -> bool:
-        """Send to a peer until it, or the store, must be waited for; False: the socket is full."""
+        """Send to a peer until it, or the store, must be waited for; False: there is more to send,
+        but its socket is full or the time is up.
+        """
         while True:
-            if not peer.flush():
+            if not peer.flush() or self.is_interrupted:
                 return False
             moved = self._fill_link(peer, peer.held)
-            if peer.link.queued_bytes <= LINK_BYTES:
+            if peer.link.queued_bytes <= LINK_BYTES and not self.is_interrupted:
                 moved += self._fill_link(peer, peer.held_large)
             if not moved:
                 return True
 
     def _fill_link(self, peer: Peer, line: deque[Outgoing]) -> int:
-        """Move messages from a line to the link until payloads must be read first; return how
-        many were moved. What is small never waits for transfers.
+        """Move messages from a line to the link until payloads must be read first, or the time is
+        up; return how many were moved. What is small never waits for transfers.
         """
         large = line is peer.held_large
         for moved in range(LINK_MESSAGES):
-            if not line or (large and peer.link.queued_bytes > LINK_BYTES):
+            if not line or self.is_interrupted or (large and peer.link.queued_bytes > LINK_BYTES):
                 return moved
             outgoing = line[0]
             message, payloads = outgoing.send.message, outgoing.payloads
@@ -146,6 +168,7 @@ class Speaker:
             crash_point("send.before")
             self._hand_over(peer, self._stamped(peer, message), payloads)
             crash_point("send.after")
+            self._look_at_clock()
         return LINK_MESSAGES
 
     def _complete(self, peer: Peer, message: FromBroker) -> tuple[Buffer, ...] | None:

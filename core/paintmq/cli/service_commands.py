@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paintmq.cli.collector import calm_collector
+from paintmq.broker.collector import calm_collector
 from paintmq.cli.common_options import (
     ConfigOption,
     ConnectOption,

@@ -18,6 +18,7 @@ from typing import Any, Self
 import psutil  # type: ignore[import-untyped]  # it ships no types
 from attrs import evolve
 
+from paintmq.broker.collector import calm_collector
 from paintmq.broker.server import BrokerServer
 from paintmq.config import Limits, Timers
 from paintmq.testing.toy_broker import by_pipes, toy_config, toy_plugins
@@ -119,7 +120,8 @@ def main() -> None:
         sys.stdout.write(json.dumps(endpoints) + "\n")
         sys.stdout.flush()
 
-    server.run(started)
+    with calm_collector():  # as in the command's process
+        server.run(started)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from paintmq.broker.outbox import Outgoing
 from paintmq.broker.payloads import PayloadTable
 from paintmq.broker.peers import Peer, PeerTable, UnreachableError
 from paintmq.broker.records import BrokerBooted, Recovered
-from paintmq.broker.speaker import LINE_LENGTH, LINK_MESSAGES, Speaker
+from paintmq.broker.speaker import LINE_LENGTH, LINK_MESSAGES, SLICE_SECONDS, Speaker
 from paintmq.broker.step import Send
 from paintmq.broker.stores import Buffer, Collected, Entry, PayloadKey, Store
 from paintmq.task import Fence, PeerId, TaskState
@@ -97,14 +97,19 @@ class Stage:
     wire: Wire = field(factory=Wire)
     payloads: PayloadTable = field(factory=lambda: PayloadTable(False))
     peers: PeerTable = field(factory=lambda: PeerTable(10, 10, 60.0, 5.0))
+    seconds: list[float] = field(factory=list[float])
+    """What the clock says next; when there is nothing left, that no time has passed."""
     journal: Journal = field(init=False)
     speaker: Speaker = field(init=False)
     peer: Peer = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.journal = Journal(self.store)
-        self.speaker = Speaker(self.journal, self.payloads, self.peers)
+        self.speaker = Speaker(self.journal, self.payloads, self.peers, self.clock)
         self.peer = self.peers.open(PEER, self.wire, Link(), now=0.0)  # type: ignore[arg-type]
+
+    def clock(self) -> float:
+        return self.seconds.pop(0) if self.seconds else 0.0
 
     def say(self, message: FromBroker, *, sequence: int = 0) -> None:
         self.speaker.say(sequence, Outgoing(Send(PEER, message)))
@@ -113,6 +118,9 @@ class Stage:
         self.journal.collect()
         self.speaker.release()
         return self.speaker.flush(now=0.0)
+
+    def is_interrupted(self) -> bool:
+        return self.speaker.is_interrupted
 
     @property
     def heard(self) -> list[object]:
@@ -237,3 +245,28 @@ def test_an_answer_too_large_to_send_is_replaced_by_an_error() -> None:
     (told,) = stage.heard
     assert isinstance(told, Answer)
     assert told.error
+
+
+def test_sending_ends_when_its_time_is_up_and_goes_on_with_those_that_had_no_turn() -> None:
+    """I19."""
+    stage = Stage()
+    other, wire = PeerId(b"other"), Wire()
+    stage.peers.open(other, wire, Link(), now=0.0)  # type: ignore[arg-type]
+    for number in range(3):
+        stage.say(answer(number))
+    stage.speaker.say(0, Outgoing(Send(other, answer(7))))
+
+    stage.seconds = [0.0, SLICE_SECONDS, 2 * SLICE_SECONDS]  # it begins; one message; another
+    stage.turn()
+
+    assert stage.heard == [answer(0), answer(1)]
+    assert wire.heard == []
+    assert stage.is_interrupted()
+    stage.seconds = [0.0, 2 * SLICE_SECONDS]
+    stage.turn()
+    assert [delivery.message for delivery in wire.heard] == [answer(7)]
+    assert stage.heard == [answer(0), answer(1)]
+    stage.turn()
+    assert stage.heard == [answer(0), answer(1), answer(2)]
+    assert not stage.is_interrupted()
+    assert stage.speaker.is_silent

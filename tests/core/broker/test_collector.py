@@ -3,7 +3,7 @@
 import gc
 import weakref
 
-from paintmq.cli.collector import calm_collector
+from paintmq.broker.collector import calm_collector
 
 
 class Knot:
