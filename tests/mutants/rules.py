@@ -155,8 +155,8 @@ def _forget_the_leased(self: Lifecycle, entry: Any, *, now: float) -> None:
 
 def _push_alone(self: Deadlines[Any], key: Any, when: float) -> None:
     self._count += 1
-    self._live[key] = (when, self._count)
-    heappush(self._heap, (when, self._count, key))
+    self._live[key] = entry = (when, self._count, key)
+    heappush(self._heap, entry)
 
 
 def _wall_time(self: BrokerClock) -> float:

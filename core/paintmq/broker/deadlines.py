@@ -23,9 +23,11 @@ class Deadlines(Generic[Key]):
 
     _when: dict[Key, float] = field(factory=dict[Key, float], init=False)
     # Invariant: every key in _when has exactly one live heap entry, whose time is not later than
-    # the key's deadline and whose number is in _live. Other entries are dead.
+    # the key's deadline and which is in _live. Other entries are dead.
     _heap: list[tuple[float, int, Key]] = field(factory=list[tuple[float, int, Key]], init=False)
-    _live: dict[Key, tuple[float, int]] = field(factory=dict[Key, tuple[float, int]], init=False)
+    _live: dict[Key, tuple[float, int, Key]] = field(
+        factory=dict[Key, tuple[float, int, Key]], init=False
+    )
     _count: int = field(default=0, init=False)
 
     def set(self, key: Key, when: float) -> None:
@@ -68,17 +70,18 @@ class Deadlines(Generic[Key]):
 
     def _push(self, key: Key, when: float) -> None:
         self._count += 1  # ties break by age, so that a run can be replayed
-        self._live[key] = (when, self._count)
-        heapq.heappush(self._heap, (when, self._count, key))
+        self._live[key] = entry = (when, self._count, key)
+        heapq.heappush(self._heap, entry)
         if len(self._heap) > 2 * len(self._live) + SLACK:
-            self._heap = [(when, number, key) for key, (when, number) in self._live.items()]
+            self._heap = list(self._live.values())
             heapq.heapify(self._heap)
 
     def _settle(self) -> None:
         """Bring a live entry with the right time to the top of the heap."""
         while self._heap:
-            when, number, key = self._heap[0]
-            if self._live.get(key) != (when, number):
+            entry = self._heap[0]
+            when, _, key = entry
+            if self._live.get(key) is not entry:
                 heapq.heappop(self._heap)
             elif self._when[key] != when:
                 heapq.heappop(self._heap)

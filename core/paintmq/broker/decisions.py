@@ -77,8 +77,10 @@ class Decisions:
 
     def next_wakeup(self) -> float | None:
         """Return when ``next_pick`` is next worth calling although nothing happens; None: never."""
-        times = [heap[0][0] for heap in (self._cooling, self._preloads) if heap]
         others = (self._line.next_time(), self._recheck_at())
+        if others == (None, None) and not self._cooling and not self._preloads:
+            return None  # as most of the time, and this is asked after every message
+        times = [heap[0][0] for heap in (self._cooling, self._preloads) if heap]
         times += [time for time in others if time is not None]
         return min(times, default=None)
 
@@ -146,6 +148,8 @@ class Decisions:
             worker = self._board.get(session)
             if worker is not None and model in worker.loading and worker.idle:
                 self._board.unloaded(worker, model)
+        if self._refused_at is None:
+            return
         again_at = self._recheck_at()
         if again_at is not None and again_at <= now:
             self._refused_at = None

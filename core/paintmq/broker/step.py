@@ -26,6 +26,9 @@ class Step:
     sends: tuple[Send, ...] = ()
 
 
+NOTHING = Step()
+"""What most ticks lead to."""
+
 DeadlineKind: TypeAlias = Literal["expire", "lease", "run", "purge", "limbo", "peer"]
 DeadlineKey: TypeAlias = tuple[DeadlineKind, str | PeerId, int]
 
@@ -40,6 +43,8 @@ class StepBuilder:
 
     def take(self) -> Step:
         """Return what was collected since the last call."""
+        if not self._records and not self._sends:
+            return NOTHING
         step = Step(tuple(self._records), tuple(self._sends))
         self._records, self._sends = [], []
         return step

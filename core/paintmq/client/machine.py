@@ -202,6 +202,8 @@ class ClientMachine:
         if self._welcomed or isinstance(message, Welcome):
             self._silent_at = now + max(self.timers.silence, 3 * self._heartbeat)
         match message:
+            case BrokerHeartbeat():
+                return []
             case Welcome():
                 return self._welcome(message, now)
             case Accepted():
@@ -223,8 +225,6 @@ class ClientMachine:
                 return self._reintroduce(now)
             case Refused(reason):
                 return self._refused(reason, now)
-            case BrokerHeartbeat():
-                return []
             case _:
                 assert_never(message)
 

@@ -77,4 +77,6 @@ class Endings:
 
     def next_deadline(self) -> float:
         """Return when an ending is to be repeated; infinity: none is."""
-        return min([entry.repeat_at for entry in self._unrecorded.values()], default=inf)
+        if not self._unrecorded:
+            return inf
+        return min([entry.repeat_at for entry in self._unrecorded.values()])

@@ -137,6 +137,8 @@ class HostControl:
 
     def watch(self, *, now: float) -> list[Command]:
         """Act on what took too long."""
+        if self.next_deadline() > now:
+            return []
         return [
             *self._watch_host(now=now),
             *self._watch_exit(now=now),
@@ -311,11 +313,12 @@ class HostControl:
 
     def _feed(self, *, now: float) -> list[Command]:
         """Give the host what it can start, or let it load what is needed next."""
-        batches, commands = self._batches, list[Command]()
+        batches = self._batches
         if self._host.outgrown:
             idle = not batches.sent and not self._host.loading
             return self._dismiss_host("outgrew its limit", kill=False, now=now) if idle else []
-        while not self._host.loading and len(batches.sent) < HOST_WINDOW:
+        commands: list[Command] = []
+        while self._has_work() and not self._host.loading and len(batches.sent) < HOST_WINDOW:
             model = batches.waiting[0].model if batches.waiting else ""
             if model in self._models:
                 batch = batches.waiting.popleft()
@@ -324,7 +327,7 @@ class HostControl:
                 commands.append(SendToHost(batch.order()))
                 if batch is batches.running:
                     self._renew(batch, now=now)
-            elif batches.sent or not (model or self._has_work()):
+            elif batches.sent:
                 break
             else:
                 commands += self._load(model or self._models.next_wanted, now=now)

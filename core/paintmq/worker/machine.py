@@ -158,6 +158,8 @@ class WorkerMachine:
 
     def _obey(self, message: ToWorker, *, now: float) -> list[Command]:
         match message:
+            case BrokerHeartbeat():
+                pass  # hearing anything is what counts
             case WorkerWelcome():
                 self._connection.welcomed(message, now=now)
             case WhoAreYou():
@@ -174,8 +176,6 @@ class WorkerMachine:
                 self._host.want(model)
             case Drain(grace):
                 return self._start_draining(grace, now=now)
-            case BrokerHeartbeat():
-                pass  # hearing anything is what counts
             case _:
                 assert_never(message)
         return []
