@@ -1,9 +1,11 @@
 """The simulated cluster: nothing is lost or doubled, and the judge does not sleep."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +70,21 @@ def test_a_seed_that_fails_is_shown_with_the_command_that_replays_it(
     assert "replay: python -m paintmq.testing.simulation --trace 5 --hours 0.5" in said
     assert "or --shrink 5" in said
     assert "1 of 1 seeds failed [5]" in said
+
+
+def test_a_long_run_can_be_made_in_blocks_whose_sums_are_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sums = tmp_path / "sums.jsonl"
+    for first in ("4", "5"):
+        block = ["--first", first, "--seeds", "1", "--hours", "0.02", "--json", str(sums)]
+        assert main([*block, "--processes", "1"]) == 0
+    fourth, fifth = (json.loads(line) for line in sums.read_text().splitlines())
+
+    assert (fourth["first"], fourth["seeds"], fourth["failed"]) == (4, 1, [])
+    assert (fifth["first"], fifth["hours"]) == (5, 0.02)
+    assert fifth["tasks"] == sum(fifth["endings"].values()) > 0
+    assert f"{fifth['messages']} messages" in capsys.readouterr().out
 
 
 def test_in_fair_weather_every_good_task_succeeds() -> None:

@@ -1,11 +1,16 @@
 """Run many seeds, on all cores; a seed that fails prints what happened and how to replay it."""
 
 import argparse
+import gc
+import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from traceback import format_exc
+
+from attrs import asdict
 
 from paintmq.config import RouterConfig
 from paintmq.plugin_manager import PluginManager
@@ -25,6 +30,12 @@ def run_seed(seed: int, hours: float, routers: str) -> tuple[int, Counts, str]:
         last = "\n".join(cluster.last_lines())
         words = f"{last}\n{cluster.weather}\n{cluster.scale}\n{format_exc()}"
         return seed, Counts(hours=hours), words
+
+
+def collect_seldom() -> None:
+    """Look for garbage in cycles less often: a run makes values by the million, and few cycles."""
+    gc.freeze()
+    gc.set_threshold(50_000)
 
 
 def router_makers(names: str) -> Sequence[Callable[[], Router]]:
@@ -51,6 +62,9 @@ def main(arguments: Iterable[str] | None = None) -> int:
         help="installed routers by name, with commas: the first is used"
         " at first, others replace it now and then; else first come, first served",
     )
+    parser.add_argument(
+        "--json", type=Path, help="add what was seen to this file, as one line of JSON"
+    )
     parser.add_argument("--trace", type=int, help="replay this seed and print all that happens")
     parser.add_argument("--shrink", type=int, help="leave out the faults this seed fails without")
     chosen = parser.parse_args(None if arguments is None else list(arguments))
@@ -69,7 +83,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
     total, failed = Counts(), []
     seeds = range(chosen.first, chosen.first + chosen.seeds)
     again = f"--hours {chosen.hours:g}" + (f" --routers {chosen.routers}" if chosen.routers else "")
-    with ProcessPoolExecutor(chosen.processes) as pool:
+    with ProcessPoolExecutor(chosen.processes, initializer=collect_seldom) as pool:
         every = [chosen.hours] * len(seeds), [chosen.routers] * len(seeds)
         for seed, counts, wrong in pool.map(run_seed, seeds, *every, chunksize=4):
             total.add(counts)
@@ -77,8 +91,13 @@ def main(arguments: Iterable[str] | None = None) -> int:
                 failed.append(seed)
                 replay = f"replay: {parser.prog} --trace {seed} {again}"
                 print(f"seed {seed} FAILED\n{wrong}\n{replay}, or --shrink {seed}")  # noqa: T201
-    print(f"{time.monotonic() - began:.0f} s: {total.in_words()}")  # noqa: T201
+    seconds = time.monotonic() - began
+    print(f"{seconds:.0f} s: {total.in_words()}")  # noqa: T201
     print(f"{len(failed)} of {len(seeds)} seeds failed {failed[:20] or ''}")  # noqa: T201
+    if chosen.json is not None:
+        run = {"first": chosen.first, "seeds": chosen.seeds, "failed": failed, "seconds": seconds}
+        with chosen.json.open("a") as file:
+            print(json.dumps({**run, **asdict(total)}), file=file)
     return 1 if failed else 0
 
 

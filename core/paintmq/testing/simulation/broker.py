@@ -3,7 +3,7 @@
 import random
 from collections import deque
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TypeAlias, cast, get_args
 
 from attrs import define, evolve, field
 
@@ -45,6 +45,7 @@ Answers: TypeAlias = (
     | AttemptCrashed
     | AttemptReturned
 )
+_ANSWERS = frozenset(get_args(Answers))
 
 
 @define
@@ -188,7 +189,9 @@ class SimulatedBroker:
         if self.frozen_until > self.agenda.now:
             self.agenda.at(self.frozen_until, self.receive, peer, message)
             return
-        stale = message if isinstance(message, Answers) and self._is_stale(message) else None
+        stale: Answers | None = None
+        if type(message) in _ANSWERS and self._is_stale(answer := cast("Answers", message)):
+            stale = answer
         if stale is not None:
             self._let_time_pass(self.machine)  # so that what is due anyway is not put down to it
         if self._input_log is not None:
@@ -232,8 +235,9 @@ class SimulatedBroker:
         return self.store.write(step.records, self.flush, now=self.now)
 
     def flush(self) -> None:
-        while self._outbox and self._outbox[0][0] <= self.store.durable:
-            for send in self._outbox.popleft()[1]:
+        outbox = self._outbox
+        while outbox and outbox[0][0] <= self.store.durable:
+            for send in outbox.popleft()[1]:
                 self.speak(send)
 
     def speak(self, send: Send) -> None:

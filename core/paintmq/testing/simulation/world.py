@@ -134,14 +134,14 @@ class Network:
         weather, draw = self.weather, self.rng.random
         copies = 1
         if not self.calm:
-            if draw() < weather.loss or self._cuts.get((a, b), 0.0) > self.agenda.now:
+            cut = self._cuts and self._cuts.get((a, b), 0.0) > self.agenda.now
+            if draw() < weather.loss or cut:
                 self.lost += 1
                 return
             if draw() < weather.duplication:
                 copies = 2
                 self.doubled += 1
-        is_heartbeat = isinstance(message, Heartbeat | BrokerHeartbeat)
-        data = _encode_heartbeat(message) if is_heartbeat else encode(message)
+        data = _encode_heartbeat(message) if type(message) in _HEARTBEATS else encode(message)
         for _ in range(copies):
             self.carried += 1
             most = weather.delay if draw() < 0.2 else 0.002
@@ -152,6 +152,7 @@ def _arrive(deliver: Callable[..., None], peer: PeerId, data: bytes) -> None:
     deliver(peer, _decode(data))
 
 
+_HEARTBEATS = frozenset({Heartbeat, BrokerHeartbeat})
 # Two of three messages are heartbeats, and most of them are alike; nobody may change a message.
 _decode = lru_cache(maxsize=512)(decode)
 _encode_heartbeat = lru_cache(maxsize=512)(encode)
