@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from paintmq import freed_memory
 from paintmq.broker.collector import calm_collector
 from paintmq.cli.common_options import (
     ConfigOption,
@@ -102,6 +103,7 @@ def node(
         queue_endpoints = _ask_for_queues(endpoint, config, signals)
         if queue_endpoints is None:
             return
+        freed_memory.keep()
         supervisor = NodeSupervisor(settings, plugins, queue_endpoints=queue_endpoints, name=name)
         supervisor.start()
         tether.hold(supervisor)
@@ -145,6 +147,7 @@ def _started_broker(
         accept_data_loss=accept_data_loss,
         reread=lambda: service_settings(config).config,
     )
+    freed_memory.keep()
     server.start()
     stack.enter_context(calm_collector())
     stack.callback(_stop_broker, server)

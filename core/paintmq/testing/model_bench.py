@@ -1,7 +1,5 @@
 """One model on the bench: loaded and run in this process, by the code that a worker uses."""
 
-import contextlib
-import ctypes
 import gc
 import hashlib
 import sys
@@ -12,6 +10,7 @@ from typing import Any
 
 from attrs import field, frozen
 
+from paintmq import freed_memory
 from paintmq.config import Limits
 from paintmq.image import Buffer, array_from_payload, payload_of_array, payload_of_bytes
 from paintmq.model import Device, Model, ModelSpec, Outputs, Request, RunContext, WeightFinder
@@ -98,8 +97,7 @@ def memory_in_use(device: Device) -> int:
         torch = import_module("torch")
         torch.cuda.empty_cache()
         return int(torch.cuda.memory_allocated(device.index))
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)  # glibc alone has it
+    freed_memory.give_back()
     import psutil  # type: ignore[import-untyped]  # it ships no types
 
     return int(psutil.Process().memory_info().rss)

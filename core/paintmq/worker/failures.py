@@ -5,6 +5,7 @@ import sys
 import traceback
 from typing import Any
 
+from paintmq import freed_memory
 from paintmq.errors import InvalidTaskError, ModelError
 from paintmq.task import TaskError
 
@@ -67,3 +68,4 @@ def free_memory() -> None:
     torch: Any = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+    freed_memory.give_back()

@@ -27,6 +27,7 @@ from typing import Never
 import msgspec
 from attrs import define, field
 
+from paintmq import freed_memory
 from paintmq.config import Limits, PluginsConfig, WeightsConfig
 from paintmq.errors import PluginError, WireError
 from paintmq.model import Device, ModelSpec
@@ -120,6 +121,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     """Serve the agent at the other end of the socket, until it says Shutdown or goes."""
     descriptor, parent = (int(argument) for argument in arguments or sys.argv[1:])
     _become_a_child_of(parent)
+    freed_memory.keep()
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s"
     )
