@@ -116,7 +116,15 @@ class SimulatedCluster:
             make_router=routers[0],
         )
         self.nodes = [
-            SimulatedNode(f"node-{n}", agenda, rng, specs, self.truth, self._from_node)
+            SimulatedNode(
+                f"node-{n}",
+                agenda,
+                rng,
+                specs,
+                self.truth,
+                self._from_node,
+                bad_starts=self.weather.bad_starts,
+            )
             for n in range(scale.nodes)
         ]
         self.clients = [
@@ -242,7 +250,7 @@ class SimulatedCluster:
             events=self.agenda.events,
             tasks=sum(len(client.memory.accepted) for client in self.clients),
             endings=endings,
-            faults=self.faults.counts,
+            faults=self.faults.counts + Counter({"host not started": self.truth.bad_starts}),
             messages=self.network.carried,
             lost=self.network.lost,
             doubled=self.network.doubled,

@@ -58,6 +58,7 @@ class Faults:
         self.note("the faults end")
         self.network.heal()
         for node in self.nodes:
+            node.bad_starts = 0.0
             node.thaw()
 
     def _commit(self, kind: str, *details: object) -> None:

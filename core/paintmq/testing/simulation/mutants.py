@@ -22,12 +22,14 @@ from paintmq.broker.worker_board import Worker
 from paintmq.client.commands import Command, TaskEnded
 from paintmq.client.commands import Send as Say
 from paintmq.client.machine import ClientMachine
-from paintmq.task import Fence, PeerId, TaskId, TaskRequest, TaskState
+from paintmq.task import Fence, PeerId, TaskError, TaskId, TaskRequest, TaskState
 from paintmq.testing.simulation.broker import SimulatedBroker
 from paintmq.testing.simulation.cluster import Scale, SimulatedCluster
 from paintmq.testing.simulation.world import Weather
 from paintmq.wire.messages import Finished, ResultReceived
 from paintmq.worker import batches
+from paintmq.worker.commands import Command as Order
+from paintmq.worker.host_control import HostControl
 
 
 @frozen
@@ -208,6 +210,22 @@ def _forget_what_has_ended(self: Retention, entry: TaskEntry, *, now: float) -> 
     self._deadlines.set(("purge", entry.id, 0), now + 1.0)
 
 
+_hand_back = Lifecycle.hand_back
+
+
+def _charge_whatever_came_back(
+    self: Lifecycle, entry: TaskEntry, *, trouble: str = "", now: float
+) -> None:
+    status = entry.status
+    self.step.change(entry, "charge", evolve(status, undelivered=status.undelivered + 1))
+    _hand_back(self, entry, trouble=trouble, now=now)
+
+
+def _fail_what_waits(self: HostControl) -> list[Order]:
+    error = TaskError(code="host_failed", message="it does not start", retryable=True)
+    return self._answers.fail(self._batches.pop_waiting(), error, now=0.0)
+
+
 MUTANTS: Sequence[Mutant] = (
     Mutant(
         "speaks before it commits",
@@ -229,7 +247,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "lets a late result overwrite an ending",
-        "I3|succeeded and leased",
+        "I3|succeeded and leased|to be purged",
         _replace(Lifecycle, "holds", _even_the_ended),
     ),
     Mutant(
@@ -252,6 +270,18 @@ MUTANTS: Sequence[Mutant] = (
         _replace(batches, "PUT_BACKS", 0),
         weather=Weather(host_kills=60.0, node_freezes=30.0),
         scale=Scale(hours=0.5, nodes=3, tasks=600),
+    ),
+    Mutant(
+        "charges what a worker in trouble gives back",
+        "I8|I9",
+        _replace(Lifecycle, "hand_back", _charge_whatever_came_back),
+        weather=Weather(bad_starts=0.5),
+    ),
+    Mutant(
+        "lets its workers fail what waits for a host that does not start",
+        "I9",
+        _replace(HostControl, "_hand_back_waiting", _fail_what_waits),
+        weather=Weather(bad_starts=0.5),
     ),
     Mutant("counts wrong, rarely", "I10|add up", _replace(TaskTable, "change", _miscount_at_times)),
     Mutant(

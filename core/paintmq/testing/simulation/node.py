@@ -38,6 +38,7 @@ class GroundTruth:
     starts: Counter[TaskId] = field(factory=Counter[TaskId])
     crashes_alone: Counter[TaskId] = field(factory=Counter[TaskId])
     crashes: int = 0
+    bad_starts: int = 0
 
 
 @define
@@ -50,6 +51,8 @@ class SimulatedNode:
     specs: list[ModelSpec]
     truth: GroundTruth
     transmit: Callable[["SimulatedNode", FromWorker], None]
+    bad_starts: float = 0.0
+    """Share of its model hosts that die at their start."""
     connections: int = 0
     peer: PeerId = field(default=PeerId(b""))
     machine: WorkerMachine | None = None
@@ -158,7 +161,11 @@ class SimulatedNode:
                         die=self._died,
                         started=self._task_starts,
                     )
-                    self._host.start()
+                    if self.rng.random() < self.bad_starts:
+                        self.truth.bad_starts += 1
+                        self._died(self._host, "exited with status 127")
+                    else:
+                        self._host.start()
                 case KillHost():
                     self._died(self._host, "killed by SIGKILL")
                 case StopHost():

@@ -19,6 +19,7 @@ def judge(cluster: SimulatedCluster) -> None:
     cluster.broker.check_store()
     clients_heard_the_truth(cluster, endings)
     the_dead_deserved_it(cluster, endings)
+    nobody_paid_for_a_worker(endings)
 
 
 def read_log(cluster: SimulatedCluster) -> dict[TaskId, list[TaskStatus]]:
@@ -118,3 +119,23 @@ def the_dead_deserved_it(
             assert status.state is not TaskState.SUCCEEDED, f"{task_id} cannot have succeeded"
         if nature is Nature.BROKEN:
             assert status.state is not TaskState.SUCCEEDED, f"{task_id} cannot have succeeded"
+
+
+def nobody_paid_for_a_worker(endings: dict[TaskId, list[TaskStatus]]) -> None:
+    """What is wrong with a worker is charged to none of the tasks that it was given.
+
+    A task's history may be cut: then it is not known what was counted.
+    """
+    for task_id, ends in endings.items():
+        reports = ends[-1].history
+        codes = [report.error.code for report in reports if report.error is not None]
+        assert "host_failed" not in codes, f"I9: {task_id} failed of a host that did not start"
+        unstarted = [
+            report
+            for report in reports
+            if report.outcome == "undelivered"
+            or (report.outcome == "handed_back" and "model host" not in str(report.error))
+        ]
+        if len(reports) == ends[-1].attempt:
+            counted = ends[-1].undelivered
+            assert counted <= len(unstarted), f"I9: {task_id} paid for workers in trouble"

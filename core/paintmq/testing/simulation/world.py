@@ -40,6 +40,8 @@ class Weather:
     new_routers: float = 0.0
     clock_jumps: float = 0.0
     """Share of the broker's restarts at which its wall clock was set, by an hour or by years."""
+    bad_starts: float = 0.0
+    """Share of the model hosts that die at their start."""
     damage: float = 0.0
     """Share of the broker's kills after which a record on its disk cannot be read any more."""
     commit: float = 0.01
@@ -71,6 +73,7 @@ class Weather:
             requeues=some(3.0),
             new_routers=some(1.0),
             clock_jumps=rng.choice([0.0, 0.0, 0.2]),
+            bad_starts=rng.choice([0.0, 0.0, 0.3]),
             damage=rng.choice([0.0, 0.0, 0.1]),
             commit=rng.choice([0.005, 0.2, 2.0]),
             lying_disk=rng.random() < 0.1,
