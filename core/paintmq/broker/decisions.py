@@ -13,12 +13,15 @@ from itertools import takewhile
 from attrs import define, field, frozen
 
 from paintmq.broker.backlog import Backlog, WaitingTask
+from paintmq.broker.deadlines import Deadlines
 from paintmq.broker.scheduling_board import SchedulingBoard
 from paintmq.broker.waiting_line import WaitingLine
 from paintmq.broker.worker_board import PREFETCH_SECONDS, Holding, Worker, WorkerBoard
 from paintmq.routing import QueueView, Router
 from paintmq.task import PeerId, TaskId
 
+SOONEST_LOOK = 0.01
+"""Seconds between two looks at least: estimates and the clock do not agree to the last bit."""
 PRELOAD_PATIENCE = 30.0
 """Seconds beyond twice its expected time after which a preload nobody confirmed is forgotten."""
 
@@ -43,6 +46,8 @@ class Decisions:
     last_fault: str = field(default="", init=False)
     _workers_to_ask: dict[PeerId, None] = field(factory=dict[PeerId, None], init=False)
     _cooling: list[tuple[float, int, PeerId]] = field(factory=list, init=False)
+    _nearly_free: Deadlines[PeerId] = field(factory=Deadlines[PeerId], init=False)
+    """When a busy worker that no other is like is to be sent its next task."""
     _preloads: list[tuple[float, PeerId, str]] = field(factory=list, init=False)
     """When an unconfirmed preload no longer counts."""
     _refused_at: float | None = field(default=None, init=False)
@@ -77,8 +82,8 @@ class Decisions:
 
     def next_wakeup(self) -> float | None:
         """Return when ``next_pick`` is next worth calling although nothing happens; None: never."""
-        others = (self._line.next_time(), self._recheck_at())
-        if others == (None, None) and not self._cooling and not self._preloads:
+        others = (self._line.next_time(), self._recheck_at(), self._nearly_free.next())
+        if others == (None, None, None) and not self._cooling and not self._preloads:
             return None  # as most of the time, and this is asked after every message
         times = [heap[0][0] for heap in (self._cooling, self._preloads) if heap]
         times += [time for time in others if time is not None]
@@ -113,6 +118,7 @@ class Decisions:
 
     def stop_asking_about(self, session: PeerId) -> None:
         self._workers_to_ask.pop(session, None)
+        self._nearly_free.discard(session)
 
     def cool_off(self, worker: Worker, until: float) -> None:
         """Ask about the worker again once it may try a model again that it failed to load."""
@@ -143,6 +149,8 @@ class Decisions:
             worker = self._board.get(heappop(self._cooling)[2])
             if worker is not None:
                 self.ask_about(worker)
+        for session in self._nearly_free.pop_due(now):
+            self._workers_to_ask[session] = None
         while self._preloads and self._preloads[0][0] <= now:
             _, session, model = heappop(self._preloads)
             worker = self._board.get(session)
@@ -186,7 +194,8 @@ class Decisions:
             self._note_fault(error)
             possible = self._view.backlogs_for(worker)
             return min(possible, key=lambda item: item.first()[0].key, default=None)
-        if self._refused_at is None and next(self._view.backlogs_for(worker), None) is not None:
+        possible = self._view.backlogs_for(worker)
+        if worker.idle and self._refused_at is None and next(possible, None) is not None:
             self._refused_at = now
         return None
 
@@ -214,9 +223,18 @@ class Decisions:
         return self._take(backlog, worker, now)
 
     def _prefetch(self, worker: Worker, now: float) -> Pick | None:
-        """Give a briefly busy worker its next short task of a model it has, if none is idle."""
-        if not worker.may_prefetch(now):
+        """Give a briefly busy worker its next task of a model it has, if none is idle.
+
+        Only a short one, for it is bound to what may turn out to be busy for longer; any one where
+        no other worker could take it.
+        """
+        best = self._short_one(worker, now) if worker.may_prefetch(now) else None
+        best = best or self._ahead_for_the_only_one(worker, now)
+        if best is None or self._suspect_before(best, worker):
             return None
+        return self._take(best, worker, now)
+
+    def _short_one(self, worker: Worker, now: float) -> Backlog | None:
         best: Backlog | None = None
         for model in worker.resident:
             for backlog in self._view.backlogs_of(model):
@@ -230,9 +248,26 @@ class Decisions:
                     and (best is None or backlog.first()[0].key < best.first()[0].key)
                 ):
                     best = backlog
-        if best is None or self._suspect_before(best, worker):
+        return best
+
+    def _ahead_for_the_only_one(self, worker: Worker, now: float) -> Backlog | None:
+        """Return what the router gives the worker next, if it has the model, should soon be free,
+        and nobody else could take the task, however long this one turns out to be busy.
+        """
+        if self._board.live_in(worker.profile) > 1 or not worker.may_hold_more():
             return None
-        return self._take(best, worker, now)
+        look_at = worker.free_at(now, overdue=0.0) - PREFETCH_SECONDS
+        if look_at > now:
+            self._nearly_free.set(worker.session, max(look_at, now + SOONEST_LOOK))
+            return None
+        chosen = self._ask_router_for_worker(worker, now)
+        if chosen is None or chosen.key.suspect or not worker.has(chosen.model):
+            return None
+        shared = any(
+            other is not worker and self._board.may_take(other, chosen, now=now)
+            for other in self._board.live_of(chosen.key.profiles)
+        )
+        return None if shared or worker.holds(chosen.first()[0].id) else chosen
 
     def _suspect_before(self, backlog: Backlog, worker: Worker) -> bool:
         """Return whether a suspect's turn has come: it needs the worker for itself, so that one
@@ -254,7 +289,7 @@ class Decisions:
             self._line.depart(task)
         self.bind(worker, tasks)
         self._workers_to_ask.pop(worker.session, None)
-        if worker.may_prefetch(now):
+        if worker.may_hold_more():
             self.ask_about(worker)
         return Pick(worker.session, tuple(task.id for task in tasks))
 

@@ -15,8 +15,8 @@ from paintmq.task import DeviceKind, PeerId, TaskId
 from paintmq.wire.messages import ResidentModel, WorkerHello
 
 PREFETCH_SECONDS = 0.25
-"""A busy worker is given its next task early only if both are shorter than this: then a message's
-way is worth hiding, and the task loses nothing by being bound a moment too soon."""
+"""A busy worker is given its next task so long before its end: then a message's way is hidden, and
+the task loses little by being bound a moment too soon."""
 
 OVERDUE_SHARE = 0.15
 """A run that has outlasted its estimate is expected to take this share of its age longer: long runs
@@ -114,23 +114,26 @@ class Worker:
     def holds(self, task_id: TaskId) -> bool:
         return any(task_id in holding.tasks for holding in self.holdings)
 
-    def free_at(self, now: float) -> float:
+    def free_at(self, now: float, *, overdue: float = OVERDUE_SHARE) -> float:
         at = now
         for holding in self.holdings:
             if holding.started_at is not None:
                 age = now - holding.started_at
-                at += max(holding.expected - age, OVERDUE_SHARE * age)
+                at += max(holding.expected - age, overdue * age)
             else:
                 at = max(at, self.loading.get(holding.model, at)) + holding.expected
         return at
 
     def may_prefetch(self, now: float) -> bool:
         """Return whether it is busy, but so shortly that its next task may be sent already."""
+        return self.may_hold_more() and self.free_at(now) - now <= PREFETCH_SECONDS
+
+    def may_hold_more(self) -> bool:
+        """Return whether it is busy, and may be given a task beside what it holds."""
         return (
             0 < len(self.holdings) < self.hello.credit
             and not self.draining
             and not any(holding.suspect for holding in self.holdings)
-            and self.free_at(now) - now <= PREFETCH_SECONDS
         )
 
     def cooling(self, model: str, now: float) -> bool:
