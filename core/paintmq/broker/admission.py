@@ -1,11 +1,11 @@
 """What is checked before a task is accepted, in this order; every refusal says what to do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from attrs import define
 
-from paintmq.broker.queues import feasibility
+from paintmq.broker.queues import Feasibility, feasibility
 from paintmq.broker.scheduler import Scheduler
 from paintmq.broker.sessions import MAX_NAME
 from paintmq.broker.tasks import TaskTable
@@ -33,8 +33,13 @@ class Admission:
     disk_full: bool = False
     disk_busy: bool = False
 
-    def decide(self, request: TaskRequest, *, now: float) -> tuple[str, CheckedTask] | Rejected:
-        """Return the queue and the checked task, or the refusal."""
+    def decide(
+        self, request: TaskRequest, *, now: float, allowed: tuple[str, ...] | None = None
+    ) -> tuple[str, CheckedTask] | Rejected:
+        """Return the queue and the checked task, or the refusal.
+
+        ``allowed``: the queues where whoever submits it may do so; None: all.
+        """
         if self.draining:
             return _reject(request, "draining", "the broker is shutting down", retry_after=30.0)
         if self.disk_full:
@@ -50,7 +55,7 @@ class Admission:
             return _reject(request, error.code, str(error))
         if (refusal := self._over_a_limit(request)) is not None:
             return refusal
-        return self._queue_for(request, checked, now)
+        return self._queue_for(request, checked, now, allowed)
 
     def _is_overgrown(self, request: TaskRequest) -> Rejected | None:
         limits = self._limits
@@ -111,7 +116,11 @@ class Admission:
         return None
 
     def _queue_for(
-        self, request: TaskRequest, checked: CheckedTask, now: float
+        self,
+        request: TaskRequest,
+        checked: CheckedTask,
+        now: float,
+        allowed: tuple[str, ...] | None,
     ) -> tuple[str, CheckedTask] | Rejected:
         if request.queue and request.queue not in self.queues:
             known = ", ".join(self.queues)
@@ -123,6 +132,10 @@ class Admission:
             return _reject(
                 request, "no_queue_fits", f"no queue can hold this task: {feasible.reason()}"
             )
+        if allowed is not None:
+            others, feasible = feasible.queues, feasible.within(allowed)
+            if (refusal := _beyond_key(request, feasible, allowed, others)) is not None:
+                return refusal
         if request.queue and request.queue not in feasible.queues:
             return _reject(
                 request,
@@ -130,14 +143,16 @@ class Admission:
                 f"queue {request.queue} cannot hold this task: "
                 f"{feasible.objections[request.queue]}; {', '.join(feasible.queues)} could",
             )
-        if (self.strict or request.strict) and not self._scheduler.could_run(checked):
+        candidates = (request.queue,) if request.queue else feasible.queues
+        is_strict = self.strict or request.strict
+        if is_strict and not self._scheduler.could_run(checked, candidates):
             return _reject(
                 request,
                 "no_worker",
                 f"no connected worker can run model {request.model!r} on "
-                f"{' or '.join(checked.needs)}: {self._scheduler.why_none_could(checked)}",
+                f"{' or '.join(checked.needs)}: "
+                f"{self._scheduler.why_none_could(checked, candidates)}",
             )
-        candidates = (request.queue,) if request.queue else feasible.queues
         open_queues = [name for name in candidates if not self._is_full(name, request)]
         if not open_queues:
             name = candidates[0]
@@ -171,6 +186,26 @@ def longest_word(request: TaskRequest) -> int:
     for info in request.inputs:
         words += (info.name, info.digest, info.dtype)
     return max(map(len, words))
+
+
+def _beyond_key(
+    request: TaskRequest, feasible: Feasibility, allowed: Sequence[str], others: Sequence[str]
+) -> Rejected | None:
+    """Refuse a task that only queues can hold which its client's key is not for.
+
+    ``feasible`` is of the ``allowed`` queues alone; ``others`` could hold it, allowed or not.
+    """
+    if request.queue and request.queue not in allowed:
+        words = f"your key is for {' and '.join(allowed)} alone, not for queue {request.queue}"
+        return _reject(request, "not_allowed", words)
+    if not feasible.queues:
+        return _reject(
+            request,
+            "no_queue_fits",
+            f"no queue that your key is for can hold this task: {feasible.reason()}; "
+            f"{', '.join(others)} could, with another key",
+        )
+    return None
 
 
 def _reject(

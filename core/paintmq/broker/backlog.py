@@ -183,6 +183,8 @@ class Backlog:
     lowest: dict[DeviceKind, Needs] = field(factory=dict[DeviceKind, Needs], init=False)
     highest: dict[DeviceKind, Needs] = field(factory=dict[DeviceKind, Needs], init=False)
     """Bounds of its tasks' needs: whoever fits the highest fits them all."""
+    queues: dict[str, None] = field(factory=dict[str, None], init=False)
+    """Where its tasks come from."""
 
     @property
     def model(self) -> str:
@@ -217,8 +219,9 @@ class Backlog:
         yield from self.ready
         yield from self.parked
 
-    def cover(self, checked: CheckedTask) -> None:
-        """Widen the bounds by the needs of one more task."""
+    def cover(self, checked: CheckedTask, queue: str) -> None:
+        """Widen the bounds by one more task."""
+        self.queues[queue] = None
         for device in self.key.devices:
             needs = checked.needs[device]
             self.lowest[device] = _fold(min, self.lowest.get(device, needs), needs)

@@ -1,6 +1,6 @@
 """The backlogs by what their tasks have in common, kept right while workers of new kinds join."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from attrs import define, evolve, field
 
@@ -25,12 +25,14 @@ class BacklogTable:
     def __iter__(self) -> Iterator[Backlog]:
         return iter(list(self._backlogs.values()))
 
-    def mask(self, checked: CheckedTask) -> int:
-        """Return which of the known profiles could run the task, as a bit mask."""
+    def mask(self, checked: CheckedTask, queues: Sequence[str]) -> int:
+        """Return which of the known profiles could run the task in one of these queues, as a bit
+        mask.
+        """
         return sum(
             1 << number
             for number, profile in enumerate(self._profiles)
-            if not objection(profile, checked)
+            if not objection(profile, checked, queues)
         )
 
     def backlog_for(self, waiting: Waiting) -> Backlog:
@@ -40,14 +42,14 @@ class BacklogTable:
             devices=tuple(waiting.checked.jobs),
             suspect=waiting.suspect,
             excluded=waiting.excluded,
-            profiles=self.mask(waiting.checked),
+            profiles=self.mask(waiting.checked, (waiting.queue,)),
         )
         backlog = self._backlogs.get(key)
         if backlog is None:
             self._created += 1
             backlog = Backlog(key, waiting.checked.spec, self._created)
             self._backlogs[key] = backlog
-        backlog.cover(waiting.checked)
+        backlog.cover(waiting.checked, waiting.queue)
         return backlog
 
     def drop(self, backlog: Backlog) -> None:
@@ -65,7 +67,7 @@ class BacklogTable:
         for backlog in list(self._backlogs.values()):
             if model_objection(profile, backlog.model):
                 continue
-            fits = spread(profile, backlog.lowest, backlog.highest)
+            fits = spread(profile, backlog.lowest, backlog.highest, backlog.queues)
             if fits is None:
                 movers += backlog.tasks()
             elif fits:

@@ -59,7 +59,14 @@ class ClientDesk:
             ),
         )
 
-    def receive(self, peer: PeerId, message: ToBroker, now: float) -> None:
+    def receive(
+        self,
+        peer: PeerId,
+        message: ToBroker,
+        now: float,
+        queues: tuple[str, ...] | None = None,
+    ) -> None:
+        """Take in a message; ``queues``: those where its sender may submit tasks; None: all."""
         self._attendance.heard(peer, now)
         match message:
             case ClientHello():
@@ -67,7 +74,7 @@ class ClientDesk:
             case Heartbeat():
                 self._life.step.send(peer, BrokerHeartbeat())
             case Submit(request):
-                self._submit(peer, request, now)
+                self._submit(peer, request, now, queues)
             case Cancel(task_id):
                 self._life.step.send(peer, CancelAnswered(task_id, self._cancel(task_id, now)))
             case Query(task_ids):
@@ -77,7 +84,8 @@ class ClientDesk:
                 if (entry := self._tasks.get(task_id)) is not None:
                     self._life.retention.acknowledge(entry, now=now)
             case Ask():
-                self._life.step.send(peer, self._inquiries.answer(message, now=now))
+                answer = self._inquiries.answer(message, now=now, queues=queues)
+                self._life.step.send(peer, answer)
             case ClientGoodbye():
                 self._attendance.drop(peer, now, gone=True)
             case _:
@@ -85,7 +93,9 @@ class ClientDesk:
                     peer, Refused(f"a client does not send {type(message).__name__}")
                 )
 
-    def _submit(self, peer: PeerId, request: TaskRequest, now: float) -> None:
+    def _submit(
+        self, peer: PeerId, request: TaskRequest, now: float, queues: tuple[str, ...] | None
+    ) -> None:
         known = self._tasks.get(request.id)
         if known is not None:
             self._inquiries.duplicates += 1
@@ -103,7 +113,7 @@ class ClientDesk:
             self._query(peer, request.id, now)
             return
         self._life.retention.make_room()
-        decision = self._admission.decide(request, now=now)
+        decision = self._admission.decide(request, now=now, allowed=queues)
         if isinstance(decision, Rejected):
             self._reject(peer, decision, queue=request.queue)
             return

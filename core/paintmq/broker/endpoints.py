@@ -14,8 +14,8 @@ from paintmq.config import BrokerConfig, QueueConfig
 from paintmq.errors import ConfigError
 from paintmq.task import PeerId
 from paintmq.transport.connection_watch import ConnectionWatch
-from paintmq.transport.curve import CLIENT_PORT, WORKER_PORT, KeyRing, User, public_key_of
-from paintmq.transport.key_files import Role
+from paintmq.transport.curve import CLIENT_PORT, WORKER_PORT, KeyRing, public_key_of
+from paintmq.transport.key_files import Allowed, Role
 from paintmq.transport.multipart import MultipartReader
 from paintmq.transport.pipes import BrokerPipes
 from paintmq.transport.sockets import Context, Socket, bind, router
@@ -39,7 +39,10 @@ class RouterEndpoint:
     ring: KeyRing | None = None
     """Whose keys may connect; None: whoever can reach the address."""
     address: str = ""
-    _users: dict[PeerId, User] = field(factory=dict[PeerId, User], init=False)
+    _users: dict[PeerId, Allowed] = field(factory=dict[PeerId, Allowed], init=False)
+    """Whose connections these are, on the terms on which they began."""
+    _edition: tuple[int, int] = field(default=(0, 0), init=False)
+    """Of the keys, when it was last asked whose have changed."""
     _reader: MultipartReader = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -116,6 +119,28 @@ class RouterEndpoint:
         user = self._users.get(peer)
         return user.name if user is not None else ""
 
+    def queues_of(self, peer: PeerId) -> tuple[str, ...] | None:
+        """Return the queues that the key of a peer is for; None: all."""
+        user = self._users.get(peer)
+        return user.terms.queues if user is not None else None
+
+    def changed_keys(self) -> list[tuple[PeerId, str]]:
+        """Return the peers whose key was revoked, has expired or is for other queues now, and why
+        it is refused; no words where it is not. Each change is told once.
+        """
+        if self.ring is None or self.ring.edition == self._edition:
+            return []
+        self._edition = self.ring.edition
+        changed = []
+        for peer, user in list(self._users.items()):
+            current = self.ring.user_of(user.public, self._port)
+            if current is None:
+                refusal = self.ring.objection(user.public, self._port, known_as=user.name)
+                changed.append((peer, refusal))
+            elif current != user:
+                changed.append((peer, ""))
+        return changed
+
     def forget(self, peer: PeerId) -> None:
         """Let go of what is kept for a connection."""
         self._users.pop(peer, None)
@@ -150,9 +175,8 @@ class RouterEndpoint:
             return True  # inside this process
         user = self.ring.user_of(public, self._port)
         if user is None:
-            self._users.pop(peer, None)
-            return False
-        self._users[peer] = user
+            return False  # its session, if it has one, is ended by ``changed_keys``
+        self._users.setdefault(peer, user)
         return True
 
 

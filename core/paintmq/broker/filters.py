@@ -1,6 +1,6 @@
 """Filters: whether a worker may run a task at all, and if not, why not, in words."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from attrs import frozen
 
@@ -21,10 +21,12 @@ class Profile:
     cores: int
     models: frozenset[str]
     unavailable: tuple[tuple[str, str], ...]
+    queues: tuple[str, ...] | None = None
+    """Those whose tasks its key lets it run, in order; None: all."""
 
 
-def profile_of(hello: WorkerHello) -> Profile:
-    """Return what the worker can do."""
+def profile_of(hello: WorkerHello, queues: Iterable[str] | None = None) -> Profile:
+    """Return what the worker can do; ``queues``: what its key is for, if it is not for all."""
     return Profile(
         device=hello.device,
         gpu_memory_mb=hello.gpu_memory_mb,
@@ -32,6 +34,7 @@ def profile_of(hello: WorkerHello) -> Profile:
         cores=hello.cores,
         models=frozenset(hello.models),
         unavailable=tuple(sorted(hello.unavailable.items())),
+        queues=None if queues is None else tuple(sorted(queues)),
     )
 
 
@@ -54,27 +57,40 @@ def model_objection(profile: Profile, model: str) -> str:
     return f"does not offer {model}: {reason}"
 
 
-def objection(profile: Profile, checked: CheckedTask) -> str:
-    """Return why such a worker can never run the task; empty when it can."""
+def queue_objection(profile: Profile, queues: Iterable[str]) -> str:
+    """Return why the worker may run no task of these queues; empty when it may of one of them."""
+    if profile.queues is None or not set(queues).isdisjoint(profile.queues):
+        return ""
+    return f"has a key for {' and '.join(profile.queues)} alone"
+
+
+def objection(profile: Profile, checked: CheckedTask, queues: Iterable[str]) -> str:
+    """Return why such a worker can never run the task in any of these queues; empty if it can."""
     if profile.device not in checked.jobs:
         return f"runs {profile.device} tasks, needs {' or '.join(checked.jobs)}"
-    return model_objection(profile, checked.spec.name) or needs_objection(
-        profile, checked.needs[profile.device]
+    return (
+        model_objection(profile, checked.spec.name)
+        or needs_objection(profile, checked.needs[profile.device])
+        or queue_objection(profile, queues)
     )
 
 
 def spread(
-    profile: Profile, lowest: Mapping[DeviceKind, Needs], highest: Mapping[DeviceKind, Needs]
+    profile: Profile,
+    lowest: Mapping[DeviceKind, Needs],
+    highest: Mapping[DeviceKind, Needs],
+    queues: Collection[str],
 ) -> bool | None:
-    """Return whether all (True) or none (False) of the tasks with needs in these bounds fit.
+    """Return whether all (True) or none (False) of the tasks fit that have needs in these bounds
+    and come from these queues.
 
     None: some may.
     """
     device = profile.device
-    if device not in highest:
+    if device not in highest or queue_objection(profile, queues):
         return False
-    if not needs_objection(profile, highest[device]):
-        return True
     if needs_objection(profile, lowest[device]):
         return False
-    return None
+    if profile.queues is not None and not set(queues).issubset(profile.queues):
+        return None
+    return True if not needs_objection(profile, highest[device]) else None

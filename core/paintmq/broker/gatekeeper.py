@@ -1,22 +1,28 @@
 """Who may connect to one broker: whoever reaches it, or the keys of a folder."""
 
+import logging
+from collections.abc import Collection
 from pathlib import Path
 
 from paintmq.config import BrokerConfig
 from paintmq.transport.curve import Authenticator, KeyRing
+from paintmq.transport.key_review import review
 from paintmq.transport.sockets import Context
+
+logger = logging.getLogger(__name__)
 
 
 class Gatekeeper:
     """The keys of a running broker, and the thread that answers ZeroMQ about them."""
 
-    def __init__(self, broker: BrokerConfig) -> None:
-        """Read the keys, if the configuration asks for any.
+    def __init__(self, broker: BrokerConfig, queues: Collection[str]) -> None:
+        """Read the keys, if the configuration asks for any; ``queues``: those there are.
 
         Raises:
             ConfigError: they are missing, damaged, or readable by others.
         """
         self.ring = KeyRing(Path(broker.keys)) if broker.keys else None
+        self._queues = queues
         self._authenticator: Authenticator | None = None
 
     def start(self, context: Context) -> None:
@@ -28,6 +34,7 @@ class Gatekeeper:
         if self.ring is not None:
             self._authenticator = Authenticator(context, self.ring)
             self._authenticator.start()
+            self._warn(self.ring)
 
     def stop(self) -> None:
         """Let nobody new in. Harmless to repeat."""
@@ -43,8 +50,13 @@ class Gatekeeper:
         """
         if self.ring is not None:
             self.ring.reload()
+            self._warn(self.ring)
 
     @property
     def keys(self) -> int | None:
         """How many keys are let in; None where none are asked for."""
         return None if self.ring is None else len(self.ring)
+
+    def _warn(self, ring: KeyRing) -> None:
+        for concern in review(ring.keys, queues=self._queues, now=ring.now()):
+            logger.warning("%s", concern.text)

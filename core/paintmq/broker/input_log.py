@@ -24,8 +24,9 @@ from paintmq.task import Json, PeerId
 from paintmq.wire.codec import encode as encode_message
 from paintmq.wire.messages import ToBroker
 
-FORMAT = 2
-"""Of the file. Format 1 did not say which models there were, nor when the router was replaced."""
+FORMAT = 3
+"""Of the file. Format 1 did not say which models there were, nor when the router was replaced;
+format 2 not what queues a sender's key is for."""
 
 
 class InputLog:
@@ -68,7 +69,9 @@ class InputLog:
         ]
         self._pending = {"now": now, "restored": tasks}
 
-    def received(self, now: float, peer: PeerId, message: ToBroker) -> None:
+    def received(
+        self, now: float, peer: PeerId, message: ToBroker, queues: tuple[str, ...] | None = None
+    ) -> None:
         wire = base64.b64encode(encode_message(message)).decode()
         self._pending = {
             "now": now,
@@ -76,6 +79,8 @@ class InputLog:
             "received": type(message).__name__,
             "wire": wire,
         }
+        if queues is not None:
+            self._pending["queues"] = list(queues)
 
     def lost(self, now: float, peer: PeerId) -> None:
         self._pending = {"now": now, "peer": peer.hex(), "lost": True}

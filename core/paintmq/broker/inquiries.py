@@ -1,6 +1,7 @@
 """Questions off the hot path: statistics, why a task waits, workers, dead letters."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, cast
 
 from attrs import asdict, define, field
@@ -35,12 +36,15 @@ class Inquiries:
     rejected: int = field(default=0, init=False)
     duplicates: int = field(default=0, init=False)
 
-    def answer(self, ask: Ask, *, now: float) -> Answer:
-        """Answer a question, or say what is wrong with it."""
+    def answer(self, ask: Ask, *, now: float, queues: tuple[str, ...] | None = None) -> Answer:
+        """Answer a question, or say what is wrong with it.
+
+        ``queues``: those where whoever asks may submit tasks; None: all.
+        """
         subjects: dict[str, Callable[[Mapping[str, Json], float], Json]] = {
             "statistics": self._statistics,
             "why": self._why,
-            "route": self._route,
+            "route": partial(self._route, queues),
             "tasks": self._list_tasks,
             "workers": self._list_workers,
             "dead_list": self._dead_list,
@@ -112,10 +116,12 @@ class Inquiries:
             answer["explanation"] = _json(asdict(explanation))
         return answer
 
-    def _route(self, arguments: Mapping[str, Json], now: float) -> Json:
+    def _route(
+        self, queues: tuple[str, ...] | None, arguments: Mapping[str, Json], now: float
+    ) -> Json:
         """Tell the queue a task would go to now, or why it would be refused; store nothing."""
         request = _request(arguments)
-        decision = self._admission.decide(request, now=now)
+        decision = self._admission.decide(request, now=now, allowed=queues)
         if isinstance(decision, Rejected):
             return _json(asdict(decision))
         return {"queue": decision[0]}
@@ -154,6 +160,7 @@ class Inquiries:
                 "running": running.get(worker.peer, []),
                 "draining": worker.draining,
                 "trouble": worker.trouble,
+                "serves": None if worker.queues is None else list(worker.queues),
             }
             for worker in self._sessions.workers.values()
         ]

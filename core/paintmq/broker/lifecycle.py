@@ -280,7 +280,9 @@ class Lifecycle:
         if trouble:
             words = f"{status.worker} gave it back: {trouble}"
             assert entry.checked is not None
-            spent = entry.request.strict and not self.scheduler.could_run(entry.checked)
+            spent = entry.request.strict and not self.scheduler.could_run(
+                entry.checked, (status.queue,)
+            )
         else:
             status = evolve(status, undelivered=status.undelivered + 1)
             spent = status.undelivered >= self._limits.undelivered

@@ -301,9 +301,10 @@ class BrokerLoop:
         peer.charge(time.thread_time() - began)
 
     def _tell(self, peer: Peer, message: ToBroker, payloads: Sequence[Buffer], now: float) -> None:
+        queues = peer.endpoint.queues_of(peer.id)
         if self._recorder is not None:
-            self._recorder.received(now, peer.id, message)
-        step = self._machine.receive(peer.id, message, now=now)
+            self._recorder.received(now, peer.id, message, queues)
+        step = self._machine.receive(peer.id, message, now=now, queues=queues)
         self._take(step, now, message, payloads)
         if isinstance(message, ClientGoodbye | WorkerGoodbye):
             self._close(peer)
@@ -326,6 +327,8 @@ class BrokerLoop:
         """Drop those that are gone, or stopped in the middle; look whether others are there."""
         for endpoint in self._endpoints:
             endpoint.look(now=now, read_empty=endpoint not in self._unread)
+            for peer_id, refusal in endpoint.changed_keys():
+                self._key_changed(endpoint, peer_id, refusal, now)
         for peer in self._peers.silent(now=now):
             self._drop(peer, now)
         for peer_id in self._arrivals.overdue(now=now):
@@ -335,6 +338,16 @@ class BrokerLoop:
         for peer in self._peers.to_probe(now=now):
             # Sending is how ZeroMQ tells that a peer is gone.
             self._speaker.say_at_once(peer, BrokerHeartbeat())
+
+    def _key_changed(
+        self, endpoint: RouterEndpoint, peer_id: PeerId, refusal: str, now: float
+    ) -> None:
+        """End a session whose key is good no longer, or have it begin anew on the new terms."""
+        if refusal:
+            logger.warning("ended a connection to %s: %s", endpoint.name, refusal)
+        if (peer := self._peers.get(peer_id)) is not None:
+            self._drop(peer, now)
+        self._say_to_stranger(endpoint, peer_id, Refused(refusal) if refusal else WhoAreYou())
 
     # ---- out -----------------------------------------------------------------------------------
 

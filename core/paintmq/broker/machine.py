@@ -112,15 +112,26 @@ class BrokerMachine:
         step = self._finish_step(now)
         return Step((BrokerBooted(self._incarnation, now), *step.records), step.sends)
 
-    def receive(self, peer: PeerId, message: ToBroker, *, now: float) -> Step:
-        """Take in what a client or a worker sent."""
+    def receive(
+        self,
+        peer: PeerId,
+        message: ToBroker,
+        *,
+        now: float,
+        queues: tuple[str, ...] | None = None,
+    ) -> Step:
+        """Take in what a client or a worker sent.
+
+        ``queues``: those where this client may submit tasks, or whose tasks this worker may run;
+        None: all.
+        """
         self._advance(now)
         if peer in self._sessions.workers:
-            self._workers.receive(self._sessions.workers[peer], message, now)
+            self._workers.receive(self._sessions.workers[peer], message, now, queues)
         elif peer in self._sessions.clients:
-            self._clients.receive(peer, message, now)
+            self._clients.receive(peer, message, now, queues)
         elif isinstance(message, WorkerHello):
-            self._workers.hello(peer, message, now)
+            self._workers.hello(peer, message, now, queues)
         elif isinstance(message, ClientHello):
             self._clients.hello(peer, message, now)
         elif not isinstance(message, ClientGoodbye | WorkerGoodbye):

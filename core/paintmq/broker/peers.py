@@ -66,6 +66,10 @@ class Endpoint(Protocol):
         """Return the name of the key a peer showed; empty where no keys are asked for."""
         ...
 
+    def queues_of(self, peer: PeerId) -> tuple[str, ...] | None:
+        """Return the queues that the key of a peer is for; None: all."""
+        ...
+
     def forget(self, peer: PeerId) -> None:
         """Let go of what is kept for a connection."""
         ...

@@ -1,6 +1,6 @@
 """Queues: which tasks one may hold, and what it counts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from attrs import define, field, frozen
 
@@ -35,6 +35,14 @@ class Feasibility:
     def reason(self) -> str:
         """Return one line that names every queue that cannot hold the task, and why."""
         return "; ".join(f"{name}: {why}" for name, why in self.objections.items())
+
+    def within(self, allowed: Sequence[str]) -> "Feasibility":
+        """Return the same for these queues alone."""
+        others = [name for name in allowed if name not in self.queues]
+        return Feasibility(
+            queues=tuple(name for name in self.queues if name in allowed),
+            objections={name: self.objections.get(name, "there is none") for name in others},
+        )
 
 
 def feasibility(queues: Mapping[str, QueueConfig], checked: CheckedTask) -> Feasibility:

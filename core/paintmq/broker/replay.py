@@ -169,7 +169,9 @@ def _input(machine: BrokerMachine, line: dict[str, Any], now: float) -> Step | N
         message = decode(base64.b64decode(line["wire"]))
         if not isinstance(message, ToBroker):
             raise ValueError(f"{type(message).__name__} is nothing a broker is told")
-        return machine.receive(PeerId(bytes.fromhex(line["peer"])), message, now=now)
+        peer, queues = PeerId(bytes.fromhex(line["peer"])), line.get("queues")
+        allowed = None if queues is None else tuple(str(name) for name in queues)
+        return machine.receive(peer, message, now=now, queues=allowed)
     if "lost" in line:
         return machine.peer_lost(PeerId(bytes.fromhex(line["peer"])), now=now)
     if "tick" in line:

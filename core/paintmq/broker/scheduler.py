@@ -84,15 +84,25 @@ class Scheduler:
 
     # ---- workers -------------------------------------------------------------------------------
 
-    def worker_joined(self, session: PeerId, hello: WorkerHello, *, now: float) -> None:
-        """Add a worker; one that was known by this session starts afresh."""
+    def worker_joined(
+        self,
+        session: PeerId,
+        hello: WorkerHello,
+        *,
+        now: float,
+        queues: Sequence[str] | None = None,
+    ) -> None:
+        """Add a worker; one that was known by this session starts afresh.
+
+        ``queues``: those whose tasks it may run; None: all.
+        """
         self._view.now = now
         self.worker_left(session, now=now)
-        profile = profile_of(hello)
+        profile = profile_of(hello, queues)
         if self._board.number_of(profile) is None:
             self._board.add_profile(profile)
             self._line.add_profile(profile)
-        worker = self._board.join(session, hello, now=now)
+        worker = self._board.join(session, hello, profile, now=now)
         if self._board.live_in(worker.profile) == 1:
             self._line.reconsider_windows(worker.profile)
         self._decisions.ask_about(worker)
@@ -102,9 +112,9 @@ class Scheduler:
         """How many kinds of workers there ever were: alike in models and hardware."""
         return len(self._board.profiles)
 
-    def knows_kind(self, hello: WorkerHello) -> bool:
+    def knows_kind(self, hello: WorkerHello, queues: Sequence[str] | None = None) -> bool:
         """Return whether there was ever such a worker."""
-        return self._board.number_of(profile_of(hello)) is not None
+        return self._board.number_of(profile_of(hello, queues)) is not None
 
     def worker_left(self, session: PeerId, *, now: float) -> None:
         """Forget a worker and all it holds. Unknown sessions are ignored."""
@@ -233,12 +243,16 @@ class Scheduler:
 
     def choose_queue(self, checked: CheckedTask, candidates: Sequence[str], *, now: float) -> str:
         """Return which of the candidates, all of which could hold the task, takes it."""
+        if self._board.any_restricted:
+            candidates = [name for name in candidates if self.could_run(checked, (name,))] or (
+                candidates
+            )
         views = [self._queue_view(name, checked) for name in candidates]
         if len(checked.jobs) > 1:
             connected = {
                 worker.device
                 for worker in self._board.live()
-                if not objection(self._board.profiles[worker.profile], checked)
+                if not objection(self._board.profiles[worker.profile], checked, candidates)
             }
             views = [view for view in views if view.device in connected] or views
         return self._decisions.choose_queue(views, now=now)
@@ -251,7 +265,8 @@ class Scheduler:
         home = [
             worker
             for worker in self._board.live()
-            if worker.queue == name and not objection(self._board.profiles[worker.profile], checked)
+            if worker.queue == name
+            and not objection(self._board.profiles[worker.profile], checked, (name,))
         ]
         device = home[0].device if home else None
         return QueueView(
@@ -263,13 +278,15 @@ class Scheduler:
 
     # ---- answers -------------------------------------------------------------------------------
 
-    def could_run(self, checked: CheckedTask) -> bool:
-        """Return whether a connected worker could run the task."""
-        return self._board.has_live(self._line.table.mask(checked))
+    def could_run(self, checked: CheckedTask, queues: Sequence[str]) -> bool:
+        """Return whether a connected worker could run the task in one of these queues."""
+        return self._board.has_live(self._line.table.mask(checked, queues))
 
-    def why_none_could(self, checked: CheckedTask) -> str:
-        """Return what every connected worker lacks to run the task, in one line."""
-        return why_none_could(self._board, checked)
+    def why_none_could(self, checked: CheckedTask, queues: Sequence[str]) -> str:
+        """Return what every connected worker lacks to run the task in any of these queues, in one
+        line.
+        """
+        return why_none_could(self._board, checked, queues)
 
     def waiting_for(self, task_id: TaskId, *, now: float) -> str:
         """Return what the task waits for, in words; empty when a connected worker will take it."""

@@ -221,7 +221,7 @@ class BrokerServer:
         )
         journal = Journal(store)
         try:
-            self._gatekeeper = Gatekeeper(config.broker)
+            self._gatekeeper = Gatekeeper(config.broker, config.queues)
             self._gatekeeper.start(context)
             self._listen(context, endpoints, self._gatekeeper)
             recovered = journal.open(wakeup.set)

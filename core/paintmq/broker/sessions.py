@@ -22,6 +22,8 @@ class WorkerSession:
 
     peer: PeerId
     hello: WorkerHello
+    queues: tuple[str, ...] | None = None
+    """What its key is for; None: every queue."""
     draining: bool = False
     trouble: str = ""
     """Why it can run nothing for now, in its own words; then it counts as draining, too."""

@@ -1,5 +1,7 @@
 """Explains in words and numbers what a waiting task waits for."""
 
+from collections.abc import Sequence
+
 from paintmq.broker.backlog import Backlog, WaitingTask
 from paintmq.broker.explanation import Explanation, WorkerVerdict
 from paintmq.broker.filters import model_objection, objection
@@ -13,10 +15,13 @@ MOST_WORKERS = 50
 _LINE = "\n"
 
 
-def why_none_could(board: WorkerBoard, checked: CheckedTask) -> str:
-    """Return what every kind of connected worker lacks to run the task, in one line."""
+def why_none_could(board: WorkerBoard, checked: CheckedTask, queues: Sequence[str]) -> str:
+    """Return what every kind of connected worker lacks to run the task in any of these queues, in
+    one line.
+    """
     reasons = dict.fromkeys(
-        f"{worker.name} {(_absent(worker) or unfit(board, worker, checked)).partition(_LINE)[0]}"
+        f"{worker.name} "
+        f"{(_absent(worker) or unfit(board, worker, checked, queues)).partition(_LINE)[0]}"
         for worker in board.all()
     )
     if not reasons:
@@ -33,9 +38,13 @@ def _absent(worker: Worker) -> str:
     return "is leaving" if worker.draining else ""
 
 
-def unfit(board: WorkerBoard, worker: Worker, checked: CheckedTask) -> str:
+def unfit(board: WorkerBoard, worker: Worker, checked: CheckedTask, queues: Sequence[str]) -> str:
     """Return which filter keeps the worker from the task; empty when none does."""
-    return objection(board.profiles[worker.profile], checked)
+    return objection(board.profiles[worker.profile], checked, queues)
+
+
+def _own_queues(board: WorkerBoard, worker: Worker) -> Sequence[str]:
+    return board.profiles[worker.profile].queues or ()
 
 
 def waiting_for(board: WorkerBoard, task: WaitingTask, *, now: float) -> str:
@@ -47,7 +56,7 @@ def waiting_for(board: WorkerBoard, task: WaitingTask, *, now: float) -> str:
         return ""
     checked = task.waiting.checked
     return f"a worker that runs {checked.spec.name} on {' or '.join(checked.jobs)}: " + (
-        why_none_could(board, checked)
+        why_none_could(board, checked, (task.queue,))
     )
 
 
@@ -83,7 +92,8 @@ def _verdict(
     view: SchedulingBoard, router: Router, worker: Worker, task: WaitingTask, now: float
 ) -> WorkerVerdict:
     board, backlog, model = view.board, task.backlog, task.waiting.checked.spec.name
-    reason = _absent(worker) or unfit(board, worker, task.waiting.checked)
+    checked, queues = task.waiting.checked, (task.queue,)
+    reason = _absent(worker) or unfit(board, worker, checked, queues)
     if not reason and worker.cooling(model, now):
         left = worker.cool_offs[model].until - now
         reason = f"failed to load {model}; asked again in {left:.0f} s"
@@ -137,13 +147,15 @@ def _what_would_help(
         return f"the end of its pause, in {max(0.0, task.waiting.not_before - now):.1f} s"
     if not board.has_live(backlog.key.profiles):
         for worker in board.all():
-            if worker.trouble and not unfit(board, worker, checked):
+            if worker.trouble and not unfit(board, worker, checked, (task.queue,)):
                 return f"{worker.name} working again, or another worker to connect"
         offers = [
             worker
             for worker in board.live()
             if not model_objection(board.profiles[worker.profile], checked.spec.name)
         ]
+        if any(not unfit(board, worker, checked, _own_queues(board, worker)) for worker in offers):
+            return f"a worker with a key for {task.queue} to connect"
         lacks = "a larger worker" if offers else f"a worker that offers {checked.spec.name}"
         return f"{lacks} to connect"
     busy = [verdict for verdict in verdicts if verdict.verdict == "busy"]

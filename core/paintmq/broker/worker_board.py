@@ -10,7 +10,7 @@ from heapq import merge
 from attrs import define, field
 
 from paintmq.broker.backlog import Backlog, WaitingTask
-from paintmq.broker.filters import Profile, profile_of
+from paintmq.broker.filters import Profile
 from paintmq.task import DeviceKind, PeerId, TaskId
 from paintmq.wire.messages import ResidentModel, WorkerHello
 
@@ -192,6 +192,8 @@ class WorkerBoard:
 
     profiles: list[Profile] = field(factory=list[Profile], init=False)
     """Every profile seen so far; a backlog's mask names them by their place."""
+    any_restricted: bool = field(default=False, init=False)
+    """Whether one of them may serve some queues alone."""
     _profile_numbers: dict[Profile, int] = field(factory=dict[Profile, int], init=False)
     _workers: dict[PeerId, Worker] = field(factory=dict[PeerId, Worker], init=False)
     _idle: dict[int, dict[PeerId, Worker]] = field(
@@ -220,12 +222,13 @@ class WorkerBoard:
     def add_profile(self, profile: Profile) -> int:
         number = len(self.profiles)
         self.profiles.append(profile)
+        self.any_restricted |= profile.queues is not None
         self._profile_numbers[profile] = number
         return number
 
-    def join(self, session: PeerId, hello: WorkerHello, *, now: float) -> Worker:
+    def join(self, session: PeerId, hello: WorkerHello, profile: Profile, *, now: float) -> Worker:
         """Add a worker; its profile must be known."""
-        number = self._profile_numbers[profile_of(hello)]
+        number = self._profile_numbers[profile]
         self._joined += 1
         worker = Worker(hello, session, self._joined, number, now)
         self._workers[session] = worker

@@ -46,8 +46,15 @@ class WorkerDesk:
     _timers: Timers
     _limits: Limits
 
-    def hello(self, peer: PeerId, hello: WorkerHello, now: float) -> None:
-        if self._attendance.refuses(peer, hello) or self._is_one_kind_too_many(peer, hello):
+    def hello(
+        self,
+        peer: PeerId,
+        hello: WorkerHello,
+        now: float,
+        queues: tuple[str, ...] | None = None,
+    ) -> None:
+        """Let a worker in; ``queues``: those whose tasks it may run; None: all."""
+        if self._attendance.refuses(peer, hello) or self._has_no_business(peer, hello, queues):
             return
         known = self._attendance.sessions.workers.get(peer)
         self._attendance.heard(peer, now)
@@ -59,8 +66,9 @@ class WorkerDesk:
                 lease=self._timers.lease,
             ),
         )
-        if known is None or evolve(known.hello, running=()) != evolve(hello, running=()):
-            self._join(peer, hello, rejoins=known is not None, now=now)
+        said_before = None if known is None else (evolve(known.hello, running=()), known.queues)
+        if said_before != (evolve(hello, running=()), queues):
+            self._join(WorkerSession(peer, hello, queues), rejoins=known is not None, now=now)
         self._claims(peer, hello.name, hello.running, now)
         # What the worker does not claim now, it no longer has: it was restarted.
         gone = {None} if hello.replaces in (b"", peer) else {None, hello.replaces}
@@ -70,32 +78,46 @@ class WorkerDesk:
         if hello.replaces != peer:
             self._attendance.drop(hello.replaces, now, gone=True)
 
-    def _is_one_kind_too_many(self, peer: PeerId, hello: WorkerHello) -> bool:
+    def _has_no_business(
+        self, peer: PeerId, hello: WorkerHello, queues: tuple[str, ...] | None
+    ) -> bool:
+        """Refuse a worker whose key is not for its queue, or one of too many kinds."""
         most = self._limits.max_worker_kinds
-        if self._scheduler.knows_kind(hello) or self._scheduler.kinds < most:
+        if queues is not None and hello.queue not in queues:
+            words = f"your key is for {' and '.join(queues)} alone, not for queue {hello.queue}"
+        elif self._scheduler.knows_kind(hello, queues) or self._scheduler.kinds < most:
             return False
-        words = (
-            f"{most} kinds of workers are known, a new one is too many (limits.max_worker_kinds)"
-        )
+        else:
+            words = (
+                f"{most} kinds of workers are known, a new one is too many "
+                f"(limits.max_worker_kinds)"
+            )
         self._life.step.send(peer, Refused(words))
         return True
 
-    def _join(self, peer: PeerId, hello: WorkerHello, *, rejoins: bool, now: float) -> None:
+    def _join(self, worker: WorkerSession, *, rejoins: bool, now: float) -> None:
+        peer, hello = worker.peer, worker.hello
         held = self._attendance.held_by(peer) if rejoins else []
         if rejoins:
             self._scheduler.worker_left(peer, now=now)
-        self._attendance.sessions.workers[peer] = WorkerSession(peer, hello)
-        self._scheduler.worker_joined(peer, hello, now=now)
+        self._attendance.sessions.workers[peer] = worker
+        self._scheduler.worker_joined(peer, hello, now=now, queues=worker.queues)
         for entry in held:
             entry.session = None
             self._life.claim(entry, peer, now=now)
 
-    def receive(self, worker: WorkerSession, message: ToBroker, now: float) -> None:
+    def receive(
+        self,
+        worker: WorkerSession,
+        message: ToBroker,
+        now: float,
+        queues: tuple[str, ...] | None = None,
+    ) -> None:
         peer = worker.peer
         self._attendance.heard(peer, now)
         match message:
             case WorkerHello():
-                self.hello(peer, message, now)
+                self.hello(peer, message, now, queues)
             case Heartbeat(running=running):
                 self._life.step.send(peer, BrokerHeartbeat())
                 self._claims(peer, worker.hello.name, running, now)

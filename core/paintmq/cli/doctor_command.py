@@ -27,7 +27,7 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         *examination.machine(),
         *examination.plugins(manager, settings),
         *examination.journal(settings.broker, manager.stores),
-        *examination.keys(settings.broker),
+        *examination.keys(settings.broker, settings.queues),
         *examination.ports(settings),
     ]
     if as_json:

@@ -3,7 +3,8 @@
 import os
 import platform
 import shutil
-from collections.abc import Container, Iterator
+import time
+from collections.abc import Collection, Container, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -121,27 +122,43 @@ def journal(broker: "BrokerConfig", stores: Container[str] = ()) -> Iterator[Fin
         yield Finding("journal", "ok", words)
 
 
-def keys(broker: "BrokerConfig") -> Iterator[Finding]:
+def keys(broker: "BrokerConfig", queues: Collection[str]) -> Iterator[Finding]:
     """Look at who may connect, and whether the files of keys are as they must be."""
     from paintmq.broker.endpoints import check_exposure
-    from paintmq.transport.key_files import list_keys, load_broker_keys, load_peer_key
+    from paintmq.transport.key_files import list_keys, load_broker_keys
+    from paintmq.transport.key_review import review
 
+    now = time.time_ns() / 1e9
     try:
         check_exposure(broker)
         if broker.keys:
             load_broker_keys(Path(broker.keys))
             allowed = list_keys(Path(broker.keys))
-            yield Finding("keys", "ok", f"{len(allowed)} may connect, by {broker.keys}")
+            good = sum(not key.terms.has_expired(now) for key in allowed)
+            yield Finding("keys", "ok", f"{good} may connect, by {broker.keys}")
+            for concern in review(allowed, queues=queues, now=now):
+                yield Finding("keys", concern.verdict, concern.text)
         elif broker.insecure:
             words = f"none asked for at {broker.host}: whoever reaches it may run tasks"
             yield Finding("keys", "note", words)
         else:
             yield Finding("keys", "ok", f"none asked for: only this machine reaches {broker.host}")
         if broker.key:
-            role = load_peer_key(Path(broker.key)).role
-            yield Finding("key", "ok", f"{broker.key} is a {role}'s")
+            yield _own_key(broker.key, now)
     except ConfigError as error:
         yield Finding("keys", "problem", str(error))
+
+
+def _own_key(path: str, now: float) -> Finding:
+    from paintmq.transport.key_files import load_peer_key
+
+    key = load_peer_key(Path(path))
+    words, terms = f"{path} is a {key.role}'s", key.terms
+    if terms.has_expired(now):
+        return Finding("key", "problem", f"{words} and expired on {terms.end}: ask for another")
+    if terms.expires_soon(now):
+        return Finding("key", "note", f"{words} and expires on {terms.end}: ask for another")
+    return Finding("key", "ok", words)
 
 
 def ports(config: "Config") -> Iterator[Finding]:

@@ -26,7 +26,7 @@ _AT_A_TIME = 16
 _REFRESH = 0.1
 """Seconds between two looks at how far the tasks are."""
 
-_HOPELESS = ("unknown_model", "invalid_option", "no_queue_fits", "no_worker")
+_HOPELESS = ("unknown_model", "invalid_option", "no_queue_fits", "not_allowed", "no_worker")
 """Refusals that every further image would meet as well."""
 
 

@@ -1,11 +1,18 @@
 """``paintmq keys``: who may connect to a broker that other machines can reach."""
 
+import json
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from paintmq.cli.common_options import JsonOption
 from paintmq.cli.failures import CommandError
+from paintmq.cli.status_command import duration
+
+if TYPE_CHECKING:
+    from paintmq.transport.key_files import Allowed
 
 FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the keys.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is.")]
@@ -33,22 +40,81 @@ def add(
     folder: FolderArgument,
     name: NameArgument,
     role: Annotated[str, typer.Option(help="client, worker or admin.")] = "client",
+    expires: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHEN",
+            help="In 90d, 12h or 4w, or a date: the last day it is good, as 2027-12-31 (UTC).",
+        ),
+    ] = None,
+    queues: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Queues a client may submit to, or whose tasks a worker may run. [default: all]",
+        ),
+    ] = None,
 ) -> None:
     """Let another program in, and write the key file it needs."""
     from paintmq.transport.key_files import ROLES, add_key
+    from paintmq.transport.key_terms import KeyTerms, parse_expiry
 
     if role not in ROLES:
         raise CommandError(f"--role {role}: use one of {', '.join(ROLES)}")
-    made = add_key(folder, name, role)
+    try:
+        not_after = None if expires is None else parse_expiry(expires, now=_now())
+    except ValueError as error:
+        raise CommandError(f"--expires: {error}") from error
+    terms = KeyTerms(not_after=not_after, queues=None if queues is None else _names(queues))
+    made = add_key(folder, name, role, terms)
     print(f"{made}: bring it to {name} by a safe way, set broker.key there, and delete it here")
+    if terms.end:
+        print(f"it expires on {terms.end}")
 
 
-def list_all(folder: FolderArgument) -> None:
-    """List who is let in."""
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if not all(names):
+        raise CommandError(f"--queues {text!r}: name them as gpu-low,cpu-light")
+    return names
+
+
+def list_all(folder: FolderArgument, as_json: JsonOption = False) -> None:
+    """List who is let in, until when, and for which queues."""
     from paintmq.transport.key_files import list_keys
 
-    for each in list_keys(folder):
-        print(f"{each.name:<24} {each.role:<8} {each.public}")
+    keys, now = list_keys(folder), _now()
+    if as_json:
+        print(json.dumps([_row(key, now) for key in keys], indent=2))
+        return
+    for key in keys:
+        terms = ", ".join(filter(None, (_end_in_words(key, now), _queues_in_words(key))))
+        print(f"{key.name:<24} {key.role:<8} {key.public}  {terms}".rstrip())
+
+
+def _row(key: "Allowed", now: float) -> dict[str, object]:
+    terms: dict[str, object] = {"not_after": None, "queues": None, **key.terms.to_json()}
+    expired = key.terms.has_expired(now)
+    return {"name": key.name, "role": key.role, "public": key.public, **terms, "expired": expired}
+
+
+def _end_in_words(key: "Allowed", now: float) -> str:
+    terms = key.terms
+    if terms.not_after is None:
+        return ""
+    if terms.has_expired(now):
+        return f"EXPIRED on {terms.end}"
+    if terms.expires_soon(now):
+        return f"EXPIRES SOON, on {terms.end}, in {duration(terms.not_after - now)}"
+    return f"expires on {terms.end}"
+
+
+def _queues_in_words(key: "Allowed") -> str:
+    return f"for {', '.join(key.terms.queues)} alone" if key.terms.queues is not None else ""
+
+
+def _now() -> float:
+    return time.time_ns() / 1e9
 
 
 def revoke(folder: FolderArgument, name: NameArgument) -> None:

@@ -64,7 +64,9 @@ def status(
 
 
 def _router_in_words(router: Any) -> str:
-    parameters = ", ".join(f"{name} = {value}" for name, value in router["parameters"].items())
+    parameters = ", ".join(
+        f"{name} = {json.dumps(value)}" for name, value in router["parameters"].items()
+    )
     return f"{router['name']} ({parameters})" if parameters else router["name"]
 
 

@@ -14,6 +14,7 @@ from paintmq.node.capabilities import Capabilities, detect
 from paintmq.node.worker_plan import WorkerPlan
 from paintmq.plugin_manager import PluginManager
 from paintmq.task import TaskId
+from paintmq.transport.key_files import LOCAL_WORKER, own_key
 from paintmq.transport.sockets import Context, new_context
 from paintmq.worker.agent import AgentSetup, WorkerAgent
 from paintmq.worker.crash_journal import CrashJournal, runtime_folder
@@ -132,6 +133,7 @@ class NodeSupervisor:
             node=self.name,
             queue_endpoints=self._queue_endpoints,
             patience=self._patience,
+            key=own_key(self._config.broker, LOCAL_WORKER),
         )
         setups = plan.setups()
         logger.info(

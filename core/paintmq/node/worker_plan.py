@@ -12,7 +12,7 @@ from paintmq.model import ModelSpec
 from paintmq.node.capabilities import Capabilities, home_queue, offer
 from paintmq.node.gpus import Gpu
 from paintmq.task import DeviceKind
-from paintmq.transport.key_files import LOCAL_WORKER, own_key
+from paintmq.transport.key_files import PeerKey
 from paintmq.worker.agent import AgentSetup
 from paintmq.worker.host_messages import Configure
 from paintmq.worker.profile import Patience, WorkerProfile
@@ -36,12 +36,14 @@ class WorkerPlan:
     node: str
     queue_endpoints: Mapping[str, str]
     patience: Patience
+    key: PeerKey | None = None
+    """What its workers show to the broker."""
 
     def setups(self) -> list[AgentSetup]:
         """Return one setup a worker: GPUs first, then the CPU.
 
-        By default one a GPU and one for the CPU; ``workers.count`` takes so many, in that order,
-        and further ones share the CPU.
+        By default one a GPU and one for the CPU, as far as this node's key is for a queue of that
+        device; ``workers.count`` takes so many, in that order, and further ones share the CPU.
 
         Raises:
             ConfigError: no queue is meant for a device of this node.
@@ -49,7 +51,10 @@ class WorkerPlan:
         gpus = self.capabilities.gpus
         count = self.config.workers.count
         if count is None:
-            count = len(gpus) + 1
+            gpus = gpus if self._may_serve("cuda") else ()
+            count = len(gpus) + self._may_serve("cpu")
+            if not count:
+                self._home("cpu")  # says what is wrong
         on_cpu = max(count - len(gpus), 0)
         return [
             *(self._on_gpu(index, gpu, sharing=count) for index, gpu in enumerate(gpus[:count])),
@@ -103,20 +108,34 @@ class WorkerPlan:
         return self._setup(profile, {"CUDA_VISIBLE_DEVICES": ""}, threads)
 
     def _home(self, device: DeviceKind, gpu_memory_mb: int = 0) -> str:
+        served = self._key_queues
         queues = {
             name: queue
             for name, queue in self.config.queues.items()
-            if name in self.queue_endpoints
+            if name in self.queue_endpoints and (served is None or name in served)
         }
         home = home_queue(
             queues, device, cores=self.capabilities.cores, gpu_memory_mb=gpu_memory_mb
         )
         if not home:
             raise ConfigError(
-                f"no queue is for {device} workers (queues: {', '.join(queues) or 'none'});"
+                f"no queue is for {device} workers (queues"
+                f"{'' if served is None else ' that the key is for'}: "
+                f"{', '.join(queues) or 'none'});"
                 f" add one with device = {device!r}, or set workers.count"
             )
         return home
+
+    def _may_serve(self, device: DeviceKind) -> bool:
+        """Return whether the key is for a queue of that device; one without limits is for all."""
+        if self._key_queues is None:
+            return True
+        queues = self.config.queues
+        return any(queues[name].device == device for name in self._key_queues if name in queues)
+
+    @property
+    def _key_queues(self) -> tuple[str, ...] | None:
+        return self.key.terms.queues if self.key is not None else None
 
     def _setup(
         self, profile: WorkerProfile, environment: dict[str, str], threads: int
@@ -145,7 +164,7 @@ class WorkerPlan:
             profile=profile,
             specs=self.specs,
             endpoint=self.queue_endpoints[profile.queue],
-            key=own_key(self.config.broker, LOCAL_WORKER),
+            key=self.key,
             configure=configure,
             environment=environment,
             patience=self.patience,

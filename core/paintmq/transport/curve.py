@@ -2,12 +2,15 @@
 
 A socket that is secured lets nobody in whom the handler does not know: without a handler, or with
 one that hangs, every handshake fails. A key decides the role, a port which roles it takes. A key
-that was revoked is refused at its next message, also on a connection that is open already.
+that was revoked or has expired is refused at its next message, also on a connection that is open
+already.
 """
 
 import logging
 import threading
-from collections.abc import Mapping
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import zmq
@@ -16,6 +19,7 @@ from zmq.utils import z85
 
 from paintmq.errors import ConfigError
 from paintmq.transport.key_files import (
+    Allowed,
     KeyPair,
     PeerKey,
     Role,
@@ -41,25 +45,31 @@ _REQUEST_FRAMES = 7
 
 
 @frozen
-class User:
-    """Whom a connection belongs to."""
+class _Known:
+    """Whom one reading of the list lets in, by public key, and when keys of it expire."""
 
-    name: str
-    role: Role
+    number: int
+    users: Mapping[str, Allowed]
+    ends: tuple[float, ...]
+    """In order."""
 
 
 class KeyRing:
-    """The broker's keys and those it lets in. Safe to read from any thread."""
+    """The broker's keys and those it lets in. Safe to read from any thread.
 
-    def __init__(self, folder: Path) -> None:
+    Keys expire by the wall clock, as it is at that moment: what is agreed on is a date.
+    """
+
+    def __init__(self, folder: Path, *, wall: Callable[[], int] = time.time_ns) -> None:
         """Read the keys.
 
         Raises:
             ConfigError: they are missing, damaged, or readable by others.
         """
         self._folder = folder
+        self._wall = wall
         self.broker: KeyPair = load_broker_keys(folder)
-        self._users: Mapping[str, User] = {}
+        self._known = _Known(0, {}, ())
         self.reload()
 
     def reload(self) -> None:
@@ -68,17 +78,48 @@ class KeyRing:
         Raises:
             ConfigError: the list is damaged; the one before still holds.
         """
-        self._users = {
-            entry.public: User(entry.name, entry.role) for entry in list_keys(self._folder)
-        }
+        entries = list_keys(self._folder)
+        users = {each.public: each for each in entries}
+        ends = sorted(end for each in entries if (end := each.terms.not_after) is not None)
+        self._known = _Known(self._known.number + 1, users, tuple(ends))
 
     def __len__(self) -> int:
-        return len(self._users)
+        return len(self._known.users)
 
-    def user_of(self, public_key: str, port: str) -> User | None:
-        """Return whose key this is, if its role may use that kind of port."""
-        user = self._users.get(public_key)
-        return user if user is not None and user.role in _ROLES.get(port, frozenset()) else None
+    @property
+    def edition(self) -> tuple[int, int]:
+        """Another one whenever somebody may be let in no longer, or on other terms."""
+        known = self._known
+        return known.number, bisect_right(known.ends, self.now())
+
+    def user_of(self, public_key: str, port: str) -> Allowed | None:
+        """Return whose key this is, if it is good and its role may use that kind of port."""
+        user = self._known.users.get(public_key)
+        if user is None or user.role not in _ROLES.get(port, frozenset()):
+            return None
+        if user.terms.not_after is not None and user.terms.has_expired(self.now()):
+            return None
+        return user
+
+    def objection(self, public_key: str, port: str, *, known_as: str = "") -> str:
+        """Return why ``user_of`` knows nobody, in words; ``known_as``: whose key it was."""
+        user = self._known.users.get(public_key)
+        if user is None and known_as:
+            return f"the key {known_as!r} was revoked"
+        if user is None:
+            return "its key is none of those that are let in"
+        if user.role not in _ROLES.get(port, frozenset()):
+            return f"the key {user.name!r} has the role {user.role}, which does not open that port"
+        return f"the key {user.name!r} expired on {user.terms.end}"
+
+    @property
+    def keys(self) -> Collection[Allowed]:
+        """All that are listed, expired ones too."""
+        return self._known.users.values()
+
+    def now(self) -> float:
+        """Return the time by which keys expire."""
+        return self._wall() / 1e9
 
     def secure(self, socket: Socket, port: str) -> None:
         """Let only known keys in; call it before binding."""
@@ -92,6 +133,9 @@ class KeyRing:
 
 def secure_with(socket: Socket, key: PeerKey) -> None:
     """Use a peer's key to reach its broker, and no other; call it before connecting."""
+    if key.terms.has_expired(time.time_ns() / 1e9):
+        # Its broker will not say so: it does not talk to who has no key.
+        logger.warning("the key %r expired on %s: ask for another", key.name, key.terms.end)
     socket.setsockopt(zmq.CURVE_SECRETKEY, key.keys.secret.encode())
     socket.setsockopt(zmq.CURVE_PUBLICKEY, key.keys.public.encode())
     socket.setsockopt(zmq.CURVE_SERVERKEY, key.broker.encode())
@@ -168,12 +212,14 @@ class Authenticator:
             return [_ZAP_VERSION, request_id, b"400", b"only CURVE is spoken here", b"", b""]
         domain, address, credentials = request[2], request[3], request[6]
         public = z85.encode(credentials).decode()
-        user = self._ring.user_of(public, domain.decode(errors="replace"))
+        port = domain.decode(errors="replace")
+        user = self._ring.user_of(public, port)
         if user is None:
             logger.warning(
-                "refused a connection from %s to %s: its key is not allowed there",
+                "refused a connection from %s to %s: %s",
                 address.decode(errors="replace"),
-                domain.decode(errors="replace"),
+                port,
+                self._ring.objection(public, port),
             )
             return [_ZAP_VERSION, request_id, b"400", b"this key is not allowed", b"", b""]
         return [_ZAP_VERSION, request_id, b"200", b"", public.encode(), b""]

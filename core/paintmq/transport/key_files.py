@@ -1,9 +1,9 @@
 """Key files: who may talk to a broker, and in which role.
 
 A folder holds the broker's own key pair (``broker.key``), the list of those it lets in
-(``allowed.json``: name, role and public key) and, until they are handed over, the key files made
-for them. Whoever has a key file is who it names: every file is readable by its owner alone, and a
-file that others may read is refused.
+(``allowed.json``: name, role, public key and terms) and, until they are handed over, the key files
+made for them. Whoever has a key file is who it names: every file is readable by its owner alone,
+and a file that others may read is refused.
 """
 
 import json
@@ -19,6 +19,7 @@ from attrs import asdict, frozen
 
 from paintmq.config import BrokerConfig
 from paintmq.errors import ConfigError
+from paintmq.transport.key_terms import NO_TERMS, KeyTerms
 
 Role: TypeAlias = Literal["client", "worker", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -59,6 +60,8 @@ class PeerKey:
     keys: KeyPair
     broker: str
     """The broker's public key."""
+    terms: KeyTerms = NO_TERMS
+    """As they were when the file was made; the broker's own list decides."""
 
 
 @frozen(kw_only=True)
@@ -68,6 +71,7 @@ class Allowed:
     name: str
     role: Role
     public: str
+    terms: KeyTerms = NO_TERMS
 
 
 def init_keys(folder: Path) -> Path:
@@ -94,27 +98,32 @@ def init_keys(folder: Path) -> Path:
     return path
 
 
-def add_key(folder: Path, name: str, role: Role) -> Path:
-    """Let a new peer in.
+def add_key(folder: Path, name: str, role: Role, terms: KeyTerms = NO_TERMS) -> Path:
+    """Let a new peer in, on these terms.
 
     Returns:
         Its key file: bring it to that peer by a safe way, and delete it here.
 
     Raises:
-        ConfigError: the name is taken or unfit, or there are no broker keys in the folder.
+        ConfigError: the name is taken or unfit, there are no broker keys in the folder, or the
+            terms make no sense.
     """
     if not _NAME.fullmatch(name) or name == _BROKER:
         raise ConfigError(f"{name!r} is no name for a key: use letters, digits, - _ and .")
     if role not in ROLES:
         raise ConfigError(f"{role!r} is no role: use {', '.join(ROLES)}")
+    if role == "admin" and terms.queues is not None:
+        raise ConfigError("an admin may do everything: queues limit clients and workers")
     broker = load_broker_keys(folder)
     allowed = list_keys(folder)
     if any(entry.name == name for entry in allowed):
         raise ConfigError(f"there is a key named {name!r} already: revoke it first")
     pair = _new_pair()
     path = folder / f"{name}.key"
-    _write(path, {"name": name, "role": role, **asdict(pair), "broker": broker.public})
-    _write_allowed(folder, [*allowed, Allowed(name=name, role=role, public=pair.public)])
+    limits = terms.to_json()
+    _write(path, {"name": name, "role": role, **asdict(pair), "broker": broker.public, **limits})
+    new = Allowed(name=name, role=role, public=pair.public, terms=terms)
+    _write_allowed(folder, [*allowed, new])
     return path
 
 
@@ -168,16 +177,31 @@ def load_peer_key(path: Path) -> PeerKey:
     name, role, broker = data.get("name"), data.get("role"), data.get("broker")
     if not (isinstance(name, str) and role in ROLES and _is_key(broker)):
         raise ConfigError(f"{path} is no key file of PaintMQ")
-    return PeerKey(name, role, _pair(path, data), str(broker))
+    return PeerKey(name, role, _pair(path, data), str(broker), _terms(path, data))
 
 
 def _allowed(path: Path, entry: object) -> Allowed:
     match entry:
-        case {"name": str(name), "role": str(role), "public": public} if _is_key(public):
+        case {"name": str(name), "role": str(role), "public": public, **more} if _is_key(public):
+            limits = {str(field): value for field, value in more.items()}
+            if unknown := limits.keys() - {"not_after", "queues"}:
+                # It may be a limit: whoever does not understand it must not let the key in.
+                raise ConfigError(
+                    f"{path}: the key {name!r} has terms that this PaintMQ does not know "
+                    f"({', '.join(sorted(unknown))}): update PaintMQ, or take it out of the list"
+                )
             for known in ROLES:
                 if role == known:
-                    return Allowed(name=name, role=known, public=str(public))
+                    terms = _terms(path, limits)
+                    return Allowed(name=name, role=known, public=str(public), terms=terms)
     raise ConfigError(f"{path} is damaged: {entry!r} is no entry")
+
+
+def _terms(path: Path, data: Mapping[str, object]) -> KeyTerms:
+    try:
+        return KeyTerms.from_json(data)
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged: {error}") from error
 
 
 def _pair(path: Path, data: Mapping[str, object]) -> KeyPair:
@@ -199,7 +223,11 @@ def _new_pair() -> KeyPair:
 
 
 def _write_allowed(folder: Path, allowed: list[Allowed]) -> None:
-    _write(folder / _ALLOWED, {"allowed": [asdict(entry) for entry in allowed]})
+    entries = [
+        {"name": each.name, "role": each.role, "public": each.public, **each.terms.to_json()}
+        for each in allowed
+    ]
+    _write(folder / _ALLOWED, {"allowed": entries})
 
 
 def _write(path: Path, data: Mapping[str, object]) -> None:

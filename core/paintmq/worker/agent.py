@@ -27,6 +27,7 @@ from paintmq.wire.messages import (
     Assign,
     AttemptReturned,
     FromWorker,
+    Refused,
     ToWorker,
     WorkerWelcome,
 )
@@ -224,6 +225,8 @@ class WorkerAgent:
                 self._payloads.assigned(message, payloads)
             case WorkerWelcome(tasks_port=tasks_port, results_port=results_port) if tasks_port:
                 self._open_pipes(tasks_port, results_port)
+            case Refused(reason):
+                logger.warning("%s: the broker refuses it: %s", self.name, reason)
             case _:
                 pass
         self._obey(self._machine.receive(message, now=self._clock()))

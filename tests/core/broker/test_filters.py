@@ -31,6 +31,7 @@ def make_profile(**changes: Any) -> Profile:
 
 
 GPU = make_profile(device="cuda", gpu_memory_mb=8000)
+QUEUES = ("cpu-light", "cpu-intensive")
 
 
 @pytest.mark.parametrize(
@@ -63,15 +64,50 @@ def test_a_model_that_is_not_offered_is_named_with_the_reason() -> None:
 def test_the_device_comes_before_all_else() -> None:
     checked = Catalog([make_spec(devices=("cuda",))]).check(make_request())
 
-    assert objection(make_profile(), checked) == "runs cpu tasks, needs cuda"
-    assert objection(GPU, checked) == ""
-    assert objection(evolve(GPU, models=frozenset()), checked).startswith("does not offer toy")
+    assert objection(make_profile(), checked, QUEUES) == "runs cpu tasks, needs cuda"
+    assert objection(GPU, checked, QUEUES) == ""
+    assert objection(evolve(GPU, models=frozenset()), checked, QUEUES).startswith(
+        "does not offer toy"
+    )
+
+
+@pytest.mark.parametrize(
+    ("queues", "words"),
+    [
+        (None, ""),
+        (("cpu-light",), ""),
+        (("gpu-low", "serverless"), "has a key for gpu-low and serverless alone"),
+    ],
+)
+def test_a_worker_runs_tasks_of_the_queues_that_its_key_is_for(
+    queues: tuple[str, ...] | None, words: str
+) -> None:
+    checked = Catalog([make_spec()]).check(make_request())
+
+    assert objection(make_profile(queues=queues), checked, QUEUES) == words
+
+
+@pytest.mark.parametrize(
+    ("queues", "fits"),
+    [
+        (("cpu-light", "cpu-intensive", "more"), True),
+        (("cpu-light",), None),
+        (("serverless",), False),
+    ],
+)
+def test_of_tasks_from_several_queues_all_none_or_some_are_for_a_worker(
+    queues: tuple[str, ...], fits: bool | None
+) -> None:
+    needs = Needs(memory_mb=10)
+
+    assert spread(make_profile(queues=queues), {"cpu": needs}, {"cpu": needs}, QUEUES) is fits
 
 
 def test_a_profile_is_what_the_hello_says_of_the_worker() -> None:
     hello = make_hello(unavailable={"b": "2", "a": "1"})
 
     assert profile_of(hello) == make_profile(memory_mb=8192, unavailable=(("a", "1"), ("b", "2")))
+    assert profile_of(hello, ("b", "a")).queues == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -85,5 +121,5 @@ def test_a_profile_is_what_the_hello_says_of_the_worker() -> None:
 def test_of_tasks_between_two_bounds_all_none_or_some_fit(
     lowest: Needs, highest: Needs, fits: bool | None
 ) -> None:
-    assert spread(make_profile(), {"cpu": lowest}, {"cpu": highest}) is fits
-    assert spread(GPU, {"cpu": lowest}, {"cpu": highest}) is False
+    assert spread(make_profile(), {"cpu": lowest}, {"cpu": highest}, QUEUES) is fits
+    assert spread(GPU, {"cpu": lowest}, {"cpu": highest}, QUEUES) is False

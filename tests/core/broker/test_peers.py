@@ -47,6 +47,9 @@ class Port:
     def key_of(self, peer: PeerId) -> str:
         return self.keys.get(peer, "")
 
+    def queues_of(self, peer: PeerId) -> tuple[str, ...] | None:
+        return None
+
     def forget(self, peer: PeerId) -> None:
         pass
 

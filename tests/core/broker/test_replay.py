@@ -220,7 +220,7 @@ def test_whatever_a_broker_was_told_replays_to_the_same_answers_and_the_same_sta
         ("", "is no input log"),
         ("no json\n", "is no input log"),
         ("[1]\n", "line 1 is no object"),
-        ('{"paintmq_input_log": 99}\n', "newer PaintMQ .format 99, this one knows 2.: update"),
+        ('{"paintmq_input_log": 99}\n', "newer PaintMQ .format 99, this one knows 3.: update"),
         ('{"some": "object"}\n', "it may be the end of one"),
     ],
 )

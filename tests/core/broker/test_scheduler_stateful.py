@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from paintmq.broker.scheduler import Pick, Waiting
 from paintmq.routing import Router
@@ -32,7 +32,16 @@ class AnyOrder(RuleBasedStateMachine):
         self.waiting: dict[TaskId, Waiting] = {}
         self.running: dict[TaskId, tuple[PeerId, Waiting]] = {}
         self.workers: dict[PeerId, WorkerHello] = {}
+        self.serves: dict[PeerId, tuple[str, ...] | None] = {}
         self.draining: set[PeerId] = set()
+        self.eager = False
+
+    @initialize(eager=st.booleans(), workers=st.integers(0, 4))
+    def begin(self, eager: bool, workers: int) -> None:
+        """Begin with some workers; ``eager``: as a broker does, give away at once what can be."""
+        self.eager = eager
+        for number in range(workers):
+            self.join(number, 1000, 1, queues=(None, ("light",), ("heavy",))[number % 3])
 
     @rule(
         model=st.sampled_from(["plain", "sized", "batching", "either"]),
@@ -42,6 +51,7 @@ class AnyOrder(RuleBasedStateMachine):
         pause=st.sampled_from([0.0, 0.0, 0.0, 2.0]),
         suspect=st.booleans(),
         excluded=st.sampled_from([(), (), ("w0",), ("w0", "w1")]),
+        queue=st.sampled_from(["light", "heavy"]),
     )
     def add(
         self,
@@ -52,6 +62,7 @@ class AnyOrder(RuleBasedStateMachine):
         pause: float,
         suspect: bool,
         excluded: tuple[str, ...],
+        queue: str,
     ) -> None:
         self.count += 1
         task = make_task(
@@ -64,6 +75,7 @@ class AnyOrder(RuleBasedStateMachine):
             not_before=self.now + pause if pause else 0.0,
             suspect=suspect,
             excluded=excluded,
+            queue=queue,
         )
         self.scheduler.add(task, now=self.now)
         self.waiting[task.request.id] = task
@@ -72,13 +84,16 @@ class AnyOrder(RuleBasedStateMachine):
         number=st.integers(0, 3),
         memory=st.sampled_from([500, 1000, 2000]),
         credit=st.integers(1, 3),
+        queues=st.sampled_from([("light",), ("heavy",), None]),
     )
-    def join(self, number: int, memory: int, credit: int) -> None:
+    def join(self, number: int, memory: int, credit: int, queues: tuple[str, ...] | None) -> None:
         peer = session(f"w{number}")
         self._lose(peer)
         self.workers[peer] = make_worker(f"w{number}", memory_mb=memory, credit=credit)
+        self.serves[peer] = queues
         self.draining.discard(peer)
-        self.scheduler.worker_joined(peer, self.workers[peer], now=self.now)
+        hello = self.workers[peer]
+        self.scheduler.worker_joined(peer, hello, now=self.now, queues=queues)
 
     @rule(number=st.integers(0, 3))
     def leave(self, number: int) -> None:
@@ -139,6 +154,11 @@ class AnyOrder(RuleBasedStateMachine):
             self._check_that_nobody_idles()
 
     @invariant()
+    def an_eager_one_keeps_nothing_back(self) -> None:
+        if self.eager:
+            self.pick_all()
+
+    @invariant()
     def it_never_contradicts_itself(self) -> None:
         self.scheduler.check_invariants()
         assert all(self.scheduler.is_waiting(task_id) for task_id in self.waiting)
@@ -154,6 +174,7 @@ class AnyOrder(RuleBasedStateMachine):
             assert task.not_before <= self.now
             assert task.checked.spec.name in hello.models
             assert task.checked.needs["cpu"].memory_mb <= hello.memory_mb
+            assert self._may_serve(pick.session, task)
             if task.suspect:
                 assert not held, "a suspect shares its worker"
                 assert len(pick.task_ids) == 1
@@ -165,6 +186,7 @@ class AnyOrder(RuleBasedStateMachine):
         for other in self.waiting.values():
             twins = (
                 other.checked.spec is task.checked.spec
+                and other.queue == task.queue
                 and other.checked.needs == task.checked.needs
                 and (other.suspect, other.excluded) == (task.suspect, task.excluded)
                 and other.request.tenant == task.request.tenant == ""
@@ -184,10 +206,15 @@ class AnyOrder(RuleBasedStateMachine):
                 peer: hello
                 for peer, hello in live.items()
                 if task.checked.needs["cpu"].memory_mb <= hello.memory_mb
+                and self._may_serve(peer, task)
             }
             others = {p: h for p, h in fitting.items() if h.name not in task.excluded}
             idle = set(others or fitting) - busy
             assert not idle, f"{task.request.id} waits although {idle} are idle"
+
+    def _may_serve(self, peer: PeerId, task: Waiting) -> bool:
+        queues = self.serves[peer]
+        return queues is None or task.queue in queues
 
     def _lose(self, peer: PeerId) -> None:
         for task_id, (holder, task) in list(self.running.items()):

@@ -23,6 +23,7 @@ from paintmq.testing.scheduler_harness import (
 from paintmq.wire.messages import ModelUnloaded
 
 ONE = TaskId(f"{1:032x}")
+QUEUES = ("cpu-light",)
 
 
 class Choosy(Router):
@@ -234,13 +235,13 @@ def test_where_the_whole_backlog_is_parked_no_score_is_asked_for() -> None:
 def test_what_none_could_run_is_said_of_each_kind_once() -> None:
     scheduler = make_scheduler()
     checked = make_task(1).checked
-    assert scheduler.why_none_could(checked) == "no worker is connected"
-    assert not scheduler.could_run(checked)
+    assert scheduler.why_none_could(checked, QUEUES) == "no worker is connected"
+    assert not scheduler.could_run(checked, QUEUES)
 
     join(scheduler, evolve(make_worker("gpu"), device="cuda"))
-    assert scheduler.why_none_could(checked) == "gpu runs cuda tasks, needs cpu"
+    assert scheduler.why_none_could(checked, QUEUES) == "gpu runs cuda tasks, needs cpu"
     join(scheduler, make_worker("cpu"))
-    assert scheduler.could_run(checked)
+    assert scheduler.could_run(checked, QUEUES)
 
 
 @pytest.mark.parametrize("now", [0.0, 40.0])

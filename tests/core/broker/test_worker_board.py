@@ -18,9 +18,10 @@ def make_board(*names: str, **worker: Any) -> tuple[WorkerBoard, list[Worker]]:
     workers = []
     for name in names:
         hello = make_worker(name, **worker)
-        if board.number_of(profile_of(hello)) is None:
-            board.add_profile(profile_of(hello))
-        workers.append(board.join(session(name), hello, now=0.0))
+        profile = profile_of(hello)
+        if board.number_of(profile) is None:
+            board.add_profile(profile)
+        workers.append(board.join(session(name), hello, profile, now=0.0))
     return board, workers
 
 
@@ -153,9 +154,10 @@ def test_idle_workers_of_several_kinds_come_longest_idle_first() -> None:
     board = WorkerBoard()
     for number, (name, memory) in enumerate((("a", 1), ("b", 2), ("c", 1))):
         hello = make_worker(name, memory_mb=memory)
-        if board.number_of(profile_of(hello)) is None:
-            board.add_profile(profile_of(hello))
-        board.join(session(name), hello, now=float(number))
+        profile = profile_of(hello)
+        if board.number_of(profile) is None:
+            board.add_profile(profile)
+        board.join(session(name), hello, profile, now=float(number))
 
     assert [worker.name for worker in board.idle_of(0b11)] == ["a", "b", "c"]
     assert [worker.name for worker in board.idle_of(0b01)] == ["a", "c"]

@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ from attrs import evolve
 from paintmq.broker.server import BrokerServer
 from paintmq.cli import common_options, examination
 from paintmq.cli.examination import Finding
-from paintmq.config import BrokerConfig, Config, RouterConfig
+from paintmq.config import DEFAULT_QUEUE_CONFIGS, BrokerConfig, Config, RouterConfig
 from paintmq.plugin_manager import PluginManager
 from paintmq.plugin_report import PluginReport
 from paintmq.testing.embedded_manager import config_on_free_ports
 from paintmq.testing.toy_broker import toy_config, toy_plugins
 from paintmq.transport.key_files import add_key, init_keys, list_keys
+from paintmq.transport.key_terms import KeyTerms
 
 
 def told(findings: Iterable[Finding]) -> dict[str, tuple[str, str]]:
@@ -120,7 +122,7 @@ def test_a_journal_in_memory_and_one_of_a_plugin_are_told_apart() -> None:
 
 
 def keys(**broker: Any) -> dict[str, tuple[str, str]]:
-    return told(examination.keys(BrokerConfig(**broker)))
+    return told(examination.keys(BrokerConfig(**broker), DEFAULT_QUEUE_CONFIGS))
 
 
 def test_who_may_connect_is_told(tmp_path: Path) -> None:
@@ -145,6 +147,24 @@ def test_a_key_that_others_may_read_or_that_is_missing_is_a_problem(tmp_path: Pa
 
     assert keys(key=str(alice))["keys"][0] == "problem"
     assert keys(keys=str(tmp_path / "nowhere"))["keys"][0] == "problem"
+
+
+def test_keys_that_have_expired_or_soon_will_are_told(tmp_path: Path) -> None:
+    folder, now = tmp_path / "keys", time.time_ns() / 1e9
+    init_keys(folder)
+    old = add_key(folder, "old", "client", KeyTerms(not_after=now - 5))
+    soon = add_key(folder, "soon", "worker", KeyTerms(not_after=now + 86_400))
+    add_key(folder, "wrong", "client", KeyTerms(queues=("gpu-lwo",)))
+
+    found = list(examination.keys(BrokerConfig(keys=str(folder)), DEFAULT_QUEUE_CONFIGS))
+
+    assert [each.verdict for each in found] == ["ok", "problem", "note", "problem"]
+    assert found[0].text == f"4 may connect, by {folder}"
+    assert "key 'old' expired on" in found[1].text
+    assert "key 'soon' expires on" in found[2].text
+    assert "key 'wrong' is for queue 'gpu-lwo', which there is not" in found[3].text
+    assert keys(key=str(old))["key"][0] == "problem"
+    assert keys(key=str(soon))["key"][0] == "note"
 
 
 # ---- ports -------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def test_the_router_in_use_is_named_with_all_its_parameters(
     known = json.loads(operated.command("status", "--json")[1])
 
     assert before == "router: plain"
-    assert after == "router: tunable (patience = 3.0, mode = calm)"
+    assert after == 'router: tunable (patience = 3.0, mode = "calm")'
     assert known["router"] == {"name": "tunable", "parameters": {"patience": 3.0, "mode": "calm"}}
 
 

@@ -8,6 +8,8 @@ from paintmq.model import ModelSpec
 from paintmq.node.capabilities import Capabilities
 from paintmq.node.gpus import Gpu
 from paintmq.node.worker_plan import WorkerPlan
+from paintmq.transport.key_files import KeyPair, PeerKey
+from paintmq.transport.key_terms import KeyTerms
 from paintmq.worker.agent import AgentSetup
 from paintmq.worker.profile import Patience
 
@@ -17,7 +19,13 @@ SPECS = {
 }
 
 
-def plan(*, gpus: int = 0, queues: Any = DEFAULT_QUEUE_CONFIGS, **workers: Any) -> list[AgentSetup]:
+def plan(
+    *,
+    gpus: int = 0,
+    queues: Any = DEFAULT_QUEUE_CONFIGS,
+    key: PeerKey | None = None,
+    **workers: Any,
+) -> list[AgentSetup]:
     found = tuple(
         Gpu(uuid=f"GPU-{index}", name="NVIDIA Test", memory_mb=24_000, free_mb=24_000)
         for index in range(gpus)
@@ -29,6 +37,7 @@ def plan(*, gpus: int = 0, queues: Any = DEFAULT_QUEUE_CONFIGS, **workers: Any) 
         node="node",
         queue_endpoints={name: f"tcp://broker/{name}" for name in queues},
         patience=Patience(),
+        key=key,
     ).setups()
 
 
@@ -39,6 +48,35 @@ def names(setups: list[AgentSetup]) -> list[str]:
 def test_by_default_there_is_one_worker_a_gpu_and_one_for_the_cpu() -> None:
     assert names(plan(gpus=2)) == ["node/cuda-0", "node/cuda-1", "node/cpu-0"]
     assert names(plan()) == ["node/cpu-0"]
+
+
+def key_for(*queues: str) -> PeerKey:
+    return PeerKey("gpu7", "worker", KeyPair("p", "s"), "b", KeyTerms(queues=queues))
+
+
+@pytest.mark.parametrize(
+    ("queues", "expected"),
+    [
+        (("gpu-low",), {"node/cuda-0": "gpu-low"}),
+        (("cpu-light", "nightly"), {"node/cpu-0": "cpu-light"}),
+        (("serverless", "gpu-low"), {"node/cuda-0": "gpu-low", "node/cpu-0": "serverless"}),
+    ],
+)
+def test_workers_are_at_home_in_queues_that_the_key_is_for_or_are_not_there(
+    queues: tuple[str, ...], expected: dict[str, str]
+) -> None:
+    setups = plan(gpus=1, key=key_for(*queues))
+
+    assert {setup.profile.name: setup.profile.queue for setup in setups} == expected
+    assert all(setup.key == key_for(*queues) for setup in setups)
+
+
+@pytest.mark.parametrize(("queues", "count"), [(("nightly",), None), (("gpu-low",), 2)])
+def test_a_key_for_no_queue_of_this_machine_is_refused_in_words(
+    queues: tuple[str, ...], count: int | None
+) -> None:
+    with pytest.raises(ConfigError, match=r"no queue is for cpu workers \(queues that the key is"):
+        plan(gpus=1, key=key_for(*queues), count=count)
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,12 @@ from paintmq.transport.key_files import (
     load_peer_key,
     revoke_key,
 )
+from paintmq.transport.key_terms import KeyTerms
 from paintmq.transport.sockets import Context, Socket, bind, dealer, new_context, router
 
 AMPLE = 10_000
 """Milliseconds; nothing waits that long unless it is broken."""
+NOW = 1_800_000_000.0
 
 
 @pytest.fixture
@@ -50,7 +52,8 @@ class GuardedPort:
     def __init__(
         self, context: Context, folder: Path, port: str, stack: ExitStack, patience: int
     ) -> None:
-        self.ring = KeyRing(folder)
+        self.time = NOW
+        self.ring = KeyRing(folder, wall=lambda: int(self.time * 1e9))
         self._context = context
         self._stack = stack
         self.authenticator = Authenticator(context, self.ring)
@@ -118,7 +121,7 @@ def guarded(
 def test_a_port_takes_the_roles_it_is_for(
     context: Context, folder: Path, role: Role, port: str, let_in: bool
 ) -> None:
-    key = load_peer_key(add_key(folder, "somebody", role))
+    key = load_peer_key(add_key(folder, "somebody", role, KeyTerms(not_after=NOW + 1)))
 
     with guarded(context, folder, port) as guard:
         guard.greeted_by(key)
@@ -210,6 +213,63 @@ def test_a_revoked_key_is_refused_also_where_it_is_connected(
         assert guard.ring.user_of(str(public_key_of(frames[-1])), CLIENT_PORT) is None
         guard.greeted_by(key)
         assert not guard.let_in
+
+
+def test_a_key_that_has_expired_is_refused_also_where_it_is_connected(
+    context: Context, folder: Path
+) -> None:
+    terms = KeyTerms(not_after=NOW + 90)
+    key = load_peer_key(add_key(folder, "laptop", "client", terms))
+
+    with guarded(context, folder, CLIENT_PORT) as guard:
+        guard.time = NOW + 89
+        connected = guard.greeted_by(key)
+        before = guard.ring.edition
+        assert guard.let_in
+        guard.time = NOW + 90
+        guard.socket.recv_multipart()
+        connected.send(b"again")
+        frames = guard.socket.recv_multipart(copy=False)
+
+        assert guard.ring.user_of(str(public_key_of(frames[-1])), CLIENT_PORT) is None
+        assert guard.ring.objection(key.keys.public, CLIENT_PORT) == (
+            f"the key 'laptop' expired on {terms.end}"
+        )
+        assert guard.ring.edition != before
+        guard.greeted_by(key)
+        assert not guard.let_in
+
+
+def test_who_was_refused_and_why_is_logged(
+    context: Context, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused = {
+        "its key is none of those that are let in": add_key(folder, "gone", "client"),
+        "has the role worker": add_key(folder, "gpu", "worker"),
+        "expired on 2027-01-15": add_key(folder, "old", "client", KeyTerms(not_after=NOW)),
+    }
+    keys = {words: load_peer_key(path) for words, path in refused.items()}
+    revoke_key(folder, "gone")
+
+    with guarded(context, folder, CLIENT_PORT) as guard:
+        for words, key in keys.items():
+            caplog.clear()
+            guard.greeted_by(key)
+            assert words in caplog.text
+
+
+def test_whoever_shows_a_key_that_has_expired_is_told_so_where_he_is(
+    context: Context, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with router(context) as socket:
+        secure_with(socket, load_peer_key(add_key(folder, "good", "client")))
+        assert not caplog.messages
+
+        terms = KeyTerms(not_after=1_000_000_000.0)
+        secure_with(socket, load_peer_key(add_key(folder, "old", "client", terms)))
+        assert caplog.messages == [
+            "the key 'old' expired on 2001-09-09 01:46:40 UTC: ask for another"
+        ]
 
 
 def test_a_second_handler_in_one_context_is_refused(context: Context, folder: Path) -> None:

@@ -10,6 +10,9 @@ from paintmq.errors import ConfigError
 from paintmq.transport.key_files import (
     LOCAL_ADMIN,
     LOCAL_WORKER,
+    Allowed,
+    KeyPair,
+    PeerKey,
     add_key,
     init_keys,
     list_keys,
@@ -18,6 +21,7 @@ from paintmq.transport.key_files import (
     own_key,
     revoke_key,
 )
+from paintmq.transport.key_terms import NO_TERMS, KeyTerms
 
 
 @pytest.fixture
@@ -144,6 +148,64 @@ def test_a_broker_key_that_is_none_is_refused(folder: Path, change: str) -> None
 
     with pytest.raises(ConfigError, match=r"no key file|everybody knows"):
         load_broker_keys(folder)
+
+
+def test_terms_of_a_key_are_in_its_file_and_in_the_list(folder: Path) -> None:
+    terms = KeyTerms(not_after=1_900_000_000.0, queues=("gpu-low", "cpu-light"))
+
+    key = load_peer_key(add_key(folder, "laptop", "client", terms))
+    add_key(folder, "other", "client")
+
+    assert key.terms == terms
+    assert [each.terms for each in list_keys(folder)[2:]] == [terms, NO_TERMS]
+
+
+def test_files_without_terms_are_of_keys_without_limits(tmp_path: Path) -> None:
+    """Those written before there were terms, word for word."""
+    public, secret = "a" * 40, "b" * 40
+    files = {
+        "allowed.json": {"allowed": [{"name": "alice", "role": "client", "public": public}]},
+        "alice.key": {
+            "name": "alice",
+            "role": "client",
+            "public": public,
+            "secret": secret,
+            "broker": public,
+        },
+    }
+    for name, content in files.items():
+        (tmp_path / name).touch(mode=0o600)
+        (tmp_path / name).write_text(json.dumps(content, indent=2))
+
+    assert list_keys(tmp_path) == [Allowed(name="alice", role="client", public=public)]
+    assert load_peer_key(tmp_path / "alice.key") == PeerKey(
+        "alice", "client", KeyPair(public, secret), public
+    )
+
+
+def test_queues_do_not_limit_an_admin(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="an admin may do everything"):
+        add_key(folder, "root", "admin", KeyTerms(queues=("gpu-low",)))
+
+
+@pytest.mark.parametrize(
+    ("terms", "words"),
+    [
+        ({"hosts": ["10.0.0.1"]}, r"terms that this PaintMQ does not know \(hosts\)"),
+        ({"not_after": 5}, "is damaged: not_after = 5 is no time"),
+        ({"queues": []}, r"is damaged: queues = \[\] is no list of names"),
+    ],
+)
+def test_a_key_whose_terms_are_not_understood_is_not_let_in(
+    folder: Path, terms: dict[str, object], words: str
+) -> None:
+    path = folder / "allowed.json"
+    data = json.loads(path.read_text())
+    data["allowed"][0] |= terms
+    path.write_text(json.dumps(data))
+
+    with pytest.raises(ConfigError, match=words):
+        list_keys(folder)
 
 
 def test_the_key_shown_is_the_configured_one_or_this_machine_s_own(folder: Path) -> None:

@@ -100,12 +100,18 @@ def _even_the_ended(self: Lifecycle, task_id: TaskId, fence: Fence, worker: str)
 _submit = ClientDesk._submit
 
 
-def _forget_and_submit(self: ClientDesk, peer: PeerId, request: TaskRequest, now: float) -> None:
+def _forget_and_submit(
+    self: ClientDesk,
+    peer: PeerId,
+    request: TaskRequest,
+    now: float,
+    queues: tuple[str, ...] | None,
+) -> None:
     known = self._tasks.get(request.id)
     if known is not None and known.status.state.is_final:
         self._life.deadlines.discard(("purge", request.id, 0))
         self._life.retention.purge(known)
-    _submit(self, peer, request, now)
+    _submit(self, peer, request, now, queues)
 
 
 _retry_or_die = Lifecycle._retry_or_die

@@ -1,0 +1,37 @@
+"""What an operator should know of the keys that a broker lets in."""
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import Literal
+
+from attrs import frozen
+
+from paintmq.transport.key_files import Allowed
+
+
+@frozen
+class Concern:
+    """One thing about one key."""
+
+    verdict: Literal["note", "problem"]
+    """A problem: somebody is kept out, or may be, who should not be; a note: that is to come."""
+    text: str
+    """With the remedy."""
+
+
+def review(keys: Iterable[Allowed], *, queues: Collection[str], now: float) -> Iterator[Concern]:
+    """Yield what is worth saying of these keys, at that wall-clock time and with these queues."""
+    for key in keys:
+        name, terms = key.name, key.terms
+        if terms.has_expired(now):
+            remedy = "revoke it, and add another if it is still needed"
+            yield Concern("problem", f"key {name!r} expired on {terms.end}: {remedy}")
+        elif terms.expires_soon(now):
+            remedy = "add another in time if it is still needed"
+            yield Concern("note", f"key {name!r} expires on {terms.end}: {remedy}")
+        for queue in terms.queues or ():
+            if queue not in queues:
+                there = ", ".join(queues)
+                words = (
+                    f"key {name!r} is for queue {queue!r}, which there is not; there are {there}"
+                )
+                yield Concern("problem", words)

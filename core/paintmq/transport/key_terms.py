@@ -1,0 +1,110 @@
+"""The terms of a key: until when it is good, and for which queues."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Self
+
+from attrs import frozen
+
+from paintmq.task import Json
+
+SOON = 14 * 86_400.0
+"""Seconds before its end from which on a key is worth a warning."""
+
+_SPAN = re.compile(r"([1-9][0-9]{0,5})([hdw])")
+_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+
+
+@frozen(kw_only=True)
+class KeyTerms:
+    """What limits a key; without terms it is good for ever, and for every queue."""
+
+    not_after: float | None = None
+    """Seconds since the epoch, whole ones: from then on the key is refused."""
+    queues: tuple[str, ...] | None = None
+    """Where a client may submit tasks, or whose tasks a worker may run."""
+
+    def has_expired(self, now: float) -> bool:
+        return self.not_after is not None and self.not_after <= now
+
+    def expires_soon(self, now: float) -> bool:
+        """Return whether it is time to think of another key, also when it is too late."""
+        return self.not_after is not None and self.not_after <= now + SOON
+
+    @property
+    def end(self) -> str:
+        """When the key expires, as date and time of day in UTC; empty: never."""
+        if self.not_after is None:
+            return ""
+        return f"{datetime.fromtimestamp(self.not_after, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+    def to_json(self) -> dict[str, Json]:
+        """Return what a key file holds; what does not limit is not mentioned."""
+        data: dict[str, Json] = {}
+        if self.not_after is not None:
+            data["not_after"] = datetime.fromtimestamp(self.not_after, UTC).isoformat()
+        if self.queues is not None:
+            data["queues"] = list(self.queues)
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, object]) -> Self:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            ValueError: it makes no sense.
+        """
+        not_after, queues = data.get("not_after"), data.get("queues")
+        if not (queues is None or (isinstance(queues, list) and queues and _all_text(queues))):
+            raise ValueError(f"queues = {queues!r} is no list of names")
+        if not_after is None:
+            end = None
+        elif isinstance(not_after, str):
+            end = _moment(not_after)
+        else:
+            raise ValueError(f"not_after = {not_after!r} is no time")
+        return cls(not_after=end, queues=None if queues is None else tuple(queues))
+
+
+NO_TERMS = KeyTerms()
+
+
+def parse_expiry(text: str, *, now: float) -> float:
+    """Return the moment that a user means by ``90d``, ``12h``, ``4w``, a date or a date and time.
+
+    A date is the last day on which the key is good. Days begin and end as UTC has it, and times
+    are UTC unless they say otherwise.
+
+    Raises:
+        ValueError: it is none of these, or past.
+    """
+    if (span := _SPAN.fullmatch(text)) is not None:
+        until = datetime.fromtimestamp(int(now), UTC) + int(span[1]) * _UNITS[span[2]]
+        return until.timestamp()
+    end = _end(text)
+    if end <= now:
+        raise ValueError(f"{text} is past")
+    return end
+
+
+def _end(text: str) -> float:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        return _moment(text)
+    return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() + 86_400.0
+
+
+def _moment(text: str) -> float:
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return float(int(moment.timestamp()))
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text!r} is no time: use 90d, 12h, 4w or a date as 2027-12-31") from None
+
+
+def _all_text(values: Sequence[object]) -> bool:
+    return all(isinstance(each, str) and each for each in values)
