@@ -369,6 +369,7 @@ def test_a_handle_that_still_waits_is_told_that_the_manager_stopped(
     manager = embedded_manager(workers=0, plugins=plugins)
     manager.start()
     handle = manager.send_task("cpu-light", make_task())
+    _wait_for_acceptance(handle)  # before that it would be refused, as the broker is shutting down
     errors: list[Exception] = []
 
     def wait() -> None:
