@@ -30,7 +30,7 @@ from paintmq.broker.stores.store import PayloadKey
 from paintmq.broker.tasks import TaskTable
 from paintmq.broker.tenant_window import TenantWindow
 from paintmq.broker.waiting_line import WaitingLine
-from paintmq.broker.worker_board import Worker
+from paintmq.broker.worker import Worker
 from paintmq.client import machine as client_machine
 from paintmq.client.commands import Command, Send, TaskEnded
 from paintmq.client.machine import ClientMachine

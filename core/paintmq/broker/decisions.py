@@ -16,7 +16,8 @@ from paintmq.broker.backlog import Backlog, WaitingTask
 from paintmq.broker.deadlines import Deadlines
 from paintmq.broker.scheduling_board import SchedulingBoard
 from paintmq.broker.waiting_line import WaitingLine
-from paintmq.broker.worker_board import PREFETCH_SECONDS, Holding, Worker, WorkerBoard
+from paintmq.broker.worker import PREFETCH_SECONDS, Holding, Worker
+from paintmq.broker.worker_board import WorkerBoard
 from paintmq.routing import QueueView, Router
 from paintmq.task import PeerId, TaskId
 

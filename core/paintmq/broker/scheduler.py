@@ -153,6 +153,7 @@ class Scheduler:
             model=message.model, memory_mb=message.memory_mb, pinned=message.pinned
         )
         self._board.resident(worker, item, now=now)
+        worker.took(message.model, message.seconds)
         self._estimates.loaded(message.model, worker.device, worker.device_name, message.seconds)
         self._decisions.ask_about(worker)
 

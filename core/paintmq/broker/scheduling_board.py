@@ -7,7 +7,8 @@ from attrs import define, field
 
 from paintmq.broker.backlog import Backlog
 from paintmq.broker.estimates import Estimates
-from paintmq.broker.worker_board import Worker, WorkerBoard
+from paintmq.broker.worker import Worker
+from paintmq.broker.worker_board import WorkerBoard
 from paintmq.model import ModelSpec
 from paintmq.routing import BacklogView, WorkerView
 

@@ -6,7 +6,8 @@ from paintmq.broker.backlog import Backlog, WaitingTask
 from paintmq.broker.explanation import Explanation, WorkerVerdict
 from paintmq.broker.filters import model_objection, objection
 from paintmq.broker.scheduling_board import SchedulingBoard
-from paintmq.broker.worker_board import Worker, WorkerBoard
+from paintmq.broker.worker import Worker
+from paintmq.broker.worker_board import WorkerBoard
 from paintmq.catalog import CheckedTask
 from paintmq.routing import Router
 

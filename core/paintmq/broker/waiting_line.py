@@ -11,7 +11,8 @@ from paintmq.broker.estimates import run_key
 from paintmq.broker.filters import Profile
 from paintmq.broker.scheduling_board import SchedulingBoard
 from paintmq.broker.tenant_window import TenantWindow
-from paintmq.broker.worker_board import Worker, WorkerBoard
+from paintmq.broker.worker import Worker
+from paintmq.broker.worker_board import WorkerBoard
 from paintmq.catalog import CheckedTask
 from paintmq.model import Job
 from paintmq.task import DeviceKind, TaskId

@@ -20,6 +20,7 @@ class EnginePolicy:
     traffic: Traffic
     router: Router
     tenant_window: int = 8
+    evicts_by_worth = True
     scheduler: Scheduler = field(init=False)
     _catalog: Catalog = field(init=False)
     _waiting: dict[TaskId, int] = field(factory=dict[TaskId, int], init=False)

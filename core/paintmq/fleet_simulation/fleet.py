@@ -1,6 +1,7 @@
 """The physics of a fleet: workers that load, evict and run, in simulated time.
 
-A policy only decides who gets what; loading, eviction and run times are the same for all of them.
+A policy only decides who gets what; loads and runs take the same time under all of them. Workers
+evict as those of the system do whose policy it is: PaintMQ's by worth, all others' by last use.
 """
 
 from collections import deque
@@ -11,6 +12,7 @@ from typing import Protocol
 from attrs import define, field, frozen
 
 from paintmq.fleet_simulation.traffic import SimulatedModel, SimulatedWorker, Traffic, TrafficTask
+from paintmq.model_worth import ModelWorth
 
 PATIENCE = 10_000
 """Times a policy may ask to be woken while nothing else happens, before it counts as stuck."""
@@ -26,6 +28,11 @@ class Grant:
 
 class Policy(Protocol):
     """Who decides. Workers and tasks are numbered as in the traffic."""
+
+    @property
+    def evicts_by_worth(self) -> bool:
+        """Whether its workers let go of what is worth least, rather than was unused longest."""
+        ...
 
     def arrived(self, task: int, *, now: float) -> None: ...
     def next_grant(self, *, now: float) -> Grant | None:
@@ -78,6 +85,7 @@ class _Machine:
     """Tasks given to it and not begun."""
     resident: dict[str, None] = field(factory=dict[str, None])
     """Least recently used first."""
+    worth: ModelWorth = field(factory=ModelWorth)
     busy: bool = False
     preload: str = ""
     loading: tuple[str, float] = ("", 0.0)
@@ -189,6 +197,7 @@ class FleetSimulation:
 
     def _begin(self, number: int, task: int, now: float) -> None:
         machine, item = self._machines[number], self.traffic.tasks[task]
+        machine.worth.used(item.model)
         self._started[task] = now
         self.policy.started(number, task, loading=False, now=now)
         self._schedule(now + item.run / machine.worker.speed, "finished", number, task)
@@ -199,9 +208,13 @@ class FleetSimulation:
         if name in machine.resident:
             machine.resident[name] = machine.resident.pop(name)
             return 0.0
+        machine.worth.used(name)
         model = self._models[name]
         used = sum(self._models[other].memory_mb for other in machine.resident)
-        for victim in list(machine.resident):
+        leaving = list(machine.resident)
+        if self.policy.evicts_by_worth:
+            leaving = machine.worth.leaving({other: self._models[other] for other in leaving})
+        for victim in leaving:
             if used + model.memory_mb <= machine.worker.memory_mb:
                 break
             if victim not in machine.worker.pinned:
@@ -211,6 +224,7 @@ class FleetSimulation:
         machine.resident[name] = None
         seconds = model.load / machine.worker.speed
         machine.loading = (name, seconds)
+        machine.worth.took(name, seconds)
         self._loads += 1
         self._load_seconds += seconds
         return seconds

@@ -19,6 +19,7 @@ class RivalPolicy:
 
     traffic: Traffic
     name = "rival"
+    evicts_by_worth = False
     waiting: list[int] = field(factory=list[int], init=False)
     held: list[list[int]] = field(init=False)
     """Tasks given to each worker and not done."""

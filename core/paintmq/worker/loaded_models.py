@@ -55,13 +55,14 @@ class LoadedModels:
 
     def load(self, model: str) -> list[Command]:
         """Make room for the model and load it."""
+        self._cache.will_load(model)
         victims = self._cache.victims(self._specs[model].resident_mb)
         return [*self._unload(victims), SendToHost(Load(model))]
 
     def loaded(self, message: HostLoaded) -> list[Command]:
         self._made_room_for = ""
         pinned = message.model in self._profile.pinned
-        self._cache.add(message.model, message.memory_mb, pinned=pinned)
+        self._cache.add(message.model, message.memory_mb, seconds=message.seconds, pinned=pinned)
         self._wanted.pop(message.model, None)
         news = ModelLoaded(
             model=message.model,

@@ -1,4 +1,4 @@
-"""Which models stay in a worker's memory: least recently used goes first, by bytes.
+"""Which models stay in a worker's memory: what is worth least goes first (``model_worth.py``).
 
 Rule 1: a pinned model is never evicted. Rule 2: a model in use is never evicted. Rule 3: memory is
 given back before it is taken: whoever loads first unloads what ``victims`` names.
@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 from attrs import define, field, frozen
 
+from paintmq.model_worth import ModelWorth
 from paintmq.wire.messages import ResidentModel
 
 
@@ -25,6 +26,7 @@ class ModelCache:
     """What the models may fill together; 0 is unlimited."""
     _entries: dict[str, _Entry] = field(factory=dict[str, _Entry], init=False)
     """Least recently used first."""
+    _worth: ModelWorth = field(factory=ModelWorth, init=False)
 
     def __contains__(self, model: str) -> bool:
         return model in self._entries
@@ -58,21 +60,27 @@ class ModelCache:
         return tuple(chosen)
 
     def evictable(self, *, in_use: Collection[str] = ()) -> tuple[str, ...]:
-        """Return the models that may be unloaded, least recently used first."""
+        """Return the models that may be unloaded: those worth least first, then by last use."""
         return tuple(
             model
-            for model, entry in self._entries.items()
-            if not entry.pinned and model not in in_use
+            for model in self._worth.leaving(self._entries)
+            if not self._entries[model].pinned and model not in in_use
         )
 
-    def add(self, model: str, memory_mb: int, *, pinned: bool = False) -> None:
+    def will_load(self, model: str) -> None:
+        """Record that the model is about to be loaded: somebody has a use for it."""
+        self._worth.used(model)
+
+    def add(self, model: str, memory_mb: int, *, seconds: float, pinned: bool = False) -> None:
         """Record that the model is resident now, and what it was measured to take."""
         self._entries.pop(model, None)
         self._entries[model] = _Entry(memory_mb=memory_mb, pinned=pinned)
+        self._worth.took(model, seconds)
 
     def touch(self, model: str) -> None:
         """Record that the model is used now."""
         self._entries[model] = self._entries.pop(model)
+        self._worth.used(model)
 
     def remove(self, model: str) -> bool:
         """Record that the model is gone; return whether it was resident."""

@@ -7,7 +7,8 @@ from attrs import evolve
 
 from paintmq.broker.backlog import WaitingTask
 from paintmq.broker.filters import profile_of
-from paintmq.broker.worker_board import Holding, Worker, WorkerBoard
+from paintmq.broker.worker import Holding, Worker
+from paintmq.broker.worker_board import WorkerBoard
 from paintmq.task import DeviceKind, TaskId
 from paintmq.testing.scheduler_harness import make_scheduler, make_task, make_worker, session
 from paintmq.wire.messages import ResidentModel
@@ -69,7 +70,7 @@ def test_a_worker_is_free_after_what_it_holds_runs_and_loads() -> None:
     assert worker.free_at(102.0) == pytest.approx(102.0 + 15.0 + 10.0)
 
 
-def test_the_least_recently_used_models_are_evicted_but_none_that_is_pinned_or_in_use() -> None:
+def test_models_worth_least_are_evicted_but_none_that_is_pinned_or_in_use() -> None:
     board, (worker,) = make_board("w", memory_mb=1000)
     keep(board, worker, "pinned", 100, pinned=True, now=0.0)
     keep(board, worker, "plain", 100, now=1.0)
@@ -78,9 +79,15 @@ def test_the_least_recently_used_models_are_evicted_but_none_that_is_pinned_or_i
     give(board, worker)
 
     assert worker.victims(50) == []
-    assert worker.victims(100) == ["old"]
+    assert worker.victims(100) == ["old"], "used alike: the one that was unused longest"
     assert worker.victims(400) == ["old", "older-than-new"]
     assert worker.victims(5000) == ["old", "older-than-new", "new"]
+    worker.count("old")
+    assert worker.victims(400) == ["older-than-new", "new"]
+    for model in ("older-than-new", "new"):
+        worker.count(model)
+    worker.took("new", 0.1)
+    assert worker.victims(100) == ["new"]
     board.check()
 
 

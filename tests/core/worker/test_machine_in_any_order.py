@@ -175,7 +175,7 @@ class World:
             error = TaskError(code="oom" if number % 2 else "model_error", message="no")
             self.do(self.bench.host(HostLoadFailed(model=model, error=error)))
         else:
-            self.loaded.add(model, 100)
+            self.loaded.add(model, 100, seconds=1.0)
             assert self.loaded.used_mb <= 250
             self.do(self.bench.host(HostLoaded(model=model, seconds=1.0, memory_mb=100)))
 

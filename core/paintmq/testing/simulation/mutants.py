@@ -18,7 +18,7 @@ from paintmq.broker.records import TaskChanged
 from paintmq.broker.retention import Retention
 from paintmq.broker.step import Step, StepBuilder
 from paintmq.broker.tasks import TaskEntry, TaskTable
-from paintmq.broker.worker_board import Worker
+from paintmq.broker.worker import Worker
 from paintmq.client.commands import Command, TaskEnded
 from paintmq.client.commands import Send as Say
 from paintmq.client.machine import ClientMachine
