@@ -3,8 +3,7 @@
 Worth is how often the worker has lately used a model, times the seconds its load takes, for each
 megabyte that it fills. So what is asked for all the time stays although a rare model was used after
 it, and of two that are asked for alike, the one leaves that is quicker to bring back for the room
-it gives. Least recently used first, the usual rule, costs a fleet a quarter more loads where the
-models do not all fit (``routers/README.md``).
+it gives. What that gains over least recently used first: ``routers/README.md``.
 
 Rule: there is no clock and no random number in it, so the broker, which sees the same uses in the
 same order and is told the same seconds, works out beforehand what a worker will evict. Where it is
@@ -17,8 +16,8 @@ from typing import Protocol
 from attrs import define, field
 
 HALVED_AFTER = 100
-"""Uses of any model by the worker after which one use counts half as much. From 50 to 300 it makes
-little difference; the fewer, the nearer to least recently used."""
+"""Uses of any model by the worker after which one use counts half as much. The fewer, the nearer
+this is to least recently used first; the more, the longer what was popular once stays."""
 
 SECONDS_PER_MB = 0.001
 """Of a load that was not measured: a gigabyte a second, as from a disk."""
