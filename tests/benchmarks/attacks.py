@@ -70,6 +70,40 @@ def many_frames(endpoint: str, _: str) -> None:
         _by_hand(endpoint, [message])
 
 
+def thousand_frames(endpoint: str, _: str) -> None:
+    """Messages of as many frames as allowed that make no sense, 100 by each connection."""
+    message = frame(b"", more=True) * 1_024 + frame(b"")
+    while True:
+        _by_hand(endpoint, [message * 100])
+
+
+def storm(endpoint: str, _: str) -> None:
+    """100 connections that say hello, and then send empty frames that never end, all at once."""
+    frames = frame(b"", more=True) * 100_000
+    while True:
+        with ExitStack() as stack:
+            peers = [stack.enter_context(RawPeer(endpoint, timeout=20.0)) for _ in range(100)]
+            with suppress(ConnectionError, TimeoutError):
+                for peer in peers:
+                    peer.shake_hands()
+                    peer.say(frame(encode(ClientHello())))
+            for peer in peers:
+                peer.socket.setblocking(False)
+            while peers:
+                peers = [peer for peer in peers if _takes(peer, frames)]
+
+
+def _takes(peer: RawPeer, data: bytes) -> bool:
+    """Send what is taken at once; return whether the connection is still there."""
+    try:
+        peer.socket.send(data)
+    except BlockingIOError:
+        pass
+    except ConnectionError:
+        return False
+    return True
+
+
 def endless(endpoint: str, _: str) -> None:
     """Messages that never end, in frames of 1 MiB: 64 MiB, then from the beginning."""
     while True:
@@ -166,6 +200,8 @@ ATTACKS: dict[str, Attack] = {
         tiny,
         oversized,
         many_frames,
+        thousand_frames,
+        storm,
         endless,
         deaf,
         slowloris,

@@ -35,6 +35,9 @@ from paintmq.client import machine as client_machine
 from paintmq.client.commands import Command, Send, TaskEnded
 from paintmq.client.machine import ClientMachine
 from paintmq.task import TaskState
+from paintmq.transport.connection_watch import ConnectionWatch
+from paintmq.transport.gate import Gate
+from paintmq.transport.multipart import MultipartReader
 from paintmq.wire import frames
 from paintmq.wire.codec import _Codec
 from paintmq.wire.link import Link
@@ -415,6 +418,22 @@ RULES: Sequence[BrokenRule] = (
         "a_body_above_its_limit_is_refused_before_it_is_read",
     ),
     BrokenRule(
+        "a message may have as many frames as it likes",
+        "I14",
+        MultipartReader,
+        "receive",
+        lambda self: self._socket.recv_multipart(copy=False),
+        "a_message_of_too_many_frames_is_cut_in_several_turns",
+    ),
+    BrokenRule(
+        "who sent a message of too many frames may send more",
+        "I14",
+        ConnectionWatch,
+        "_cut_offender",
+        _nothing,
+        "the_sender_of_a_message_is_cut_by_it",
+    ),
+    BrokenRule(
         "no limit refuses",
         "I15",
         Admission,
@@ -501,6 +520,22 @@ RULES: Sequence[BrokenRule] = (
         "_owe_a_credit",
         _nothing,
         "pieces_of_no_transfer_are_dropped_and_credited",
+    ),
+    BrokenRule(
+        "strangers may waste as much time as they like",
+        "I19",
+        Gate,
+        "charge",
+        _nothing,
+        "time_that_strangers_waste_is_waited_for_by_those_who_come",
+    ),
+    BrokenRule(
+        "sending goes on until a socket is full",
+        "I19",
+        speaker.Speaker,
+        "_look_at_clock",
+        _nothing,
+        "sending_ends_when_its_time_is_up_and_goes_on_with_those_that_had_no_turn",
     ),
     BrokenRule(
         "inputs are not compared with their digests",

@@ -41,7 +41,9 @@ from paintmq.wire.messages import (
     Submit,
     Welcome,
     WhoAreYou,
+    WorkerGoodbye,
     WorkerHello,
+    WorkerWelcome,
 )
 
 pytestmark = pytest.mark.slow
@@ -234,22 +236,36 @@ def test_a_peer_that_only_speaks_later_versions_is_told_so(
     serves(broker)
 
 
-def test_a_message_of_very_many_frames_is_refused_and_disturbs_nobody(
-    broker: BrokerServer,
+@pytest.mark.parametrize("as_worker", [False, True])
+def test_whoever_sends_a_message_of_very_many_frames_is_cut_and_disturbs_nobody(
+    broker: BrokerServer, as_worker: bool
 ) -> None:
     """I14, I19: ZeroMQ bounds the size of a frame, not their number."""
+    client, *queues = endpoints(broker)
     before = memory()
 
-    with new_context() as context, dealer(context, new_peer_id(), linger=1.0) as attacker:
-        attacker.connect(broker.client_endpoint)
-        assert attacker.poll(20_000, zmq.POLLOUT)
-        attacker.send_multipart([b""] * 100_000)
-        assert attacker.poll(20_000)
-        answer = attacker.recv()
+    with RawPeer(queues[0] if as_worker else client) as attacker:
+        attacker.shake_hands()
+        attacker.say(frame(b"", more=True) * 100_000 + frame(b""))
         serves(broker)
+        with pytest.raises(ConnectionError):
+            attacker.read(10_000)
 
-    assert unpack_header(answer).kind == KIND_OF[WhoAreYou]
+    serves(broker)
     assert memory() - before < 100 * MIB
+
+
+def test_results_of_very_many_frames_disturb_nobody() -> None:
+    """I14, I19: they come in by a port of their own."""
+    with BrokerServer(by_pipes(toy_config()), toy_plugins()) as broker:
+        with toy_worker(broker) as worker:
+            port = worker.hear(WorkerWelcome).results_port
+            worker.say(WorkerGoodbye())
+        with RawPeer(f"tcp://127.0.0.1:{port}") as attacker:
+            attacker.shake_hands(b"PUSH")
+            attacker.say(frame(b"", more=True) * 20_000 + frame(b""))
+            serves(broker)
+        broker.stop(grace=0)
 
 
 @pytest.mark.parametrize("transport", ["router", "pushpull"])

@@ -4,10 +4,12 @@ import contextlib
 import ipaddress
 import socket as socketlib
 import time
+from functools import partial
 
 import zmq
 from attrs import define, evolve, field
 
+from paintmq.broker.gatekeeper import Gatekeeper
 from paintmq.broker.peers import UnreachableError
 from paintmq.broker.stores import Buffer
 from paintmq.config import BrokerConfig, QueueConfig
@@ -15,6 +17,7 @@ from paintmq.errors import ConfigError
 from paintmq.task import PeerId
 from paintmq.transport.connection_watch import ConnectionWatch
 from paintmq.transport.curve import CLIENT_PORT, WORKER_PORT, KeyRing, public_key_of
+from paintmq.transport.gate import Gate
 from paintmq.transport.key_files import Allowed, Role
 from paintmq.transport.multipart import MultipartReader
 from paintmq.transport.pipes import BrokerPipes
@@ -38,15 +41,21 @@ class RouterEndpoint:
     is_queue: bool
     ring: KeyRing | None = None
     """Whose keys may connect; None: whoever can reach the address."""
+    gate: Gate | None = None
+    """Where those wait who come without a key."""
+    strangers: bool = False
+    """Whether any program of this machine may connect, and so must be held short."""
     address: str = ""
     _users: dict[PeerId, Allowed] = field(factory=dict[PeerId, Allowed], init=False)
     """Whose connections these are, on the terms on which they began."""
     _edition: tuple[int, int] = field(default=(0, 0), init=False)
     """Of the keys, when it was last asked whose have changed."""
     _reader: MultipartReader = field(init=False)
+    _last: zmq.Frame | None = field(default=None, init=False)
+    """Of the message that was received last."""
 
     def __attrs_post_init__(self) -> None:
-        watch = ConnectionWatch(self.socket)
+        watch = ConnectionWatch(self.socket, strangers=self.strangers)
         self._reader = MultipartReader(self.socket, most_frames=_MOST_FRAMES, watch=watch)
 
     @property
@@ -70,25 +79,42 @@ class RouterEndpoint:
         self.address = bind(self.socket, host, port, purpose=purpose)
 
     def secure(self, socket: Socket) -> None:
-        """Let only known keys in."""
+        """Let only known keys in; or, without keys, strangers in their turn."""
         if self.ring is not None:
             self.ring.secure(socket, self._port)
+        elif self.gate is not None:
+            self.gate.guard(socket)
 
     def receive(self) -> tuple[PeerId, list[Buffer]] | None:
         """Return the next message, or None when there is none, or none yet: see ``has_more``."""
         while (received := self._reader.receive()) is not None:
             peer, *frames = received
-            peer_id = PeerId(peer.bytes)
+            peer_id, self._last = PeerId(peer.bytes), peer
             if self._is_allowed(peer_id, frames):
                 return peer_id, [frame.buffer for frame in frames]
         return None
 
-    def look(self, *, now: float, read_empty: bool) -> None:
+    @property
+    def is_flooded(self) -> bool:
+        """Whether the message that was received last is being thrown away, as it has no end."""
+        return self._reader.is_cutting
+
+    def hang_up(self, *, now: float) -> None:
+        """Cut the connection which that came from; its peer must still be there."""
+        assert self._last is not None
+        self._reader.hang_up(self._last, now=now)
+
+    @property
+    def wasted(self) -> float:
+        """Seconds that went, so far, into what strangers sent in vain."""
+        return self._reader.wasted
+
+    def look(self, *, now: float, read_empty: bool) -> bool:
         """Look after the connections, also those that never said anything to be received.
 
-        ``read_empty``: nothing was left to be received.
+        ``read_empty``: nothing was left to be received. Returns whether to look again soon.
         """
-        self._reader.look(now=now, read_empty=read_empty)
+        return self._reader.look(now=now, read_empty=read_empty)
 
     def send(self, peer: PeerId, frames: list[Buffer]) -> bool:
         try:
@@ -200,7 +226,13 @@ class PushPullEndpoint(RouterEndpoint):
         return self._reader.is_cutting or self._pipes.has_more
 
     def bind(self, host: str, port: int) -> None:
-        self._pipes = BrokerPipes(self.context, host, queue=self.name, secure=self.secure)
+        self._pipes = BrokerPipes(
+            self.context,
+            host,
+            queue=self.name,
+            secure=self.secure,
+            strangers=self.strangers,
+        )
         RouterEndpoint.bind(self, host, port)
 
     def receive(self) -> tuple[PeerId, list[Buffer]] | None:
@@ -215,9 +247,13 @@ class PushPullEndpoint(RouterEndpoint):
                 received = peer, [frame.buffer for frame in frames]
         return received
 
-    def look(self, *, now: float, read_empty: bool) -> None:
-        RouterEndpoint.look(self, now=now, read_empty=read_empty)
-        self._pipes.look(now=now, read_empty=read_empty)
+    @property
+    def wasted(self) -> float:
+        return self._reader.wasted + self._pipes.wasted
+
+    def look(self, *, now: float, read_empty: bool) -> bool:
+        behind = RouterEndpoint.look(self, now=now, read_empty=read_empty)
+        return self._pipes.look(now=now, read_empty=read_empty) or behind
 
     def send(self, peer: PeerId, frames: list[Buffer]) -> bool:
         if not self._pipes.carries(peer, frames):
@@ -250,7 +286,10 @@ class PushPullEndpoint(RouterEndpoint):
 
 
 def client_endpoint(
-    context: Context, config: BrokerConfig, inproc: str, ring: KeyRing | None = None
+    context: Context,
+    config: BrokerConfig,
+    inproc: str,
+    gatekeeper: Gatekeeper,
 ) -> RouterEndpoint:
     """Listen for clients, by TCP and from inside the process.
 
@@ -258,8 +297,15 @@ def client_endpoint(
         PortInUseError: the port is taken.
         ConfigError: the address cannot be bound.
     """
-    socket = router(context, backlog=_BACKLOG)
-    endpoint = RouterEndpoint(CLIENTS, socket, is_queue=False, ring=ring)
+    strangers = gatekeeper.ring is None and is_loopback(config.host)
+    endpoint = RouterEndpoint(
+        CLIENTS,
+        router(context, backlog=_BACKLOG, strangers=strangers),
+        is_queue=False,
+        ring=gatekeeper.ring,
+        gate=gatekeeper.gate,
+        strangers=strangers,
+    )
     try:
         endpoint.bind(config.host, config.port)
         endpoint.socket.bind(inproc)
@@ -274,7 +320,7 @@ def queue_endpoint(
     config: BrokerConfig,
     name: str,
     queue: QueueConfig,
-    ring: KeyRing | None = None,
+    gatekeeper: Gatekeeper,
 ) -> RouterEndpoint:
     """Listen for the workers of a queue.
 
@@ -282,11 +328,19 @@ def queue_endpoint(
         PortInUseError: the port is taken.
         ConfigError: the address cannot be bound.
     """
-    socket = router(context, backlog=_BACKLOG)
-    endpoint = (
-        PushPullEndpoint(name, socket, is_queue=True, ring=ring, context=context)
+    strangers = gatekeeper.ring is None and is_loopback(config.host)
+    make = (
+        partial(PushPullEndpoint, context=context)
         if queue.transport == "pushpull"
-        else RouterEndpoint(name, socket, is_queue=True, ring=ring)
+        else RouterEndpoint
+    )
+    endpoint = make(
+        name,
+        router(context, backlog=_BACKLOG, strangers=strangers),
+        is_queue=True,
+        ring=gatekeeper.ring,
+        gate=gatekeeper.gate,
+        strangers=strangers,
     )
     try:
         endpoint.bind(config.host, queue.port)

@@ -14,6 +14,7 @@ from paintmq.broker.arrivals import Arrivals
 from paintmq.broker.clock import BrokerClock
 from paintmq.broker.crash_points import crash_point
 from paintmq.broker.endpoints import RouterEndpoint
+from paintmq.broker.entrance import Entrance
 from paintmq.broker.journal import Journal
 from paintmq.broker.machine import BrokerMachine, Step
 from paintmq.broker.observing import Observer, Recorder
@@ -57,9 +58,8 @@ READ_SECONDS = 0.010
 """Spent on all sockets' messages in one turn, shared among those that have any."""
 RETRY_SECONDS = 0.02
 """Until sending is tried again to a peer that reads too slowly."""
-LOOK_SECONDS = 0.2
-"""Between two looks at all connections: there may be thousands, and one may send without end. The
-clock must be read that often, too: it takes longer gaps for pauses of the process."""
+LONGEST_WAIT = 0.2
+"""The clock must be read that often: it takes longer gaps for pauses of the process."""
 
 
 class BrokerLoop:
@@ -71,7 +71,7 @@ class BrokerLoop:
         machine: BrokerMachine,
         journal: Journal,
         clock: BrokerClock,
-        endpoints: Sequence[RouterEndpoint],
+        entrance: Entrance,
         subjects: Mapping[str, Subject],
         wakeup: Wakeup,
         timers: Timers,
@@ -82,7 +82,7 @@ class BrokerLoop:
         self._machine = machine
         self._journal = journal
         self._clock = clock
-        self._endpoints = endpoints
+        self._entrance = entrance
         self._subjects = subjects
         self._wakeup = wakeup
         self._recorder = recorder
@@ -98,17 +98,12 @@ class BrokerLoop:
         self._speaker = Speaker(journal, self._payloads, self._peers)
         self._limits = limits
         self._disk_full = self._disk_busy = False
-        self._look_at = 0.0
-        self._unread: list[RouterEndpoint] = []
-        self.wire_errors = 0
-        """Messages that were not of our protocol."""
         self.turns = TurnTimes()
         self._turn_began = time.perf_counter()
         self._poller = zmq.Poller()
         self._poller.register(wakeup.fileno(), zmq.POLLIN)
-        for endpoint in endpoints:
-            for socket in endpoint.sockets:
-                self._poller.register(socket, zmq.POLLIN)
+        for socket in entrance.sockets:
+            self._poller.register(socket, zmq.POLLIN)
 
     @property
     def is_silent(self) -> bool:
@@ -148,7 +143,7 @@ class BrokerLoop:
             self._recorder.rerouted(now, config)
         self._take(self._machine.replace_router(router, now=now), now)
 
-    def run_once(self, *, max_wait: float = LOOK_SECONDS) -> None:
+    def run_once(self, *, max_wait: float = LONGEST_WAIT) -> None:
         """Wait for a message, a commit or the next deadline, and act on it.
 
         Raises:
@@ -162,21 +157,17 @@ class BrokerLoop:
         if self._wakeup.fileno() in ready:
             self._wakeup.clear()
         self._collect(now)
-        unread, self._unread = self._unread, []
-        waiting = [
-            endpoint
-            for endpoint in self._endpoints
-            if endpoint in unread or any(socket in ready for socket in endpoint.sockets)
-        ]
+        waiting = self._entrance.to_read(ready)
         for endpoint in waiting:
             self._receive(endpoint, now, min(TURN_SECONDS, READ_SECONDS / len(waiting)))
+        self._entrance.let_in(now=now)
         self._let_time_pass(now)
         self._speak(now)
 
     def _wait_milliseconds(self, max_wait: float) -> int:
-        wait = min(max_wait, LOOK_SECONDS)
-        if self._unread or self._speaker.has_failures or self._speaker.is_interrupted:
+        if self._speaker.has_failures or self._speaker.is_interrupted:
             return 0
+        wait = min(max_wait, LONGEST_WAIT, self._entrance.wait(now=self._clock.now()))
         if self._peers.any_marked:
             wait = min(wait, RETRY_SECONDS)
         deadline = self._machine.next_deadline()
@@ -200,9 +191,7 @@ class BrokerLoop:
         self._look_at_backlog(now)
 
     def _look_at_backlog(self, now: float) -> None:
-        """Take no new tasks while the disk is too slow for those that came; the loop never waits
-        for it.
-        """
+        """Take no new tasks while the disk is too slow for those that came; never wait for it."""
         records = self._journal.sequence - self._journal.durable
         share = max(
             records / self._limits.max_unwritten_records,
@@ -226,11 +215,16 @@ class BrokerLoop:
             self._multipart(endpoint, *received, now)
             if time.monotonic() > ends:
                 break
-        self._unread.append(endpoint)
+        self._entrance.leave(endpoint)
 
     def _multipart(
         self, endpoint: RouterEndpoint, peer_id: PeerId, frames: list[Buffer], now: float
     ) -> None:
+        if endpoint.is_flooded:
+            error = WireError("a message of too many frames")
+            if self._not_understood(endpoint, peer_id, error, now):
+                endpoint.hang_up(now=now)
+            return
         peer = self._peers.get(peer_id)
         if peer is None:
             if refusal := self._peers.objection(endpoint, peer_id):
@@ -245,7 +239,8 @@ class BrokerLoop:
         try:
             deliveries = peer.link.receive(frames)
         except WireError as error:
-            self._not_understood(peer, error, now)
+            self._entrance.read_in_vain(len(frames))
+            self._not_understood(endpoint, peer_id, error, now)
             return
         if (late := self._arrivals.heard(peer.id, peer.link, now=now)) is not None:
             held, most = self._arrivals.bytes, self._limits.max_bytes_arriving
@@ -257,20 +252,16 @@ class BrokerLoop:
             else:
                 self._message(peer, message, delivery.payloads, now)
 
-    def _not_understood(self, peer: Peer, error: WireError, now: float) -> None:
-        endpoint = peer.endpoint
-        self.wire_errors += 1
-        if self.wire_errors.bit_count() == 1:  # the 1st, 2nd, 4th, 8th …: a log cannot be flooded
-            logger.warning(
-                "dropped a message from %r on %s (%d so far): %s",
-                peer.id,
-                endpoint.name,
-                self.wire_errors,
-                error,
-            )
-        self._drop(peer, now)
-        is_version = isinstance(error, VersionMismatchError)
-        self._say_to_stranger(endpoint, peer.id, Refused(str(error)) if is_version else WhoAreYou())
+    def _not_understood(
+        self, endpoint: Endpoint, peer_id: PeerId, error: WireError, now: float
+    ) -> bool:
+        """Forget a peer, and let it know; return whether it is still there."""
+        self._entrance.not_understood(endpoint.name, peer_id, error)
+        peer = self._peers.get(peer_id)
+        if peer is not None and peer.endpoint is endpoint:
+            self._drop(peer, now)
+        words = Refused(str(error)) if isinstance(error, VersionMismatchError) else WhoAreYou()
+        return self._say_to_stranger(endpoint, peer_id, words)
 
     def _message(
         self, peer: Peer, message: Message, payloads: Sequence[Buffer], now: float
@@ -315,8 +306,7 @@ class BrokerLoop:
             if self._recorder is not None:
                 self._recorder.ticked(now)
             self._take(self._machine.tick(now=now), now)
-        if self._look_at <= now:
-            self._look_at = now + LOOK_SECONDS
+        if self._entrance.is_time_to_look(now=now):
             self._look_after_peers(now)
         for peer_id, failure in self._speaker.take_failures():
             if self._recorder is not None:
@@ -325,16 +315,16 @@ class BrokerLoop:
 
     def _look_after_peers(self, now: float) -> None:
         """Drop those that are gone, or stopped in the middle; look whether others are there."""
-        for endpoint in self._endpoints:
-            endpoint.look(now=now, read_empty=endpoint not in self._unread)
-            for peer_id, refusal in endpoint.changed_keys():
-                self._key_changed(endpoint, peer_id, refusal, now)
+        self._entrance.look(now=now)
+        for endpoint, peer_id, refusal in self._entrance.changed_keys():
+            self._key_changed(endpoint, peer_id, refusal, now)
         for peer in self._peers.silent(now=now):
             self._drop(peer, now)
         for peer_id in self._arrivals.overdue(now=now):
             stopped = self._peers.get(peer_id)
             assert stopped is not None
-            self._not_understood(stopped, WireError("a transfer stopped in the middle"), now)
+            error = WireError("a transfer stopped in the middle")
+            self._not_understood(stopped.endpoint, peer_id, error, now)
         for peer in self._peers.to_probe(now=now):
             # Sending is how ZeroMQ tells that a peer is gone.
             self._speaker.say_at_once(peer, BrokerHeartbeat())
@@ -396,12 +386,15 @@ class BrokerLoop:
         self._arrivals.forget(peer.id)
         self._peers.close(peer)
 
-    def _say_to_stranger(self, endpoint: Endpoint, peer_id: PeerId, message: FromBroker) -> None:
-        """Answer somebody of whom nothing is kept."""
+    def _say_to_stranger(self, endpoint: Endpoint, peer_id: PeerId, message: FromBroker) -> bool:
+        """Answer somebody of whom nothing is kept; return whether it is still there."""
         link = Link(self._link_limits)
         link.send(message)
+        is_there = False
         with contextlib.suppress(UnreachableError):
             for frames in link.outgoing():
                 endpoint.send(peer_id, frames)
+            is_there = True
         if self._peers.get(peer_id) is None:
             endpoint.forget(peer_id)
+        return is_there

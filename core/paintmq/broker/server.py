@@ -16,6 +16,7 @@ from attrs import frozen
 
 from paintmq.broker.clock import BrokerClock
 from paintmq.broker.endpoints import RouterEndpoint, check_exposure, client_endpoint, queue_endpoint
+from paintmq.broker.entrance import Entrance
 from paintmq.broker.gatekeeper import Gatekeeper
 from paintmq.broker.input_log import InputLog
 from paintmq.broker.journal import Journal
@@ -226,7 +227,8 @@ class BrokerServer:
             self._listen(context, endpoints, self._gatekeeper)
             recovered = journal.open(wakeup.set)
             self.journal = describe_journal(config.broker, recovered)
-            machine, loop = self._assemble(journal, recovered, endpoints, wakeup)
+            entrance = Entrance(endpoints, self._gatekeeper.gate)
+            machine, loop = self._assemble(journal, recovered, entrance, wakeup)
             loop.restore(recovered)
         except BaseException:
             self._close(context, endpoints, wakeup, journal)
@@ -245,18 +247,18 @@ class BrokerServer:
         self, context: Context, endpoints: list[RouterEndpoint], gatekeeper: Gatekeeper
     ) -> None:
         self.inproc_endpoint = f"inproc://paintmq-broker-{next(_numbers)}"
-        broker, ring = self._config.broker, gatekeeper.ring
-        endpoints.append(client_endpoint(context, broker, self.inproc_endpoint, ring))
+        broker = self._config.broker
+        endpoints.append(client_endpoint(context, broker, self.inproc_endpoint, gatekeeper))
         self.client_endpoint = endpoints[0].address
         for name, config in self._config.queues.items():
-            endpoints.append(queue_endpoint(context, broker, name, config, ring))
+            endpoints.append(queue_endpoint(context, broker, name, config, gatekeeper))
         self.queue_endpoints = {endpoint.name: endpoint.address for endpoint in endpoints[1:]}
 
     def _assemble(
         self,
         journal: Journal,
         recovered: Recovered,
-        endpoints: list[RouterEndpoint],
+        entrance: Entrance,
         wakeup: Wakeup,
     ) -> tuple[BrokerMachine, BrokerLoop]:
         config, incarnation = self._config, new_incarnation()
@@ -306,7 +308,7 @@ class BrokerServer:
             machine=machine,
             journal=journal,
             clock=BrokerClock(not_before=recovered.last_time),
-            endpoints=endpoints,
+            entrance=entrance,
             subjects=subjects,
             wakeup=wakeup,
             timers=config.timers,

@@ -15,7 +15,15 @@ from paintmq.wire.messages import ClientHello, Message
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + b"\x00" + bytes(31)
 """Of ZMTP 3.0, without keys."""
-READY = b"\x04\x29\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER\x08Identity\x00\x00\x00\x00"
+
+
+def ready(kind: bytes) -> bytes:
+    """Return what a socket of this kind says of itself: ``b"DEALER"``, ``b"PUSH"``."""
+    said = b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4) + kind + b"\x08Identity" + bytes(4)
+    return b"\x04" + bytes([len(said)]) + said
+
+
+READY = ready(b"DEALER")
 
 
 def frame(data: bytes, *, more: bool = False) -> bytes:
@@ -43,12 +51,13 @@ class RawPeer:
     ) -> None:
         self.socket.close()
 
-    def shake_hands(self) -> None:
-        """Become a DEALER whose routing id the broker chooses."""
+    def shake_hands(self, kind: bytes = b"DEALER") -> None:
+        """Become a socket of that kind; a DEALER's routing id the broker chooses."""
         self.say(GREETING)
         self.read(len(GREETING))
-        self.say(READY)
-        self.read(len(READY))
+        self.say(ready(kind))
+        begin = self.read(2)
+        self.read(begin[1])
 
     def say(self, *parts: bytes) -> None:
         for part in parts:

@@ -20,8 +20,20 @@ from paintmq.transport.sockets import Socket
 logger = logging.getLogger(__name__)
 
 MOST_BYTES = 32 * 1024 * 1024
-"""Without a whole message between. A message of ours has 3 MiB at most, but the kernel may hold so
-many (``net.ipv4.tcp_rmem``) while ZeroMQ finds no time to read them."""
+"""Of one connection without a whole message between. A message of ours has 3 MiB at most, but the
+kernel may hold so many (``net.ipv4.tcp_rmem``) while ZeroMQ finds no time to read them."""
+STRANGERS_MOST_BYTES = 4 * 1024 * 1024
+"""The same where any program of this machine may connect: there the kernel holds little
+(``sockets.py``), and what is sent comes without delay."""
+STRANGERS_BYTES_IN_ALL = 16 * 1024 * 1024
+"""Of all such connections that are behind. Empty frames take 32 times that in ZeroMQ's memory."""
+NOTABLE_BYTES = 1024
+"""More than a handshake. Who sent so much is behind if nothing whole comes of it for a while; what
+our own programs send is whole almost at once."""
+BEHIND = 0.2
+"""Seconds."""
+SOON_BYTES = 1024 * 1024
+"""Of those that are behind: with more it is worth looking again soon."""
 SILENCE = 30.0
 """Seconds in which a connection to a ROUTER must have said something."""
 PATIENCE = 5.0
@@ -38,15 +50,45 @@ class _Connection:
     """When it must have said something; never, once it has."""
     whole: int = 0
     """Bytes that had come when it was last known to have sent a whole message."""
+    came: int = 0
+    """Bytes that had come at the last look."""
+    spoke: bool = False
+    """Whether a whole message ever came of it."""
     suspect_until: float = inf
     """When it is cut, as too much came since."""
+    behind_at: float = inf
+    """When it counts as one that sends much and nothing whole."""
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes that came since it was last known to have sent a whole message."""
+        return self.came - self.whole
+
+    def take_note(self, received: int, *, heard: bool, now: float) -> None:
+        """Take note of what the kernel says, and whether a whole message came of it."""
+        self.came = received
+        if heard:
+            self.whole, self.spoke = received, True
+            self.silent_at = self.suspect_until = self.behind_at = inf
+        elif self.unfinished > NOTABLE_BYTES and self.behind_at == inf:
+            self.behind_at = now + BEHIND
 
 
 class ConnectionWatch:
     """The connections that one listening socket has accepted."""
 
-    def __init__(self, socket: Socket, *, silence: float = SILENCE) -> None:
-        """Begin to watch; ``silence`` is infinite where connections may say nothing for long."""
+    def __init__(
+        self, socket: Socket, *, silence: float = SILENCE, strangers: bool = False
+    ) -> None:
+        """Begin to watch.
+
+        Args:
+            socket: not bound yet.
+            silence: infinite where connections may say nothing for long.
+            strangers: whether any program of this machine may connect, without a key.
+        """
+        self._most = STRANGERS_MOST_BYTES if strangers else MOST_BYTES
+        self._most_in_all = STRANGERS_BYTES_IN_ALL if strangers else inf
         self._silence = silence
         self._socket = socket
         self._events: Socket = socket.get_monitor_socket(
@@ -56,33 +98,61 @@ class ConnectionWatch:
         self._heard: set[int] = set()
         self.cut = 0
         """Connections that were cut so far."""
+        self.offenders = 0
+        """Those among them that had sent too much."""
 
     def __len__(self) -> int:
         return len(self._connections)
 
     def heard(self, frame: zmq.Frame) -> None:
         """Take note of a whole message, by one of its frames."""
-        try:
-            descriptor = frame.get(zmq.MessageOption.SRCFD)
-        except zmq.ZMQError:
-            return  # from inside this process
-        assert isinstance(descriptor, int)
-        self._heard.add(descriptor)
+        descriptor = _descriptor(frame)
+        if descriptor is not None:
+            self._heard.add(descriptor)
 
-    def look(self, *, now: float, read_empty: bool) -> None:
+    def cut_sender(self, frame: zmq.Frame, *, now: float | None = None) -> None:
+        """Cut the connection a message came from, by one of its frames; harmless if it left.
+
+        ZeroMQ tells the descriptor by which it came, which may be another connection's by now. So
+        name the time only if the sender is known to be there still; otherwise its connection is cut
+        only if it was there at the last look, and is not another one since.
+        """
+        descriptor = _descriptor(frame)
+        if descriptor is None:
+            return
+        if now is not None:
+            self._take_events(now)
+        self._cut_offender(descriptor, "it sent a message of too many frames")
+
+    def look(self, *, now: float, read_empty: bool, is_cutting: bool = False) -> bool:
         """Cut who sent too much, or nothing; to be called several times a second.
 
-        ``read_empty``: no whole message was left when the socket was last read.
+        Args:
+            now: in seconds.
+            read_empty: no whole message was left when the socket was last read.
+            is_cutting: one is being thrown away that is too long, and others wait behind it.
+
+        Returns:
+            Whether it is worth looking again soon.
         """
         self._take_events(now)
         for descriptor, connection in list(self._connections.items()):
             try:
-                objection = self._objection(descriptor, connection, now, read_empty=read_empty)
-                if objection:
-                    self._cut(descriptor, connection, objection)
+                received = _bytes_received(descriptor)
             except OSError:
                 self._connections.pop(descriptor, None)  # closed, and not yet told
+                continue
+            connection.take_note(received, heard=descriptor in self._heard, now=now)
+            if self._sent_too_much(connection, now, read_empty=read_empty):
+                words = f"it sent {connection.unfinished} bytes that are no whole message"
+                self._cut_offender(descriptor, words)
+            elif connection.silent_at <= now:
+                self._try_to_cut(descriptor, "it says nothing")
         self._heard.clear()
+        behind = [each for each in self._connections.items() if each[1].behind_at < inf]
+        if read_empty or is_cutting:
+            self._cut_most_behind([each for each in behind if each[1].behind_at <= now])
+        return sum(connection.unfinished for _, connection in behind) > SOON_BYTES
 
     def close(self) -> None:
         """Watch no longer; to be called before the socket is closed."""
@@ -101,36 +171,60 @@ class ConnectionWatch:
                     continue  # gone already
                 self._connections[descriptor] = _Connection(address, now + self._silence)
 
-    def _objection(
-        self, descriptor: int, connection: _Connection, now: float, *, read_empty: bool
-    ) -> str:
-        """Return why a connection is to be cut; empty when it is not."""
-        received = _bytes_received(descriptor)
-        if descriptor in self._heard:
-            connection.whole = received
-            connection.silent_at = connection.suspect_until = inf
-            return ""
-        if received - connection.whole <= MOST_BYTES:
-            return "it says nothing" if connection.silent_at <= now else ""
+    def _sent_too_much(self, connection: _Connection, now: float, *, read_empty: bool) -> bool:
+        if connection.unfinished <= self._most:
+            return False
         if connection.suspect_until == inf:
             # What came may be whole by now, and wait to be read.
             connection.suspect_until = now + PATIENCE
-            return ""
-        if read_empty or connection.suspect_until <= now:
-            return f"it sent {received - connection.whole} bytes that are no whole message"
-        return ""
+            return False
+        return read_empty or connection.suspect_until <= now
 
-    def _cut(self, descriptor: int, connection: _Connection, reason: str) -> None:
-        del self._connections[descriptor]
-        if _address(descriptor) != connection.address:
+    def _cut_most_behind(self, behind: list[tuple[int, _Connection]]) -> None:
+        """If they sent too much in all, cut most: first who never spoke, then who sent most."""
+        in_all = sum(connection.unfinished for _, connection in behind)
+        if in_all <= self._most_in_all:
             return
+        behind.sort(key=lambda each: (each[1].spoke, -each[1].unfinished))
+        for descriptor, connection in behind:
+            if in_all <= SOON_BYTES:
+                return
+            in_all -= connection.unfinished
+            words = f"it is one of many that sent {connection.unfinished} bytes, and nothing whole"
+            self._cut_offender(descriptor, words)
+
+    def _cut_offender(self, descriptor: int, reason: str) -> None:
+        self.offenders += 1
+        self._try_to_cut(descriptor, reason)
+
+    def _try_to_cut(self, descriptor: int, reason: str) -> None:
+        connection = self._connections.pop(descriptor, None)
+        if connection is None:
+            return  # it left, as far as we were told
+        try:
+            with socketlib.socket(fileno=os.dup(descriptor)) as other:
+                if other.getpeername() == connection.address:
+                    self._cut(other, f"{connection.address}: {reason}")
+        except OSError:
+            pass  # it left in this moment
+
+    def _cut(self, connection: socketlib.socket, reason: str) -> None:
         self.cut += 1
         if self.cut.bit_count() == 1:  # the 1st, 2nd, 4th …: a log cannot be flooded
-            logger.warning("cut a connection from %s: %s", connection.address, reason)
-        with socketlib.socket(fileno=os.dup(descriptor)) as other:
-            # ZeroMQ closes it when it reads the end, and then the peer is told so at once.
-            other.setsockopt(socketlib.SOL_SOCKET, socketlib.SO_LINGER, struct.pack("ii", 1, 0))
-            other.shutdown(socketlib.SHUT_RDWR)
+            logger.warning("cut a connection from %s", reason)
+        # ZeroMQ closes it when it reads the end, and then the peer is told so at once.
+        connection.setsockopt(socketlib.SOL_SOCKET, socketlib.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.shutdown(socketlib.SHUT_RDWR)
+
+
+def _descriptor(frame: zmq.Frame) -> int | None:
+    """Return what connection a frame came by; None when from inside this process."""
+    try:
+        descriptor = frame.get(zmq.MessageOption.SRCFD)
+    except zmq.ZMQError:
+        return None
+    assert isinstance(descriptor, int)
+    return descriptor
 
 
 def _address(descriptor: int) -> object:

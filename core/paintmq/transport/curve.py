@@ -39,8 +39,8 @@ _ROLES: Mapping[str, frozenset[Role]] = {
     CLIENT_PORT: frozenset({"client", "admin"}),
     WORKER_PORT: frozenset({"worker"}),
 }
-_ZAP_ENDPOINT = "inproc://zeromq.zap.01"  # fixed by RFC 27
-_ZAP_VERSION = b"1.0"
+ZAP_ENDPOINT = "inproc://zeromq.zap.01"  # fixed by RFC 27
+ZAP_VERSION = b"1.0"
 _REQUEST_FRAMES = 7
 
 
@@ -170,7 +170,7 @@ class Authenticator:
         handler: Socket = self._context.socket(zmq.REP)
         handler.setsockopt(zmq.LINGER, 0)
         try:
-            handler.bind(_ZAP_ENDPOINT)
+            handler.bind(ZAP_ENDPOINT)
         except zmq.ZMQError as error:
             handler.close()
             raise ConfigError(
@@ -209,7 +209,7 @@ class Authenticator:
         """Return the answer of RFC 27: who it is, or a refusal."""
         request_id = request[1] if len(request) > 1 else b""
         if len(request) != _REQUEST_FRAMES or request[5] != b"CURVE":
-            return [_ZAP_VERSION, request_id, b"400", b"only CURVE is spoken here", b"", b""]
+            return [ZAP_VERSION, request_id, b"400", b"only CURVE is spoken here", b"", b""]
         domain, address, credentials = request[2], request[3], request[6]
         public = z85.encode(credentials).decode()
         port = domain.decode(errors="replace")
@@ -221,5 +221,5 @@ class Authenticator:
                 port,
                 self._ring.objection(public, port),
             )
-            return [_ZAP_VERSION, request_id, b"400", b"this key is not allowed", b"", b""]
-        return [_ZAP_VERSION, request_id, b"200", b"", public.encode(), b""]
+            return [ZAP_VERSION, request_id, b"400", b"this key is not allowed", b"", b""]
+        return [ZAP_VERSION, request_id, b"200", b"", public.encode(), b""]

@@ -11,6 +11,10 @@ from paintmq.transport.sockets import Socket
 
 CUT_AT_ONCE = 2_000
 """Frames that one call throws away: a few milliseconds."""
+FRAME_SECONDS = 2e-6
+"""What a frame takes that is read in vain."""
+OFFENDER_SECONDS = 0.02
+"""What ZeroMQ may have done for somebody who had to be cut."""
 
 
 class MultipartReader:
@@ -23,6 +27,7 @@ class MultipartReader:
         self._socket = socket
         self._most = most_frames
         self._watch = watch
+        self._thrown_away = 0
         self.is_cutting = False
         """The rest of a message with too many frames is in the way; ``receive`` goes on with it."""
 
@@ -49,10 +54,22 @@ class MultipartReader:
             frames.append(frame)
         return frames
 
-    def look(self, *, now: float, read_empty: bool) -> None:
-        """Look after the connections; see ``ConnectionWatch.look``."""
+    @property
+    def wasted(self) -> float:
+        """Seconds that went, so far, into what makes no sense: an estimate."""
+        offenders = self._watch.offenders if self._watch is not None else 0
+        return self._thrown_away * FRAME_SECONDS + offenders * OFFENDER_SECONDS
+
+    def hang_up(self, frame: zmq.Frame, *, now: float | None = None) -> None:
+        """Cut the connection a message came from; see ``ConnectionWatch.cut_sender``."""
         if self._watch is not None:
-            self._watch.look(now=now, read_empty=read_empty)
+            self._watch.cut_sender(frame, now=now)
+
+    def look(self, *, now: float, read_empty: bool) -> bool:
+        """Look after the connections; see ``ConnectionWatch.look``."""
+        if self._watch is None:
+            return False
+        return self._watch.look(now=now, read_empty=read_empty, is_cutting=self.is_cutting)
 
     def close(self) -> None:
         """Watch no longer; to be called before the socket is closed."""
@@ -62,6 +79,7 @@ class MultipartReader:
     def _cut(self) -> bool:
         """Throw away frames; return whether the next one begins a message."""
         for _ in range(CUT_AT_ONCE):
+            self._thrown_away += 1
             if not self._socket.recv(copy=False).more:
                 self.is_cutting = False
                 return True

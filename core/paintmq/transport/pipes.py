@@ -56,9 +56,15 @@ class BrokerPipes:
     """The broker's side of one queue."""
 
     def __init__(
-        self, context: Context, host: str, *, queue: str, secure: Secure = no_keys
+        self,
+        context: Context,
+        host: str,
+        *,
+        queue: str,
+        secure: Secure = no_keys,
+        strangers: bool = False,
     ) -> None:
-        """Listen for results.
+        """Listen for results; ``strangers``: whether anybody may connect, without a key.
 
         Raises:
             ConfigError: the address cannot be bound.
@@ -70,10 +76,10 @@ class BrokerPipes:
         self._pipes: dict[PeerId, Socket] = {}
         self._ports: dict[PeerId, int] = {}
         self._used: dict[PeerId, bool] = {}
-        self.results = pull(context, connects=False)
+        self.results = pull(context, connects=False, strangers=strangers)
         """To be polled; read it with ``receive``."""
         # Workers may be without results for long.
-        watch = ConnectionWatch(self.results, silence=inf)
+        watch = ConnectionWatch(self.results, silence=inf, strangers=strangers)
         self._reader = MultipartReader(self.results, most_frames=1 + MAX_FRAMES, watch=watch)
         try:
             self.results_port = self._listen(self.results, "results")
@@ -82,9 +88,14 @@ class BrokerPipes:
             self.results.close()
             raise
 
-    def look(self, *, now: float, read_empty: bool) -> None:
+    def look(self, *, now: float, read_empty: bool) -> bool:
         """Look after the connections by which results come; see ``ConnectionWatch.look``."""
-        self._reader.look(now=now, read_empty=read_empty)
+        return self._reader.look(now=now, read_empty=read_empty)
+
+    @property
+    def wasted(self) -> float:
+        """Seconds that went, so far, into what makes no sense."""
+        return self._reader.wasted
 
     def open(self, peer: PeerId) -> int:
         """Return the port where this peer gets its tasks; opened by the first call.
@@ -126,6 +137,9 @@ class BrokerPipes:
         """
         while (received := self._reader.receive()) is not None:
             session, *frames = received
+            if self._reader.is_cutting:
+                self._reader.hang_up(session)
+                return None
             peer = PeerId(session.bytes)
             if peer in self._pipes and frames:
                 return peer, frames

@@ -32,6 +32,13 @@ _LIVENESS = {
     zmq.TCP_MAXRT: 30_000,
 }
 _BINDING = {zmq.BACKLOG: 1_024}
+_FROM_STRANGERS = {
+    # What the kernel holds cannot be told from what ZeroMQ holds, so let it be little. They are on
+    # this machine, where more is no faster.
+    zmq.RCVBUF: 256 * 1024,
+    # Unread messages of one connection, however many frames each has; twice a window of bursts.
+    zmq.RCVHWM: 16,
+}
 _CONNECTING = {
     zmq.RECONNECT_IVL: 200,
     zmq.RECONNECT_IVL_MAX: 10_000,
@@ -51,13 +58,14 @@ def new_context(*, io_threads: int = 1) -> Context:
     return context
 
 
-def router(context: Context, *, backlog: int = 10_000) -> Socket:
+def router(context: Context, *, backlog: int = 10_000, strangers: bool = False) -> Socket:
     """Return a ROUTER that is not bound yet.
 
     Args:
         context: it belongs to.
         backlog: messages that may wait for one peer; sending more raises zmq.Again, and a peer
             that lets it come to this is best dropped.
+        strangers: whether any program of this machine may connect, without a key.
     """
     socket = _socket(context, zmq.ROUTER, _LIVENESS, _BINDING)
     # Sending to a peer that is gone is an error instead of silence.
@@ -67,6 +75,8 @@ def router(context: Context, *, backlog: int = 10_000) -> Socket:
     socket.setsockopt(zmq.SNDHWM, backlog)
     # Unread messages of one peer, however many frames each has; TCP holds it back after that.
     socket.setsockopt(zmq.RCVHWM, 100)
+    if strangers:
+        _set(socket, _FROM_STRANGERS)
     return socket
 
 
@@ -95,10 +105,12 @@ def push(context: Context, *, connects: bool) -> Socket:
     return socket
 
 
-def pull(context: Context, *, connects: bool) -> Socket:
-    """Return a PULL that is not bound or connected yet."""
+def pull(context: Context, *, connects: bool, strangers: bool = False) -> Socket:
+    """Return a PULL that is not bound or connected yet; for ``strangers`` see ``router``."""
     socket = _socket(context, zmq.PULL, _LIVENESS, _CONNECTING if connects else _BINDING)
     socket.setsockopt(zmq.RCVHWM, 16)  # bursts of 1 MiB
+    if strangers:
+        _set(socket, _FROM_STRANGERS)
     return socket
 
 
@@ -135,6 +147,10 @@ def bind(socket: Socket, host: str, port: int, *, purpose: str) -> str:
 def _socket(context: Context, kind: int, *options: dict[zmq.SocketOption, int]) -> Socket:
     socket: Socket = context.socket(kind)
     for table in options:
-        for option, value in table.items():
-            socket.setsockopt(option, value)
+        _set(socket, table)
     return socket
+
+
+def _set(socket: Socket, table: dict[zmq.SocketOption, int]) -> None:
+    for option, value in table.items():
+        socket.setsockopt(option, value)

@@ -9,6 +9,7 @@ import pytest
 import zmq
 
 from paintmq.broker.endpoints import PushPullEndpoint, client_endpoint, queue_endpoint
+from paintmq.broker.gatekeeper import Gatekeeper
 from paintmq.broker.peers import UnreachableError
 from paintmq.config import BrokerConfig, QueueConfig
 from paintmq.identifiers import new_peer_id
@@ -47,7 +48,11 @@ class PipedWorker:
 
     def __init__(self, context: Context) -> None:
         self.endpoint = queue_endpoint(
-            context, BrokerConfig(), "gpu", QueueConfig(transport="pushpull")
+            context,
+            BrokerConfig(),
+            "gpu",
+            QueueConfig(transport="pushpull"),
+            Gatekeeper(BrokerConfig(), ()),
         )
         self.peer = new_peer_id()
         self.connection = WorkerConnection(context, self.endpoint.address, self.peer)
@@ -135,10 +140,12 @@ class KeyedClient:
         init_keys(folder)
         key = load_peer_key(add_key(folder, "alice", "client", terms))
         self.ring = KeyRing(folder, wall=lambda: int(self.time * 1e9))
+        gatekeeper = Gatekeeper(BrokerConfig(), ())
+        gatekeeper.ring = self.ring
         self.authenticator = Authenticator(context, self.ring)
         self.authenticator.start()
         self.endpoint = client_endpoint(
-            context, BrokerConfig(port=0), f"inproc://{folder.name}", self.ring
+            context, BrokerConfig(port=0), f"inproc://{folder.name}", gatekeeper
         )
         self.peer = new_peer_id()
         self.socket = dealer(context, self.peer)

@@ -1,14 +1,23 @@
 """Connections that never send a whole message are cut, and no others."""
 
+import os
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 
 import pytest
 import zmq
 
 from paintmq.identifiers import new_peer_id
 from paintmq.testing.raw_peer import RawPeer, frame
-from paintmq.transport.connection_watch import MOST_BYTES, SILENCE, ConnectionWatch
+from paintmq.transport.connection_watch import (
+    BEHIND,
+    MOST_BYTES,
+    SILENCE,
+    STRANGERS_BYTES_IN_ALL,
+    STRANGERS_MOST_BYTES,
+    ConnectionWatch,
+)
 from paintmq.transport.sockets import Socket, bind, dealer, new_context, router
 
 MIB = 1024 * 1024
@@ -17,10 +26,10 @@ MIB = 1024 * 1024
 class Watched:
     """A listening socket, read as a broker would."""
 
-    def __init__(self, socket: Socket) -> None:
+    def __init__(self, socket: Socket, *, strangers: bool = False) -> None:
+        self.watch = ConnectionWatch(socket, strangers=strangers)
         self.endpoint = bind(socket, "127.0.0.1", 0, purpose="clients")
         self.socket = socket
-        self.watch = ConnectionWatch(socket)
         self.now = 0.0
         self.messages = 0
 
@@ -48,6 +57,14 @@ def watched() -> Iterator[Watched]:
         # What the kernel holds when ZeroMQ has no time to read is not to be taken for too much.
         socket.setsockopt(zmq.RCVBUF, MIB)
         watched = Watched(socket)
+        yield watched
+        watched.watch.close()
+
+
+@pytest.fixture
+def strangers() -> Iterator[Watched]:
+    with new_context() as context, router(context, strangers=True) as socket:
+        watched = Watched(socket, strangers=True)
         yield watched
         watched.watch.close()
 
@@ -152,3 +169,94 @@ def test_peers_of_this_process_are_not_watched() -> None:
 
             assert (len(watch), watch.cut) == (0, 0)
         watch.close()
+
+
+def test_a_stranger_may_send_less_without_a_whole_message(strangers: Watched) -> None:
+    """I14."""
+    with RawPeer(strangers.endpoint) as peer:
+        peer.shake_hands()
+        strangers.wait_for(1)
+        for _ in range(2 * STRANGERS_MOST_BYTES // MIB):
+            with suppress(ConnectionError):
+                peer.say(frame(bytes(MIB), more=True))
+            strangers.turn()
+
+        assert hung_up(peer)
+
+
+def test_strangers_who_send_much_in_all_are_cut_before_one_who_spoke(strangers: Watched) -> None:
+    """I14: each of them sends less than one may."""
+    each = 900 * 1024
+    many = STRANGERS_BYTES_IN_ALL // each + 2
+    with ExitStack() as stack:
+        spoke = stack.enter_context(RawPeer(strangers.endpoint))
+        spoke.shake_hands()
+        spoke.say(frame(b"hello"))
+        while not strangers.messages:
+            strangers.turn(seconds=0.0)
+        spoke.say(frame(bytes(each + 100_000), more=True))
+        peers = [stack.enter_context(RawPeer(strangers.endpoint)) for _ in range(many)]
+        for peer in peers:
+            peer.shake_hands()
+        for peer in peers[: many // 2]:
+            peer.say(frame(bytes(each), more=True))
+        for _ in range(5):
+            strangers.turn(seconds=BEHIND)
+        assert strangers.watch.cut == 0
+
+        for peer in peers[many // 2 :]:
+            peer.say(frame(bytes(each), more=True))
+        ends = time.monotonic() + 20
+        while not strangers.watch.cut and time.monotonic() < ends:
+            strangers.turn(seconds=BEHIND)
+
+        assert strangers.watch.offenders == strangers.watch.cut
+        assert many - 4 <= strangers.watch.cut <= many
+        spoke.say(frame(b"the rest"))
+        assert strangers.socket.poll(20_000)
+        assert strangers.turn() == 1
+
+
+def test_the_sender_of_a_message_is_cut_by_it(strangers: Watched) -> None:
+    with RawPeer(strangers.endpoint) as peer:
+        peer.shake_hands()
+        peer.say(frame(b"hello"))
+        assert strangers.socket.poll(20_000)
+        first = strangers.socket.recv_multipart(copy=False)[0]
+
+        strangers.watch.cut_sender(first, now=0.0)
+
+        assert strangers.watch.cut == 1
+        assert hung_up(peer)
+
+
+def test_whoever_has_the_descriptor_of_one_who_left_is_not_cut_for_it(strangers: Watched) -> None:
+    with RawPeer(strangers.endpoint) as offender:
+        offender.shake_hands()
+        strangers.wait_for(1)
+        offender.say(frame(b"hello"))
+        assert strangers.socket.poll(20_000)
+        first = strangers.socket.recv_multipart(copy=False)[0]
+    descriptor = first.get(zmq.MessageOption.SRCFD)
+    wait_until_closed(descriptor)
+
+    with RawPeer(strangers.endpoint) as other:
+        other.shake_hands()
+        os.fstat(descriptor)  # it has the same
+
+        strangers.watch.cut_sender(first)
+
+        assert strangers.watch.cut == 0
+        other.say(frame(b"hello"))
+        assert strangers.socket.poll(20_000)
+
+
+def wait_until_closed(descriptor: object) -> None:
+    ends = time.monotonic() + 20
+    assert isinstance(descriptor, int)
+    while time.monotonic() < ends:
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            return
+    raise AssertionError("ZeroMQ does not close it")
