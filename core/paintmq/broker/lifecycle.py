@@ -233,9 +233,11 @@ class Lifecycle:
         self._end_attempt(entry, now=now)
         self.crashes += 1
         status = entry.status
-        error = TaskError(code="worker_crashed", message=f"its worker process died: {detail}")
+        message, _, words = f"its worker process died: {detail}".partition("\n")
+        error = TaskError(code="worker_crashed", message=message, traceback=words)
         if alone:
-            status = evolve(status, crashes=status.crashes + 1)
+            excluded = _with(status.excluded, status.worker)  # it may be the worker's doing
+            status = evolve(status, crashes=status.crashes + 1, excluded=excluded)
             spent, tries = status.crashes >= self._limits.crashes, status.crashes
         elif status.suspect:
             # A suspect is only ever dispatched alone, so this worker broke that rule; bound it.

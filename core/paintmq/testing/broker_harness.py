@@ -222,7 +222,10 @@ def crash(broker: BrokerHarness, item: Assignment, *, alone: bool = True, **more
     broker.receive(
         W1,
         AttemptCrashed(
-            task_id=item.task.id, fence=item.fence, alone=alone, detail="killed by SIGKILL", **more
+            task_id=item.task.id,
+            fence=item.fence,
+            alone=alone,
+            **{"detail": "killed by SIGKILL", **more},
         ),
     )
 

@@ -96,6 +96,12 @@ class Trial(Model):
             case "scratch":
                 Path(options.note).write_text(str(context.scratch), encoding="utf-8")
                 (context.scratch / "file").write_bytes(b"x")
+            case "fork":
+                if (child := os.fork()) == 0:
+                    sys.exit("the child of a fork is done")
+                os.waitpid(child, 0)
+            case "print":
+                os.write(1, 20_000 * b"\r 7%|=>      |" + b"\xff\x00 no end of a line")
             case "child":
                 _leave_a_child_behind(options.note)
             case "nothing":

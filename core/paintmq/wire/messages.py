@@ -314,7 +314,8 @@ class AttemptCrashed:
     alone: bool
     """Nothing else ran in the process, so this task is to blame."""
     detail: str
-    """``killed by SIGSEGV``, ``exit status 1``, ``killed after 600 s run limit`` …"""
+    """``killed by SIGSEGV``, ``exit status 1``, ``killed after 600 s run limit`` …: one line, then
+    perhaps the last lines that the process printed."""
     timed_out: bool = False
     """The supervisor killed it itself, for running or stalling too long: a failed attempt of who
     ran alone. Of several nobody knows who took the time, so it is judged as a crash they shared."""

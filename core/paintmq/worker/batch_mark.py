@@ -5,6 +5,7 @@ outlives host and node together. It names the journal's run: what a host of an e
 in its last moments means nothing to the next.
 """
 
+import contextlib
 import os
 
 from attrs import frozen
@@ -35,7 +36,8 @@ class BatchMark:
     def set(self, batch: int) -> None:
         """Note that the payloads of this batch are touched from now on."""
         if self._descriptor >= 0:
-            os.pwrite(self._descriptor, _text(self._run, batch), 0)
+            with contextlib.suppress(OSError):  # memory is full: no reason to fail a task
+                os.pwrite(self._descriptor, _text(self._run, batch), 0)
 
     def clear(self) -> None:
         """Note that nothing is touched."""

@@ -10,6 +10,7 @@ has to survive the process, not the machine.
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Sequence
@@ -22,7 +23,12 @@ from paintmq.worker.batch_mark import MARK_SIZE, marked_batch
 from paintmq.worker.batches import HandedOver
 from paintmq.worker.host_messages import MarkPlace
 
+RESERVED = 16 * 1024
+"""Bytes taken at the start: memory that is full later must not keep a note from being written."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+logger = logging.getLogger(__name__)
 
 
 def runtime_folder() -> Path:
@@ -46,6 +52,7 @@ class CrashJournal:
     _run: str = field(factory=lambda: os.urandom(8).hex(), init=False)
     _boot: str = field(factory=lambda: _boot_id(), init=False)
     _length: int = field(default=0, init=False)
+    _is_full: bool = field(default=False, init=False)
     _written: tuple[HandedOver, ...] = field(factory=tuple, init=False)
 
     @classmethod
@@ -69,6 +76,7 @@ class CrashJournal:
             return None
         journal = cls(path, _parse(os.pread(descriptor, 1 << 20, 0)), descriptor)
         os.ftruncate(descriptor, 0)
+        journal._put(bytes(RESERVED), 0)
         return journal
 
     @property
@@ -77,7 +85,11 @@ class CrashJournal:
         return MarkPlace(str(self.path), self._run)
 
     def write(self, handed_over: Sequence[HandedOver]) -> None:
-        """Note what the host has from now on; return once it is noted."""
+        """Note what the host has from now on; return once it is noted.
+
+        Where there is no room for the note, the work goes on without: only a crash of the whole
+        node would then go unseen.
+        """
         batches = tuple(handed_over)
         if batches == self._written:
             return
@@ -89,8 +101,18 @@ class CrashJournal:
         text = json.dumps(note).encode() if rows else b""
         # One write is whole or not at all for whoever reads after our death; spaces cover the rest.
         self._length = max(self._length, len(text))
-        os.pwrite(self._descriptor, text.ljust(self._length), MARK_SIZE)
+        self._put(text.ljust(self._length), MARK_SIZE)
         self._written = batches
+
+    def _put(self, data: bytes, at: int) -> None:
+        try:
+            os.pwrite(self._descriptor, data, at)
+        except OSError as error:
+            if not self._is_full:
+                logger.warning("%s: crashes of this node may go unseen: %s", self.path, error)
+            self._is_full = True
+        else:
+            self._is_full = False
 
     def close(self) -> None:
         """Remove the journal: the worker leaves in order, and nothing of its crashed."""
@@ -103,7 +125,7 @@ class CrashJournal:
 def _parse(text: bytes) -> HandedOver | None:
     """Return the batch that was begun. Anything else than a whole note of this boot is nothing."""
     try:
-        note = json.loads(text[MARK_SIZE:])
+        note = json.loads(text[MARK_SIZE:].rstrip(b"\0"))
         if note["boot"] != _boot_id():
             return None
         begun = marked_batch(text[:MARK_SIZE], note["run"])

@@ -67,9 +67,17 @@ class HostConnection:
     flags: CancelFlags = field(factory=CancelFlags)
     orders: "queue.SimpleQueue[HostDelivery]" = field(factory=queue.SimpleQueue, init=False)
     _sending: threading.Lock = field(factory=threading.Lock, init=False)
+    _pid: int = field(factory=os.getpid, init=False)
 
     def send(self, message: FromHost, payloads: Sequence[Buffer] = ()) -> None:
-        """Write the message; return when the kernel has it all. Safe from any thread."""
+        """Write the message; return when the kernel has it all. Safe from any thread.
+
+        Raises:
+            RuntimeError: in a child that a model has forked, which shares the socket and would
+                answer for its parent.
+        """
+        if os.getpid() != self._pid:
+            raise RuntimeError("a process that a model forked cannot speak for it, and must end")
         pieces = encode(message, payloads)
         with self._sending:
             while pieces:

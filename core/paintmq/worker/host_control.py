@@ -250,17 +250,17 @@ class HostControl:
 
     def _lose_host(self, detail: str, *, timed_out: bool = False, now: float) -> list[Command]:
         """Answer for what the host was doing, and note that its models are gone."""
-        commands = self._models.lost()
+        commands, words = self._models.lost(), "\n".join(self._host.last_words)
         if self._host.state is HostState.STARTING:
             self._host.start_failed(detail)
             commands += [*self._tell_trouble(), *self._hand_back_waiting()]
         elif self._host.loading:
             text = f"the model host {detail} while it loaded model {self._host.loading!r}"
-            error = TaskError(code="load_failed", message=text, retryable=True)
+            error = TaskError(code="load_failed", message=text, retryable=True, traceback=words)
             commands += self._give_up_loading(self._host.loading, error, now=now)
         if batch := self._batches.host_lost():
-            keys = tuple(batch.attempts)
-            alone = batch.size == 1
+            keys, alone = tuple(batch.attempts), batch.size == 1
+            detail = "\n".join(filter(None, [detail, words]))
             commands += self._answers.crash(keys, detail, alone=alone, timed_out=timed_out, now=now)
         for held in self._batches.pop_abandoned():
             if held.key in self._answers.held:

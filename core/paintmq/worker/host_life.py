@@ -10,7 +10,7 @@ from paintmq.worker.host_messages import HostBeat
 from paintmq.worker.profile import Patience
 
 LAST_WORDS, WORDS_LENGTH = 10, 200
-"""Lines that a host printed, and characters of each, that are told of one that did not start."""
+"""Lines that a host printed which are told of one that did not start, and characters of any."""
 SETTLING_BATCHES = 3
 """A model's first runs make lasting buffers; growth is measured from after them."""
 
@@ -41,6 +41,8 @@ class HostLife:
     """It was killed and does not end: a driver or a file system holds on to it."""
     failed_starts: int = field(default=0, init=False)
     """Hosts in a row that ended before they were ready."""
+    last_words: tuple[str, ...] = field(default=(), init=False)
+    """What the last host printed in the end."""
     restart_at: float = field(default=0.0, init=False)
     _gone_by: float = field(default=inf, init=False)
     _load_until: float = field(default=inf, init=False)
@@ -49,8 +51,6 @@ class HostLife:
     _deaths: int = field(default=0, init=False)
     _failure: str = field(default="", init=False)
     """How the last start failed."""
-    _last_words: tuple[str, ...] = field(default=(), init=False)
-    """What the last host printed in the end."""
     _settling: int = field(default=0, init=False)
     _baseline_mb: int = field(default=0, init=False)
 
@@ -66,7 +66,7 @@ class HostLife:
             f"its model host does not start (tried {times}, again after {self._pause():g} s): it "
             f"{self._failure}"
         )
-        words = [word[:WORDS_LENGTH] for word in self._last_words[-LAST_WORDS:]]
+        words = self.last_words[-LAST_WORDS:]
         head = ": ".join([line, *words[-1:]])
         return "\n".join([head, *words]) if len(words) > 1 else head
 
@@ -79,12 +79,12 @@ class HostLife:
 
     def printed(self, words: Sequence[str]) -> None:
         """Note the last lines that the host printed."""
-        self._last_words = tuple(words)
+        self.last_words = tuple(word[:WORDS_LENGTH] for word in words)
 
     def starting(self, *, now: float) -> None:
         self.state = HostState.STARTING
         self._silent_at = now + self._patience.host_start
-        self.outgrown, self._last_words = False, ()
+        self.outgrown, self.last_words = False, ()
         self._settling = SETTLING_BATCHES
 
     def ready(self, *, now: float) -> None:

@@ -26,8 +26,10 @@ from paintmq.worker.machine_limits import oom_kills
 
 READ_BUDGET = 64
 """Reads of one turn of the loop: a busy host must not starve the broker's messages."""
-_TAIL = 20
-"""Lines of a host's last words that are kept for when it dies."""
+_TAIL = 40
+"""Lines of a host's last words that are kept for when it dies: of a fault, its traceback."""
+_LINE_LENGTH = 2000
+"""Characters of each; progress bars and binary nonsense may have no end of the line at all."""
 
 _SCRATCH = "paintmq-host-"
 _MODULE = "paintmq.worker.host"
@@ -185,11 +187,15 @@ class HostProcess:
             data = os.read(self.process.stderr.fileno(), 65536)
         except BlockingIOError:
             return
-        *lines, self._partial_line = (self._partial_line + data).split(b"\n")
+        *lines, rest = (self._partial_line + data).split(b"\n")
         for line in lines:
-            text = line.decode(errors="replace").rstrip()[:2000]
-            self._last_words.append(text)
-            logger.debug("%s: %s", self.name, text)
+            self._note_line(line)
+        self._partial_line = _overwritten(rest)
+
+    def _note_line(self, line: bytes) -> None:
+        text = _overwritten(line).decode(errors="replace").rstrip()
+        self._last_words.append(text)
+        logger.debug("%s: %s", self.name, text)
 
     def is_stopped(self) -> bool:
         """Return whether the system has stopped the process (SIGSTOP): it cannot beat."""
@@ -234,12 +240,19 @@ class HostProcess:
         self.kill()
         self.process.wait()
         self.hear()
+        if self._partial_line:
+            self._note_line(self._partial_line)
         self.socket.close()
         if self.exit_descriptor >= 0:
             os.close(self.exit_descriptor)
         assert self.process.stderr is not None
         self.process.stderr.close()
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def _overwritten(line: bytes) -> bytes:
+    """Return what a terminal shows of the line, after its last carriage return; not all of it."""
+    return line.rstrip(b"\r").rpartition(b"\r")[2][:_LINE_LENGTH]
 
 
 def _signal_name(number: int) -> str:

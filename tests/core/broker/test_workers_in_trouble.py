@@ -10,6 +10,7 @@ from paintmq.testing.broker_harness import (
     W1,
     W2,
     BrokerHarness,
+    crash,
     make_request,
     ready,
     workers,
@@ -101,6 +102,25 @@ def test_a_task_that_is_not_to_wait_for_workers_ends_with_the_last_that_could_ru
     assert finished.error.message == f"node/cpu-1 gave it back: {TROUBLE}"
     broker.submit(make_request("2", strict=True))
     assert TROUBLE.splitlines()[0] in broker.heard(ALICE, Rejected)[-1].reason
+
+
+def test_a_task_whose_worker_process_died_is_tried_on_another_worker() -> None:
+    """One on whose machine every process dies must not make a task dead beside one that is well."""
+    broker = ready()
+    task = broker.submit()
+    broker.join(W2)
+    broker.submit(make_request("2"))
+    (item,) = broker.assigned(W1)
+    crash(broker, item, detail="killed by SIGSEGV\nFatal Python error\n  line 3")
+    broker.let_pass(0.1)
+    broker.succeed(broker.assigned(W2)[0], W2)  # so that the first has been idle for longer
+    broker.let_pass(5.0)
+
+    _, again = broker.assigned(W2)
+    broker.succeed(again, W2)
+    (report, _) = broker.status(task).history
+    assert report.error.message == "its worker process died: killed by SIGSEGV"
+    assert report.error.traceback == "Fatal Python error\n  line 3"
 
 
 def test_a_worker_in_trouble_that_leaves_is_no_longer_expected_back() -> None:

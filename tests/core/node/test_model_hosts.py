@@ -115,7 +115,10 @@ def test_a_crash_is_reported_at_once_with_its_signal_and_the_next_task_runs(
     crashed, _ = broker.hear(AttemptCrashed, poison)
     broker.hear(AttemptSucceeded, innocent)
 
-    assert (crashed.alone, crashed.detail) == (True, "was killed by SIGSEGV")
+    how, *words = crashed.detail.splitlines()
+    assert (crashed.alone, how) == (True, "was killed by SIGSEGV")
+    assert words[0] == "Fatal Python error: Segmentation fault"
+    assert any("trial_models.py" in word and "in _act" in word for word in words)
 
 
 def test_a_crash_in_a_batch_is_not_reported_alone(
@@ -356,6 +359,33 @@ def test_hosts_that_keep_dying_are_reported_in_full_once_and_started_ever_more_s
         "testnode/cpu-0: its last words were\n  libfirst.so\n  libmissing.so: not found",
         f"{line}; the next one is started in 2 s",
     ]
+
+
+def test_a_child_that_a_model_forks_does_not_answer_for_it(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    make_node()
+    broker.hear(WorkerHello)
+    forking, after = make_job(1, do="fork"), make_job(2)
+    broker.assign(forking)
+    broker.assign(after)
+
+    broker.hear(AttemptSucceeded, forking)
+    broker.hear(AttemptSucceeded, after)
+    assert not [heard for heard in broker.heard if isinstance(heard.message, AttemptFailed)]
+
+
+def test_whatever_a_model_prints_its_results_are_not_touched_by_it(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    make_node()
+    broker.hear(WorkerHello)
+    job = make_job(1, do="print")
+    broker.assign(job)
+
+    succeeded, _ = broker.hear(AttemptSucceeded, job)
+
+    assert succeeded.outputs[0].shape == (8, 8, 3)
 
 
 def test_a_large_picture_goes_through_whole(

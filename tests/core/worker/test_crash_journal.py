@@ -7,7 +7,7 @@ from paintmq.testing.worker_bench import key_of
 from paintmq.worker import crash_journal
 from paintmq.worker.batch_mark import MARK_SIZE, BatchMark
 from paintmq.worker.batches import HandedOver
-from paintmq.worker.crash_journal import CrashJournal, runtime_folder
+from paintmq.worker.crash_journal import RESERVED, CrashJournal, runtime_folder
 from paintmq.worker.host_messages import MarkPlace
 
 BOTH = HandedOver(1, (key_of(1), key_of(2)), 2)
@@ -48,6 +48,33 @@ def test_a_killed_worker_leaves_what_its_host_was_at_to_its_successor(tmp_path: 
     third = open_journal(tmp_path / "run")
     assert third.found is None
     third.close()
+
+
+def test_work_goes_on_where_there_is_no_room_for_its_notes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import os
+
+    full = os.open("/dev/full", os.O_RDWR)
+    journal = CrashJournal(tmp_path / "x", None, full)
+    for batch in (BOTH, NEXT, BOTH):
+        journal.write([batch])
+
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / 'x'}: crashes of this node may go unseen: [Errno 28] No space left on device"
+    ]
+    os.close(full)
+    BatchMark.at(MarkPlace("/dev/full", "run")).set(3)
+
+
+def test_memory_for_the_notes_is_taken_at_the_start(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    assert journal.path.stat().st_blocks * 512 >= RESERVED
+    begin(journal, 2)
+    journal.write([NEXT])
+    leave(journal)
+
+    assert open_journal(tmp_path).found == NEXT
 
 
 @pytest.mark.parametrize("begun", [None, 0, 1, 7])

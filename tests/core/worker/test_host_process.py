@@ -112,6 +112,24 @@ def test_sending_to_a_host_that_is_gone_is_harmless(host: HostProcess) -> None:
     assert not host.wants_to_write
 
 
+def test_of_what_a_host_prints_little_is_kept_and_the_end_of_it_whatever_it_is() -> None:
+    host = HostProcess.start("test/cpu-0", environment={}, max_payload_bytes=100)
+    select.select([host.socket], [], [], 30)  # it has set itself up, and may print
+    with Path(f"/proc/{host.process.pid}/fd/2").open("wb", buffering=0) as printed:
+        for _ in range(100):
+            printed.write(3000 * b"x")
+            host.hear()
+        assert len(host._partial_line) == 2000
+        printed.write(b"\none\n\n" + 2000 * b"\r 7%|=>  |" + b"\r 8%|=>  |\r\n")
+        host.hear()
+        assert host.last_words[1:] == ("one", " 8%|=>  |")
+        printed.write(b"\rpart\rno end \xff of a line")
+
+    host.close()
+
+    assert host.last_words[-1] == "no end \ufffd of a line"
+
+
 def test_scratch_folders_of_killed_nodes_are_swept_and_no_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
