@@ -9,6 +9,7 @@ import logging
 import os
 import socket as socketlib
 import struct
+from contextlib import suppress
 from math import inf
 
 import zmq
@@ -25,7 +26,7 @@ kernel may hold so many (``net.ipv4.tcp_rmem``) while ZeroMQ finds no time to re
 STRANGERS_MOST_BYTES = 4 * 1024 * 1024
 """The same where any program of this machine may connect: there the kernel holds little
 (``sockets.py``), and what is sent comes without delay."""
-STRANGERS_BYTES_IN_ALL = 16 * 1024 * 1024
+STRANGERS_BYTES_IN_ALL = 8 * 1024 * 1024
 """Of all such connections that are behind. Empty frames take 32 times that in ZeroMQ's memory."""
 NOTABLE_BYTES = 1024
 """More than a handshake. Who sent so much is behind if nothing whole comes of it for a while; what
@@ -212,9 +213,20 @@ class ConnectionWatch:
         self.cut += 1
         if self.cut.bit_count() == 1:  # the 1st, 2nd, 4th …: a log cannot be flooded
             logger.warning("cut a connection from %s", reason)
-        # ZeroMQ closes it when it reads the end, and then the peer is told so at once.
-        connection.setsockopt(socketlib.SOL_SOCKET, socketlib.SO_LINGER, struct.pack("ii", 1, 0))
-        connection.shutdown(socketlib.SHUT_RDWR)
+        hang_up(connection)
+
+
+def hang_up(connection: socketlib.socket) -> None:
+    """End a TCP connection that somebody else reads, at once: what the kernel still holds of it is
+    thrown away. The other reader finds its end, and closes it.
+    """
+    connection.setsockopt(socketlib.SOL_SOCKET, socketlib.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.shutdown(socketlib.SHUT_RDWR)
+    connection.settimeout(0.0)
+    scrap = bytearray(SOON_BYTES // 4)
+    with suppress(BlockingIOError):
+        while connection.recv_into(scrap):
+            pass
 
 
 def _descriptor(frame: zmq.Frame) -> int | None:

@@ -1,6 +1,7 @@
 """Connections that never send a whole message are cut, and no others."""
 
 import os
+import socket as socketlib
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -17,6 +18,7 @@ from paintmq.transport.connection_watch import (
     STRANGERS_BYTES_IN_ALL,
     STRANGERS_MOST_BYTES,
     ConnectionWatch,
+    hang_up,
 )
 from paintmq.transport.sockets import Socket, bind, dealer, new_context, router
 
@@ -260,3 +262,20 @@ def wait_until_closed(descriptor: object) -> None:
         except OSError:
             return
     raise AssertionError("ZeroMQ does not close it")
+
+
+def test_who_hangs_up_leaves_nothing_to_be_read() -> None:
+    """I14: ZeroMQ would go on reading what the kernel holds; it is half a megabyte a connection."""
+    with (
+        socketlib.create_server(("127.0.0.1", 0)) as listening,
+        socketlib.create_connection(listening.getsockname()) as peer,
+        listening.accept()[0] as connection,
+    ):
+        peer.sendall(bytes(100_000))
+        assert len(connection.recv(100_000, socketlib.MSG_PEEK | socketlib.MSG_WAITALL)) == 100_000
+
+        with connection.dup() as same:
+            hang_up(same)
+
+        assert connection.recv(1) == b""
+        assert peer.recv(1) == b""
