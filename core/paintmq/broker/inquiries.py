@@ -114,6 +114,9 @@ class Inquiries:
             answer["waiting_for"] = self._scheduler.waiting_for(entry.id, now=now)
             explanation = self._scheduler.explain(entry.id, now=now)
             answer["explanation"] = _json(asdict(explanation))
+        elif entry.status.state.is_leased and entry.session is None:
+            ends = self._life.deadlines.get(("lease", entry.id, 0))
+            answer["lease"] = max(0.0, (ends or now) - now)
         return answer
 
     def _route(

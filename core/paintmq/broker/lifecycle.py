@@ -10,7 +10,7 @@ import random
 from attrs import define, evolve, field
 
 from paintmq.broker.deadlines import Deadlines
-from paintmq.broker.history import with_report
+from paintmq.broker.history import with_crash, with_name, with_report
 from paintmq.broker.limbo import Limbo
 from paintmq.broker.records import TaskAccepted
 from paintmq.broker.retention import Retention, finished_message
@@ -209,43 +209,37 @@ class Lifecycle:
     def fail(self, entry: TaskEntry, error: TaskError, *, now: float) -> None:
         """End the attempt with the model's error; try again if that may help."""
         self._end_attempt(entry, now=now)
-        if not error.retryable:
+        failures = entry.status.failures + 1
+        excluded = with_name(entry.status.excluded, entry.status.worker)
+        spent = failures >= entry.request.max_attempts
+        if not error.retryable and (spent or not self._may_load_elsewhere(entry, excluded, now)):
             self._finish(entry, TaskState.FAILED, now=now, error=error, outcome="failed")
             return
-        failures = entry.status.failures + 1
-        status = evolve(
-            entry.status,
-            failures=failures,
-            excluded=_with(entry.status.excluded, entry.status.worker),
-        )
         self._retry_or_die(
             entry,
-            status,
-            spent=failures >= entry.request.max_attempts,
+            evolve(entry.status, failures=failures, excluded=excluded),
+            spent=spent,
             tries=failures,
             outcome="timed_out" if error.code == "timed_out" else "failed",
             error=error,
             now=now,
         )
 
+    def _may_load_elsewhere(self, entry: TaskEntry, excluded: tuple[str, ...], now: float) -> bool:
+        """Return whether the attempt did not come so far as to run, which says nothing of the task,
+        and there is another worker: its machine may have the weights or libraries that this lacks.
+        """
+        if entry.status.state is TaskState.RUNNING or entry.checked is None:
+            return False
+        return self.scheduler.has_other(entry.waiting(), excluded, now=now)
+
     def crash(self, entry: TaskEntry, *, alone: bool, detail: str, now: float) -> None:
         """End the attempt with its worker process; blame the task only if it ran alone."""
         self._end_attempt(entry, now=now)
         self.crashes += 1
-        status = entry.status
         message, _, words = f"its worker process died: {detail}".partition("\n")
         error = TaskError(code="worker_crashed", message=message, traceback=words)
-        if alone:
-            excluded = _with(status.excluded, status.worker)  # it may be the worker's doing
-            status = evolve(status, crashes=status.crashes + 1, excluded=excluded)
-            spent, tries = status.crashes >= self._limits.crashes, status.crashes
-        elif status.suspect:
-            # A suspect is only ever dispatched alone, so this worker broke that rule; bound it.
-            status = evolve(status, losses=status.losses + 1)
-            spent, tries = status.losses >= self._limits.losses, status.losses
-        else:
-            status = evolve(status, suspect=True)
-            spent, tries = False, 1
+        status, spent, tries = with_crash(entry.status, self._limits, alone=alone)
         self._retry_or_die(
             entry, status, spent=spent, tries=tries, outcome="crashed", error=error, now=now
         )
@@ -396,7 +390,3 @@ class Lifecycle:
         )
         self.retention.schedule_purge(entry, now=now)
         self.step.tell(entry, finished_message(entry))
-
-
-def _with(names: tuple[str, ...], name: str) -> tuple[str, ...]:
-    return names if name in names or not name else (*names, name)

@@ -283,6 +283,14 @@ class Scheduler:
         """Return whether a connected worker could run the task in one of these queues."""
         return self._board.has_live(self._line.table.mask(checked, queues))
 
+    def has_other(self, waiting: Waiting, excluded: Sequence[str], *, now: float) -> bool:
+        """Return whether a worker with none of these names could run the task, as far as known."""
+        checked = waiting.checked
+        return any(
+            worker.name not in excluded and not worker.cooling(checked.spec.name, now)
+            for worker in self._board.live_of(self._line.table.mask(checked, (waiting.queue,)))
+        )
+
     def why_none_could(self, checked: CheckedTask, queues: Sequence[str]) -> str:
         """Return what every connected worker lacks to run the task in any of these queues, in one
         line.

@@ -84,7 +84,14 @@ def why(
         print(f"worker {known['worker']}, attempt {known['attempts']}")
     waits = "explanation" in answer
     if known["reason"]:
-        print(f"{'last attempt' if waits else 'reason'}: {indented(known['reason'])}")
+        print(
+            f"{'last attempt' if known['ended'] is None else 'reason'}: {indented(known['reason'])}"
+        )
+    if "lease" in answer:
+        left = duration(answer["lease"])
+        print(
+            f"its worker is not connected; if it does not come back within {left}, another may try"
+        )
     if waits:
         _print_explanation(answer["explanation"])
 

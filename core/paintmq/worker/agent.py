@@ -46,7 +46,9 @@ from paintmq.worker.commands import (
 from paintmq.worker.crash_journal import CrashJournal
 from paintmq.worker.held_payloads import HeldPayloads
 from paintmq.worker.host_channel import Buffer
+from paintmq.worker.host_life import with_telling_word
 from paintmq.worker.host_messages import (
+    AttemptsEnded,
     Configure,
     Key,
     MarkPlace,
@@ -345,7 +347,7 @@ class WorkerAgent:
 
     def _report_death(self, detail: str, words: Sequence[str], *, now: float) -> None:
         """Tell the operator, in full once, and in a line when the next host dies the same way."""
-        death = detail + ": " + words[-1] if words else detail
+        death = with_telling_word(detail, words)
         wait = self._machine.host_pause(now=now)
         then = f"; the next one is started {f'in {wait:.0f} s' if wait else 'when it is needed'}"
         logger.warning("%s: the model host %s%s", self.name, death, then)
@@ -361,6 +363,8 @@ class WorkerAgent:
             host.kill()
             return
         for delivery in deliveries:
+            if isinstance(delivery.message, AttemptsEnded):
+                host.forget_words()  # they were of these tasks, and of no later one's crash
             self._payloads.answered(delivery.message, delivery.payloads)
             self._obey(self._machine.receive_from_host(delivery.message, now=self._clock()))
 

@@ -15,6 +15,15 @@ SETTLING_BATCHES = 3
 """A model's first runs make lasting buffers; growth is measured from after them."""
 
 
+def with_telling_word(line: str, words: Sequence[str]) -> str:
+    """Return the line with the one of the last words that tells most: a fault's name, or the last.
+
+    What Python prints of a fault ends with a list of modules, which tells nothing.
+    """
+    fatal = [word for word in words if word.startswith("Fatal Python error")]
+    return ": ".join([line, *(fatal or words)[-1:]])
+
+
 class HostState(Enum):
     """What can be asked of the host now."""
 
@@ -67,7 +76,7 @@ class HostLife:
             f"{self._failure}"
         )
         words = self.last_words[-LAST_WORDS:]
-        head = ": ".join([line, *words[-1:]])
+        head = with_telling_word(line, words)
         return "\n".join([head, *words]) if len(words) > 1 else head
 
     def may_start(self, *, now: float) -> bool:

@@ -192,6 +192,12 @@ class HostProcess:
             self._note_line(line)
         self._partial_line = _overwritten(rest)
 
+    def forget_words(self) -> None:
+        """Forget what it has printed until now."""
+        self.hear()
+        self._last_words.clear()
+        self._partial_line = b""
+
     def _note_line(self, line: bytes) -> None:
         text = _overwritten(line).decode(errors="replace").rstrip()
         self._last_words.append(text)

@@ -4,22 +4,26 @@ from typing import Any
 
 from paintmq.broker.sessions import MAX_TROUBLE
 from paintmq.config import Limits
-from paintmq.task import TaskState
+from paintmq.task import PeerId, TaskError, TaskState
 from paintmq.testing.broker_harness import (
     ALICE,
     W1,
     W2,
     BrokerHarness,
     crash,
+    fail,
     make_request,
     ready,
     workers,
 )
 from paintmq.wire.messages import (
     Assignment,
+    AttemptFailed,
     AttemptReturned,
+    AttemptStarted,
     Draining,
     Finished,
+    ModelUnloaded,
     Progressed,
     Rejected,
 )
@@ -121,6 +125,61 @@ def test_a_task_whose_worker_process_died_is_tried_on_another_worker() -> None:
     (report, _) = broker.status(task).history
     assert report.error.message == "its worker process died: killed by SIGSEGV"
     assert report.error.traceback == "Fatal Python error\n  line 3"
+
+
+def cannot_load(broker: BrokerHarness, item: Assignment, worker: PeerId) -> None:
+    """Let the worker say that it cannot load the model, which nothing would change there."""
+    task_id, fence = item.task.id, item.fence
+    broker.receive(worker, AttemptStarted(task_id=task_id, fence=fence, loading=True))
+    broker.receive(worker, ModelUnloaded(model="toy", error="no weights"))
+    error = TaskError(code="weights_missing", message="no weights")
+    broker.receive(worker, AttemptFailed(task_id=task_id, fence=fence, error=error))
+
+
+def test_a_model_that_one_worker_cannot_load_is_tried_on_another_before_its_task_fails() -> None:
+    """Its machine may have the weights, or the libraries, that the first one lacks."""
+    broker = ready()
+    broker.join(W2)
+    task = broker.submit()
+
+    cannot_load(broker, broker.assigned(W1)[0], W1)
+    broker.let_pass(5.0)
+
+    (again,) = broker.assigned(W2)
+    assert broker.status(task).failures == 1
+    broker.start(again, W2)
+    broker.succeed(again, W2)
+    assert broker.status(task).state is TaskState.SUCCEEDED
+
+
+def test_a_model_that_no_worker_can_load_fails_its_task_without_a_wait() -> None:
+    broker = ready()
+    alone = broker.submit()
+    cannot_load(broker, broker.assigned(W1)[0], W1)
+    assert broker.status(alone).state is TaskState.FAILED
+
+    broker = ready()
+    broker.join(W2)
+    task = broker.submit()
+    cannot_load(broker, broker.assigned(W1)[0], W1)
+    broker.let_pass(2.0)
+    cannot_load(broker, broker.assigned(W2)[0], W2)
+    assert broker.status(task).state is TaskState.FAILED
+    assert broker.status(task).error.code == "weights_missing"
+
+
+def test_what_fails_as_it_runs_or_has_no_more_attempts_is_not_tried_elsewhere() -> None:
+    broker = ready()
+    broker.join(W2)
+    bad = broker.submit()
+    (item,) = broker.assigned(W1)
+    broker.start(item)
+    fail(broker, item, retryable=False)
+    assert broker.status(bad).state is TaskState.FAILED
+
+    once = broker.submit(make_request("2", max_attempts=1))
+    cannot_load(broker, broker.assigned(W2)[0], W2)
+    assert broker.status(once).state is TaskState.FAILED
 
 
 def test_a_worker_in_trouble_that_leaves_is_no_longer_expected_back() -> None:

@@ -1,6 +1,9 @@
 """What an operator learns of tasks, and cancels."""
 
 import json
+import time
+
+import pytest
 
 from paintmq.testing.operated_broker import OperatedBroker
 from paintmq.wire.messages import Assign, AttemptStarted
@@ -73,6 +76,28 @@ def test_why_tells_how_the_attempt_before_ended(operated: OperatedBroker) -> Non
 
     assert "worker node/cpu-0, attempt 1\nlast attempt: boom\n" in said
     assert "waiting for: its next attempt, in " in said
+
+
+@pytest.mark.slow
+def test_why_says_of_a_running_task_that_its_worker_is_out_of_reach(
+    operated: OperatedBroker,
+) -> None:
+    worker = operated.start_worker()
+    operated.submit()
+    operated.fail(worker)
+    (item,) = worker.hear(Assign).assignments
+    worker.say(AttemptStarted(task_id=item.task.id, fence=item.fence))
+    until = time.monotonic() + 30.0
+    while "running" not in (said := operated.command("why", item.task.id)[1]):
+        assert time.monotonic() < until, said
+    assert "last attempt: boom" in said
+    assert "not connected" not in said
+
+    worker.close()
+    while "its worker is not connected" not in (said := operated.command("why", item.task.id)[1]):
+        assert time.monotonic() < until, said
+
+    assert "; if it does not come back within " in said
 
 
 def test_why_tells_the_reason_of_an_ending(operated: OperatedBroker) -> None:

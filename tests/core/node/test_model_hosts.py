@@ -380,12 +380,15 @@ def test_whatever_a_model_prints_its_results_are_not_touched_by_it(
 ) -> None:
     make_node()
     broker.hear(WorkerHello)
-    job = make_job(1, do="print")
-    broker.assign(job)
+    printing, dying = make_job(1, do="print"), make_job(2, do="kill")
+    broker.assign(printing)
+    broker.assign(dying)
 
-    succeeded, _ = broker.hear(AttemptSucceeded, job)
+    succeeded, _ = broker.hear(AttemptSucceeded, printing)
 
     assert succeeded.outputs[0].shape == (8, 8, 3)
+    crashed, _ = broker.hear(AttemptCrashed, dying)
+    assert crashed.detail == "was killed by SIGKILL", "what another task printed is not its own"
 
 
 def test_a_large_picture_goes_through_whole(

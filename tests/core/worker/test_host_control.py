@@ -27,6 +27,7 @@ from paintmq.worker.commands import (
     ReleaseOutputs,
     StartHost,
 )
+from paintmq.worker.host_life import with_telling_word
 from paintmq.worker.host_messages import (
     BatchProgressed,
     BatchSplit,
@@ -300,6 +301,13 @@ def test_a_worker_that_leaves_tries_no_further_starts(bench: Bench) -> None:
     assert bench.said(commands) == [Draining()]
     assert StartHost() not in bench.at(bench.now + 60.0)
     assert Leave() in bench.commands
+
+
+def test_the_word_that_tells_most_comes_first() -> None:
+    assert with_telling_word("died", []) == "died"
+    assert with_telling_word("died", ["one", "two"]) == "died: two"
+    fault = ["Fatal Python error: Segmentation fault", "Extension modules: numpy"]
+    assert with_telling_word("died", fault) == "died: Fatal Python error: Segmentation fault"
 
 
 def test_of_what_a_host_printed_the_last_lines_are_told_and_not_all_of_each(bench: Bench) -> None:
