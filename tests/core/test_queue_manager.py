@@ -361,6 +361,7 @@ def test_stopping_tells_what_was_waiting(
     assert report.waiting == {"cpu-light": 1}
     assert report.tasks == (handle.id,)
     assert "1 waiting in cpu-light" in caplog.text
+    assert "(waited for by queue manager)" in caplog.text
 
 
 def test_a_handle_that_still_waits_is_told_that_the_manager_stopped(

@@ -202,6 +202,11 @@ class BrokerMachine:
         """Return the tasks that have not ended, in order of acceptance."""
         return (entry for entry in self._tasks if not entry.status.state.is_final)
 
+    def watchers_of(self, entry: TaskEntry) -> list[str]:
+        """Return the names of the connected clients that are told of the task."""
+        clients = (self._sessions.clients.get(peer) for peer in entry.watchers)
+        return [client.hello.name for client in clients if client is not None]
+
     def check_invariants(self) -> None:
         """Raise AssertionError if the state contradicts itself; for tests and simulations."""
         self._tasks.check_invariants()

@@ -7,6 +7,9 @@ from attrs import field, frozen
 from paintmq.broker.machine import BrokerMachine
 from paintmq.task import TaskId
 
+MOST_CLIENTS = 3
+"""Named in words."""
+
 
 @frozen(kw_only=True)
 class StopReport:
@@ -20,6 +23,8 @@ class StopReport:
     """All of them, in order of acceptance."""
     kept: bool = False
     """The journal keeps them: the next broker on it goes on."""
+    clients: tuple[str, ...] = ()
+    """The names of those connected that wait for them: a broker's ports are open to several."""
 
     def __str__(self) -> str:
         if not self.tasks:
@@ -28,7 +33,11 @@ class StopReport:
         if self.running:
             parts.append(f"{self.running} running")
         fate = "kept in the journal" if self.kept else "lost, as the journal is in memory"
-        return f"{', '.join(parts)}: {fate}"
+        shown = list(self.clients[:MOST_CLIENTS])
+        if len(self.clients) > MOST_CLIENTS:
+            shown.append(f"{len(self.clients) - MOST_CLIENTS} more")
+        whose = f" (waited for by {', '.join(shown)})" if shown else ""
+        return f"{', '.join(parts)}: {fate}{whose}"
 
 
 def unfinished(machine: BrokerMachine, *, kept: bool) -> StopReport:
@@ -36,10 +45,14 @@ def unfinished(machine: BrokerMachine, *, kept: bool) -> StopReport:
     waiting: dict[str, int] = {}
     running = 0
     tasks: list[TaskId] = []
+    clients: dict[str, None] = {}
     for entry in machine.unfinished():
         tasks.append(entry.id)
+        clients.update(dict.fromkeys(machine.watchers_of(entry)))
         if entry.status.state.is_leased:
             running += 1
         else:
             waiting[entry.status.queue] = waiting.get(entry.status.queue, 0) + 1
-    return StopReport(waiting=waiting, running=running, tasks=tuple(tasks), kept=kept)
+    return StopReport(
+        waiting=waiting, running=running, tasks=tuple(tasks), kept=kept, clients=tuple(clients)
+    )

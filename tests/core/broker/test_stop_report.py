@@ -1,0 +1,36 @@
+"""What a broker says, when it stops, of what it leaves behind."""
+
+import os
+
+from paintmq.broker.stop_report import StopReport
+from paintmq.client import Client
+from paintmq.config import RouterConfig
+from paintmq.task import TaskId
+from paintmq.task_submission import Task
+from paintmq.testing.embedded_manager import embedded_manager
+from paintmq.testing.toy_broker import toy_plugins
+
+
+def test_it_is_told_whose_tasks_are_unfinished() -> None:
+    """Another program's client may find a manager's port; its tasks are not the manager's."""
+    plain = RouterConfig(name="plain")
+    with embedded_manager(workers=0, plugins=toy_plugins(), router=plain) as manager:
+        endpoints = manager.ask("endpoints")
+        assert isinstance(endpoints, dict)
+        with Client(str(endpoints["client"])) as other:
+            handle = other.submit(Task("plugin", {"model": "toy"}))
+            next(handle.updates(timeout=30.0))
+            report = manager.stop(grace=0.0)
+
+    (name,) = report.clients
+    assert name.startswith(f"client {os.getpid()} on ")
+    assert str(report).endswith(f": lost, as the journal is in memory (waited for by {name})")
+
+
+def test_a_few_of_those_that_wait_are_named() -> None:
+    report = StopReport(running=1, tasks=(TaskId("1"),), clients=("a", "b", "c", "d", "e"))
+
+    assert str(report) == (
+        "1 running: lost, as the journal is in memory (waited for by a, b, c, 2 more)"
+    )
+    assert str(StopReport(running=1, tasks=(TaskId("1"),))).endswith("in memory")
