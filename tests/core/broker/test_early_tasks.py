@@ -26,6 +26,12 @@ def warm_up(scheduler: Scheduler, *names: str) -> None:
         join(scheduler, evolve(worker, resident=resident))
 
 
+def begin(scheduler: Scheduler, **running: int) -> None:
+    """Let each of these workers begin with the task of that number."""
+    for name, number in running.items():
+        scheduler.started(session(name), TaskId(f"{number:032x}"), loading=False, now=0.0)
+
+
 LONG = Catalog(
     [
         ModelSpec(name="long", implementation="m:M", run_seconds=lambda job: 5.0),
@@ -60,6 +66,7 @@ def test_a_long_task_that_another_worker_could_take_is_bound_to_no_busy_one() ->
     for number in (1, 2, 3):
         scheduler.add(make_task(number, "long", at=number, catalog=LONG), now=0.0)
     assert numbers(picks(scheduler)) == [1, 2]
+    begin(scheduler, a=1, b=2)
     assert scheduler.next_wakeup(now=0.0) is None
     assert picks(scheduler, now=4.9) == []
 
@@ -70,6 +77,7 @@ def test_a_long_task_that_another_worker_could_take_is_bound_to_no_busy_one() ->
     for number in (1, 2, 3):
         scheduler.add(make_task(number, "long", at=number, catalog=LONG), now=0.0)
     assert numbers(picks(scheduler)) == [1, 2]
+    begin(scheduler, a=1, b=2)
     assert picks(scheduler, now=4.9) == []
 
 
@@ -81,14 +89,30 @@ def test_what_is_no_use_to_a_busy_worker_is_not_sent_ahead() -> None:
         scheduler.add(make_task(1, "long", catalog=LONG), now=0.0)
         scheduler.add(make_task(2, model, at=1.0, suspect=suspect, catalog=LONG), now=0.0)
         assert numbers(picks(scheduler)) == [1]
+        begin(scheduler, w=1)
         assert picks(scheduler, now=4.9) == []
 
     scheduler = make_scheduler()
     warm_up(scheduler, "w")
     scheduler.add(make_task(1, "long", catalog=LONG), now=0.0)
     assert numbers(picks(scheduler)) == [1]
+    begin(scheduler, w=1)
     scheduler.add(make_task(1, "long", catalog=LONG), now=4.0)  # its lease was lost
     assert picks(scheduler, now=4.9) == []
+
+
+def test_what_was_sent_ahead_may_be_taken_back_while_the_other_runs() -> None:
+    scheduler = make_scheduler()
+    warm_up(scheduler, "w")
+    for number in (1, 2, 3):
+        scheduler.add(make_task(number, "long", at=number, catalog=LONG), now=0.0)
+    assert numbers(picks(scheduler)) == [1]
+    begin(scheduler, w=1)
+    assert numbers(picks(scheduler, now=4.8)) == [2]
+
+    scheduler.released(session("w"), TaskId(f"{2:032x}"), ran=None, now=4.9)  # it was cancelled
+
+    assert numbers(picks(scheduler, now=4.9)) == [3]
 
 
 def test_a_worker_that_leaves_is_not_looked_at_again() -> None:

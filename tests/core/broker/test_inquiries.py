@@ -6,7 +6,7 @@ import pytest
 
 from paintmq.broker import inquiries
 from paintmq.broker.records import replay
-from paintmq.config import Limits
+from paintmq.config import Limits, Timers
 from paintmq.model import InputSpec
 from paintmq.task import TaskState
 from paintmq.testing.broker_harness import (
@@ -213,6 +213,20 @@ def test_an_attempt_that_nobody_claimed_yet_runs_on_no_worker() -> None:
     again.join(W2)
 
     assert workers(again)[0]["running"] == []
+
+
+def test_of_a_task_whose_worker_is_not_connected_it_is_told_how_long_that_may_take() -> None:
+    broker = ready(timers=Timers(lease=30.0))
+    task = broker.submit()
+    broker.start(broker.assigned()[0])
+    running: Any = broker.ask("why", task_id=task.id).value
+    assert "lease" not in running
+
+    broker.take(broker.machine.peer_lost(W1, now=broker.now))
+    broker.now += 10.0
+
+    left: Any = broker.ask("why", task_id=task.id).value
+    assert left["lease"] == 20.0
 
 
 def test_a_listed_task_tells_how_its_last_attempt_and_how_the_task_ended() -> None:

@@ -107,6 +107,7 @@ def test_a_worker_that_leaves_is_no_help() -> None:
     found = explain(scheduler)
 
     assert found.waiting_for == "a worker that runs plain on cpu: w is leaving"
+    assert found.unblocked_by == "a worker that offers plain to connect"
     assert verdicts(found)["w"].reason == "is leaving"
 
 

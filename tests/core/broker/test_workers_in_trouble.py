@@ -70,19 +70,23 @@ def test_while_one_worker_is_in_trouble_the_others_get_its_tasks() -> None:
     assert len(broker.assigned(W1)) == 1
 
 
-def test_it_is_told_what_is_wrong_with_the_only_worker() -> None:
-    broker = ready()
+def test_it_is_told_what_is_wrong_with_the_only_worker_that_fits() -> None:
+    broker = BrokerHarness()
+    broker.greet(ALICE)
+    broker.join(W2, models=())
+    broker.receive(W2, Draining("its own trouble"))
+    broker.join(W1)
     task = broker.submit()
     give_back(broker, broker.assigned()[0])
 
-    (row,) = workers(broker)
-    assert row["trouble"] == TROUBLE
+    assert workers(broker)[1]["trouble"] == TROUBLE
     said: Any = broker.ask("why", task_id=task.id).value
     line = TROUBLE.splitlines()[0]
     assert said["waiting_for"] == (
-        f"a worker that runs toy on cpu: node/cpu-0 can run nothing now: {line}"
+        f"a worker that runs toy on cpu: node/cpu-1 can run nothing now: its own trouble; "
+        f"node/cpu-0 can run nothing now: {line}"
     )
-    assert said["explanation"]["workers"][0]["reason"] == f"can run nothing now: {TROUBLE}"
+    assert said["explanation"]["workers"][1]["reason"] == f"can run nothing now: {TROUBLE}"
     assert said["explanation"]["unblocked_by"] == (
         "node/cpu-0 working again, or another worker to connect"
     )

@@ -296,10 +296,12 @@ def test_a_worker_that_leaves_tries_no_further_starts(bench: Bench) -> None:
     bench.machine.crashes_found([key_of(9)], alone=True, now=bench.now)  # so that it stays a while
 
     commands = bench.hear(Drain(30.0))
-    bench.hear(AttemptRecorded(*key_of(9)))
 
     assert bench.said(commands) == [Draining()]
-    assert StartHost() not in bench.at(bench.now + 60.0)
+    bench.hear(BrokerHeartbeat())
+    assert bench.machine.host_pause(now=bench.now + 5.0) == 0.0
+    assert StartHost() not in bench.at(bench.now + 5.0)
+    bench.hear(AttemptRecorded(*key_of(9)))
     assert Leave() in bench.commands
 
 
