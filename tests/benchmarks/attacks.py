@@ -93,6 +93,22 @@ def storm(endpoint: str, _: str) -> None:
                 peers = [peer for peer in peers if _takes(peer, frames)]
 
 
+def sleepers(endpoint: str, _: str) -> None:
+    """100 connections that say hello, and then 16 messages of 20,000 empty frames each, at once."""
+    message = frame(b"", more=True) * 19_999 + frame(b"")
+    while True:
+        with ExitStack() as stack:
+            peers = [stack.enter_context(RawPeer(endpoint, timeout=20.0)) for _ in range(100)]
+            with suppress(ConnectionError, TimeoutError):
+                for peer in peers:
+                    peer.shake_hands()
+                    peer.say(frame(encode(ClientHello())))
+            for peer in 16 * peers:
+                peer.socket.settimeout(0.001)
+                with suppress(ConnectionError, TimeoutError):
+                    peer.say(message)
+
+
 def _takes(peer: RawPeer, data: bytes) -> bool:
     """Send what is taken at once; return whether the connection is still there."""
     try:
@@ -202,6 +218,7 @@ ATTACKS: dict[str, Attack] = {
         many_frames,
         thousand_frames,
         storm,
+        sleepers,
         endless,
         deaf,
         slowloris,

@@ -67,6 +67,11 @@ class Entrance:
         """Take note of a message that made no sense."""
         self._wasted += frames * FRAME_SECONDS
 
+    def hang_up(self, endpoint: RouterEndpoint, *, now: float) -> None:
+        """Cut the connection that too many frames came from: others may be doing the same."""
+        endpoint.hang_up(now=now)
+        self._look_at = min(self._look_at, now)
+
     def let_in(self, *, now: float) -> None:
         """Let in whom there is time for; to be called after reading."""
         if self._gate is None:

@@ -223,7 +223,7 @@ class BrokerLoop:
         if endpoint.is_flooded:
             error = WireError("a message of too many frames")
             if self._not_understood(endpoint, peer_id, error, now):
-                endpoint.hang_up(now=now)
+                self._entrance.hang_up(endpoint, now=now)
             return
         peer = self._peers.get(peer_id)
         if peer is None:

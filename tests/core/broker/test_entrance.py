@@ -95,3 +95,21 @@ def test_who_comes_after_frames_that_made_no_sense_waits_for_longer(house: House
 
         assert peer.read(len(READY)).startswith(READY[:8])
         assert house.entrance.wait(now=0.0) == LOOK_SECONDS
+
+
+def test_when_one_is_cut_for_too_many_frames_all_are_looked_at(house: House) -> None:
+    """I14: others may be doing the same."""
+    with house.knock() as peer:
+        house.entrance.let_in(now=0.0)
+        peer.read(len(READY))
+        peer.say(frame(b"hello"))
+        assert house.ports[0].socket.poll(20_000)
+        assert house.ports[0].receive() is not None
+        house.entrance.look(now=0.0)
+        assert not house.entrance.is_time_to_look(now=0.01)
+
+        house.entrance.hang_up(house.ports[0], now=0.01)
+
+        assert house.entrance.is_time_to_look(now=0.01)
+        with pytest.raises(ConnectionError):
+            peer.read(1_000)
