@@ -98,8 +98,7 @@ class BrokerLoop:
         self._speaker = Speaker(journal, self._payloads, self._peers)
         self._limits = limits
         self._disk_full = self._disk_busy = False
-        self.turns = TurnTimes()
-        self._turn_began = time.perf_counter()
+        self.turns = TurnTimes(time.perf_counter, time.thread_time)
         self._poller = zmq.Poller()
         self._poller.register(wakeup.fileno(), zmq.POLLIN)
         for socket in entrance.sockets:
@@ -150,9 +149,9 @@ class BrokerLoop:
             StoreError: the journal failed; nothing that was not durable has been said.
         """
         wait = self._wait_milliseconds(max_wait)
-        self.turns.took(time.perf_counter() - self._turn_began)
+        self.turns.ends()
         ready = dict(self._poller.poll(wait))
-        self._turn_began = time.perf_counter()
+        self.turns.begins()
         now = self._clock.now()
         if self._wakeup.fileno() in ready:
             self._wakeup.clear()

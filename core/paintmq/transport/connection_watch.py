@@ -151,7 +151,9 @@ class ConnectionWatch:
                 self._try_to_cut(descriptor, "it says nothing")
         self._heard.clear()
         behind = [each for each in self._connections.items() if each[1].behind_at < inf]
-        if read_empty or is_cutting:
+        if is_cutting:  # an attack: it may be one of many
+            self._cut_most_behind(behind)
+        elif read_empty:
             self._cut_most_behind([each for each in behind if each[1].behind_at <= now])
         return sum(connection.unfinished for _, connection in behind) > SOON_BYTES
 
@@ -204,10 +206,10 @@ class ConnectionWatch:
             return  # it left, as far as we were told
         try:
             with socketlib.socket(fileno=os.dup(descriptor)) as other:
-                if other.getpeername() == connection.address:
+                if _address_or_none(other) in {connection.address, None}:
                     self._cut(other, f"{connection.address}: {reason}")
         except OSError:
-            pass  # it left in this moment
+            pass  # it is closed already
 
     def _cut(self, connection: socketlib.socket, reason: str) -> None:
         self.cut += 1
@@ -221,10 +223,11 @@ def hang_up(connection: socketlib.socket) -> None:
     thrown away. The other reader finds its end, and closes it.
     """
     connection.setsockopt(socketlib.SOL_SOCKET, socketlib.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.shutdown(socketlib.SHUT_RDWR)
     connection.settimeout(0.0)
     scrap = bytearray(SOON_BYTES // 4)
-    with suppress(BlockingIOError):
+    with suppress(OSError):  # the other end was faster
+        connection.shutdown(socketlib.SHUT_RDWR)
+    with suppress(OSError):
         while connection.recv_into(scrap):
             pass
 
@@ -237,6 +240,14 @@ def _descriptor(frame: zmq.Frame) -> int | None:
         return None
     assert isinstance(descriptor, int)
     return descriptor
+
+
+def _address_or_none(connection: socketlib.socket) -> object:
+    """Return the address of the other end; None when it has reset the connection."""
+    try:
+        return connection.getpeername()
+    except OSError:
+        return None
 
 
 def _address(descriptor: int) -> object:

@@ -2,6 +2,7 @@
 
 import os
 import socket as socketlib
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -279,3 +280,37 @@ def test_who_hangs_up_leaves_nothing_to_be_read() -> None:
 
         assert connection.recv(1) == b""
         assert peer.recv(1) == b""
+
+
+def test_who_hangs_up_on_one_who_left_leaves_nothing_to_be_read_either() -> None:
+    with (
+        socketlib.create_server(("127.0.0.1", 0)) as listening,
+        socketlib.create_connection(listening.getsockname()) as peer,
+        listening.accept()[0] as connection,
+    ):
+        peer.sendall(bytes(100_000))
+        assert len(connection.recv(100_000, socketlib.MSG_PEEK | socketlib.MSG_WAITALL)) == 100_000
+        peer.setsockopt(socketlib.SOL_SOCKET, socketlib.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+
+        with connection.dup() as same:
+            hang_up(same)
+
+        with suppress(ConnectionError):
+            assert connection.recv(1) == b""
+
+
+def test_during_an_attack_nobody_is_given_time_to_finish(strangers: Watched) -> None:
+    """I14: whoever sends so many frames may be one of many."""
+    with ExitStack() as stack:
+        peers = [stack.enter_context(RawPeer(strangers.endpoint)) for _ in range(12)]
+        for peer in peers:
+            peer.shake_hands()
+            peer.say(frame(bytes(MIB), more=True))
+        strangers.wait_for(len(peers))
+
+        ends = time.monotonic() + 20
+        while not strangers.watch.cut and time.monotonic() < ends:
+            strangers.watch.look(now=0.0, read_empty=False, is_cutting=True)
+
+        assert strangers.watch.cut > 0
