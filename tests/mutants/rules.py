@@ -339,7 +339,7 @@ RULES: Sequence[BrokenRule] = (
         "a busy worker gets more than its credit",
         "I11",
         Worker,
-        "may_prefetch",
+        "may_hold_more",
         _yes,
         "short_tasks_are_sent_early_to_a_busy_worker_and_long_ones_are_not",
     ),

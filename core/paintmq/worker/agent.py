@@ -104,7 +104,7 @@ class WorkerAgent:
         self.has_left = False
         """It drained and said goodbye; only ``close`` is left to do."""
         self.handed_back: dict[TaskId, None] = {}
-        """Tasks it gave back unharmed, in that order."""
+        """Tasks it gave back unharmed when it drained, in that order."""
         self._setup = setup
         self._context = context
         self._readiness = readiness
@@ -242,7 +242,8 @@ class WorkerAgent:
     def _say(self, message: FromWorker) -> None:
         if self._connection is None:
             return  # what must arrive is said again once there is a connection
-        if isinstance(message, AttemptReturned) and not message.cancelled:
+        leaves = self._machine.is_draining
+        if leaves and isinstance(message, AttemptReturned) and not message.cancelled:
             self.handed_back[message.task_id] = None
         self._link.send(message, self._payloads.to_broker(message))
 

@@ -340,7 +340,7 @@ def test_hosts_that_keep_dying_are_reported_in_full_once_and_started_ever_more_s
         "#!/bin/sh\necho libfirst.so >&2\necho libmissing.so: not found >&2\nexit 127"
     )
     broken.chmod(0o700)
-    make_node()
+    node = make_node()
     broker.hear(WorkerHello)
     monkeypatch.setattr(sys, "executable", str(broken))
     job = make_job(1)
@@ -359,6 +359,8 @@ def test_hosts_that_keep_dying_are_reported_in_full_once_and_started_ever_more_s
         "testnode/cpu-0: its last words were\n  libfirst.so\n  libmissing.so: not found",
         f"{line}; the next one is started in 2 s",
     ]
+    node.stop(grace=0.0)
+    assert node.handed_back == (), "that was before it was stopped"
 
 
 def test_a_child_that_a_model_forks_does_not_answer_for_it(
