@@ -14,7 +14,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Look at versions, plugins, journal, keys and ports, and say what is wrong.
+    """Look at versions, plugins, model processes, journal, keys and ports; say what is wrong.
 
     Nothing is changed. The exit status is 1 if there is a problem.
     """
@@ -26,6 +26,7 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         *examination.software(),
         *examination.machine(),
         *examination.plugins(manager, settings),
+        *examination.models(settings),
         *examination.journal(settings.broker, manager.stores),
         *examination.keys(settings.broker, settings.queues),
         *examination.ports(settings),

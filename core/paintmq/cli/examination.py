@@ -101,6 +101,16 @@ def plugins(manager: "PluginManager", config: "Config") -> Iterator[Finding]:
         yield Finding("router", "ok", config.router.name)
 
 
+def models(config: "Config") -> Iterator[Finding]:
+    """Look whether a process for models starts, which it otherwise does when a task needs it."""
+    from paintmq.cli.host_trial import host_objection
+
+    if objection := host_objection(config):
+        yield Finding("models", "problem", f"a process to run them in {objection}")
+    else:
+        yield Finding("models", "ok", "a process to run them in starts")
+
+
 def journal(broker: "BrokerConfig", stores: Container[str] = ()) -> Iterator[Finding]:
     """Look at the place of the journal, and the room there is. ``stores``: schemes of plugins."""
     if broker.journal.partition(":")[0] in stores:

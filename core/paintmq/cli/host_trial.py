@@ -1,0 +1,65 @@
+"""Whether a model host starts on this machine: one is started, and stopped again."""
+
+import os
+import select
+import sys
+import tempfile
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from paintmq.worker.host_messages import Configure, HostReady
+from paintmq.worker.host_process import HostProcess
+
+if TYPE_CHECKING:
+    from paintmq.config import Config
+
+PATIENCE = 30.0
+"""Seconds to wait for it; it takes one, unless the machine is overloaded."""
+
+
+def host_objection(config: "Config", *, patience: float = PATIENCE) -> str:
+    """Return why no model host starts with these settings, in words; empty when one does."""
+    environment = {"CUDA_VISIBLE_DEVICES": ""}  # no driver is needed to see whether it starts
+    try:
+        host = HostProcess.start(
+            "doctor", environment=environment, max_payload_bytes=config.limits.max_payload_bytes
+        )
+    except OSError as error:
+        return f"cannot be started: {error} (temporary files: {tempfile.gettempdir()})"
+    how = ""
+    try:
+        host.send(_orders(config, host.scratch))
+        how = _wait_until_ready(host, time.monotonic() + patience)
+    finally:
+        host.close()
+    return ": ".join(filter(None, [how, *host.last_words[-1:]])) if how else ""
+
+
+def _wait_until_ready(host: HostProcess, until: float) -> str:
+    while (left := until - time.monotonic()) > 0:
+        select.select([host.socket.fileno(), host.words_descriptor], [], [], min(left, 0.1))
+        host.hear()
+        if any(isinstance(delivery.message, HostReady) for delivery in host.read()):
+            return ""
+        if (how := host.exit_in_words()) is not None:
+            return how
+    return "is not ready after a while"
+
+
+def _orders(config: "Config", scratch: str) -> Configure:
+    plugins = config.plugins
+    return Configure(
+        worker=f"doctor-{os.getpid()}",
+        device="cpu",
+        scratch=scratch,
+        path=tuple(entry for entry in sys.path if entry),
+        plugins={
+            "disable": plugins.disable,
+            "allow": plugins.allow,
+            "settings": plugins.settings,
+        },
+        weights=msgspec.to_builtins(config.weights),
+        limits=msgspec.to_builtins(config.limits),
+    )
