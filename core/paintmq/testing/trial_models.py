@@ -100,6 +100,10 @@ class Trial(Model):
                 if (child := os.fork()) == 0:
                     sys.exit("the child of a fork is done")
                 os.waitpid(child, 0)
+            case "mute":
+                os.close(1)
+                os.close(2)
+                time.sleep(options.seconds)
             case "print":
                 os.write(1, 20_000 * b"\r 7%|=>      |" + b"\xff\x00 no end of a line")
             case "child":

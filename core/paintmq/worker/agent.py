@@ -313,7 +313,7 @@ class WorkerAgent:
         self._dismissed = False
         self._probe_at = self._clock() + PROBE_AFTER
         self._readiness.watch(host.socket.fileno(), self._host_ready)
-        self._readiness.watch(host.words_descriptor, host.hear)
+        self._readiness.watch(host.words_descriptor, self._words_ready)
         if host.exit_descriptor >= 0:
             self._readiness.watch(host.exit_descriptor, self._host_ready)
         mark = self._journal.mark_place if self._journal is not None else MarkPlace()
@@ -345,6 +345,12 @@ class WorkerAgent:
             self._obey(self._machine.host_exited(detail, words=host.last_words, now=now))
             if not dismissed:
                 self._report_death(detail, host.last_words, now=now)
+
+    def _words_ready(self) -> None:
+        if self._host is not None:
+            self._host.hear()
+            if self._host.is_mute:  # or it would be ready for ever
+                self._readiness.forget(self._host.words_descriptor)
 
     def _report_death(self, detail: str, words: Sequence[str], *, now: float) -> None:
         """Tell the operator, in full once, and in a line when the next host dies the same way."""

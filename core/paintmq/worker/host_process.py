@@ -84,6 +84,8 @@ class HostProcess:
     _reader: FrameReader
     at_end: bool = field(default=False, init=False)
     """The host has closed its end: it is gone, or about to be."""
+    is_mute: bool = field(default=False, init=False)
+    """It has closed its standard output and error: there will be nothing more to hear."""
     _oom_kills_before: int = field(factory=oom_kills, init=False)
     _unsent: deque[memoryview] = field(factory=deque[memoryview], init=False)
     _last_words: deque[str] = field(factory=lambda: deque[str](maxlen=_TAIL), init=False)
@@ -180,21 +182,32 @@ class HostProcess:
             deliveries += self._reader.received(count)
         return deliveries
 
-    def hear(self) -> None:
-        """Log what the host, or a model in it, wrote to its standard output or error."""
+    def _hear_out(self) -> None:
+        """Read what lies in the pipe, which holds a mebibyte at most; more may be coming."""
+        for _ in range(16):
+            if not self.hear():
+                return
+
+    def hear(self) -> bool:
+        """Log what the host, or a model in it, wrote to its standard output or error.
+
+        Returns whether there was anything.
+        """
         assert self.process.stderr is not None
         try:
             data = os.read(self.process.stderr.fileno(), 65536)
         except BlockingIOError:
-            return
+            return False
         *lines, rest = (self._partial_line + data).split(b"\n")
         for line in lines:
             self._note_line(line)
         self._partial_line = _overwritten(rest)
+        self.is_mute = not data
+        return bool(data)
 
     def forget_words(self) -> None:
         """Forget what it has printed until now."""
-        self.hear()
+        self._hear_out()
         self._last_words.clear()
         self._partial_line = b""
 
@@ -245,7 +258,7 @@ class HostProcess:
         """Make sure that nothing of the host is left: process, descriptors, scratch folder."""
         self.kill()
         self.process.wait()
-        self.hear()
+        self._hear_out()
         if self._partial_line:
             self._note_line(self._partial_line)
         self.socket.close()

@@ -363,36 +363,6 @@ def test_hosts_that_keep_dying_are_reported_in_full_once_and_started_ever_more_s
     assert node.handed_back == (), "that was before it was stopped"
 
 
-def test_a_child_that_a_model_forks_does_not_answer_for_it(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
-) -> None:
-    make_node()
-    broker.hear(WorkerHello)
-    forking, after = make_job(1, do="fork"), make_job(2)
-    broker.assign(forking)
-    broker.assign(after)
-
-    broker.hear(AttemptSucceeded, forking)
-    broker.hear(AttemptSucceeded, after)
-    assert not [heard for heard in broker.heard if isinstance(heard.message, AttemptFailed)]
-
-
-def test_whatever_a_model_prints_its_results_are_not_touched_by_it(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
-) -> None:
-    make_node()
-    broker.hear(WorkerHello)
-    printing, dying = make_job(1, do="print"), make_job(2, do="kill")
-    broker.assign(printing)
-    broker.assign(dying)
-
-    succeeded, _ = broker.hear(AttemptSucceeded, printing)
-
-    assert succeeded.outputs[0].shape == (8, 8, 3)
-    crashed, _ = broker.hear(AttemptCrashed, dying)
-    assert crashed.detail == "was killed by SIGKILL", "what another task printed is not its own"
-
-
 def test_a_large_picture_goes_through_whole(
     broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
 ) -> None:

@@ -130,6 +130,19 @@ def test_of_what_a_host_prints_little_is_kept_and_the_end_of_it_whatever_it_is()
     assert host.last_words[-1] == "no end \ufffd of a line"
 
 
+def test_a_host_that_prints_nothing_more_is_told_from_one_that_pauses(host: HostProcess) -> None:
+    select.select([host.socket], [], [], 30)
+    assert not host.hear()
+    assert not host.is_mute
+
+    host.kill()
+    host.process.wait()
+    while host.hear():
+        pass
+
+    assert host.is_mute
+
+
 def test_scratch_folders_of_killed_nodes_are_swept_and_no_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
