@@ -42,8 +42,9 @@ def paintmq_register_routers(register):
 
 
 def settings(first: str, *, count: int = 1) -> str:
+    """Return settings with which nothing is sent ahead, as an earlier router would choose it."""
     return (
-        f"[workers]\ncount = {count}\n"
+        f"[workers]\ncount = {count}\nprefetch = 0\n"
         f'[router]\nname = "one-first"\nparameters = {{ first = "{first}" }}\n'
     )
 
@@ -76,7 +77,6 @@ def up(file: Path, environment: dict[str, str]) -> Iterator[CommandProcess]:
 
 
 def trial(model: str, seconds: float = 0.4) -> Task:
-    """Return a task too long to be sent to a busy worker ahead of its time, past the router."""
     return Task(
         task_type=TaskType.INPAINT,
         config={"model": model, "do": "heed", "seconds": seconds},

@@ -19,7 +19,9 @@ def test_it_is_told_whose_tasks_are_unfinished() -> None:
         assert isinstance(endpoints, dict)
         with Client(str(endpoints["client"])) as other:
             handle = other.submit(Task("plugin", {"model": "toy"}))
-            next(handle.updates(timeout=30.0))
+            for progress in handle.updates(timeout=30.0):
+                if progress.queue:  # it has been accepted
+                    break
             report = manager.stop(grace=0.0)
 
     (name,) = report.clients
