@@ -2,6 +2,7 @@
 
 import contextlib
 import ipaddress
+import logging
 import socket as socketlib
 import time
 from functools import partial
@@ -24,6 +25,8 @@ from paintmq.transport.pipes import BrokerPipes
 from paintmq.transport.sockets import Context, Socket, bind, router
 from paintmq.wire.link import MAX_FRAMES
 from paintmq.wire.messages import FromBroker, WorkerWelcome
+
+logger = logging.getLogger(__name__)
 
 CLIENTS = "clients"
 _BACKLOG = 64
@@ -270,11 +273,13 @@ class PushPullEndpoint(RouterEndpoint):
     def stamped(self, peer: PeerId, message: FromBroker) -> FromBroker:
         if not isinstance(message, WorkerWelcome):
             return message
-        return evolve(
-            message,
-            tasks_port=self._pipes.open(peer),
-            results_port=self._pipes.results_port,
-        )
+        try:
+            tasks_port = self._pipes.open(peer)
+        except ConfigError as error:
+            # It hears nothing, and says hello again in a while; the others work on.
+            logger.warning("a worker of queue %s gets no pipe: %s", self.name, error)
+            raise UnreachableError from error
+        return evolve(message, tasks_port=tasks_port, results_port=self._pipes.results_port)
 
     def forget(self, peer: PeerId) -> None:
         self._pipes.close_pipe(peer)

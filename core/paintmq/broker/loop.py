@@ -13,6 +13,7 @@ import zmq
 from paintmq.broker.arrivals import Arrivals
 from paintmq.broker.clock import BrokerClock
 from paintmq.broker.crash_points import crash_point
+from paintmq.broker.disk_watch import DiskWatch
 from paintmq.broker.endpoints import RouterEndpoint
 from paintmq.broker.entrance import Entrance
 from paintmq.broker.journal import Journal
@@ -97,7 +98,7 @@ class BrokerLoop:
         self._arrivals = Arrivals(limits.max_bytes_arriving, timers.lease)
         self._speaker = Speaker(journal, self._payloads, self._peers)
         self._limits = limits
-        self._disk_full = self._disk_busy = False
+        self._disk = DiskWatch(machine, journal, self._payloads, limits, recorder)
         self.turns = TurnTimes(time.perf_counter, time.thread_time)
         self._poller = zmq.Poller()
         self._poller.register(wakeup.fileno(), zmq.POLLIN)
@@ -181,27 +182,8 @@ class BrokerLoop:
         collected = self._journal.collect()
         for key, data in collected.payloads:
             self._speaker.fetched(key, data)
-        if collected.disk_full != self._disk_full:
-            self._disk_full = collected.disk_full
-            self._machine.set_disk_full(full=self._disk_full)
-            if self._recorder is not None:
-                self._recorder.disk_full(now, full=self._disk_full)
         self._payloads.evict(self._journal.durable)
-        self._look_at_backlog(now)
-
-    def _look_at_backlog(self, now: float) -> None:
-        """Take no new tasks while the disk is too slow for those that came; never wait for it."""
-        records = self._journal.sequence - self._journal.durable
-        share = max(
-            records / self._limits.max_unwritten_records,
-            self._payloads.unwritten_bytes / self._limits.max_unwritten_bytes,
-        )
-        busy = share > (0.5 if self._disk_busy else 1.0)
-        if busy != self._disk_busy:
-            self._disk_busy = busy
-            self._machine.set_disk_busy(busy=busy)
-            if self._recorder is not None:
-                self._recorder.disk_busy(now, busy=busy)
+        self._disk.look(full=collected.disk_full, now=now)
 
     def _receive(self, endpoint: RouterEndpoint, now: float, seconds: float) -> None:
         ends = time.monotonic() + seconds

@@ -181,7 +181,10 @@ class PeerTable:
     def objection(self, endpoint: Endpoint, peer_id: PeerId) -> str:
         """Return why one more connection cannot be served; empty when it can."""
         if self._counts[endpoint.is_queue, ""] >= self.limit:
-            return f"{self.limit} peers are too many for me (limits.max_peers)"
+            return (
+                f"{self.limit} peers are too many for me (limits.max_peers, or the files that I "
+                f"may open: ulimit -n)"
+            )
         key = endpoint.key_of(peer_id)
         if key and self._counts[endpoint.is_queue, key] >= self._limit_per_key:
             return (

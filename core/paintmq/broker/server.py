@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from attrs import frozen
 
+from paintmq.broker import open_files
 from paintmq.broker.clock import BrokerClock
 from paintmq.broker.endpoints import RouterEndpoint, check_exposure, client_endpoint, queue_endpoint
 from paintmq.broker.entrance import Entrance
@@ -312,7 +313,7 @@ class BrokerServer:
             subjects=subjects,
             wakeup=wakeup,
             timers=config.timers,
-            limits=config.limits,
+            limits=open_files.limits_within(config),
             recorder=self._input_log,
             observers=() if self._observers is None else (self._observers,),
         )

@@ -20,6 +20,8 @@ from paintmq.wire.messages import PROTOCOL_VERSION, Answer, Ask
 Subject: TypeAlias = Callable[[Mapping[str, Json]], Json]
 
 
+_VERSION = version("paintmq")  # now: later there may be no file left to read it from
+
 ADMIN_SUBJECTS = frozenset(
     {"shutdown", "reload", "backup", "drain_worker", "dead_requeue", "dead_drop"}
 )
@@ -35,7 +37,7 @@ def answer(ask: Ask, subjects: Mapping[str, Subject], *, is_admin: bool) -> Answ
         return None
     try:
         return Answer(request_id=ask.request_id, value=subject(ask.arguments))
-    except (ValueError, PaintMQError) as error:
+    except (ValueError, OSError, PaintMQError) as error:
         return Answer(request_id=ask.request_id, error=str(error))
 
 
@@ -74,7 +76,7 @@ def describe_journal(broker: BrokerConfig, recovered: Recovered) -> str:
 
 def describe_version(incarnation: int, durability: str, router: Json) -> Json:
     return {
-        "paintmq": version("paintmq"),
+        "paintmq": _VERSION,
         "protocol": PROTOCOL_VERSION,
         "incarnation": incarnation,
         "durability": durability,

@@ -25,6 +25,7 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     found = [
         *examination.software(),
         *examination.machine(),
+        *examination.files(settings),
         *examination.plugins(manager, settings),
         *examination.models(settings),
         *examination.journal(settings.broker, manager.stores),

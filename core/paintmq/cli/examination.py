@@ -85,6 +85,23 @@ def machine() -> Iterator[Finding]:
         yield Finding("gpu", "note", f"none: {found.no_gpus_because}")
 
 
+def files(config: "Config") -> Iterator[Finding]:
+    """Look whether a broker may open a file for each of its connections."""
+    from paintmq.broker.open_files import most, peers_within, wanted
+
+    allowed, peers = most(), config.limits.max_peers
+    enough = peers_within(allowed, config)
+    if enough < peers:
+        words = (
+            f"{allowed} at most are enough for {enough} clients and as many workers, not for "
+            f"limits.max_peers = {peers}: raise the limit (LimitNOFILE=, ulimit -Hn) to "
+            f"{wanted(config)}, or lower limits.max_peers"
+        )
+        yield Finding("files", "note", words)
+    else:
+        yield Finding("files", "ok", f"enough may be open for limits.max_peers = {peers}")
+
+
 def plugins(manager: "PluginManager", config: "Config") -> Iterator[Finding]:
     """Look at what is installed, and whether the configured router is."""
     reports = manager.reports()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from paintmq import freed_memory
+from paintmq.broker import open_files
 from paintmq.broker.collector import calm_collector
 from paintmq.cli.common_options import (
     ConfigOption,
@@ -148,6 +149,7 @@ def _started_broker(
         reread=lambda: service_settings(config).config,
     )
     freed_memory.keep()
+    open_files.allow(open_files.wanted(settings))
     server.start()
     stack.enter_context(calm_collector())
     stack.callback(_stop_broker, server)

@@ -4,8 +4,10 @@ from outside, and nothing that is done to it can end the program that watches.
 ``python -m paintmq.testing.broker_process SETTINGS`` is that process; ``BrokerProcess`` starts it.
 """
 
+import itertools
 import json
 import logging
+import resource
 import signal
 import subprocess
 import sys
@@ -87,6 +89,17 @@ class BrokerProcess:
     def memory(self) -> int:
         """Return the bytes it holds in main memory."""
         return int(self._seen.memory_info().rss)
+
+    def close_the_door(self) -> None:
+        """Let it open no more files, nor accept connections, until ``open_the_door``."""
+        taken = {int(path.name) for path in Path(f"/proc/{self._process.pid}/fd").iterdir()}
+        # Numbers below the limit are all taken, so the system has none to give.
+        free = next(number for number in itertools.count() if number not in taken)
+        self._files = resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE, (free, self._files[1]))
+
+    def open_the_door(self) -> None:
+        resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE, self._files)
 
     def stall(self) -> None:
         """Hold its loop for as long as its settings say, from now on."""

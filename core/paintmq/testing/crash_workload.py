@@ -7,6 +7,7 @@ real sockets and the real store. Every promise is written to the ledger as soon 
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 from attrs import evolve
@@ -22,7 +23,7 @@ from paintmq.testing.toy_broker import (
     toy_plugins,
     toy_worker,
 )
-from paintmq.testing.wire_peer import WirePeer, describe
+from paintmq.testing.wire_peer import PATIENCE, WirePeer, describe
 from paintmq.wire.messages import (
     Accepted,
     Assign,
@@ -114,6 +115,13 @@ def leave_orphan(journal: Path) -> None:
     os.utime(orphan, (0, 0))
 
 
+def wait_for_upkeep(journal: Path) -> None:
+    """Let the store come to what it does in idle moments; the last of it sets space aside."""
+    ends = time.monotonic() + PATIENCE
+    while not (journal / "ballast").exists() and time.monotonic() < ends:
+        time.sleep(0.005)
+
+
 def main() -> None:
     journal, ledger = Path(sys.argv[1]), Ledger(Path(sys.argv[2]))
     leave_orphan(journal)
@@ -124,6 +132,7 @@ def main() -> None:
     config = evolve(config, timers=evolve(config.timers, result_kept=0.0))
     with BrokerServer(config, toy_plugins()) as server:
         run(server, ledger)
+        wait_for_upkeep(journal)
         server.stop(grace=0)
     ledger.close()
 

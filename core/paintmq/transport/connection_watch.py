@@ -5,11 +5,13 @@ kernel is asked how much came over each connection, and ZeroMQ which of them a m
 Works where the kernel tells (Linux); elsewhere nothing is cut.
 """
 
+import errno
 import logging
 import os
 import socket as socketlib
 import struct
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from math import inf
 
 import zmq
@@ -205,7 +207,7 @@ class ConnectionWatch:
         if connection is None:
             return  # it left, as far as we were told
         try:
-            with socketlib.socket(fileno=os.dup(descriptor)) as other:
+            with _socket_of(descriptor) as other:
                 if _address_or_none(other) in {connection.address, None}:
                     self._cut(other, f"{connection.address}: {reason}")
         except OSError:
@@ -250,8 +252,30 @@ def _address_or_none(connection: socketlib.socket) -> object:
         return None
 
 
+@contextmanager
+def _socket_of(descriptor: int) -> Iterator[socketlib.socket]:
+    """Give the socket of a descriptor that ZeroMQ has, and leave it open.
+
+    It is a copy, which stays the same connection whatever ZeroMQ does. Where no more files can be
+    opened it is the very descriptor: then, of all times, those who waste them must be cut.
+    """
+    try:
+        copy = os.dup(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        same = socketlib.socket(fileno=descriptor)
+        try:
+            yield same
+        finally:
+            same.detach()
+    else:
+        with socketlib.socket(fileno=copy) as other:
+            yield other
+
+
 def _address(descriptor: int) -> object:
-    with socketlib.socket(fileno=os.dup(descriptor)) as same:
+    with _socket_of(descriptor) as same:
         return same.getpeername()
 
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import zmq
 
+from paintmq.errors import ConfigError
 from paintmq.task import PeerId
 from paintmq.transport.connection_watch import ConnectionWatch
 from paintmq.transport.multipart import MultipartReader
@@ -101,10 +102,13 @@ class BrokerPipes:
         """Return the port where this peer gets its tasks; opened by the first call.
 
         Raises:
-            ConfigError: no port can be bound.
+            ConfigError: no socket can be made, or no port bound.
         """
         if peer not in self._pipes:
-            pipe = push(self._context, connects=False)
+            try:
+                pipe = push(self._context, connects=False)
+            except zmq.ZMQError as error:
+                raise ConfigError(f"no socket can be made: {error.strerror}") from error
             try:
                 self._ports[peer] = self._listen(pipe, "tasks")
             except BaseException:

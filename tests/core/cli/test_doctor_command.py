@@ -9,7 +9,7 @@ from paintmq.cli import examination
 from paintmq.cli.app import run_command_line
 from paintmq.cli.examination import Finding
 
-EXAMINATIONS = ("software", "machine", "plugins", "models", "journal", "keys", "ports")
+EXAMINATIONS = ("software", "machine", "files", "plugins", "models", "journal", "keys", "ports")
 
 
 @pytest.fixture(autouse=True)

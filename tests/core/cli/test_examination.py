@@ -1,5 +1,6 @@
 """What the doctor finds, and what is to be done about it."""
 
+import resource
 import shutil
 import socket
 import time
@@ -13,7 +14,7 @@ from attrs import evolve
 from paintmq.broker.server import BrokerServer
 from paintmq.cli import common_options, examination
 from paintmq.cli.examination import Finding
-from paintmq.config import DEFAULT_QUEUE_CONFIGS, BrokerConfig, Config, RouterConfig
+from paintmq.config import DEFAULT_QUEUE_CONFIGS, BrokerConfig, Config, Limits, RouterConfig
 from paintmq.plugin_manager import PluginManager
 from paintmq.plugin_report import PluginReport
 from paintmq.testing.embedded_manager import config_on_free_ports
@@ -116,6 +117,25 @@ def test_a_journal_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
 def test_a_journal_in_memory_and_one_of_a_plugin_are_told_apart() -> None:
     assert journal("", durability="memory")[0] == "note"
     assert journal("kept:somewhere") == ("ok", "kept:somewhere, kept by a plugin")
+
+
+# ---- open files --------------------------------------------------------------------------------
+
+
+def test_too_few_open_files_for_the_peers_allowed_are_worth_a_note(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 1128))
+
+    def files(max_peers: int) -> tuple[str, str]:
+        limits = Limits(max_peers=max_peers)
+        return told(examination.files(Config(limits=limits)))["files"]
+
+    assert files(500) == ("ok", "enough may be open for limits.max_peers = 500")
+    verdict, words = files(501)
+    assert verdict == "note"
+    assert words.startswith("1128 at most are enough for 500 clients and as many workers, not for")
+    assert "to 1130, or lower limits.max_peers" in words
 
 
 # ---- keys --------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Connections that never send a whole message are cut, and no others."""
 
+import errno
 import os
 import socket as socketlib
 import struct
@@ -314,3 +315,20 @@ def test_during_an_attack_nobody_is_given_time_to_finish(strangers: Watched) -> 
             strangers.watch.look(now=0.0, read_empty=False, is_cutting=True)
 
         assert strangers.watch.cut > 0
+
+
+def test_connections_are_watched_and_cut_also_when_no_more_files_can_be_opened(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be these that have used them up."""
+
+    def dup(descriptor: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "dup", dup)
+    with ExitStack() as stack:
+        stack.enter_context(RawPeer(watched.endpoint))
+        watched.wait_for(1)
+        watched.turn(seconds=SILENCE + 1)
+
+        assert watched.watch.cut == 1

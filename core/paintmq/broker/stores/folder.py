@@ -101,7 +101,10 @@ class StoreFolder:
         ballast = self.path / "ballast"
         if ballast.exists() or self.is_scarce(pending=2 * size):
             return
-        descriptor = os.open(ballast, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            descriptor = os.open(ballast, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except OSError:
+            return
         crash_point("ballast.after_open")
         try:
             os.posix_fallocate(descriptor, 0, size)
@@ -120,6 +123,21 @@ class StoreFolder:
         except FileNotFoundError:
             return False
         return True
+
+
+def lacks_files(error: Exception) -> bool:
+    """Return whether this says that the process, or the whole system, may open no more files."""
+    if isinstance(error, sqlite3.Error):  # which says "cannot open" of a missing folder, too
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CANTOPEN and _none_left()
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+
+
+def _none_left() -> bool:
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return lacks_files(error)
+    return False
 
 
 def is_full(error: Exception) -> bool:

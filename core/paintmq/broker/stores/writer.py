@@ -7,13 +7,12 @@ grow with the load by themselves.
 import logging
 import sqlite3
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from attrs import frozen
 
@@ -21,6 +20,7 @@ from paintmq.broker.stores.backup import Backup
 from paintmq.broker.stores.blobs import BlobFolder, sha256
 from paintmq.broker.stores.database import DATABASE_NAME, Database, NewPayload
 from paintmq.broker.stores.folder import StoreFolder, is_full
+from paintmq.broker.stores.shortage import DISK_CHECK_SECONDS, Shortage
 from paintmq.broker.stores.store import BackupState, Buffer, Collected, Entry, PayloadKey
 from paintmq.errors import StoreError
 
@@ -36,10 +36,6 @@ WAL_TRUNCATE_BYTES = 128 * 1024 * 1024
 LOG_KEPT_SECONDS = 7 * 86_400.0
 LOG_KEPT_RECORDS = 1_000_000
 """Some 800 MB: a broker that does a hundred tasks a second would fill a disk in its week."""
-DISK_CHECK_SECONDS = 1.0
-FULL_RETRY_SECONDS = 0.2
-
-_T = TypeVar("_T")
 
 FileWrites: TypeAlias = "list[tuple[PayloadKey, Buffer, Future[str] | None]]"
 
@@ -71,8 +67,8 @@ class Writer:
         self._blobs = blobs
         self._folder = folder
         self._sync = sync
-        self._watermark = watermark
         self._wake = wake
+        self._shortage = Shortage(folder, watermark=watermark, wake=wake)
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="paintmq-payload")
         self._thread = threading.Thread(target=self._run, name="paintmq-journal")
         # Everything below is shared and guarded by this.
@@ -82,7 +78,6 @@ class Writer:
         self._fetched: list[tuple[PayloadKey, Buffer | None]] = []
         self._pending_bytes = 0
         self._durable = durable_sequence
-        self._disk_full = False
         self._failure: StoreError | None = None
         self._closing = False
         self._backup: Backup | None = None
@@ -90,7 +85,6 @@ class Writer:
         # Used by the writer's thread alone.
         self._upkeep_due = True
         self._swept = False
-        self._next_disk_check = 0.0
         self._log_time = 0.0
         self._kept_for_backup: list[str] = []
 
@@ -126,7 +120,7 @@ class Writer:
                 raise self._failure
             fetched, self._fetched = tuple(self._fetched), []
             return Collected(
-                durable_sequence=self._durable, payloads=fetched, disk_full=self._disk_full
+                durable_sequence=self._durable, payloads=fetched, disk_full=self._shortage.disk_full
             )
 
     def back_up(self, path: Path) -> BackupState:
@@ -154,6 +148,7 @@ class Writer:
         with self._changed:
             self._closing = True
             self._changed.notify()
+        self._shortage.end()
         if self._thread.ident is not None:
             self._thread.join()
         if self._backup is not None:
@@ -203,8 +198,9 @@ class Writer:
             if closing:
                 return False
             if self._upkeep_due:
-                self._upkeep_due = self._upkeep()
-        self._check_disk()
+                self._upkeep_due = self._try_upkeep()
+        if self._shortage.check_disk(pending=self._pending_bytes):
+            self._upkeep_due = True
         return True
 
     def _take_batch(self) -> list[_Queued]:
@@ -219,8 +215,18 @@ class Writer:
     def _commit(self, batch: list[_Queued]) -> None:
         rows = [(queued.entry, self._payload_rows(queued)) for queued in batch]
         files = [new.digest for _, payloads in rows for new in payloads if new.data is None]
-        self._blobs.sync_folders(files)
-        freed = self._with_space(partial(self._transaction, rows))
+        try:
+            self._blobs.sync_folders(files)
+        except OSError as error:
+            if not self._shortage.is_of_files(error):
+                raise
+            self._blobs.unpin(files)  # no row names them: they are swept away later
+            files = []
+            rows = [
+                (queued.entry, [_in_row(key, data) for key, data, _ in queued.payloads])
+                for queued in batch
+            ]
+        freed = self._shortage.with_space(partial(self._transaction, rows))
         last = batch[-1].entry
         # The file may lag behind the database but must never be ahead of it.
         self._folder.write_sequence(last.sequence, sync=False)
@@ -268,18 +274,20 @@ class Writer:
         """Wait for the files of one entry."""
         rows = []
         for key, data, future in queued.payloads:
-            size = memoryview(data).nbytes
             if future is None:
-                digest = sha256(data)
-                rows.append(NewPayload(key, size, digest, data))
+                rows.append(_in_row(key, data))
                 continue
             try:
                 digest = future.result()
             except OSError as error:
+                if self._shortage.is_of_files(error):
+                    # Slower, but nobody has to wait until others close theirs.
+                    rows.append(_in_row(key, data))
+                    continue
                 if not is_full(error):
                     raise
-                digest = self._with_space(partial(self._blobs.write, data))
-            rows.append(NewPayload(key, size, digest, None))
+                digest = self._shortage.with_space(partial(self._blobs.write, data))
+            rows.append(NewPayload(key, memoryview(data).nbytes, digest, None))
         return rows
 
     def _transaction(self, rows: list[tuple[Entry, list[NewPayload]]]) -> list[str]:
@@ -297,29 +305,6 @@ class Writer:
             raise
         return freed
 
-    def _with_space(self, action: Callable[[], _T]) -> _T:
-        """Do it; while the disk is full, say so, give back the ballast and try again.
-
-        Unlike after a failed fsync, trying again is sound: a full disk refuses before it writes.
-        """
-        while True:
-            try:
-                return action()
-            except (OSError, sqlite3.Error) as error:
-                if not is_full(error):
-                    raise
-                self._set_disk_full(full=True)
-                if self._folder.release_ballast():
-                    logger.warning("the disk of the journal is full: used the space set aside")
-                    continue
-                with self._changed:
-                    if self._closing:
-                        raise StoreError(
-                            f"the disk of the journal {self._folder.path} is full: what was not "
-                            f"yet stored is lost, but nobody was told of it"
-                        ) from error
-                    self._changed.wait(FULL_RETRY_SECONDS)
-
     # ---- reading payloads back -----------------------------------------------------------------
 
     def _read(self, key: PayloadKey) -> None:
@@ -331,7 +316,8 @@ class Writer:
             self._give(key, stored.data if right else None)
         else:
             digest, size = stored.digest, stored.size
-            future = self._pool.submit(self._blobs.read, digest, size)
+            read = partial(self._blobs.read, digest, size)
+            future = self._pool.submit(self._shortage.with_files, read)
             future.add_done_callback(lambda done: self._give_file(key, done))
 
     def _give_file(self, key: PayloadKey, done: "Future[memoryview | None]") -> None:
@@ -348,6 +334,15 @@ class Writer:
 
     # ---- idle moments --------------------------------------------------------------------------
 
+    def _try_upkeep(self) -> bool:
+        """Do one piece of upkeep, unless no file can be opened for it: another time, then."""
+        try:
+            return self._upkeep()
+        except (OSError, sqlite3.Error) as error:
+            if not self._shortage.is_of_files(error):
+                raise
+            return False
+
     def _upkeep(self) -> bool:
         """Do one piece of upkeep; return whether more is left."""
         if self._database.uncheckpointed:
@@ -358,13 +353,13 @@ class Writer:
         if self._database.give_back_pages(1000):
             return True
         if not self._swept:
-            self._swept = True
             removed = self._blobs.sweep(is_named=self._database.names_file)
+            self._swept = True
             if removed:
                 logger.info("removed %d payload files that belonged to no task", removed)
             return True
         self._remove_freed()
-        if not self._disk_full:
+        if not self._shortage.disk_full:
             self._folder.fill_ballast()
         return False
 
@@ -376,25 +371,7 @@ class Writer:
         self._database.checkpoint(truncate=self._database.wal_bytes() > WAL_TRUNCATE_BYTES)
         self._folder.write_sequence(self._durable, sync=self._sync)
 
-    def _check_disk(self) -> None:
-        now = time.monotonic()
-        if now < self._next_disk_check:
-            return
-        self._next_disk_check = now + DISK_CHECK_SECONDS
-        self._set_disk_full(
-            full=self._folder.is_scarce(pending=self._pending_bytes, watermark=self._watermark)
-        )
 
-    def _set_disk_full(self, *, full: bool) -> None:
-        with self._changed:
-            if self._disk_full == full:
-                return
-            self._disk_full = full
-        if full:
-            logger.warning(
-                "the disk of the journal %s is full: new tasks are refused", self._folder.path
-            )
-        else:
-            logger.warning("the disk of the journal %s has room again", self._folder.path)
-            self._upkeep_due = True
-        self._wake()
+def _in_row(key: PayloadKey, data: Buffer) -> NewPayload:
+    """Return a payload that is kept in the database itself."""
+    return NewPayload(key, memoryview(data).nbytes, sha256(data), data)

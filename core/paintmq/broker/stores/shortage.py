@@ -1,0 +1,113 @@
+"""Shortage: what to do while the journal's disk is full, or no more files can be opened."""
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from paintmq.broker.stores.folder import StoreFolder, is_full, lacks_files
+from paintmq.errors import StoreError
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = 0.2
+DISK_CHECK_SECONDS = 1.0
+
+_T = TypeVar("_T")
+
+
+class Shortage:
+    """Does things again and again until there is room for them.
+
+    ``with_files`` and ``end`` may be called by any thread; the rest is the writer's.
+    """
+
+    def __init__(
+        self, folder: StoreFolder, *, watermark: int | None, wake: Callable[[], None]
+    ) -> None:
+        """``wake`` tells the broker that the disk is full, or no longer."""
+        self._folder = folder
+        self._watermark = watermark
+        self._wake = wake
+        self.disk_full = False
+        self._ended = threading.Event()
+        self._files_lacked = False
+        self._next_disk_check = 0.0
+
+    def end(self) -> None:
+        """Let nothing wait any longer: the journal is being closed."""
+        self._ended.set()
+
+    def with_space(self, action: Callable[[], _T]) -> _T:
+        """Do it; while the disk is full, say so, give back the ballast and try again.
+
+        Unlike after a failed fsync, trying again is sound: a full disk refuses before it writes.
+
+        Raises:
+            StoreError: the journal is being closed meanwhile.
+        """
+        while True:
+            try:
+                return self.with_files(action)
+            except (OSError, sqlite3.Error) as error:
+                if not is_full(error):
+                    raise
+                self.set_disk_full(full=True)
+                if self._folder.release_ballast():
+                    logger.warning("the disk of the journal is full: used the space set aside")
+                    continue
+                self._wait(f"the disk of the journal {self._folder.path} is full", error)
+
+    def with_files(self, action: Callable[[], _T]) -> _T:
+        """Do it; while this process may open no more files, try again: nothing was begun.
+
+        Raises:
+            StoreError: the journal is being closed meanwhile.
+        """
+        while True:
+            try:
+                return action()
+            except (OSError, sqlite3.Error) as error:
+                if not self.is_of_files(error):
+                    raise
+                self._wait(f"the journal {self._folder.path} can open no more files", error)
+
+    def is_of_files(self, error: Exception) -> bool:
+        """Return whether this process may open no more files, and say so the first time."""
+        lacking = lacks_files(error)
+        if lacking and not self._files_lacked:
+            self._files_lacked = True
+            logger.warning(
+                "the journal %s can open no more files, and does without: "
+                "raise the limit of open files (LimitNOFILE=, ulimit -n)",
+                self._folder.path,
+            )
+        return lacking
+
+    def check_disk(self, *, pending: int) -> bool:
+        """Look, once a second, whether the disk has room for so many bytes and more; return
+        whether it has again.
+        """
+        now = time.monotonic()
+        if now < self._next_disk_check:
+            return False
+        self._next_disk_check = now + DISK_CHECK_SECONDS
+        was_full = self.disk_full
+        self.set_disk_full(full=self._folder.is_scarce(pending=pending, watermark=self._watermark))
+        return was_full and not self.disk_full
+
+    def set_disk_full(self, *, full: bool) -> None:
+        if self.disk_full == full:
+            return
+        self.disk_full = full
+        state = "is full: new tasks are refused" if full else "has room again"
+        logger.warning("the disk of the journal %s %s", self._folder.path, state)
+        self._wake()
+
+    def _wait(self, words: str, error: Exception) -> None:
+        if self._ended.wait(RETRY_SECONDS):
+            raise StoreError(
+                f"{words}: what was not yet stored is lost, but nobody was told of it"
+            ) from error
