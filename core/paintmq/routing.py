@@ -104,7 +104,7 @@ class ResidentView(Protocol):
 
     @property
     def used_at(self) -> float:
-        """When a task of it was last given to the worker: the order of eviction."""
+        """When a task of it was last given to the worker."""
         ...
 
 
@@ -237,7 +237,9 @@ class BoardView(Protocol):
         ...
 
     def victims(self, model: str, worker: WorkerView) -> Sequence[str]:
-        """Return the models the worker would evict to load this one."""
+        """Return the models the worker would evict to load this one: those that it uses least, for
+        the seconds their loads take and the room they fill.
+        """
         ...
 
     def arrival_rate(self, model: str, *, now: float) -> float:

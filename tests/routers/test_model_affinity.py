@@ -110,6 +110,17 @@ def test_nobody_is_overtaken_for_longer_than_the_parameter_says() -> None:
     assert max(passed) <= 0.1 + 100.0 + 1.0
 
 
+def test_of_idle_workers_that_have_the_model_the_quickest_takes_the_task() -> None:
+    model = SimulatedModel(name="m", load=1.0, run=1.0)
+    slow, quick = SimulatedWorker(name="slow/0"), SimulatedWorker(name="quick/0", speed=4.0)
+    later = [TrafficTask(at=1000.0 + 20.0 * n, model="m", run=1.0) for n in range(10)]
+    for workers in ((slow, quick), (quick, slow)):
+        outcome = run(*burst("m", 30), *later, models=(model,), workers=workers)
+
+        assert {ending.worker for ending in outcome.endings[:30]} == {0, 1}
+        assert {ending.worker for ending in outcome.endings[30:]} == {workers.index(quick)}
+
+
 def test_a_term_of_a_third_party_can_forbid_a_pair() -> None:
     def only_two(
         backlog: BacklogView, worker: WorkerView, board: BoardView, *, now: float
