@@ -241,7 +241,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "answers from memory while an older record is not committed",
-        "I2",
+        "I2|I4|I7",
         _replace(SimulatedBroker, "perform", _speak_at_once_without_records),
         weather=Weather(duplication=0.3, delay=0.2, commit=2.0, broker_kills=60.0),
     ),
