@@ -202,6 +202,7 @@ class Authenticator:
             while True:
                 ready = dict(poller.poll())
                 if stopped in ready:
+                    handler.unbind(ZAP_ENDPOINT)  # closing alone frees it some time later
                     return
                 handler.send_multipart(self._answer(handler.recv_multipart()))
 

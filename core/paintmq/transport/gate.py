@@ -78,4 +78,5 @@ class Gate:
         return max(0.0, self._opens_at - now) if self._waiting else None
 
     def close(self) -> None:
+        self.socket.unbind(ZAP_ENDPOINT)  # closing alone frees the address some time later
         self.socket.close(linger=0)
