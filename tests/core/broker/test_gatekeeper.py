@@ -29,6 +29,7 @@ def started(context: Context, **settings: str) -> Gatekeeper:
 def test_without_keys_there_is_a_gate_and_with_keys_there_is_none(
     context: Context, tmp_path: Path
 ) -> None:
+    """I19."""
     init_keys(tmp_path / "keys")
     keyless = started(context)
     assert keyless.gate is not None
