@@ -59,7 +59,7 @@ class Lifecycle:
         self.step.tasks.add(entry)
         status = entry.status
         if status.state.is_final:
-            self.retention.schedule_purge(entry, now=now)
+            self.retention.schedule_purge(entry, now=now, restarted=True)
             if status.acknowledged_at is not None:
                 self.retention.note_spent(entry)
         elif entry.checked is None:

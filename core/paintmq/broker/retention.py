@@ -55,7 +55,12 @@ class Retention:
         self._spent[entry.id] = size
         self._spent_bytes += size
 
-    def schedule_purge(self, entry: TaskEntry, *, now: float) -> None:
+    def schedule_purge(self, entry: TaskEntry, *, now: float, restarted: bool = False) -> None:
+        """Say when the task is forgotten.
+
+        ``restarted``: the broker starts. While it was away nobody could fetch anything, and its
+        machine's clock may be wrong; so there is time left for what nobody has fetched.
+        """
         status, timers = entry.status, self._timers
         ended = status.ended_at if status.ended_at is not None else now
         if status.state is TaskState.DEAD:
@@ -64,6 +69,8 @@ class Retention:
             when = status.acknowledged_at + timers.result_kept
         else:
             when = ended + timers.result_kept_at_most
+        if restarted and status.acknowledged_at is None:
+            when = max(when, now + timers.result_kept)
         self._deadlines.set(("purge", entry.id, 0), when)
 
 

@@ -24,6 +24,7 @@ from paintmq.broker.journal import Journal
 from paintmq.broker.loop import BrokerLoop
 from paintmq.broker.machine import BrokerMachine
 from paintmq.broker.records import Recovered
+from paintmq.broker.recovery_notes import log_recovery
 from paintmq.broker.scheduler import Scheduler
 from paintmq.broker.server_subjects import (
     Subject,
@@ -263,10 +264,7 @@ class BrokerServer:
         wakeup: Wakeup,
     ) -> tuple[BrokerMachine, BrokerLoop]:
         config, incarnation = self._config, new_incarnation()
-        for note in recovered.notes:
-            logger.warning("%s", note)
-        if recovered.damaged:
-            logger.error("%d tasks in the journal are damaged", len(recovered.damaged))
+        log_recovery(recovered)
         if config.broker.record:
             path = Path(config.broker.record)
             self._input_log = InputLog(

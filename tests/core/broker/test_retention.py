@@ -1,15 +1,19 @@
 """How long a task may wait, and how long what became of it is kept."""
 
+import pytest
+
 from paintmq.broker.records import TaskPurged
 from paintmq.config import Limits, Timers
 from paintmq.task import TaskState
 from paintmq.testing.broker_harness import (
     ALICE,
     BrokerHarness,
+    crash,
     fail,
     make_payload,
     make_request,
     ready,
+    restarted,
 )
 from paintmq.wire.messages import (
     Query,
@@ -92,3 +96,27 @@ def test_acknowledging_what_has_not_ended_changes_nothing() -> None:
     broker.receive(ALICE, ResultReceived(make_request("9").id))
 
     assert broker.status(task).acknowledged_at is None
+
+
+@pytest.mark.parametrize("years", [0.01, 9.0])
+def test_what_nobody_has_fetched_is_not_forgotten_at_once_by_a_broker_that_was_away(
+    years: float,
+) -> None:
+    """Or whose machine's clock says that it was: however often it is started."""
+    timers = Timers(result_kept=600.0, result_kept_at_most=86_400.0, dead_kept=86_400.0)
+    broker = ready(timers=timers, limits=Limits(crashes=1))
+    fetched, unfetched, dead = (broker.submit(make_request(name)) for name in ("1", "2", "3"))
+    broker.succeed(broker.assigned()[-1])
+    broker.receive(ALICE, ResultReceived(fetched.id))
+    broker.succeed(broker.assigned()[-1])
+    crash(broker, broker.assigned()[-1])
+    assert broker.status(dead).state is TaskState.DEAD
+
+    broker.now += years * 365 * 86_400
+    for _ in range(2):
+        again = restarted(broker, timers=timers)
+        again.let_pass(599.0)
+        assert again.machine.stored().keys() == {unfetched.id, dead.id}
+        broker.now = again.now
+    again.let_pass(1.0)
+    assert not again.machine.stored()

@@ -212,7 +212,9 @@ def _ask_nobody(self: Decisions, worker: Worker) -> None:
     pass
 
 
-def _forget_what_has_ended(self: Retention, entry: TaskEntry, *, now: float) -> None:
+def _forget_what_has_ended(
+    self: Retention, entry: TaskEntry, *, now: float, restarted: bool = False
+) -> None:
     self._deadlines.set(("purge", entry.id, 0), now + 1.0)
 
 
