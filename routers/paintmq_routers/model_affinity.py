@@ -16,7 +16,7 @@ how long models have lately stayed. So the same parameters hold whether tasks ta
 minutes. The longer tasks wait, the more a second of loading counts.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from math import exp
 from typing import TYPE_CHECKING
@@ -168,7 +168,7 @@ class ModelAffinity(Router):
         model = backlog.model
         if not anywhere and worker.has(model):
             return 0.0, 1.0
-        if next(self._idle_copies(backlog, board), None) is not None:
+        if any(board.fits(backlog, copy) for copy in board.idle_copies(model)):
             return 0.0, 0.0
         demand = backlog.demand
         if (
@@ -187,19 +187,18 @@ class ModelAffinity(Router):
         served = (work - number * load) / ((number + 1) * run)
         return load, max(1.0, min(served, MOST_SERVED))
 
-    def _idle_copies(self, backlog: BacklogView, board: BoardView) -> Iterator[WorkerView]:
-        """Iterate over the idle workers that have the model and may run the tasks."""
-        copies = board.idle_copies(backlog.model)
-        return (copy for copy in copies if board.fits(backlog, copy))
-
-    def _best_idle_copy(self, backlog: BacklogView, board: BoardView) -> WorkerView | None:
-        """Return the one that runs the task quickest; of those alike, the longest idle."""
+    def _idle_copy(self, backlog: BacklogView, board: BoardView) -> WorkerView | None:
+        """Return the idle worker with the model that runs the task quickest; of those alike, the
+        longest idle.
+        """
         best: WorkerView | None = None
-        for copy in islice(self._idle_copies(backlog, board), FREE_TRIED):
-            if best is None or (
-                copy.device_name != best.device_name  # or they run alike
-                and board.run_seconds(backlog, copy) < board.run_seconds(backlog, best)
+        for copy in islice(board.idle_copies(backlog.model), FREE_TRIED):
+            if best is not None and (
+                copy.device_name == best.device_name  # then they run alike
+                or board.run_seconds(backlog, copy) >= board.run_seconds(backlog, best)
             ):
+                continue
+            if board.fits(backlog, copy):
                 best = copy
         return best
 
@@ -270,7 +269,7 @@ class ModelAffinity(Router):
         self, backlog: BacklogView, free: Iterable[WorkerView], board: BoardView, *, now: float
     ) -> WorkerView | None:
         self._load_price = self._objective.load_price  # a free worker's time delays nobody
-        best = self._best_idle_copy(backlog, board)
+        best = self._idle_copy(backlog, board)
         if best is None or self._terms:
             if best is None and self._waits_anyway(backlog, board, now):
                 return None

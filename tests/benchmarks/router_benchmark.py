@@ -4,8 +4,8 @@ python tests/benchmarks/router_benchmark.py [--tasks 2000] [--seeds 3] [--object
 python tests/benchmarks/router_benchmark.py --random 40 --seed 1000 [--seeds 3]
 
 Prints a Markdown table, then the ratio to each rival, and to the best of all rivals on each trace.
-The random scenarios 0 to 39 were looked at while model-affinity was made; those from 1000 on were
-not, so they say what to expect of traffic that nobody tuned for.
+The random scenarios 0 to 40 and 500 to 559 were looked at one by one while model-affinity was made;
+those from 1000 on were not, so they say what to expect of traffic that nobody tuned for.
 """
 
 import argparse
