@@ -29,6 +29,8 @@ class Life:
         self.leases = 0
         self.uncharged = 0
         """Leases that ended in a crash which nobody was charged."""
+        self.given_back = 0
+        """Leases that a worker gave back which could run nothing: no model host started there."""
         self.purged = False
         self.poison = False
         self.output_digest = ""
@@ -128,7 +130,11 @@ class Log:
             if status["state"] == "succeeded" and status["worker"] != before["worker"]:
                 wrong.append(f"{task} was ended by {status['worker']}, held by {before['worker']}")
         if event == "requeue" and all(status[name] == before[name] for name in COUNTERS):
-            life.uncharged += 1
+            report = status["history"][-1]
+            if report["outcome"] == "handed_back" and "model host" in report["error"]["message"]:
+                life.given_back += 1
+            else:
+                life.uncharged += 1
         life.status = status
 
     @staticmethod

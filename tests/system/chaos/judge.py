@@ -116,9 +116,10 @@ def check_life(life: Life, wrong: list[str], *, was_cancelled: bool) -> None:
         wrong.append(f"{task} is dead within its limits: {life.charges()}")
     if state != "dead" and spent:
         wrong.append(f"{task} went over its limits: {life.charges()}")
-    # Each lease but the last ended in a charge, or in the one crash that others shared.
+    # Each lease but the last ended in a charge, in the one crash that others shared, or was given
+    # back by a worker whose trouble is nobody's fault.
     charged = end["crashes"] + end["losses"] + end["undelivered"] + end["failures"]
-    if life.leases - life.uncharged > charged + 1:
+    if life.leases - life.uncharged - life.given_back > charged + 1:
         wrong.append(f"{task} had {life.leases} leases, and {life.charges()}")
     if life.uncharged > 1:
         wrong.append(f"{task} was let off {life.uncharged} crashes that others shared")
