@@ -1,0 +1,191 @@
+"""What clients and the broker say to each other."""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from attrs import field, frozen
+
+from paintmq.task import (
+    Json,
+    PayloadInfo,
+    TaskError,
+    TaskId,
+    TaskRequest,
+    TaskState,
+)
+from paintmq.wire.shared_messages import (
+    OLDEST_PROTOCOL_VERSION,
+    PROTOCOL_VERSION,
+    BrokerHeartbeat,
+    Refused,
+    WhoAreYou,
+)
+
+# ---- client to broker --------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class ClientHello:
+    """First message on a connection, and again after ``WhoAreYou``."""
+
+    oldest: int = OLDEST_PROTOCOL_VERSION
+    newest: int = PROTOCOL_VERSION
+    name: str = ""
+    """For logs and status: program and process."""
+
+
+@frozen
+class Submit:
+    """Accept this task. Harmless to repeat; its input payloads follow."""
+
+    task: TaskRequest
+
+
+@frozen
+class Cancel:
+    """Cancel this task; answered by CancelAnswered."""
+
+    task_id: TaskId
+
+
+@frozen
+class Query:
+    """How do these tasks stand? Each is answered by Accepted, Finished or UnknownTask, and the
+    client is told of their further progress.
+    """
+
+    task_ids: tuple[TaskId, ...]
+
+
+@frozen
+class ResultReceived:
+    """The client has the result (RESULT_ACK); the broker may forget it after a while."""
+
+    task_id: TaskId
+
+
+@frozen(kw_only=True)
+class Ask:
+    """A question or order off the hot path: statistics, why, dead letters, drain, reload …"""
+
+    request_id: int
+    subject: str
+    """A key of the broker's closed table of subjects."""
+    arguments: Mapping[str, Json] = field(factory=dict)
+
+
+@frozen
+class ClientGoodbye:
+    """The client leaves on purpose."""
+
+
+FromClient: TypeAlias = ClientHello | Submit | Cancel | Query | ResultReceived | Ask | ClientGoodbye
+
+# ---- broker to client --------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class Welcome:
+    """The answer to ClientHello."""
+
+    incarnation: int
+    durable_sequence: int
+    """Number of the last committed record; a client that has seen a higher one knows that the
+    broker's store went back in time."""
+    heartbeat: float
+    """Seconds between heartbeats the broker would like."""
+
+
+@frozen(kw_only=True)
+class Accepted:
+    """A promise: the task will be brought to exactly one ending, whatever crashes."""
+
+    task_id: TaskId
+    queue: str
+    durable_sequence: int
+    state: TaskState = TaskState.QUEUED
+    waiting_for: str = ""
+    """Why no worker takes it now, in words; empty when one soon will."""
+
+
+@frozen(kw_only=True)
+class Rejected:
+    """The task was refused and nothing was stored."""
+
+    task_id: TaskId
+    code: str
+    """``unknown_model``, ``invalid_option``, ``invalid_input``, ``no_queue_fits``, ``not_allowed``,
+    ``queue_full``, ``bytes_full``, ``no_worker``, ``draining``, ``disk_full``, ``disk_busy``,
+    ``conflict`` or ``invalid_task``."""
+    reason: str
+    retry_after: float | None = None
+
+
+@frozen(kw_only=True)
+class Progressed:
+    """How a task gets on; lossy by contract. A preview payload may follow."""
+
+    task_id: TaskId
+    state: TaskState
+    step: int = 0
+    total: int = 0
+    worker: str = ""
+    attempt: int = 0
+    note: str = ""
+    preview: tuple[PayloadInfo, ...] = ()
+
+
+@frozen(kw_only=True)
+class Finished:
+    """The ending of a task; its output payloads follow."""
+
+    task_id: TaskId
+    state: TaskState
+    outputs: tuple[PayloadInfo, ...] = ()
+    error: TaskError | None = None
+    queue: str = ""
+    worker: str = ""
+    attempts: int = 0
+    waited: float = 0.0
+    """Seconds from acceptance to the start of the last attempt."""
+    ran: float = 0.0
+    """Seconds the last attempt took."""
+
+
+@frozen
+class UnknownTask:
+    """The broker does not know this task: never accepted, or forgotten after its time-to-live."""
+
+    task_id: TaskId
+
+
+@frozen
+class CancelAnswered:
+    """``cancelled``: it will not complete; ``too_late``: it already ended; ``unknown``."""
+
+    task_id: TaskId
+    answer: str
+
+
+@frozen(kw_only=True)
+class Answer:
+    """The answer to Ask."""
+
+    request_id: int
+    value: Json = None
+    error: str = ""
+
+
+ToClient: TypeAlias = (
+    Welcome
+    | Accepted
+    | Rejected
+    | Progressed
+    | Finished
+    | UnknownTask
+    | CancelAnswered
+    | Answer
+    | WhoAreYou
+    | Refused
+    | BrokerHeartbeat
+)

@@ -1,0 +1,42 @@
+"""What the broker says to clients and workers alike, and both to it."""
+
+from attrs import frozen
+
+from paintmq.task import (
+    Fence,
+    TaskId,
+)
+
+PROTOCOL_VERSION = 1
+"""Peers that share no version are refused, in words."""
+OLDEST_PROTOCOL_VERSION = 1
+
+
+@frozen
+class WhoAreYou:
+    """The broker does not know this connection (it was restarted): say hello again."""
+
+
+@frozen
+class Refused:
+    """The broker will not talk to this peer, and why (protocol version, key, role)."""
+
+    reason: str
+
+
+@frozen
+class BrokerHeartbeat:
+    """The broker lives."""
+
+
+@frozen(kw_only=True)
+class Heartbeat:
+    """A worker lives and holds these attempts; a client sends it without any.
+
+    Names every attempt the worker still means to answer for: this renews their leases, and after
+    a restart of the broker claims them again.
+    """
+
+    running: tuple[tuple[TaskId, Fence], ...] = ()
+    memory_free_mb: int = 0
+    gpu_memory_free_mb: int = 0

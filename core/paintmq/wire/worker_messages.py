@@ -1,0 +1,259 @@
+"""What workers and the broker say to each other."""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from attrs import field, frozen
+
+from paintmq.task import (
+    DeviceKind,
+    Fence,
+    PayloadInfo,
+    PeerId,
+    TaskError,
+    TaskId,
+    TaskRequest,
+)
+from paintmq.wire.shared_messages import (
+    OLDEST_PROTOCOL_VERSION,
+    PROTOCOL_VERSION,
+    BrokerHeartbeat,
+    Heartbeat,
+    Refused,
+    WhoAreYou,
+)
+
+# ---- worker to broker --------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class ResidentModel:
+    """A model a worker has in memory."""
+
+    model: str
+    memory_mb: int
+    pinned: bool = False
+
+
+@frozen(kw_only=True)
+class WorkerHello:
+    """A worker introduces itself: what it is, can run and still holds."""
+
+    oldest: int = OLDEST_PROTOCOL_VERSION
+    newest: int = PROTOCOL_VERSION
+    name: str
+    """Unique in the cluster and stable over restarts of the process: ``host/cuda-0``."""
+    node: str
+    queue: str
+    """Its home queue: the port it came in by."""
+    device: DeviceKind
+    device_name: str = ""
+    gpu_memory_mb: int = 0
+    memory_mb: int = 0
+    cores: int = 1
+    models: tuple[str, ...] = ()
+    """Models it can run."""
+    unavailable: Mapping[str, str] = field(factory=dict)
+    """Models whose plugin is installed but which it cannot run, and why."""
+    resident: tuple[ResidentModel, ...] = ()
+    credit: int = 1
+    """Assignments (batches) it holds at most at a time: 1 running, the rest prefetched."""
+    running: tuple[tuple[TaskId, Fence], ...] = ()
+    replaces: PeerId = PeerId(b"")  # noqa: RUF009 -- a NewType: only a name for the bytes
+    """The connection this worker used before, now certainly dead."""
+
+
+@frozen(kw_only=True)
+class AttemptStarted:
+    """The attempt has begun: loading its model, or running."""
+
+    task_id: TaskId
+    fence: Fence
+    loading: bool = False
+
+
+@frozen(kw_only=True)
+class AttemptProgressed:
+    """A step of the attempt is done; renews the lease. A preview payload may follow."""
+
+    task_id: TaskId
+    fence: Fence
+    step: int
+    total: int
+    preview: tuple[PayloadInfo, ...] = ()
+
+
+@frozen(kw_only=True)
+class AttemptSucceeded:
+    """The attempt is done; its output payloads follow. Repeated until AttemptRecorded."""
+
+    task_id: TaskId
+    fence: Fence
+    outputs: tuple[PayloadInfo, ...]
+    ran: float
+    """Seconds inside ``run``, for this task's share of a batch."""
+
+
+@frozen(kw_only=True)
+class AttemptFailed:
+    """The attempt ended in an error of the model. Repeated until AttemptRecorded."""
+
+    task_id: TaskId
+    fence: Fence
+    error: TaskError
+    ran: float = 0.0
+
+
+@frozen(kw_only=True)
+class AttemptCrashed:
+    """The process that ran the attempt died, its supervisor confirms. Repeated until recorded."""
+
+    task_id: TaskId
+    fence: Fence
+    alone: bool
+    """Nothing else ran in the process, so this task is to blame."""
+    detail: str
+    """``killed by SIGSEGV``, ``exit status 1``, ``killed after 600 s run limit`` …: one line, then
+    perhaps the last lines that the process printed."""
+    timed_out: bool = False
+    """The supervisor killed it itself, for running or stalling too long: a failed attempt of who
+    ran alone. Of several nobody knows who took the time, so it is judged as a crash they shared."""
+
+
+@frozen(kw_only=True)
+class AttemptReturned:
+    """The worker gives the attempt back unharmed: it was cancelled, or the worker drains."""
+
+    task_id: TaskId
+    fence: Fence
+    cancelled: bool
+
+
+@frozen(kw_only=True)
+class ModelLoaded:
+    """The model is resident now."""
+
+    model: str
+    seconds: float
+    memory_mb: int
+    pinned: bool = False
+
+
+@frozen(kw_only=True)
+class ModelUnloaded:
+    """The model is no longer resident, or could not be loaded (``error``)."""
+
+    model: str
+    error: str = ""
+
+
+@frozen
+class Draining:
+    """The worker takes nothing more: it will leave, or cannot run anything for now (``reason``).
+
+    In the second case it says hello on a new connection once it can, and what it gives back until
+    then is charged to nobody.
+    """
+
+    reason: str = ""
+    """What is wrong with it: one line, then perhaps the last lines that its model host printed."""
+
+
+@frozen
+class WorkerGoodbye:
+    """The worker leaves; whatever it held is to be given to others."""
+
+
+FromWorker: TypeAlias = (
+    WorkerHello
+    | Heartbeat
+    | AttemptStarted
+    | AttemptProgressed
+    | AttemptSucceeded
+    | AttemptFailed
+    | AttemptCrashed
+    | AttemptReturned
+    | ModelLoaded
+    | ModelUnloaded
+    | Draining
+    | WorkerGoodbye
+)
+
+# ---- broker to worker --------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class WorkerWelcome:
+    """The answer to WorkerHello."""
+
+    incarnation: int
+    heartbeat: float
+    """Seconds between heartbeats the worker must send."""
+    lease: float
+    """Seconds without one after which the worker's attempts are given to others."""
+    tasks_port: int = 0
+    """Of the pipe by which this connection gets its tasks; 0: they come on the connection."""
+    results_port: int = 0
+    """Of the pipe by which the queue takes results; 0: on the connection."""
+
+
+@frozen(kw_only=True)
+class Assignment:
+    """One task of an Assign."""
+
+    task: TaskRequest
+    fence: Fence
+    run_limit: float
+
+
+@frozen
+class Assign:
+    """Run these tasks, as one batch. Input payloads follow, task by task."""
+
+    assignments: tuple[Assignment, ...]
+
+
+@frozen(kw_only=True)
+class Abandon:
+    """Stop this attempt: it was cancelled, or lost to the worker. First asked through the model's
+    context, then by replacing the process once ``grace`` seconds have passed.
+    """
+
+    task_id: TaskId
+    fence: Fence
+    grace: float
+
+
+@frozen
+class AttemptRecorded:
+    """The broker has recorded this attempt's end, or refuses it as stale: stop repeating it."""
+
+    task_id: TaskId
+    fence: Fence
+
+
+@frozen
+class Preload:
+    """Load this model while idle."""
+
+    model: str
+
+
+@frozen
+class Drain:
+    """Take nothing more; finish or hand back within ``grace`` seconds, then leave."""
+
+    grace: float
+
+
+ToWorker: TypeAlias = (
+    WorkerWelcome
+    | Assign
+    | Abandon
+    | AttemptRecorded
+    | Preload
+    | Drain
+    | WhoAreYou
+    | Refused
+    | BrokerHeartbeat
+)
