@@ -19,6 +19,7 @@ from typing import Any
 from attrs import evolve
 
 from paintmq.broker.collector import calm_collector
+from paintmq.broker.interpreter_lock import shared_often
 from paintmq.broker.loop import BrokerLoop
 from paintmq.broker.server import BrokerServer
 from paintmq.config import QueueConfig
@@ -89,7 +90,7 @@ def main() -> None:
             queues={"cpu-light": QueueConfig(capacity=10**9, max_bytes=10**15)},
         )
         server = BrokerServer(config, toy_plugins())
-        with server, calm_collector():  # as in a broker's own process
+        with server, calm_collector(), shared_often():  # as in a broker's own process
             loop: BrokerLoop = server._opened.loop  # type: ignore[union-attr]
             poller = WatchedPoller(loop._poller)
             loop._poller = poller  # type: ignore[assignment]

@@ -23,6 +23,8 @@ ASK_SHARE, ASK_BURST = 0.1, 0.5
 """Of the loop's time, and seconds of it at once, that the long answers of one peer may take."""
 FREE_SECONDS = 0.0005
 """What an answer may take without being counted: most take less."""
+LONG_ANSWER = 1_000
+"""Values in answers; statistics have some hundreds, a list of tasks may have 100,000."""
 MOST_UNSENT = 16
 """Messages a socket did not take, after which its link is asked for no more."""
 
@@ -130,6 +132,11 @@ class Peer:
     @property
     def line_length(self) -> int:
         return len(self.held) + len(self.held_large)
+
+    @property
+    def waits_for_long_answers(self) -> bool:
+        """Whether what it is to be told next may take milliseconds to put into bytes."""
+        return self._answered > LONG_ANSWER
 
     def release(self, line: deque[Outgoing]) -> None:
         """Take the first message from one of its lines."""

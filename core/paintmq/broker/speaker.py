@@ -108,12 +108,24 @@ class Speaker:
 
     def flush(self, *, now: float) -> list[Peer]:
         """Send for a while what can be sent; return the peers to drop. Those that must wait, for
-        their sockets or for their turn, stay marked.
+        their sockets or for their turn, stay marked. Who asked for long answers waits for others
+        who did, and nobody else for them: each have a time of their own.
         """
-        self._ends, self.is_interrupted = self._clock() + SLICE_SECONDS, False
         lost: list[Peer] = []
+        asked: list[Peer] = []
+        others: list[Peer] = []
+        for peer in self._peers.take_marked():
+            (asked if peer.waits_for_long_answers else others).append(peer)
+        was_interrupted = False
+        for marked in (others, asked):
+            self._flush_these(deque(marked), lost, now=now)
+            was_interrupted = was_interrupted or self.is_interrupted
+        self.is_interrupted = was_interrupted
+        return lost
+
+    def _flush_these(self, marked: deque[Peer], lost: list[Peer], *, now: float) -> None:
+        self._ends, self.is_interrupted = self._clock() + SLICE_SECONDS, False
         unfinished: list[Peer] = []
-        marked = deque(self._peers.take_marked())
         while marked and not self.is_interrupted:
             peer = marked.popleft()
             sent = peer.sent
@@ -129,7 +141,6 @@ class Speaker:
             self._look_at_clock()
         for peer in (*marked, *unfinished):  # who had no turn has the next one
             self._peers.mark(peer)
-        return lost
 
     def _look_at_clock(self) -> None:
         self.is_interrupted = self.is_interrupted or self._clock() > self._ends

@@ -11,6 +11,7 @@ import typer
 from paintmq import freed_memory
 from paintmq.broker import open_files
 from paintmq.broker.collector import calm_collector
+from paintmq.broker.interpreter_lock import shared_often
 from paintmq.cli.common_options import (
     ConfigOption,
     ConnectOption,
@@ -152,6 +153,7 @@ def _started_broker(
     open_files.allow(open_files.wanted(settings))
     server.start()
     stack.enter_context(calm_collector())
+    stack.enter_context(shared_often())
     stack.callback(_stop_broker, server)
     note(f"broker for clients at {server.client_endpoint}")
     for name, endpoint in server.queue_endpoints.items():

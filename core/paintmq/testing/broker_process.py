@@ -21,6 +21,7 @@ import psutil  # type: ignore[import-untyped]  # it ships no types
 from attrs import evolve
 
 from paintmq.broker.collector import calm_collector
+from paintmq.broker.interpreter_lock import shared_often
 from paintmq.broker.server import BrokerServer
 from paintmq.config import Limits, Timers
 from paintmq.testing.toy_broker import by_pipes, toy_config, toy_plugins
@@ -133,7 +134,7 @@ def main() -> None:
         sys.stdout.write(json.dumps(endpoints) + "\n")
         sys.stdout.flush()
 
-    with calm_collector():  # as in the command's process
+    with calm_collector(), shared_often():  # as in the command's process
         server.run(started)
 
 

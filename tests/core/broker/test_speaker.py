@@ -237,6 +237,23 @@ def test_a_peer_that_is_gone_is_returned() -> None:
     assert stage.turn() == [stage.peer]
 
 
+def test_nobody_waits_for_the_long_answers_of_another() -> None:
+    """I19."""
+    stage = Stage()
+    other, wire = PeerId(b"other"), Wire()
+    stage.peers.open(other, wire, Link(), now=0.0)  # type: ignore[arg-type]
+    long = [Answer(request_id=number, value=[0] * 2_000) for number in range(2)]
+    for each in long:
+        stage.say(each)
+    stage.speaker.say(0, Outgoing(Send(other, answer(7))))
+
+    stage.seconds = [0.0, 2 * SLICE_SECONDS]  # the first message takes all of its time
+    stage.turn()
+
+    assert [delivery.message for delivery in wire.heard] == [answer(7)]
+    assert stage.heard == long, "there is a time for these as well"
+
+
 def test_an_answer_too_large_to_send_is_replaced_by_an_error() -> None:
     stage = Stage()
     stage.say(Answer(request_id=1, value="x" * 10_000_000))
