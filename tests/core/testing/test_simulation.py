@@ -87,6 +87,15 @@ def test_a_long_run_can_be_made_in_blocks_whose_sums_are_kept(
     assert f"{fifth['messages']} messages" in capsys.readouterr().out
 
 
+def test_a_router_that_is_not_installed_is_named_before_anything_is_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--seeds", "1", "--processes", "1", "--routers", "least-laoded"])
+
+    assert "'least-laoded' is not installed" in capsys.readouterr().err
+
+
 def test_in_fair_weather_every_good_task_succeeds() -> None:
     cluster = SimulatedCluster(1, scale=Scale(hours=0.5), weather=Weather())
     counts = cluster.run()

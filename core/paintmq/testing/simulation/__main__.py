@@ -13,6 +13,7 @@ from traceback import format_exc
 from attrs import asdict
 
 from paintmq.config import RouterConfig
+from paintmq.errors import ConfigError
 from paintmq.plugin_manager import PluginManager
 from paintmq.routing import Router
 from paintmq.testing.plain_router import PlainRouter
@@ -68,6 +69,11 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser.add_argument("--trace", type=int, help="replay this seed and print all that happens")
     parser.add_argument("--shrink", type=int, help="leave out the faults this seed fails without")
     chosen = parser.parse_args(None if arguments is None else list(arguments))
+    try:
+        for make_router in router_makers(chosen.routers):
+            make_router()
+    except ConfigError as error:
+        parser.error(f"--routers: {error}")
     if chosen.trace is not None:
         SimulatedCluster(
             chosen.trace, hours=chosen.hours, routers=router_makers(chosen.routers), trace=print
