@@ -13,6 +13,7 @@ with the broker's log. Only processes started here are ever signalled.
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import random
 import signal
@@ -108,8 +109,8 @@ class Run:
             await self.finish_tasks()
             seconds = time.monotonic() - started
             drained = await self.drain()
+            said = await self.settle()
             reaper.cancel()
-            said = self.paintmq("status", "--json")
             (self.folder / "statistics.json").write_bytes(said)
         finally:
             self.stop_all()
@@ -299,6 +300,19 @@ class Run:
                 return True
             await asyncio.sleep(0.2)
         return False
+
+    async def settle(self) -> bytes:
+        """Wait for what was requeued from the dead, whose clients have its first ending and wait
+        for no other; return what the broker says of itself then.
+        """
+        deadline = time.monotonic() + 60.0
+        while True:
+            said = await asyncio.to_thread(self.paintmq, "status", "--json")
+            queues = json.loads(said)["statistics"]["queues"].values()
+            unfinished = sum(queue["waiting"] + queue["running"] for queue in queues)
+            if not unfinished or time.monotonic() > deadline:
+                return said
+            await asyncio.sleep(0.5)
 
     def stop_all(self) -> None:
         """Stop in order: clients, nodes, then the broker, whose log is read afterwards."""
