@@ -5,6 +5,7 @@ import ipaddress
 import logging
 import socket as socketlib
 import time
+from collections.abc import Callable
 from functools import partial
 
 import zmq
@@ -302,17 +303,8 @@ def client_endpoint(
         PortInUseError: the port is taken.
         ConfigError: the address cannot be bound.
     """
-    strangers = gatekeeper.ring is None and is_loopback(config.host)
-    endpoint = RouterEndpoint(
-        CLIENTS,
-        router(context, backlog=_BACKLOG, strangers=strangers),
-        is_queue=False,
-        ring=gatekeeper.ring,
-        gate=gatekeeper.gate,
-        strangers=strangers,
-    )
+    endpoint = _bound(RouterEndpoint, CLIENTS, context, config, config.port, gatekeeper)
     try:
-        endpoint.bind(config.host, config.port)
         endpoint.socket.bind(inproc)
     except BaseException:
         endpoint.close()
@@ -333,22 +325,36 @@ def queue_endpoint(
         PortInUseError: the port is taken.
         ConfigError: the address cannot be bound.
     """
-    strangers = gatekeeper.ring is None and is_loopback(config.host)
     make = (
         partial(PushPullEndpoint, context=context)
         if queue.transport == "pushpull"
         else RouterEndpoint
     )
+    return _bound(make, name, context, config, queue.port, gatekeeper, is_queue=True)
+
+
+def _bound(
+    make: Callable[..., RouterEndpoint],
+    name: str,
+    context: Context,
+    config: BrokerConfig,
+    port: int,
+    gatekeeper: Gatekeeper,
+    *,
+    is_queue: bool = False,
+) -> RouterEndpoint:
+    """Make an endpoint on which those connect whom the gatekeeper lets in, and bind it."""
+    strangers = gatekeeper.ring is None and is_loopback(config.host)
     endpoint = make(
         name,
         router(context, backlog=_BACKLOG, strangers=strangers),
-        is_queue=True,
+        is_queue=is_queue,
         ring=gatekeeper.ring,
         gate=gatekeeper.gate,
         strangers=strangers,
     )
     try:
-        endpoint.bind(config.host, queue.port)
+        endpoint.bind(config.host, port)
     except BaseException:
         endpoint.close()
         raise
