@@ -23,7 +23,7 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import zmq
 
-from paintmq import Client, Task, TaskType
+from paintmq import Client, Task, TaskHandle, TaskType
 from paintmq.testing.command_process import CommandProcess, private_environment
 from paintmq.testing.trial_models import write_trial_distribution
 
@@ -148,20 +148,20 @@ def run(
     client: Client, parts: dict[str, psutil.Process], *, side: int, ahead: int, seconds: float
 ) -> str:
     """Keep so many tasks under way for so long, and return a line about it."""
-    under_way: deque[tuple[float, object]] = deque()
+    under_way: deque[tuple[float, TaskHandle]] = deque()
     waits: list[float] = []
     clock, until = Clock(parts), time.perf_counter() + seconds
     for task in tasks(side):
         under_way.append((time.perf_counter(), client.submit(task)))
         if len(under_way) == ahead:
             began, handle = under_way.popleft()
-            handle.result()  # type: ignore[attr-defined]
+            handle.result()
             waits.append(time.perf_counter() - began)
             if time.perf_counter() > until:
                 break
     line = clock.line(len(waits))
     for _, handle in under_way:
-        handle.result()  # type: ignore[attr-defined]
+        handle.result()
     middle, late = percentile(waits, 0.5) * 1e3, percentile(waits, 0.99) * 1e3
     return f"{line}; {middle:.1f} ms at p50, {late:.1f} at p99"
 

@@ -70,17 +70,15 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser.add_argument("--shrink", type=int, help="leave out the faults this seed fails without")
     chosen = parser.parse_args(None if arguments is None else list(arguments))
     try:
-        for make_router in router_makers(chosen.routers):
+        routers = router_makers(chosen.routers)
+        for make_router in routers:
             make_router()
     except ConfigError as error:
         parser.error(f"--routers: {error}")
     if chosen.trace is not None:
-        SimulatedCluster(
-            chosen.trace, hours=chosen.hours, routers=router_makers(chosen.routers), trace=print
-        ).run()
+        SimulatedCluster(chosen.trace, hours=chosen.hours, routers=routers, trace=print).run()
         return 0
     if chosen.shrink is not None:
-        routers = router_makers(chosen.routers)
         needed = calmest_weather(chosen.shrink, hours=chosen.hours, routers=routers)
         words = "does not fail" if needed is None else f"needs {in_words(needed) or 'no faults'}"
         print(f"seed {chosen.shrink} {words}")  # noqa: T201
