@@ -38,11 +38,6 @@ class Entrance:
         if self._gate is not None:
             yield self._gate.socket
 
-    @property
-    def has_unread(self) -> bool:
-        """Whether something waits to be read that polling would not show."""
-        return bool(self._unread)
-
     def to_read(self, ready: Container[object]) -> list[RouterEndpoint]:
         """Return the endpoints with something to read, those left unread before included."""
         unread, self._unread = self._unread, []
