@@ -19,11 +19,11 @@ from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from paintmq import Config, QueueManager, Task
-from paintmq.config_file import load_config
 from paintmq.errors import PaintMQError
 from paintmq.image import decode_image, encode_image, mask_from_array, to_8_bits
 from paintmq.model import ModelSpec
-from paintmq.plugin_manager import PluginManager
+from paintmq.plugin.manager import PluginManager
+from paintmq.settings.file import load_config
 from paintmq.task import Json
 from paintmq.weights import WeightFolder
 

@@ -15,7 +15,7 @@ import typer
 from paintmq import hookspecs
 from paintmq.cli.app import make_app
 from paintmq.config import Config, RouterConfig
-from paintmq.config_file import load_config
+from paintmq.settings.file import load_config
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("core", "plugins", "routers", "tests", "examples")
@@ -55,7 +55,7 @@ def test_every_link_leads_somewhere(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_path_that_is_named_exists(name: str) -> None:
-    """It may begin at any folder: ``broker/machine.py``."""
+    """It may begin at any folder: ``broker/machine/machine.py``."""
     there = [f"/{path.relative_to(ROOT)}" for at in FOLDERS for path in (ROOT / at).rglob("*")]
     named = re.compile(r"[\w./-]+\.(py|md)|(core|tests|plugins|routers|examples)/[\w./-]+")
     for path in spans((ROOT / name).read_text("utf-8")):
@@ -66,8 +66,8 @@ def test_every_path_that_is_named_exists(name: str) -> None:
 def test_every_invariant_is_found_in_the_tests_named_for_it() -> None:
     page = (ROOT / "core/README.md").read_text("utf-8").partition("## Invariants")[2]
     rows = re.findall(r"^\| (I\d[I\d, ]*) \| .* \| (.*) \|$", page, re.MULTILINE)
-    words = {"oracle": ["core/paintmq/testing/simulation", "core/paintmq/broker"]}
-    words["state machine"] = ["tests/core/broker/test_machine_stateful.py"]
+    words = {"oracle": ["tests/harness/simulation", "core/paintmq/broker"]}
+    words["state machine"] = ["tests/core/broker/machine/test_machine_stateful.py"]
     for numbers, tests in rows:
         expected, found = set(numbers.split(", ")), set[str]()
         for named in re.findall(r"oracle|state machine|[\w/]+\.py", tests):
@@ -81,7 +81,7 @@ def test_every_invariant_is_found_in_the_tests_named_for_it() -> None:
 
 
 def all_text(places: list[str]) -> str:
-    found = [file for place in places for file in (ROOT / place).glob("*.py")]
+    found = [file for place in places for file in (ROOT / place).rglob("*.py")]
     files = [*found, *(ROOT / place for place in places if (ROOT / place).is_file())]
     return "".join(file.read_text("utf-8") for file in files)
 

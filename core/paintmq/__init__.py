@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from paintmq.client.client import Client as Client
     from paintmq.client.result import Progress as Progress
     from paintmq.client.result import Result as Result
+    from paintmq.client.task import Task as Task
     from paintmq.client.task_handle import TaskHandle as TaskHandle
     from paintmq.config import DEFAULT_QUEUE_CONFIGS as DEFAULT_QUEUE_CONFIGS
     from paintmq.config import Config as Config
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from paintmq.queue_manager import QueueManager as QueueManager
     from paintmq.task import TaskState as TaskState
     from paintmq.task import TaskType as TaskType
-    from paintmq.task_submission import Task as Task
 
 _HOMES = {
     "AsyncClient": "paintmq.client.async_client",
@@ -24,7 +24,7 @@ _HOMES = {
     "Progress": "paintmq.client.result",
     "QueueManager": "paintmq.queue_manager",
     "Result": "paintmq.client.result",
-    "Task": "paintmq.task_submission",
+    "Task": "paintmq.client.task",
     "TaskHandle": "paintmq.client.task_handle",
     "DEFAULT_QUEUE_CONFIGS": "paintmq.config",
     "Config": "paintmq.config",

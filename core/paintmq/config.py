@@ -1,4 +1,4 @@
-"""Every setting and its default, as plain values. Reading them from a file: ``config_file.py``.
+"""Every setting and its default, as plain values. Reading them from a file: ``settings/file.py``.
 
 Seconds are floats, bytes are integers, memory is in megabytes of 2**20 bytes. Each field's
 ``metadata["help"]`` is what ``paintmq config`` prints beside it.

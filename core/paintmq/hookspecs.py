@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import typer
 
     from paintmq.launching import Launcher
-    from paintmq.monitoring.statistics import BrokerStatistics
     from paintmq.routing import Router
+    from paintmq.statistics import BrokerStatistics
 
 PROJECT = "paintmq"
 """Name of the pluggy project and of the entry-point group."""

@@ -18,25 +18,25 @@ from typing import TYPE_CHECKING, Any, Self, overload
 from attrs import asdict, evolve, frozen
 from cattrs import structure
 
-from paintmq.broker.queues import feasibility
-from paintmq.broker.scheduler import Scheduler
+from paintmq.broker.machine.queues import feasibility
+from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.client.session import Session
+from paintmq.client.task import Task
 from paintmq.client.task_handle import TaskHandle, wait_for_answer
 from paintmq.client.window import WindowLimits
 from paintmq.config import Config, QueueConfig
 from paintmq.errors import RejectedError, UnknownQueueError
 from paintmq.monitoring.history import History
-from paintmq.monitoring.statistics import BrokerStatistics, QueueStatistics
-from paintmq.plugin_manager import PluginManager
+from paintmq.plugin.manager import PluginManager
+from paintmq.statistics import BrokerStatistics, QueueStatistics
 from paintmq.task import Json, TaskId, TaskRequest
-from paintmq.task_submission import Task
 from paintmq.transport.sockets import new_context
 
 if TYPE_CHECKING:
-    from paintmq.broker.server import BrokerServer
-    from paintmq.broker.stop_report import StopReport
-    from paintmq.catalog import Catalog
+    from paintmq.broker.shell.server import BrokerServer
+    from paintmq.broker.shell.stop_report import StopReport
     from paintmq.node.fleet import NodeFleet
+    from paintmq.plugin.catalog import Catalog
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ class QueueManager:
         atexit.register(self.stop, grace=0.0)
 
     def _start_parts(self, parts: ExitStack) -> tuple[Session, Mapping[str, int]]:
-        from paintmq.broker.server import BrokerServer
+        from paintmq.broker.shell.server import BrokerServer
         from paintmq.monitoring.sampler import StatisticsSampler
         from paintmq.node.fleet import make_fleet
 
@@ -168,7 +168,7 @@ class QueueManager:
         still wait get a ManagerStoppedError; with a durable journal their tasks go on at the next
         start. Harmless to repeat.
         """
-        from paintmq.broker.stop_report import StopReport
+        from paintmq.broker.shell.stop_report import StopReport
 
         if os.getpid() != self._pid:
             return StopReport()  # a fork: broker, workers and sockets are the parent's

@@ -1,6 +1,6 @@
 """What a router author writes: a Router, over read-only views of what waits and who works.
 
-Rule 1: the engine (``broker/scheduler.py``) filters, a router ranks. A router only ever sees pairs
+Rule 1: the engine (``broker/scheduling``) filters, a router ranks. A router only ever sees pairs
 that are possible, and cannot break a guarantee: who is excluded, draining or full, suspects that
 run alone, tenants' windows and the order within one backlog are the engine's business.
 Rule 2: a router is a pure function of what it is shown and of ``now``: no clock, no random numbers,

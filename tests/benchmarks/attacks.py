@@ -19,13 +19,13 @@ from typing import Any
 
 import zmq
 from attrs import evolve, frozen
+from tests.harness.broker_process import BrokerProcess
+from tests.harness.honest_work import HonestWork
+from tests.harness.raw_peer import GREETING, RawPeer, frame
+from tests.harness.toy_broker import picture_task, toy_client, toy_task
+from tests.harness.wire_peer import WirePeer
 
 from paintmq.identifiers import new_peer_id, new_task_id
-from paintmq.testing.broker_process import BrokerProcess
-from paintmq.testing.honest_work import HonestWork
-from paintmq.testing.raw_peer import GREETING, RawPeer, frame
-from paintmq.testing.toy_broker import picture_task, toy_client, toy_task
-from paintmq.testing.wire_peer import WirePeer
 from paintmq.transport.curve import secure_with
 from paintmq.transport.key_files import (
     LOCAL_ADMIN,

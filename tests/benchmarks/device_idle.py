@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+from tests.harness.trial_installation import AMPLE, TrialInstallation, trial_installation
+from tests.harness.written_distribution import write_distribution
 
-from paintmq.task_submission import Task
-from paintmq.testing.trial_installation import AMPLE, TrialInstallation, trial_installation
-from paintmq.testing.written_distribution import write_distribution
+from paintmq.client.task import Task
 
 MODEL = """
     import time

@@ -129,7 +129,7 @@ def describe_machine() -> bool:
 def make_weights(root: Path, family: Any, *, tiny: bool, cuda: bool) -> Path:
     import torch
 
-    from paintmq_plugins.random_pipelines import save_full_pipeline, save_tiny_pipeline
+    from paintmq_plugins.generated_weights.pipelines import save_full_pipeline, save_tiny_pipeline
 
     folder = root / f"{family}-inpainting"
     if tiny:
@@ -249,9 +249,9 @@ def serve_bare(case: Case) -> None:
 
 @contextmanager
 def whole_system(case: Case) -> Iterator[list[Way]]:
+    from paintmq.client.task import Task
     from paintmq.config import WeightsConfig, WorkersConfig
     from paintmq.queue_manager import QueueManager
-    from paintmq.task_submission import Task
     from paintmq.testing.embedded_manager import config_on_free_ports
 
     image, mask = scene(case.side)

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from attrs import evolve
+from tests.harness.toy_broker import toy_config, toy_plugins, toy_task
+from tests.harness.wire_peer import WirePeer
 
-from paintmq.broker.collector import calm_collector
-from paintmq.broker.interpreter_lock import shared_often
-from paintmq.broker.loop import BrokerLoop
-from paintmq.broker.server import BrokerServer
+from paintmq.broker.shell.loop import BrokerLoop
+from paintmq.broker.shell.server import BrokerServer
 from paintmq.config import QueueConfig
-from paintmq.testing.toy_broker import toy_config, toy_plugins, toy_task
-from paintmq.testing.wire_peer import WirePeer
+from paintmq.process.garbage_collector import calm_collector
+from paintmq.process.switch_interval import shared_often
 from paintmq.wire.messages import Accepted, ClientHello, Submit, Welcome
 
 

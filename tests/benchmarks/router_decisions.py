@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable
 from heapq import heappop, heappush
 
-from paintmq.broker.scheduler import Scheduler, Waiting
-from paintmq.catalog import Catalog
+from paintmq.broker.scheduling.scheduler import Scheduler, Waiting
 from paintmq.config import RouterConfig
 from paintmq.model import Job, ModelSpec
-from paintmq.plugin_manager import PluginManager
+from paintmq.plugin.catalog import Catalog
+from paintmq.plugin.manager import PluginManager
 from paintmq.task import PeerId, TaskId, TaskRequest
 from paintmq.wire.messages import ModelLoaded, WorkerHello
 

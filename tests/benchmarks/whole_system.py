@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import zmq
+from tests.harness.command_process import CommandProcess, private_environment
+from tests.harness.trial_models import write_trial_distribution
 
 from paintmq import Client, Task, TaskHandle, TaskType
-from paintmq.testing.command_process import CommandProcess, private_environment
-from paintmq.testing.trial_models import write_trial_distribution
 
 RAW_BROKER = """
 import zmq

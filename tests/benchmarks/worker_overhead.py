@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import psutil  # type: ignore[import-untyped]  # it ships no types
 from attrs import evolve
+from tests.harness import trial_models
+from tests.harness.scripted_broker import Job, ScriptedBroker, make_job
 
 from paintmq.config import Config, QueueConfig, WorkersConfig
 from paintmq.image import payload_of_array
 from paintmq.node.capabilities import Capabilities
 from paintmq.node.supervisor import NodeSupervisor
-from paintmq.plugin_manager import PluginManager
-from paintmq.testing import trial_models
-from paintmq.testing.scripted_broker import Job, ScriptedBroker, make_job
+from paintmq.plugin.manager import PluginManager
 from paintmq.wire.messages import AttemptSucceeded, WorkerHello
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from paintmq.config import NodeConfig, RouterConfig, WeightsConfig
 from paintmq.launching import NodeOrder
-from paintmq.plugin_manager import PluginManager
+from paintmq.plugin.manager import PluginManager
 from paintmq.testing.example_inputs import make_picture
 from paintmq.testing.model_bench import ModelBench
 from paintmq.testing.scripted_context import ScriptedContext

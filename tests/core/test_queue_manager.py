@@ -28,7 +28,7 @@ from paintmq.errors import (
     UnknownQueueError,
 )
 from paintmq.model import InputSpec, Job, ModelSpec, Needs
-from paintmq.plugin_manager import PluginManager
+from paintmq.plugin.manager import PluginManager
 from paintmq.routing import QueueView
 from paintmq.testing.embedded_manager import config_on_free_ports, embedded_manager
 from paintmq.testing.plain_router import PlainRouter

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from paintmq.plugin_manager import HEAVY_MODULES
+from paintmq.plugin.manager import HEAVY_MODULES
 from paintmq.testing.manifest_budget import measure_manifest
 
 NOT_AT_THE_START = (*HEAVY_MODULES, "PIL", "numpy", "zmq", "psutil", "pynvml", "sqlite3")
@@ -94,7 +94,7 @@ def test_what_takes_too_long_is_noticed() -> None:
 
 def test_finding_all_plugins_imports_nothing_heavy() -> None:
     modules = modules_after(
-        "from paintmq.plugin_manager import PluginManager\nPluginManager.installed().catalog()"
+        "from paintmq.plugin.manager import PluginManager\nPluginManager.installed().catalog()"
     )
 
     assert [name for name in HEAVY_MODULES if name in modules] == []

@@ -1,6 +1,6 @@
 """Rules of the production code, each broken on purpose, and the test that must mind.
 
-The simulation has mutants of its own (``paintmq.testing.simulation.mutants``). These are of rules
+The simulation has mutants of its own (``tests.harness.simulation.mutants``). These are of rules
 that it cannot see, or that a test of their own must hold as well.
 """
 
@@ -10,43 +10,45 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from paintmq import image as image_values
-from paintmq.broker import attendance, lifecycle, payloads, speaker
-from paintmq.broker.admission import Admission
-from paintmq.broker.attendance import Attendance
-from paintmq.broker.backlog import RankedTasks
-from paintmq.broker.clock import BrokerClock
+from paintmq.broker.connections import sender
+from paintmq.broker.connections.outbox import Outbox, Outgoing
 from paintmq.broker.deadlines import Deadlines
-from paintmq.broker.decisions import Decisions
-from paintmq.broker.lifecycle import Lifecycle
-from paintmq.broker.limbo import Limbo
-from paintmq.broker.outbox import Outbox, Outgoing
-from paintmq.broker.retention import Retention
-from paintmq.broker.stores import database
+from paintmq.broker.machine import lifecycle, membership
+from paintmq.broker.machine.admission import Admission
+from paintmq.broker.machine.lifecycle import Lifecycle
+from paintmq.broker.machine.membership import Attendance
+from paintmq.broker.machine.retention import Retention
+from paintmq.broker.machine.tasks import TaskTable
+from paintmq.broker.machine.zombies import Limbo
+from paintmq.broker.scheduling.backlog import RankedTasks
+from paintmq.broker.scheduling.decisions import Decisions
+from paintmq.broker.scheduling.pending_tasks import WaitingLine
+from paintmq.broker.scheduling.tenant_window import TenantWindow
+from paintmq.broker.scheduling.worker import Worker
+from paintmq.broker.shell.clock import BrokerClock
+from paintmq.broker.stores import database, payload_cache
 from paintmq.broker.stores.blobs import BlobFolder
 from paintmq.broker.stores.folder import StoreFolder
 from paintmq.broker.stores.sqlite import SqliteStore
 from paintmq.broker.stores.store import PayloadKey
-from paintmq.broker.tasks import TaskTable
-from paintmq.broker.tenant_window import TenantWindow
-from paintmq.broker.waiting_line import WaitingLine
-from paintmq.broker.worker import Worker
 from paintmq.client import machine as client_machine
 from paintmq.client.commands import Command, Send, TaskEnded
 from paintmq.client.machine import ClientMachine
+from paintmq.image import payloads as image_payloads
 from paintmq.task import TaskState
+from paintmq.transport.connection_throttle import Gate
 from paintmq.transport.connection_watch import ConnectionWatch
-from paintmq.transport.gate import Gate
 from paintmq.transport.multipart import MultipartReader
 from paintmq.wire import frames
 from paintmq.wire.codec import _Codec
 from paintmq.wire.link import Link
 from paintmq.wire.messages import Finished, ResultReceived
-from paintmq.worker import batches, request_payloads
-from paintmq.worker.answers import Answers
-from paintmq.worker.batch_mark import BatchMark
-from paintmq.worker.endings import Endings
-from paintmq.worker.host_life import HostLife
+from paintmq.worker.channel.batch_mark import BatchMark
+from paintmq.worker.host import request_payloads
+from paintmq.worker.machine import batches
+from paintmq.worker.machine.attempts import Answers
+from paintmq.worker.machine.host_life import HostLife
+from paintmq.worker.machine.unconfirmed import Endings
 
 
 @frozen
@@ -396,7 +398,7 @@ RULES: Sequence[BrokenRule] = (
     BrokenRule(
         "payloads that are durable stay in memory",
         "I14",
-        payloads.PayloadTable,
+        payload_cache.PayloadTable,
         "evict",
         _nothing,
         "only_what_is_durable_elsewhere_leaves_memory_the_longest_unused_first",
@@ -492,7 +494,7 @@ RULES: Sequence[BrokenRule] = (
     BrokenRule(
         "a peer of any version is welcome",
         "I18",
-        attendance,
+        membership,
         "version_objection",
         lambda *arguments, **more: "",
         "a_peer_that_speaks_another_protocol_is_refused_in_words",
@@ -532,7 +534,7 @@ RULES: Sequence[BrokenRule] = (
     BrokenRule(
         "sending goes on until a socket is full",
         "I19",
-        speaker.Speaker,
+        sender.Speaker,
         "_look_at_clock",
         _nothing,
         "sending_ends_when_its_time_is_up_and_goes_on_with_those_that_had_no_turn",
@@ -540,7 +542,7 @@ RULES: Sequence[BrokenRule] = (
     BrokenRule(
         "inputs are not compared with their digests",
         "I20",
-        image_values,
+        image_payloads,
         "check_payload",
         _nothing,
         "bytes_that_do_not_match_their_digest_are_refused",
@@ -580,7 +582,7 @@ RULES: Sequence[BrokenRule] = (
     BrokenRule(
         "payloads are stored under each other's names",
         "I22",
-        payloads,
+        payload_cache,
         "_keyed",
         _in_any_order,
         "inputs_are_kept_with_the_acceptance_they_came_with",
@@ -588,7 +590,7 @@ RULES: Sequence[BrokenRule] = (
     BrokenRule(
         "an assignment carries nobody's inputs",
         "I22",
-        speaker,
+        sender,
         "payload_keys",
         _empty,
         "messages_to_one_peer_keep_their_order_behind_a_payload_that_is_read_back",

@@ -21,9 +21,8 @@ from unittest.mock import patch
 
 import pytest
 from hypothesis import Phase, settings
+from tests.harness.simulation.mutants import MUTANTS
 from tests.mutants.rules import RULES, BrokenRule
-
-from paintmq.testing.simulation.mutants import MUTANTS
 
 TESTS = Path(__file__).parent.parent
 # A failure is all that is asked for: nobody reads which example was the smallest, nor the words.

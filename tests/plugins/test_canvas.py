@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from numpy.typing import NDArray
 
 from paintmq.errors import InvalidInputError
-from paintmq_plugins.diffusion_options import DiffusionOptions
+from paintmq_plugins.diffusion.options import DiffusionOptions
 from paintmq_plugins.imaging.canvas import Canvas, blurred, surroundings
 
 

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from paintmq.catalog import Catalog
 from paintmq.errors import InvalidInputError, InvalidOptionError
+from paintmq.plugin.catalog import Catalog
 from paintmq.task import Json, PayloadInfo, TaskRequest
-from paintmq.testing.broker_harness import make_request
+from paintmq.testing.example_tasks import make_request
 from paintmq_plugins.diffusion import SD15, SD21, SDXL
-from paintmq_plugins.diffusion_memory import SIZES, memory_plan
-from paintmq_plugins.diffusion_options import SAMPLER_NAMES, DiffusionOptions
+from paintmq_plugins.diffusion.memory import SIZES, memory_plan
+from paintmq_plugins.diffusion.options import SAMPLER_NAMES, DiffusionOptions
 
 CATALOG = Catalog([SD15, SD21, SDXL])
 

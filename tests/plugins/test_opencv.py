@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from paintmq.errors import InvalidInputError
 from paintmq.image import decode_image, mask_from_array, payload_of_array, to_8_bits
 from paintmq.model import Job
-from paintmq.options import parse_options
+from paintmq.plugin.options import parse_options
 from paintmq_plugins.opencv import SPEC, OpenCvOptions
 from paintmq_plugins.opencv_model import ALGORITHMS, inpaint
 

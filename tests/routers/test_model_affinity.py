@@ -19,7 +19,7 @@ from paintmq.fleet_simulation.traffic import (
     Traffic,
     TrafficTask,
 )
-from paintmq.plugin_manager import PluginManager
+from paintmq.plugin.manager import PluginManager
 from paintmq.routing import BacklogView, BoardView, WorkerView
 from paintmq_routers.affinity_parameters import ModelAffinityParameters
 from paintmq_routers.least_loaded import LeastLoaded

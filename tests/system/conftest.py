@@ -5,9 +5,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-
-from paintmq.testing.trial_installation import TrialInstallation, trial_installation
-from paintmq.testing.trial_models import write_trial_distribution
+from tests.harness.trial_installation import TrialInstallation, trial_installation
+from tests.harness.trial_models import write_trial_distribution
 
 
 @pytest.fixture(params=["router", "pushpull"])

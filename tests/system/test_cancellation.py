@@ -3,12 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-
-from paintmq.client.client import Client
-from paintmq.errors import TaskCancelledError
-from paintmq.identifiers import new_task_id
-from paintmq.task import TaskState
-from paintmq.testing.trial_installation import (
+from tests.harness.trial_installation import (
     AMPLE,
     TrialInstallation,
     model_hosts,
@@ -16,6 +11,11 @@ from paintmq.testing.trial_installation import (
     wait_for,
     wait_until,
 )
+
+from paintmq.client.client import Client
+from paintmq.errors import TaskCancelledError
+from paintmq.identifiers import new_task_id
+from paintmq.task import TaskState
 
 pytestmark = pytest.mark.slow
 

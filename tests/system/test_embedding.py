@@ -16,12 +16,13 @@ import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from tests.harness.command_process import private_environment
+from tests.harness.trial_models import write_trial_distribution
+from tests.harness.written_distribution import python_path
 
 from paintmq import Task, TaskState, TaskType
-from paintmq.plugin_manager import PluginManager
-from paintmq.testing.command_process import private_environment
+from paintmq.plugin.manager import PluginManager
 from paintmq.testing.embedded_manager import embedded_manager
-from paintmq.testing.trial_models import write_trial_distribution
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data"
@@ -130,7 +131,7 @@ def trial_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PluginMana
     """Plugins among them a model that does as it is told; worker processes find it too."""
     folder = write_trial_distribution(tmp_path / "plugins")
     monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("PYTHONPATH", python_path(folder))
     return PluginManager.installed()
 
 

@@ -5,10 +5,8 @@ import signal
 from collections.abc import Callable
 
 import pytest
-
-from paintmq.task import TaskState
-from paintmq.testing.command_process import private_environment, run_command
-from paintmq.testing.trial_installation import (
+from tests.harness.command_process import private_environment, run_command
+from tests.harness.trial_installation import (
     AMPLE,
     QUEUE,
     TrialInstallation,
@@ -17,7 +15,10 @@ from paintmq.testing.trial_installation import (
     wait_for,
     wait_until,
 )
-from paintmq.worker.profile import Patience
+from tests.harness.written_distribution import python_path
+
+from paintmq.task import TaskState
+from paintmq.worker.machine.profile import Patience
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +73,7 @@ def test_a_node_whose_model_hosts_do_not_start_costs_no_task_anything_and_says_s
         "    os.write(2, b'libfirst.so\\nlibmissing.so: cannot open shared object file\\n')\n"
         "    os._exit(127)\n"
     )
-    path = os.pathsep.join([str(broken), str(trial.folder / "plugins")])
+    path = python_path(broken, trial.folder / "plugins")
     node = trial.start_node_process("broken", PYTHONPATH=path)
     handles = [trial.client.submit(trial_task(max_attempts=1)) for _ in range(6)]
     words = "exited with status 127: libmissing.so: cannot open shared object file"

@@ -7,16 +7,10 @@ import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
 import zmq
 from attrs import evolve
-
-from paintmq.broker.server import BrokerServer
-from paintmq.config import Limits
-from paintmq.identifiers import new_peer_id
-from paintmq.task import TaskState
-from paintmq.testing.broker_harness import make_hello
-from paintmq.testing.broker_process import BrokerProcess
-from paintmq.testing.fuzz import Mutator
-from paintmq.testing.raw_peer import GREETING, READY, RawPeer, frame
-from paintmq.testing.toy_broker import (
+from tests.harness.broker_process import BrokerProcess
+from tests.harness.mutator import Mutator
+from tests.harness.raw_peer import GREETING, READY, RawPeer, frame
+from tests.harness.toy_broker import (
     Reachable,
     by_pipes,
     picture_task,
@@ -26,7 +20,13 @@ from paintmq.testing.toy_broker import (
     toy_task,
     toy_worker,
 )
-from paintmq.testing.wire_peer import WirePeer, describe
+from tests.harness.wire_peer import WirePeer
+
+from paintmq.broker.shell.server import BrokerServer
+from paintmq.config import Limits
+from paintmq.identifiers import new_peer_id
+from paintmq.task import TaskState
+from paintmq.testing.example_tasks import describe, make_hello
 from paintmq.transport.sockets import dealer, new_context
 from paintmq.wire.frames import HEADER_BYTES, KIND_OF, Header, unpack_header
 from paintmq.wire.messages import (

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from attrs import frozen
 from PIL import Image
+from tests.harness.command_process import CommandProcess, private_environment, run_command
+from tests.harness.trial_models import write_trial_distribution
+from tests.harness.written_distribution import write_distribution
 
 from paintmq.image import encode_image
-from paintmq.testing.command_process import CommandProcess, private_environment, run_command
 from paintmq.testing.example_inputs import make_mask, make_picture
-from paintmq.testing.trial_models import write_trial_distribution
-from paintmq.testing.written_distribution import write_distribution
 
 pytest.importorskip("starlette", reason="needs paintmq[http]")
 pytest.importorskip("uvicorn", reason="needs paintmq[http]")

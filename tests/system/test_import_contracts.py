@@ -14,13 +14,20 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 
 BREACHES = {
-    "core": ("core/paintmq/catalog.py", "import paintmq_plugins.opencv"),
+    "core": ("core/paintmq/plugin/catalog.py", "import paintmq_plugins.opencv"),
     "independent": ("plugins/paintmq_plugins/opencv.py", "import paintmq_routers.least_loaded"),
     "plugins": ("plugins/paintmq_plugins/opencv.py", "import paintmq.broker.machine"),
-    "routers": ("routers/paintmq_routers/least_loaded.py", "import paintmq.broker.scheduler"),
-    "pure": ("core/paintmq/broker/lifecycle.py", "import time"),
+    "routers": (
+        "routers/paintmq_routers/least_loaded.py",
+        "import paintmq.broker.scheduling.scheduler",
+    ),
+    "pure": ("core/paintmq/broker/machine/lifecycle.py", "import time"),
     "zmq": ("core/paintmq/queue_manager.py", "import zmq"),
-    "sqlite": ("core/paintmq/broker/journal.py", "import sqlite3"),
+    "sqlite": ("core/paintmq/broker/stores/journal.py", "import sqlite3"),
+    "broker": ("core/paintmq/broker/machine/tasks.py", "import paintmq.broker.shell.clock"),
+    "worker": ("core/paintmq/worker/channel/framing.py", "import paintmq.worker.machine.batches"),
+    "agent": ("core/paintmq/worker/machine/profile.py", "import numpy"),
+    "payloads": ("core/paintmq/broker/connections/peers.py", "import PIL"),
     "layers": ("core/paintmq/wire/codec.py", "import paintmq.broker.records"),
 }
 

@@ -4,9 +4,9 @@ import subprocess
 import sys
 
 import pytest
+from tests.harness.broker_process import BrokerProcess
+from tests.harness.toy_broker import toy_client
 
-from paintmq.testing.broker_process import BrokerProcess
-from paintmq.testing.toy_broker import toy_client
 from paintmq.wire.messages import Answer, Ask
 
 pytestmark = pytest.mark.slow
@@ -20,7 +20,7 @@ def test_clients_killed_in_a_burst_leave_the_broker_alive() -> None:
     with BrokerProcess(stall=STALL) as broker:
         clients = [
             subprocess.Popen(
-                [sys.executable, "-m", "paintmq.testing.raw_peer", broker.client_endpoint],
+                [sys.executable, "-m", "tests.harness.raw_peer", broker.client_endpoint],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
+from tests.harness.broker_process import BrokerProcess
+from tests.harness.toy_broker import picture_task, toy_client, toy_task, toy_worker
+from tests.harness.wire_peer import WirePeer
 
 from paintmq.task import TaskId, TaskState
-from paintmq.testing.broker_process import BrokerProcess
-from paintmq.testing.toy_broker import picture_task, toy_client, toy_task, toy_worker
-from paintmq.testing.wire_peer import WirePeer, describe
+from paintmq.testing.example_tasks import describe
 from paintmq.wire.messages import (
     Abandon,
     Accepted,

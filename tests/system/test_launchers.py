@@ -11,13 +11,13 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
 from attrs import evolve
+from tests.harness.command_process import CommandProcess, private_environment
+from tests.harness.trial_models import write_trial_distribution
+from tests.harness.written_distribution import python_path, write_distribution
 
 from paintmq import Client, QueueManager, Task, TaskType
 from paintmq.config import NodeConfig, PluginsConfig, WorkersConfig
-from paintmq.testing.command_process import CommandProcess, private_environment
 from paintmq.testing.embedded_manager import config_on_free_ports
-from paintmq.testing.trial_models import write_trial_distribution
-from paintmq.testing.written_distribution import write_distribution
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +62,7 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     )
     monkeypatch.syspath_prepend(folder)
     # Nodes in processes of their own find what PYTHONPATH names.
-    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("PYTHONPATH", python_path(folder))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     yield folder
     sys.modules.pop("paintmq_diary_of_test", None)
@@ -116,7 +116,8 @@ def test_nodes_behind_a_remote_shell_serve_and_leave_with_their_broker(
         [node]
         launcher = "process"
         options = {{ prefix = ["{ssh}", "host{{number}}"], settings = "shell", program = [
-          "env", "PYTHONPATH={plugins}", "HOME={tmp_path}", "{sys.executable}", "-m", "paintmq"] }}
+          "env", "PYTHONPATH={python_path(plugins)}", "HOME={tmp_path}",
+          "{sys.executable}", "-m", "paintmq"] }}
         [workers]
         count = 1
         [plugins]

@@ -13,9 +13,8 @@ import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms
-
-from paintmq.testing.command_process import CommandProcess, private_environment, run_command
-from paintmq.testing.trial_models import write_trial_distribution
+from tests.harness.command_process import CommandProcess, private_environment, run_command
+from tests.harness.trial_models import write_trial_distribution
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data"

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.harness.command_process import CommandProcess, private_environment, run_command
+from tests.harness.trial_models import write_trial_distribution
+from tests.harness.written_distribution import write_distribution
 
 from paintmq import Client, Task, TaskState, TaskType
 from paintmq.client import TaskHandle
-from paintmq.testing.command_process import CommandProcess, private_environment, run_command
-from paintmq.testing.trial_models import write_trial_distribution
-from paintmq.testing.written_distribution import write_distribution
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ from textwrap import dedent
 import numpy as np
 import pytest
 
-from paintmq.image_files import encode_image
+from paintmq.image.files import encode_image
 from paintmq.testing.example_inputs import make_picture
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -160,7 +160,7 @@ def test_a_router_from_a_wheel_decides_for_a_broker(
         import numpy as np
         from paintmq import Task
         from paintmq.config import RouterConfig
-        from paintmq.plugin_discovery import import_target
+        from paintmq.plugin.discovery import import_target
         from paintmq.testing.embedded_manager import embedded_manager
 
         decisions = []

@@ -1,16 +1,15 @@
 """The example of a stranger's store, chosen by its scheme in the settings: a broker lives by it."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.harness.command_process import CommandProcess, private_environment, run_command
+from tests.harness.trial_models import write_trial_distribution
+from tests.harness.written_distribution import python_path, write_distribution
 
 from paintmq import Client, Task, TaskState
-from paintmq.testing.command_process import CommandProcess, private_environment, run_command
-from paintmq.testing.trial_models import write_trial_distribution
-from paintmq.testing.written_distribution import write_distribution
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +25,7 @@ def test_a_broker_is_killed_and_goes_on_from_a_strangers_store(tmp_path: Path) -
     file = tmp_path / "settings.toml"
     file.write_text(f'[broker]\njournal = "diary:{folder}"\n', encoding="utf-8")
     environment = private_environment(
-        tmp_path, PAINTMQ_BROKER__PORT="0", PYTHONPATH=os.pathsep.join([str(plugins), str(SOURCE)])
+        tmp_path, PAINTMQ_BROKER__PORT="0", PYTHONPATH=python_path(plugins, SOURCE)
     )
     task = Task(
         "inpaint",

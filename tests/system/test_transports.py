@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paintmq.broker.server import BrokerServer
+from paintmq.broker.shell.server import BrokerServer
 from paintmq.client.client import Client
+from paintmq.client.task import Task
 from paintmq.config import (
     BrokerConfig,
     Config,
@@ -20,9 +21,8 @@ from paintmq.config import (
 from paintmq.errors import ManagerStoppedError, RejectedError
 from paintmq.node.capabilities import Capabilities
 from paintmq.node.supervisor import NodeSupervisor
-from paintmq.plugin_manager import PluginManager
+from paintmq.plugin.manager import PluginManager
 from paintmq.task import TaskType
-from paintmq.task_submission import Task
 from paintmq.transport.key_files import LOCAL_ADMIN, add_key, init_keys, revoke_key
 
 pytestmark = pytest.mark.slow

@@ -111,7 +111,7 @@ def _common(
 def _plugin_commands() -> dict[str, Any]:
     """Return the commands that plugins add, by name."""
     from paintmq.cli.common_options import installed_plugins
-    from paintmq.config_file import load_config
+    from paintmq.settings.file import load_config
 
     app = typer.Typer()
     app.callback()(_common)  # with a callback even a single command stays a subcommand

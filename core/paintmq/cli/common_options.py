@@ -16,8 +16,8 @@ from paintmq.transport.addresses import tcp_endpoint
 if TYPE_CHECKING:
     from paintmq.client import Client
     from paintmq.config import BrokerConfig, Config, PluginsConfig
-    from paintmq.config_file import Settings
-    from paintmq.plugin_manager import PluginManager
+    from paintmq.plugin.manager import PluginManager
+    from paintmq.settings.file import Settings
 
 ConfigOption: TypeAlias = Annotated[
     Path | None,
@@ -40,7 +40,7 @@ def service_settings(file: Path | None) -> "Settings":
         ConfigError: what is wrong with them.
     """
     from paintmq.config import BrokerConfig, Config
-    from paintmq.config_file import load_settings
+    from paintmq.settings.file import load_settings
 
     # A service keeps what it accepted, where an embedded broker keeps nothing beyond itself.
     return load_settings(file, base=Config(broker=BrokerConfig(durability="full")))
@@ -50,7 +50,7 @@ def installed_plugins(config: "PluginsConfig") -> "PluginManager":
     """Return the installed plugins; what one prints while it loads is no part of our output."""
     from contextlib import redirect_stdout
 
-    from paintmq.plugin_manager import PluginManager
+    from paintmq.plugin.manager import PluginManager
 
     with redirect_stdout(sys.stderr):
         return PluginManager.installed(config)

@@ -12,7 +12,7 @@ def add_to(app: typer.Typer) -> None:
 def config(config: ConfigOption = None) -> None:
     """Print the effective settings as TOML, with their help and who set what."""
     from paintmq.config import LOCAL
-    from paintmq.config_text import toml_lines
+    from paintmq.settings.toml_text import toml_lines
 
     settings = service_settings(config)
     plugins = installed_plugins(settings.config.plugins)

@@ -18,7 +18,7 @@ from paintmq.errors import ConfigError, PaintMQError, PortInUseError
 
 if TYPE_CHECKING:
     from paintmq.config import BrokerConfig, Config
-    from paintmq.plugin_manager import PluginManager
+    from paintmq.plugin.manager import PluginManager
 
 LEAST_LIBZMQ = (4, 3, 5)
 """Earlier ones let a stranger overflow the stack of a socket with keys (CVE-2019-13132), or hold
@@ -87,7 +87,7 @@ def machine() -> Iterator[Finding]:
 
 def files(config: "Config") -> Iterator[Finding]:
     """Look whether a broker may open a file for each of its connections."""
-    from paintmq.broker.open_files import most, peers_within, wanted
+    from paintmq.process.file_limit import most, peers_within, wanted
 
     allowed, peers = most(), config.limits.max_peers
     enough = peers_within(allowed, config)
@@ -151,7 +151,7 @@ def journal(broker: "BrokerConfig", stores: Container[str] = ()) -> Iterator[Fin
 
 def keys(broker: "BrokerConfig", queues: Collection[str]) -> Iterator[Finding]:
     """Look at who may connect, and whether the files of keys are as they must be."""
-    from paintmq.broker.endpoints import check_exposure
+    from paintmq.broker.connections.endpoints import check_exposure
     from paintmq.transport.key_files import list_keys, load_broker_keys
     from paintmq.transport.key_review import review
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from paintmq.worker.host_messages import Configure, HostReady
-from paintmq.worker.host_process import HostProcess
+from paintmq.worker.agent.host_process import HostProcess
+from paintmq.worker.channel.messages import Configure, HostReady
 
 if TYPE_CHECKING:
     from paintmq.config import Config

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from paintmq.cli.failures import CommandError
 from paintmq.config import Limits
-from paintmq.image_files import FORMATS_BY_SUFFIX
+from paintmq.image.files import FORMATS_BY_SUFFIX
 
 _SHOWN_PROBLEMS = 10
 
@@ -169,7 +169,7 @@ def _header_problems(jobs: Iterable[ImageJob], limits: Limits) -> Iterator[str]:
 
 def _size(path: Path, limits: Limits) -> tuple[int, int] | str:
     """Return the image's size from its header, or what is wrong with the file."""
-    from paintmq.image_files import size_of_file
+    from paintmq.image.files import size_of_file
 
     try:
         stored = path.stat().st_size

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from paintmq.cli.preview_files import PreviewFolder
     from paintmq.cli.run_session import Session
     from paintmq.client import Result, TaskHandle
-    from paintmq.task_submission import Task
+    from paintmq.client.task import Task
 
 _AT_A_TIME = 16
 """Tasks under way at once: enough to keep workers busy, few enough to bound memory."""

@@ -9,7 +9,7 @@ import attrs
 from paintmq.cli.failures import CommandError
 from paintmq.errors import UnknownModelError
 from paintmq.model import ModelSpec
-from paintmq.plugin_manager import PluginManager
+from paintmq.plugin.manager import PluginManager
 from paintmq.task import Json
 
 

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from paintmq.catalog import Catalog
-    from paintmq.checksums import Progress
     from paintmq.model import ModelSpec, WeightFile
+    from paintmq.plugin.catalog import Catalog
     from paintmq.task import DeviceKind, Json
     from paintmq.weights import WeightFolder, WeightStatus
+    from paintmq.weights.checksums import Progress
 
 app = typer.Typer(no_args_is_help=True, help="Installed models: list, show, download, verify.")
 
@@ -82,7 +82,7 @@ def show(model: ModelName, config: ConfigOption = None, as_json: JsonOption = Fa
 @app.command("download")
 def download(models: ModelNames = None, config: ConfigOption = None) -> None:
     """Fetch the weights of models into the models folder; what is there is left alone."""
-    from paintmq.weight_download import download as fetch
+    from paintmq.weights.download import download as fetch
 
     if not models:
         raise CommandError("say what to download: names of models or weight files")
@@ -188,7 +188,7 @@ def _facts(spec: "ModelSpec") -> "Iterator[tuple[str, str]]":
 def _estimate(spec: "ModelSpec", device: "DeviceKind") -> str:
     """Return what a task of one megapixel with default options needs; nothing if none can be."""
     from paintmq.model import Job
-    from paintmq.options import parse_options
+    from paintmq.plugin.options import parse_options
     from paintmq.task import PayloadInfo
 
     inputs = tuple(
@@ -207,7 +207,7 @@ def _estimate(spec: "ModelSpec", device: "DeviceKind") -> str:
 
 
 def _option_table(spec: "ModelSpec") -> "Table":
-    from paintmq.options import describe_options
+    from paintmq.plugin.options import describe_options
 
     table = plain_table("option", "takes", "default", "help")
     for each in describe_options(spec.options):
@@ -259,7 +259,7 @@ def _checksum_words(file: "WeightFile") -> str:
 
 
 def _to_json(spec: "ModelSpec", folder: "WeightFolder") -> "dict[str, Json]":
-    from paintmq.options import describe_options
+    from paintmq.plugin.options import describe_options
 
     return {
         "name": spec.name,

@@ -20,9 +20,9 @@ from attrs import frozen
 from paintmq.cli.failures import FAILED, CommandError
 from paintmq.config import PluginsConfig
 from paintmq.hookspecs import PROJECT
-from paintmq.plugin_discovery import find_plugins, import_target
-from paintmq.plugin_manager import PluginManager
-from paintmq.plugin_thread import PluginThread, in_words
+from paintmq.plugin.discovery import find_plugins, import_target
+from paintmq.plugin.guarded_call import PluginThread, in_words
+from paintmq.plugin.manager import PluginManager
 
 
 @frozen

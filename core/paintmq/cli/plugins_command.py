@@ -10,8 +10,8 @@ from paintmq.cli.failures import note
 from paintmq.cli.tables import plain_console, plain_table
 
 if TYPE_CHECKING:
-    from paintmq.plugin_manager import PluginManager
-    from paintmq.plugin_report import PluginReport
+    from paintmq.plugin.manager import PluginManager
+    from paintmq.plugin.report import PluginReport
 
 app = typer.Typer(
     invoke_without_command=True, help="Installed plugins; `paintmq plugins check` tests one."
@@ -40,7 +40,7 @@ def list_plugins(
     reports = manager.reports()
     if as_json:
         from paintmq.model import API_VERSION
-        from paintmq.plugin_registry import OLDEST_API_VERSION
+        from paintmq.plugin.registry import OLDEST_API_VERSION
 
         summary = {
             "plugins": [report.to_json() for report in reports],
@@ -82,7 +82,7 @@ def _quiet_manager(config: object) -> "PluginManager":
     import logging
     from pathlib import Path
 
-    from paintmq.plugin_manager import logger
+    from paintmq.plugin.manager import logger
 
     settings = service_settings(config if isinstance(config, Path) else None).config
     level, logger.level = logger.level, logging.CRITICAL

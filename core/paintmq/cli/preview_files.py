@@ -40,7 +40,7 @@ class PreviewFolder:
         progress = handle.progress()
         if progress.preview is None or self._steps.get(handle.id) == progress.step:
             return
-        from paintmq.image_files import encode_image
+        from paintmq.image.files import encode_image
 
         self._steps[handle.id] = progress.step
         path = self.folder / f"{name}-{progress.step:04d}.png"

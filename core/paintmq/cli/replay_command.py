@@ -21,7 +21,7 @@ def replay(
     config: ConfigOption = None,
 ) -> None:
     """Feed a recorded day to a fresh broker, without sockets, and compare what it answers."""
-    from paintmq.broker.replay import replay as replay_file
+    from paintmq.broker.recording.replay import replay as replay_file
     from paintmq.config import RouterConfig
 
     plugins = installed_plugins(service_settings(config).config.plugins)

@@ -31,7 +31,7 @@ def write_result(result: "Result", output: Path) -> list[Path]:
         if isinstance(value, bytes | bytearray | memoryview):
             data = bytes(value)
         else:
-            from paintmq.image_files import encode_image
+            from paintmq.image.files import encode_image
 
             data = encode_image(value, path.suffix, icc_profile=result.icc_profile)
         write_whole(path, data)

@@ -16,8 +16,8 @@ from paintmq.task import TaskType
 
 if TYPE_CHECKING:
     from paintmq.cli.image_jobs import ImageJob
+    from paintmq.client.task import Task
     from paintmq.model import ModelSpec
-    from paintmq.task_submission import Task
 
 
 def add_to(app: typer.Typer) -> None:
@@ -69,8 +69,8 @@ def run(
     from paintmq.cli.preview_files import PreviewFolder
     from paintmq.cli.run_session import open_session
     from paintmq.cli.signals import StopFlag
-    from paintmq.config_file import load_config
-    from paintmq.task_submission import Task
+    from paintmq.client.task import Task
+    from paintmq.settings.file import load_config
 
     log_to_stderr(default="error")
     settings = load_config(config)

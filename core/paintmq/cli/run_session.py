@@ -19,10 +19,10 @@ from paintmq.cli.failures import note
 
 if TYPE_CHECKING:
     from paintmq.client import TaskHandle
+    from paintmq.client.task import Task
     from paintmq.config import Config
-    from paintmq.plugin_manager import PluginManager
+    from paintmq.plugin.manager import PluginManager
     from paintmq.task import Json
-    from paintmq.task_submission import Task
 
 _A_MOMENT = 0.3
 """Seconds to look for a broker nobody asked for: on this machine the answer comes at once."""

@@ -8,10 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paintmq import freed_memory
-from paintmq.broker import open_files
-from paintmq.broker.collector import calm_collector
-from paintmq.broker.interpreter_lock import shared_often
 from paintmq.cli.common_options import (
     ConfigOption,
     ConnectOption,
@@ -26,14 +22,17 @@ from paintmq.cli.failures import CommandError, note, report
 from paintmq.cli.signals import Signals
 from paintmq.cli.tether import Tether
 from paintmq.errors import PaintMQError
+from paintmq.process import allocator, file_limit
+from paintmq.process.garbage_collector import calm_collector
+from paintmq.process.switch_interval import shared_often
 from paintmq.transport.addresses import tcp_endpoint
 
 if TYPE_CHECKING:
-    from paintmq.broker.server import BrokerServer
+    from paintmq.broker.shell.server import BrokerServer
     from paintmq.config import Config
     from paintmq.node.fleet import NodeFleet
     from paintmq.node.supervisor import NodeSupervisor
-    from paintmq.plugin_manager import PluginManager
+    from paintmq.plugin.manager import PluginManager
 
 _LOOK = 1.0
 """Seconds between two looks whether the workers have left by themselves."""
@@ -105,7 +104,7 @@ def node(
         queue_endpoints = _ask_for_queues(endpoint, config, signals)
         if queue_endpoints is None:
             return
-        freed_memory.keep()
+        allocator.keep()
         supervisor = NodeSupervisor(settings, plugins, queue_endpoints=queue_endpoints, name=name)
         supervisor.start()
         tether.hold(supervisor)
@@ -135,7 +134,7 @@ def _started_broker(
     config: Path | None, stack: ExitStack, *, accept_data_loss: bool = False
 ) -> "tuple[BrokerServer, Config, PluginManager]":
     """Start a broker that the stack will stop, and say where it is."""
-    from paintmq.broker.server import BrokerServer
+    from paintmq.broker.shell.server import BrokerServer
     from paintmq.cli.statistics_feed import feed_statistics
     from paintmq.transport.sockets import new_context
 
@@ -149,8 +148,8 @@ def _started_broker(
         accept_data_loss=accept_data_loss,
         reread=lambda: service_settings(config).config,
     )
-    freed_memory.keep()
-    open_files.allow(open_files.wanted(settings))
+    allocator.keep()
+    file_limit.allow(file_limit.wanted(settings))
     server.start()
     stack.enter_context(calm_collector())
     stack.enter_context(shared_often())

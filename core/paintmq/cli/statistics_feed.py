@@ -8,12 +8,12 @@ from cattrs import structure
 from paintmq.client.session import Session
 from paintmq.client.task_handle import wait_for_answer
 from paintmq.monitoring.sampler import StatisticsSampler
-from paintmq.monitoring.statistics import BrokerStatistics
+from paintmq.statistics import BrokerStatistics
 
 if TYPE_CHECKING:
-    from paintmq.broker.server import BrokerServer
+    from paintmq.broker.shell.server import BrokerServer
     from paintmq.config import MonitoringConfig
-    from paintmq.plugin_manager import PluginManager
+    from paintmq.plugin.manager import PluginManager
     from paintmq.transport.sockets import Context
 
 _PATIENCE = 10.0

@@ -25,10 +25,10 @@ from paintmq.client.client import (
 from paintmq.client.journal import journal_for
 from paintmq.client.result import Progress, Result
 from paintmq.client.session import Session
+from paintmq.client.task import Task
 from paintmq.client.task_handle import CANCEL_SECONDS, TaskView, no_answer
 from paintmq.client.window import WindowLimits
 from paintmq.task import Json, TaskId, TaskState
-from paintmq.task_submission import Task
 
 if TYPE_CHECKING:
     import zmq

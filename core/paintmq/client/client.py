@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Self
 from paintmq.client.journal import journal_for
 from paintmq.client.result import Result
 from paintmq.client.session import Session
+from paintmq.client.task import Task
 from paintmq.client.task_handle import CANCEL_SECONDS, TaskHandle, TaskView, wait_for_answer
 from paintmq.client.window import WindowLimits
 from paintmq.task import Json, TaskId
-from paintmq.task_submission import Task
 
 if TYPE_CHECKING:
     import zmq

@@ -6,9 +6,9 @@ from time import monotonic
 
 import zmq
 
+from paintmq.client.task import Payload
 from paintmq.identifiers import new_peer_id
 from paintmq.task import TaskId
-from paintmq.task_submission import Payload
 from paintmq.transport.curve import secure_with
 from paintmq.transport.key_files import PeerKey
 from paintmq.transport.sockets import Context, dealer

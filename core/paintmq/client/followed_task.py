@@ -10,6 +10,7 @@ from typing import TypeAlias
 from attrs import evolve
 
 from paintmq.client.result import Progress, Result, result_of
+from paintmq.client.task import Payload, Task
 from paintmq.errors import (
     ManagerStoppedError,
     TaskCancelledError,
@@ -21,7 +22,6 @@ from paintmq.errors import (
     TaskUnknownError,
 )
 from paintmq.task import TaskError, TaskId, TaskRequest, TaskState
-from paintmq.task_submission import Payload, Task
 from paintmq.wire.messages import Finished, Progressed, Rejected
 
 logger = logging.getLogger(__name__)

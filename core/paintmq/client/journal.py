@@ -11,10 +11,10 @@ import os
 from pathlib import Path
 from struct import Struct
 
-from paintmq import private_files
+from paintmq.client.task import PreparedTask
 from paintmq.errors import StoreError, WireError
+from paintmq.process import private_files
 from paintmq.task import TaskId
-from paintmq.task_submission import PreparedTask
 from paintmq.wire.codec import decode, encode
 from paintmq.wire.messages import Submit
 

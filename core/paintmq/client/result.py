@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
+from paintmq.client.task import Payload
 from paintmq.errors import InvalidInputError, TaskFailedError
-from paintmq.image_summary import in_words
+from paintmq.image.summary import in_words
 from paintmq.task import PayloadInfo, TaskId, TaskState
-from paintmq.task_submission import Payload
 from paintmq.wire.messages import Finished
 
 if TYPE_CHECKING:

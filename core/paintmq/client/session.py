@@ -40,10 +40,10 @@ from paintmq.client.machine import ClientMachine
 from paintmq.client.mailbox import Mailbox, Order
 from paintmq.client.pending_answers import PendingAnswers
 from paintmq.client.reachability import Reachability
+from paintmq.client.task import Payload, PreparedTask, Task
 from paintmq.client.window import Window, WindowLimits
 from paintmq.errors import InvalidTaskError, ManagerStoppedError, WireError
 from paintmq.task import Json, TaskId, TaskRequest
-from paintmq.task_submission import Payload, PreparedTask, Task
 from paintmq.transport.key_files import load_peer_key
 from paintmq.transport.sockets import Context, new_context
 from paintmq.wire.messages import FromClient, Heartbeat, Rejected, Submit, ToClient, Welcome

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from paintmq.client.followed_task import FollowedTask
 from paintmq.client.result import Progress, Result
+from paintmq.client.task import Task
 from paintmq.task import TaskId, TaskState
-from paintmq.task_submission import Task
 
 if TYPE_CHECKING:
     from paintmq.client.session import Session

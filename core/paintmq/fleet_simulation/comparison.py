@@ -8,7 +8,7 @@ from paintmq.fleet_simulation.fleet import FleetSimulation, Outcome, Policy
 from paintmq.fleet_simulation.rivals import RIVALS
 from paintmq.fleet_simulation.summary import Summary, summarise
 from paintmq.fleet_simulation.traffic import Traffic
-from paintmq.plugin_manager import PluginManager
+from paintmq.plugin.manager import PluginManager
 from paintmq.task import Json
 
 

@@ -4,10 +4,10 @@ import random
 
 from attrs import define, field
 
-from paintmq.broker.scheduler import Pick, Scheduler, Waiting
-from paintmq.catalog import Catalog, CheckedTask
+from paintmq.broker.scheduling.scheduler import Pick, Scheduler, Waiting
 from paintmq.fleet_simulation.fleet import Grant
 from paintmq.fleet_simulation.traffic import SimulatedWorker, Traffic
+from paintmq.plugin.catalog import Catalog, CheckedTask
 from paintmq.routing import Router
 from paintmq.task import PayloadInfo, PeerId, TaskId, TaskRequest
 from paintmq.wire.messages import ModelLoaded, ModelUnloaded, ResidentModel, WorkerHello

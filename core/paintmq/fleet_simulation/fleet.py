@@ -11,8 +11,8 @@ from typing import Protocol
 
 from attrs import define, field, frozen
 
+from paintmq.eviction import ModelWorth
 from paintmq.fleet_simulation.traffic import SimulatedModel, SimulatedWorker, Traffic, TrafficTask
-from paintmq.model_worth import ModelWorth
 
 PATIENCE = 10_000
 """Times a policy may ask to be woken while nothing else happens, before it counts as stuck."""

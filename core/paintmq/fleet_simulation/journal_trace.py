@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from paintmq.broker.records import StoredTask
-from paintmq.broker.stores.past import read_past
+from paintmq.broker.stores.log_reader import read_past
 from paintmq.errors import ConfigError, StoreError
 from paintmq.fleet_simulation.traffic import SimulatedModel, TrafficTask
 

@@ -28,7 +28,7 @@ from paintmq.errors import (
     TaskUnknownError,
 )
 from paintmq.gateway.submission import task_of_image, task_of_json
-from paintmq.plugin_registry import PluginRoute
+from paintmq.plugin.registry import PluginRoute
 from paintmq.task import TaskId, TaskState
 
 logger = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ class Gateway:
         output = result.outputs[name]
         if not isinstance(output, np.ndarray):
             return Response(bytes(output), media_type="application/octet-stream")
-        from paintmq.image_files import encode_image
+        from paintmq.image.files import encode_image
 
         data = await asyncio.to_thread(encode_image, output, ".png", icc_profile=result.icc_profile)
         return Response(data, media_type="image/png")

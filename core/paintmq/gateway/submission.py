@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from paintmq.client.task import Task
 from paintmq.errors import InvalidTaskError
-from paintmq.task_submission import Task
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

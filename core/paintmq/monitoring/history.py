@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from attrs import define, field, frozen
 
-from paintmq.monitoring.statistics import BrokerStatistics
+from paintmq.statistics import BrokerStatistics
 
 SAMPLES_KEPT = 1_440
 """A day of one a minute, the default interval."""

@@ -11,11 +11,11 @@ from attrs import evolve
 from paintmq.config import MonitoringConfig
 from paintmq.errors import PaintMQError
 from paintmq.monitoring.history import History, Sample
-from paintmq.monitoring.statistics import BrokerStatistics
 from paintmq.monitoring.system_meter import SystemMeter
+from paintmq.statistics import BrokerStatistics
 
 if TYPE_CHECKING:
-    from paintmq.plugin_manager import PluginManager
+    from paintmq.plugin.manager import PluginManager
 
 FAREWELL = 5.0
 """Seconds an observer may hold up the end of the thread."""

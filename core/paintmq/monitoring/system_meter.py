@@ -6,7 +6,7 @@ from types import ModuleType
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
-from paintmq.monitoring.statistics import GpuMetrics, SystemMetrics
+from paintmq.statistics import GpuMetrics, SystemMetrics
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from attrs import frozen
 from paintmq.config import QueueConfig
 from paintmq.model import API_VERSION, ModelSpec
 from paintmq.node.gpus import Gpu, find_gpus
+from paintmq.process.cgroups import usable_cores, usable_memory_mb
 from paintmq.task import DeviceKind
-from paintmq.worker.machine_limits import usable_cores, usable_memory_mb
 
 FindModule: TypeAlias = Callable[[str], ModuleSpec | None]
 

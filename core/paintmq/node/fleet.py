@@ -11,7 +11,6 @@ from functools import partial
 from attrs import define, evolve, field
 
 from paintmq.config import LOCAL, Config
-from paintmq.config_text import node_settings
 from paintmq.errors import ConfigError
 from paintmq.launching import (
     SETTINGS_VARIABLE,
@@ -21,7 +20,8 @@ from paintmq.launching import (
     NodeOrder,
 )
 from paintmq.node.local_launcher import LocalLauncher
-from paintmq.plugin_manager import PluginManager
+from paintmq.plugin.manager import PluginManager
+from paintmq.settings.toml_text import node_settings
 from paintmq.task import TaskId
 from paintmq.transport.addresses import tcp_endpoint
 from paintmq.transport.sockets import Context

@@ -7,7 +7,7 @@ from attrs import define
 from paintmq.config import Config
 from paintmq.launching import LaunchedNode, Launcher, NodeEnding, NodeOrder
 from paintmq.node.supervisor import NodeSupervisor
-from paintmq.plugin_manager import PluginManager
+from paintmq.plugin.manager import PluginManager
 from paintmq.transport.sockets import Context
 
 

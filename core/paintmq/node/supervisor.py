@@ -12,15 +12,15 @@ from paintmq.config import Config
 from paintmq.errors import PaintMQError
 from paintmq.node.capabilities import Capabilities, detect
 from paintmq.node.worker_plan import WorkerPlan
-from paintmq.plugin_manager import PluginManager
+from paintmq.plugin.manager import PluginManager
 from paintmq.task import TaskId
 from paintmq.transport.key_files import LOCAL_WORKER, own_key
 from paintmq.transport.sockets import Context, new_context
-from paintmq.worker.agent import AgentSetup, WorkerAgent
-from paintmq.worker.crash_journal import CrashJournal, runtime_folder
-from paintmq.worker.host_process import sweep_hosts, sweep_scratch
-from paintmq.worker.profile import Patience
-from paintmq.worker.readiness import Readiness
+from paintmq.worker.agent.agent import AgentSetup, WorkerAgent
+from paintmq.worker.agent.crash_journal import CrashJournal, runtime_folder
+from paintmq.worker.agent.host_process import sweep_hosts, sweep_scratch
+from paintmq.worker.agent.readiness import Readiness
+from paintmq.worker.machine.profile import Patience
 
 LONGEST_WAIT = 5.0
 """Seconds of the loop's sleep at most."""

@@ -13,10 +13,10 @@ from paintmq.node.capabilities import Capabilities, home_queue, offer
 from paintmq.node.gpus import Gpu
 from paintmq.task import DeviceKind
 from paintmq.transport.key_files import PeerKey
-from paintmq.worker.agent import AgentSetup
-from paintmq.worker.host_messages import Configure
-from paintmq.worker.profile import Patience, WorkerProfile
-from paintmq.worker.spec_outline import outline_of
+from paintmq.worker.agent.agent import AgentSetup
+from paintmq.worker.channel.messages import Configure
+from paintmq.worker.channel.spec_outline import outline_of
+from paintmq.worker.machine.profile import Patience, WorkerProfile
 
 MODELS_SHARE = 0.7
 """Of a worker's memory that models may fill; the rest is for images and intermediate results."""

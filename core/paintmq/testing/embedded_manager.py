@@ -7,7 +7,7 @@ from attrs import evolve
 from paintmq.config import DEFAULT_QUEUE_CONFIGS, BrokerConfig, Config
 
 if TYPE_CHECKING:
-    from paintmq.plugin_manager import PluginManager
+    from paintmq.plugin.manager import PluginManager
     from paintmq.queue_manager import QueueManager
 
 

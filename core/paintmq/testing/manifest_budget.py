@@ -7,7 +7,7 @@ import sys
 
 from attrs import frozen
 
-from paintmq.plugin_manager import HEAVY_MODULES
+from paintmq.plugin.manager import HEAVY_MODULES
 
 MANIFEST_MODULES = 25
 """So many modules a manifest may import beside its own package and PaintMQ. attrs and a bit of the
@@ -21,9 +21,10 @@ ATTEMPTS = 8
 
 _SCRIPT = """
 import json, sys, time
-import paintmq.catalog, paintmq.hookspecs, paintmq.launching, paintmq.model, paintmq.options
-from paintmq.plugin_discovery import import_target
-from paintmq.plugin_manager import PluginManager
+import paintmq.hookspecs, paintmq.launching, paintmq.model
+import paintmq.plugin.catalog, paintmq.plugin.options
+from paintmq.plugin.discovery import import_target
+from paintmq.plugin.manager import PluginManager
 manager, before = PluginManager(), set(sys.modules)
 started = time.process_time()
 manager.register(import_target(sys.argv[1]), sys.argv[1])

@@ -10,13 +10,13 @@ from typing import Any
 
 from attrs import field, frozen
 
-from paintmq import freed_memory
 from paintmq.config import Limits
 from paintmq.image import Buffer, array_from_payload, payload_of_array, payload_of_bytes
 from paintmq.model import Device, Model, ModelSpec, Outputs, Request, RunContext, WeightFinder
+from paintmq.process import allocator
 from paintmq.task import Fence, Json, PayloadInfo, TaskId
-from paintmq.worker.host_messages import RunItem
-from paintmq.worker.request_payloads import make_outputs, make_request
+from paintmq.worker.channel.messages import RunItem
+from paintmq.worker.host.request_payloads import make_outputs, make_request
 
 
 @frozen(kw_only=True)
@@ -97,7 +97,7 @@ def memory_in_use(device: Device) -> int:
         torch = import_module("torch")
         torch.cuda.empty_cache()
         return int(torch.cuda.memory_allocated(device.index))
-    freed_memory.give_back()
+    allocator.give_back()
     import psutil  # type: ignore[import-untyped]  # it ships no types
 
     return int(psutil.Process().memory_info().rss)

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from attrs import evolve
 
+from paintmq.client.task import Task
 from paintmq.config import WeightsConfig
 from paintmq.errors import (
     Cancelled,
@@ -31,10 +32,9 @@ from paintmq.errors import (
     WeightsMissingError,
 )
 from paintmq.model import Device, Model, Request
-from paintmq.plugin_discovery import import_target
-from paintmq.plugin_manager import PluginManager
+from paintmq.plugin.discovery import import_target
+from paintmq.plugin.manager import PluginManager
 from paintmq.task import DeviceKind
-from paintmq.task_submission import Task
 from paintmq.testing.embedded_manager import embedded_manager
 from paintmq.testing.example_inputs import make_inputs, make_mask, make_picture
 from paintmq.testing.model_bench import ModelBench, empty_folder, memory_in_use

@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
-from paintmq.plugin_discovery import import_target
-from paintmq.plugin_manager import PluginManager
+from paintmq.plugin.discovery import import_target
+from paintmq.plugin.manager import PluginManager
 from paintmq.testing.manifest_budget import measure_manifest
 
 

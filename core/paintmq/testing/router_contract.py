@@ -29,7 +29,7 @@ from paintmq.fleet_simulation.traffic import (
     Traffic,
     TrafficTask,
 )
-from paintmq.options import describe_options
+from paintmq.plugin.options import describe_options
 from paintmq.routing import BacklogView, BoardView, QueueView, Router, WorkerView
 from paintmq.task import Json, TaskId
 from paintmq.testing.plugin_contract import PluginContract

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 import pytest
 
-from paintmq.catalog import Catalog
 from paintmq.errors import InvalidOptionError, InvalidTaskError
 from paintmq.model import Job, ModelSpec, Needs
-from paintmq.options import describe_options, options_to_json, parse_options
+from paintmq.plugin.catalog import Catalog
+from paintmq.plugin.options import describe_options, options_to_json, parse_options
 from paintmq.task import Json, PayloadInfo, TaskId, TaskRequest
 from paintmq.testing.plugin_contract import PluginContract
 

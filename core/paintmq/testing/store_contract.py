@@ -18,8 +18,7 @@ from paintmq.broker.records import (
 )
 from paintmq.broker.stores import Buffer, Collected, Entry, PayloadKey, Store
 from paintmq.task import TaskRequest, TaskState, TaskStatus
-from paintmq.testing.broker_harness import make_request
-from paintmq.testing.wire_peer import PATIENCE, describe
+from paintmq.testing.example_tasks import PATIENCE, describe, make_request
 
 __all__ = ["OpenStore", "StoreContract", "accepted", "changed", "finished"]
 

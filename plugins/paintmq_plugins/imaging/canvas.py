@@ -6,8 +6,8 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from paintmq.image import check_mask_fits, to_8_bits
-from paintmq_plugins.diffusion_memory import LEAST_SIDE, check_canvas
-from paintmq_plugins.diffusion_options import DiffusionOptions
+from paintmq_plugins.diffusion.memory import LEAST_SIDE, check_canvas
+from paintmq_plugins.diffusion.options import DiffusionOptions
 from paintmq_plugins.imaging.padding import Padding, pad
 from paintmq_plugins.imaging.pasting import Pixels, paste
 from paintmq_plugins.imaging.regions import Box, with_margin

@@ -5,10 +5,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.harness.operated_broker import OperatedBroker
 
 from paintmq.cli import common_options
 from paintmq.cli.app import run_command_line
-from paintmq.testing.operated_broker import OperatedBroker
 
 
 @pytest.fixture(autouse=True)

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
+from tests.harness.operated_broker import OperatedBroker
+from tests.harness.toy_broker import toy_client, toy_config, toy_plugins
 
-from paintmq.broker.server import BrokerServer
+from paintmq.broker.shell.server import BrokerServer
 from paintmq.broker.stores import BackupState, Store
 from paintmq.broker.stores.sqlite import SqliteStore
 from paintmq.cli import common_options
 from paintmq.cli.app import run_command_line
 from paintmq.errors import StoreError
 from paintmq.task import TaskState
-from paintmq.testing.operated_broker import OperatedBroker
-from paintmq.testing.toy_broker import toy_client, toy_config, toy_plugins
 from paintmq.wire.messages import Accepted, Query
 
 

@@ -8,8 +8,8 @@ import tomli
 
 from paintmq.cli.common_options import service_settings
 from paintmq.config import Config
-from paintmq.config_file import load_config, load_settings
-from paintmq.config_text import toml_lines
+from paintmq.settings.file import load_config, load_settings
+from paintmq.settings.toml_text import toml_lines
 
 RICH = """
 [broker]

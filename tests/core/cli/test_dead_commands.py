@@ -3,7 +3,7 @@
 import json
 import re
 
-from paintmq.testing.operated_broker import OperatedBroker
+from tests.harness.operated_broker import OperatedBroker
 
 
 def dead_tasks(operated: OperatedBroker, count: int) -> list[str]:

@@ -1,6 +1,7 @@
 """Having one worker leave in order."""
 
-from paintmq.testing.operated_broker import OperatedBroker
+from tests.harness.operated_broker import OperatedBroker
+
 from paintmq.wire.messages import Drain
 
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 from attrs import evolve
+from tests.harness.toy_broker import toy_config, toy_plugins
 
-from paintmq.broker.server import BrokerServer
+from paintmq.broker.shell.server import BrokerServer
 from paintmq.cli import common_options, examination
 from paintmq.cli.examination import Finding
 from paintmq.config import DEFAULT_QUEUE_CONFIGS, BrokerConfig, Config, Limits, RouterConfig
-from paintmq.plugin_manager import PluginManager
-from paintmq.plugin_report import PluginReport
+from paintmq.plugin.manager import PluginManager
+from paintmq.plugin.report import PluginReport
 from paintmq.testing.embedded_manager import config_on_free_ports
-from paintmq.testing.toy_broker import toy_config, toy_plugins
 from paintmq.transport.key_files import add_key, init_keys, list_keys
 from paintmq.transport.key_terms import KeyTerms
 

@@ -4,12 +4,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.harness.trial_node import child_processes
 
 from paintmq.cli import examination
 from paintmq.cli.examination import Finding
 from paintmq.cli.host_trial import host_objection
 from paintmq.config import Config, PluginsConfig
-from paintmq.testing.trial_node import child_processes
 
 CONFIG = Config(plugins=PluginsConfig(allow=("trial",)))
 

@@ -10,7 +10,7 @@ import pytest
 from paintmq.cli.failures import CommandError
 from paintmq.cli.image_jobs import ImageJob, plan_jobs
 from paintmq.config import Limits
-from paintmq.image_files import encode_image
+from paintmq.image.files import encode_image
 
 
 def make_image(path: Path, width: int = 8, height: int = 6) -> Path:

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.harness.written_distribution import write_distribution
 
 from paintmq.cli.app import run_command_line
-from paintmq.testing.written_distribution import write_distribution
 
 WEIGHTS = b"not very heavy"
 

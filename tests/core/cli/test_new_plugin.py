@@ -8,8 +8,8 @@ import pytest
 from paintmq.cli.app import run_command_line
 from paintmq.cli.failures import CommandError
 from paintmq.cli.new_plugin import Kind, write_plugin
-from paintmq.plugin_discovery import import_target
-from paintmq.plugin_manager import PluginManager
+from paintmq.plugin.discovery import import_target
+from paintmq.plugin.manager import PluginManager
 
 
 @pytest.mark.parametrize("kind", ["model", "router"])

@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.harness.written_distribution import write_distribution
 
 from paintmq.cli.app import run_command_line
 from paintmq.cli.failures import CommandError
 from paintmq.cli.plugin_check import Candidate, contract_tests, find_candidates
 from paintmq.model import API_VERSION
-from paintmq.testing.written_distribution import write_distribution
 
 
 @pytest.fixture(autouse=True)

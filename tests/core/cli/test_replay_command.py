@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
+from tests.harness.toy_broker import TOY_QUEUES, toy_client, toy_task
 
-from paintmq.broker.server import BrokerServer
+from paintmq.broker.shell.server import BrokerServer
 from paintmq.cli.app import run_command_line
 from paintmq.config import BrokerConfig, Config
-from paintmq.plugin_manager import PluginManager
-from paintmq.testing.toy_broker import TOY_QUEUES, toy_client, toy_task
+from paintmq.plugin.manager import PluginManager
 from paintmq.wire.messages import Accepted, Submit
 
 

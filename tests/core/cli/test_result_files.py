@@ -9,7 +9,7 @@ from PIL import ImageCms
 from paintmq.cli.failures import CommandError
 from paintmq.cli.result_files import write_result, write_whole
 from paintmq.client.result import Result
-from paintmq.image_files import decode_image
+from paintmq.image.files import decode_image
 from paintmq.task import TaskId
 
 PIXELS = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)

@@ -3,9 +3,9 @@
 import json
 
 import pytest
+from tests.harness.operated_broker import OperatedBroker
 
 from paintmq.cli.status_command import duration
-from paintmq.testing.operated_broker import OperatedBroker
 from paintmq.wire.messages import Assign, AttemptRecorded, AttemptReturned, Draining
 
 

@@ -4,8 +4,8 @@ import json
 import time
 
 import pytest
+from tests.harness.operated_broker import OperatedBroker
 
-from paintmq.testing.operated_broker import OperatedBroker
 from paintmq.wire.messages import Assign, AttemptStarted
 
 

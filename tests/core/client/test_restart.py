@@ -17,13 +17,13 @@ from paintmq import Client, Config, Task, TaskState, TaskType
 from paintmq.client.task_handle import TaskHandle
 from paintmq.config import BrokerConfig, QueueConfig
 from paintmq.node.supervisor import NodeSupervisor
-from paintmq.plugin_manager import PluginManager
+from paintmq.plugin.manager import PluginManager
 
 BROKER = """
 import json, sys
-from paintmq.broker.server import BrokerServer
+from paintmq.broker.shell.server import BrokerServer
 from paintmq.config import BrokerConfig, Config, QueueConfig
-from paintmq.plugin_manager import PluginManager
+from paintmq.plugin.manager import PluginManager
 
 journal, port, queue_port = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 config = Config(

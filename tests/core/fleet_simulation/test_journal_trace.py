@@ -114,13 +114,14 @@ def test_a_log_that_began_anew_while_it_was_copied_is_copied_again(
 ) -> None:
     write(store, *RECORDS)
     headers = iter([b"old", b"new", b"new", b"new"])
-    monkeypatch.setattr("paintmq.broker.stores.past._log_header", lambda database: next(headers))
+    log_header = "paintmq.broker.stores.log_reader._log_header"
+    monkeypatch.setattr(log_header, lambda database: next(headers))
     assert len(read_journal(tmp_path / "journal", MODELS)) == 3
     assert next(headers, None) is None, "two copies were made"
 
     numbers = iter(range(100))
     monkeypatch.setattr(
-        "paintmq.broker.stores.past._log_header",
+        "paintmq.broker.stores.log_reader._log_header",
         lambda database: str(next(numbers)).encode(),
     )
     with pytest.raises(ConfigError, match="paintmq backup"):

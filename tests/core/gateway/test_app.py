@@ -20,7 +20,7 @@ from paintmq.errors import (
     TaskRejectedError,
     TaskUnknownError,
 )
-from paintmq.plugin_registry import PluginRoute
+from paintmq.plugin.registry import PluginRoute
 from paintmq.task import TaskId, TaskState
 
 pytest.importorskip("starlette", reason="needs paintmq[http]")

@@ -3,7 +3,7 @@
 import pytest
 
 from paintmq.monitoring.history import SAMPLES_KEPT, History, Sample
-from paintmq.monitoring.statistics import BrokerStatistics, QueueStatistics
+from paintmq.statistics import BrokerStatistics, QueueStatistics
 
 
 def sample(at: float, *, a: int = 0, b: int = 0) -> Sample:

@@ -11,8 +11,8 @@ from paintmq.config import MonitoringConfig
 from paintmq.errors import RejectedError
 from paintmq.monitoring import sampler as sampler_module
 from paintmq.monitoring.sampler import StatisticsSampler
-from paintmq.monitoring.statistics import BrokerStatistics
-from paintmq.plugin_manager import PluginManager
+from paintmq.plugin.manager import PluginManager
+from paintmq.statistics import BrokerStatistics
 from paintmq.testing.embedded_manager import embedded_manager
 
 

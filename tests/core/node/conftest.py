@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.harness.scripted_broker import ScriptedBroker
+from tests.harness.trial_models import write_trial_distribution
+from tests.harness.trial_node import child_processes, make_trial_node
 from zmq.utils.garbage import GarbageCollectorThread
 
 from paintmq.node.supervisor import NodeSupervisor
-from paintmq.testing.scripted_broker import ScriptedBroker
-from paintmq.testing.trial_models import write_trial_distribution
-from paintmq.testing.trial_node import child_processes, make_trial_node
-from paintmq.worker.profile import Patience
+from paintmq.worker.machine.profile import Patience
 
 
 @pytest.fixture

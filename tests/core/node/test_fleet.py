@@ -9,13 +9,13 @@ import pytest
 from attrs import define, evolve, field
 
 from paintmq.config import BrokerConfig, Config, NodeConfig, QueueConfig, WorkersConfig
-from paintmq.config_file import load_config
-from paintmq.config_text import node_settings
 from paintmq.errors import ConfigError
 from paintmq.launching import LaunchedNode, Launcher, NodeEnding, NodeOrder
 from paintmq.node import fleet as fleet_module
 from paintmq.node.fleet import NodeFleet, make_fleet
-from paintmq.plugin_manager import PluginManager
+from paintmq.plugin.manager import PluginManager
+from paintmq.settings.file import load_config
+from paintmq.settings.toml_text import node_settings
 from paintmq.task import TaskId
 
 PATIENCE = 30.0

@@ -11,15 +11,15 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
 from attrs import evolve
-
-from paintmq.image import payload_of_array
-from paintmq.node.supervisor import NodeSupervisor
-from paintmq.testing.scripted_broker import ScriptedBroker, make_job
-from paintmq.testing.trial_node import (
+from tests.harness.scripted_broker import ScriptedBroker, make_job
+from tests.harness.trial_node import (
     is_alive,
     model_host,
     wait_until_handed_over,
 )
+
+from paintmq.image import payload_of_array
+from paintmq.node.supervisor import NodeSupervisor
 from paintmq.wire.messages import (
     AttemptCrashed,
     AttemptFailed,
@@ -31,7 +31,7 @@ from paintmq.wire.messages import (
     ModelUnloaded,
     WorkerHello,
 )
-from paintmq.worker.profile import Patience
+from paintmq.worker.machine.profile import Patience
 
 
 def test_a_task_runs_and_pixels_outside_its_mask_stay_whatever_the_model_does(

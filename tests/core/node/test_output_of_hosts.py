@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
+from tests.harness.scripted_broker import ScriptedBroker, make_job
 
 from paintmq.node.supervisor import NodeSupervisor
-from paintmq.testing.scripted_broker import ScriptedBroker, make_job
 from paintmq.wire.messages import AttemptCrashed, AttemptFailed, AttemptSucceeded, WorkerHello
-from paintmq.worker.host_process import HostProcess
+from paintmq.worker.agent.host_process import HostProcess
 
 
 def test_a_child_that_a_model_forks_does_not_answer_for_it(

@@ -8,19 +8,20 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
-
-from paintmq.config import Config, PluginsConfig, QueueConfig, WorkersConfig
-from paintmq.errors import ConfigError, PaintMQError
-from paintmq.node.supervisor import NodeSupervisor
-from paintmq.plugin_manager import PluginManager
-from paintmq.testing.scripted_broker import ScriptedBroker, make_job
-from paintmq.testing.trial_node import (
+from tests.harness.scripted_broker import ScriptedBroker, make_job
+from tests.harness.trial_node import (
     ONE_CORE,
     QUEUES,
     child_processes,
     is_alive,
     wait_until_handed_over,
 )
+from tests.harness.written_distribution import python_path
+
+from paintmq.config import Config, PluginsConfig, QueueConfig, WorkersConfig
+from paintmq.errors import ConfigError, PaintMQError
+from paintmq.node.supervisor import NodeSupervisor
+from paintmq.plugin.manager import PluginManager
 from paintmq.wire.messages import (
     AttemptCrashed,
     AttemptProgressed,
@@ -37,7 +38,7 @@ from paintmq.wire.messages import (
     WorkerGoodbye,
     WorkerHello,
 )
-from paintmq.worker.profile import Patience
+from paintmq.worker.machine.profile import Patience
 
 
 def test_a_worker_says_hello_with_what_it_can_run_and_starts_no_process(
@@ -201,7 +202,7 @@ def test_pinned_models_are_loaded_without_being_asked_for(
 def test_a_plugin_registered_by_hand_runs_in_the_host_too(
     broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
 ) -> None:
-    from paintmq.testing import trial_models
+    from tests.harness import trial_models
 
     plugins = PluginManager()
     plugins.register(trial_models, "by-hand")
@@ -228,7 +229,7 @@ import sys
 from paintmq.config import Config, PluginsConfig, QueueConfig, WorkersConfig
 from paintmq.node.capabilities import Capabilities
 from paintmq.node.supervisor import NodeSupervisor
-from paintmq.plugin_manager import PluginManager
+from paintmq.plugin.manager import PluginManager
 
 plugins = PluginsConfig(allow=("trial",))
 NodeSupervisor(
@@ -245,7 +246,7 @@ NodeSupervisor(
 def test_a_killed_node_takes_its_host_along_and_its_successor_reports_what_ran(
     broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor], tmp_path: Path
 ) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    environment = {**os.environ, "PYTHONPATH": python_path(tmp_path / "site")}
     node = subprocess.Popen([sys.executable, "-c", NODE_SCRIPT, broker.endpoint], env=environment)
     try:
         broker.hear(WorkerHello)
@@ -274,7 +275,7 @@ def test_a_killed_node_takes_its_host_along_and_its_successor_reports_what_ran(
 def test_a_killed_node_does_not_blame_what_its_host_had_not_begun(
     broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor], tmp_path: Path
 ) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    environment = {**os.environ, "PYTHONPATH": python_path(tmp_path / "site")}
     node = subprocess.Popen([sys.executable, "-c", NODE_SCRIPT, broker.endpoint], env=environment)
     try:
         broker.hear(WorkerHello)

@@ -10,8 +10,8 @@ from paintmq.node.gpus import Gpu
 from paintmq.node.worker_plan import WorkerPlan
 from paintmq.transport.key_files import KeyPair, PeerKey
 from paintmq.transport.key_terms import KeyTerms
-from paintmq.worker.agent import AgentSetup
-from paintmq.worker.profile import Patience
+from paintmq.worker.agent.agent import AgentSetup
+from paintmq.worker.machine.profile import Patience
 
 SPECS = {
     "both": ModelSpec(name="both", implementation="m:M", devices=("cuda", "cpu")),

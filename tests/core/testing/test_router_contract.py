@@ -9,7 +9,7 @@ import pytest
 from attrs import frozen
 
 from paintmq.model import NoOptions
-from paintmq.plugin_manager import PluginManager
+from paintmq.plugin.manager import PluginManager
 from paintmq.routing import BacklogView, BoardView, QueueView, Router, WorkerView
 from paintmq.testing.plain_router import PlainRouter
 from paintmq.testing.router_contract import RouterContract

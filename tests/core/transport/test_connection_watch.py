@@ -10,9 +10,9 @@ from contextlib import ExitStack, suppress
 
 import pytest
 import zmq
+from tests.harness.raw_peer import RawPeer, frame
 
 from paintmq.identifiers import new_peer_id
-from paintmq.testing.raw_peer import RawPeer, frame
 from paintmq.transport.connection_watch import (
     BEHIND,
     MOST_BYTES,

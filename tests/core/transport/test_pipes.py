@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 import zmq
+from tests.harness.message_strategies import payload_infos
 
 from paintmq.errors import ConfigError
 from paintmq.identifiers import new_peer_id
 from paintmq.task import Fence, PeerId, TaskId, TaskRequest
-from paintmq.testing.message_strategies import payload_infos
 from paintmq.transport.pipes import BrokerPipes, WorkerConnection, send_waiting
 from paintmq.transport.sockets import Context, Socket, bind, new_context, pull, push, router
 from paintmq.wire.link import Buffer, Delivery, Link

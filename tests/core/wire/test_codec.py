@@ -6,10 +6,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.harness.message_strategies import MESSAGE_CLASSES, any_message, messages
 
 from paintmq.errors import VersionMismatchError, WireError
 from paintmq.task import Fence, Json, TaskError, TaskId, TaskRequest, TaskState
-from paintmq.testing.message_strategies import MESSAGE_CLASSES, any_message, messages
 from paintmq.wire import messages as m
 from paintmq.wire.body_schema import MAX_ERROR_TEXT, MAX_TRACEBACK, Schema
 from paintmq.wire.codec import LARGE_BODY_BYTES, MAX_BODY_BYTES, decode, encode

@@ -1,11 +1,12 @@
-"""The fuzzer of the wire, and a modest run of it; ``python -m paintmq.testing.fuzz`` for more."""
+"""The fuzzer of the wire, and a modest run of it; ``python -m tests.harness.fuzz`` for more."""
 
 import random
 
 import pytest
+from tests.harness import fuzz
+from tests.harness.fuzz import attack, main
+from tests.harness.mutator import Mutator, sample_messages
 
-from paintmq.testing import fuzz
-from paintmq.testing.fuzz import Mutator, attack, main, sample_messages
 from paintmq.wire.codec import decode, encode
 from paintmq.wire.frames import KIND_OF
 

@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.harness.link_pair import BIG, OTHER, TASK, carry, filled, kinds, submit, talk
+from tests.harness.message_strategies import payload_infos
 
 from paintmq.errors import WireError
 from paintmq.task import Fence, TaskId
-from paintmq.testing.link_pair import BIG, OTHER, TASK, carry, filled, kinds, submit, talk
-from paintmq.testing.message_strategies import payload_infos
 from paintmq.wire.codec import encode
 from paintmq.wire.frames import CREDIT, Buffer, Header, is_work, unpack_header
 from paintmq.wire.link import COALESCED_ITEMS, Link

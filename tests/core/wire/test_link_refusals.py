@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.harness.link_pair import BIG, OTHER, bursts_of, carry, filled, kinds, submit
 
 from paintmq.errors import WireError
 from paintmq.task import Fence
-from paintmq.testing.link_pair import BIG, OTHER, bursts_of, carry, filled, kinds, submit
 from paintmq.wire.codec import encode
 from paintmq.wire.frames import CHUNK, CREDIT, HEADER_BYTES, KIND_OF, Buffer, Header, unpack_header
 from paintmq.wire.link import MAX_FRAMES, MAX_HEAD_BYTES, MAX_ITEMS, Link, LinkLimits

@@ -1,9 +1,9 @@
 """Which payloads follow a message."""
 
 import pytest
+from tests.harness.message_strategies import payload_infos
 
 from paintmq.task import Fence, PayloadInfo, TaskId, TaskRequest, TaskState
-from paintmq.testing.message_strategies import payload_infos
 from paintmq.wire import messages as m
 
 TASK = TaskId("0123456789abcdef" * 2)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import attrs
 import pytest
+from tests.harness.broker_harness import ready
 
-from paintmq.broker.server_subjects import ADMIN_SUBJECTS
+from paintmq.broker.shell.server_control import ADMIN_SUBJECTS
 from paintmq.task import Fence, PayloadInfo, TaskError, TaskId, TaskRequest, TaskState
-from paintmq.testing.broker_harness import ready
 from paintmq.wire import codec, transfer
 from paintmq.wire import messages as m
 from paintmq.wire.codec import decode

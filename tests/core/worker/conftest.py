@@ -1,8 +1,8 @@
 """Workers to begin with: the broker, the model host and the clock are played by hand."""
 
 import pytest
+from tests.harness.worker_bench import Bench, key_of, make_bench
 
-from paintmq.testing.worker_bench import Bench, key_of, make_bench
 from paintmq.wire.messages import AttemptRecorded
 
 

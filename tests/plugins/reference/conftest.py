@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from paintmq.checksums import checksums
 from paintmq.config import WeightsConfig
 from paintmq.image import decode_image
 from paintmq.model import Device, Model, ModelSpec
-from paintmq.options import parse_options
+from paintmq.plugin.options import parse_options
 from paintmq.task import Json
 from paintmq.testing.model_bench import ModelBench
 from paintmq.testing.scripted_context import ScriptedContext
 from paintmq.weights import WeightFolder
+from paintmq.weights.checksums import checksums
 
 DATA = Path(__file__).parents[2] / "data"
 

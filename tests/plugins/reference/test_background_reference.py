@@ -84,7 +84,7 @@ def test_the_u2_nets_equal_rembgs_on_a_stand_in(
 ) -> None:
     """Their weights cannot be had here: all but the network itself is compared."""
     pytest.importorskip("onnx", reason="needs onnx")
-    from paintmq_plugins.stand_in_onnx import write_mask_stand_in
+    from paintmq_plugins.generated_weights.onnx_networks import write_mask_stand_in
 
     weights = tmp_path / f"{name}.onnx"
     write_mask_stand_in(weights, 320)

@@ -116,7 +116,7 @@ def test_faces_equal_iopaints(
 @pytest.fixture
 def detector(tmp_path: Path) -> Path:
     pytest.importorskip("onnx", reason="needs onnx")
-    from paintmq_plugins.stand_in_onnx import write_face_stand_in
+    from paintmq_plugins.generated_weights.onnx_networks import write_face_stand_in
 
     path = tmp_path / "faces.onnx"
     write_face_stand_in(path)

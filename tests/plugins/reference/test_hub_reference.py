@@ -10,9 +10,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from attrs import define, field
+from tests.harness.command_process import private_environment, run_command
 
-from paintmq.testing.command_process import private_environment, run_command
-from paintmq.weight_manifest import read_manifest
+from paintmq.weights.manifest import read_manifest
 
 pytest.importorskip("huggingface_hub", reason="needs paintmq[diffusion]")
 

@@ -8,9 +8,9 @@ import sys
 import threading
 from pathlib import Path
 
-from paintmq.config_file import load_config
 from paintmq.node.supervisor import NodeSupervisor
-from paintmq.plugin_manager import PluginManager
+from paintmq.plugin.manager import PluginManager
+from paintmq.settings.file import load_config
 
 
 def main(name: str, config: str, port: str) -> None:

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from paintmq.broker.crash_points import crash_point
+from paintmq.broker.stores.failpoints import crash_point
 from paintmq.broker.stores.store import Buffer
 
 

@@ -13,8 +13,6 @@ from typing import Literal
 
 from attrs import frozen
 
-from paintmq import private_files
-from paintmq.broker.crash_points import crash_point
 from paintmq.broker.records import (
     BrokerBooted,
     TaskAccepted,
@@ -22,9 +20,11 @@ from paintmq.broker.records import (
     TaskPurged,
     keeps_inputs,
 )
+from paintmq.broker.stores.failpoints import crash_point
 from paintmq.broker.stores.rows import checksum, encode, encode_record
 from paintmq.broker.stores.store import Entry, PayloadKey
 from paintmq.errors import StoreError
+from paintmq.process import private_files
 from paintmq.task import TaskId
 
 SQLITE_VERSION = sqlite3.sqlite_version

@@ -17,7 +17,7 @@ import sqlite3
 from pathlib import Path
 from typing import Self
 
-from paintmq.broker.crash_points import crash_point
+from paintmq.broker.stores.failpoints import crash_point
 from paintmq.errors import StoreError
 
 BALLAST_BYTES = 64 * 1024 * 1024

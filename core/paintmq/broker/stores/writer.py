@@ -19,8 +19,8 @@ from attrs import frozen
 from paintmq.broker.stores.backup import Backup
 from paintmq.broker.stores.blobs import BlobFolder, sha256
 from paintmq.broker.stores.database import DATABASE_NAME, Database, NewPayload
+from paintmq.broker.stores.exhaustion import DISK_CHECK_SECONDS, Shortage
 from paintmq.broker.stores.folder import StoreFolder, is_full
-from paintmq.broker.stores.shortage import DISK_CHECK_SECONDS, Shortage
 from paintmq.broker.stores.store import BackupState, Buffer, Collected, Entry, PayloadKey
 from paintmq.errors import StoreError
 

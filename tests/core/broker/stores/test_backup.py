@@ -18,8 +18,8 @@ from paintmq.broker.stores.blobs import BlobFolder, sha256
 from paintmq.broker.stores.memory import MemoryStore
 from paintmq.broker.stores.sqlite import SqliteStore
 from paintmq.errors import StoreError
+from paintmq.testing.example_tasks import PATIENCE
 from paintmq.testing.store_contract import OpenStore, accepted, finished
-from paintmq.testing.wire_peer import PATIENCE
 
 SMALL = b"small"
 LARGE = b"large " * 100_000

@@ -49,7 +49,7 @@ class Paint(Protocol):
 @pytest.fixture(scope="session")
 def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     """Return a folder in diffusers' layout for each family."""
-    from paintmq_plugins.random_pipelines import save_tiny_pipeline
+    from paintmq_plugins.generated_weights.pipelines import save_tiny_pipeline
 
     root = tmp_path_factory.mktemp("tiny")
     return {

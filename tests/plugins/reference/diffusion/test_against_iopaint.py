@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from paintmq_plugins.diffusion_options import SAMPLER_NAMES, DiffusionOptions
+from paintmq_plugins.diffusion.options import SAMPLER_NAMES, DiffusionOptions
 from paintmq_plugins.imaging.canvas import surroundings
 
 pytestmark = [

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from paintmq.errors import Cancelled, InvalidInputError, ModelError
 from paintmq.task import Json
 from paintmq.testing.scripted_context import ScriptedContext
-from paintmq_plugins.diffusion_options import SAMPLER_NAMES
+from paintmq_plugins.diffusion.options import SAMPLER_NAMES
 
 pytestmark = [
     pytest.mark.reference,
@@ -157,7 +157,7 @@ def test_a_model_is_laid_out_as_the_free_memory_allows_and_says_so(
 
     from paintmq.weights import WeightFolder
     from paintmq_plugins.diffusion import SDXL
-    from paintmq_plugins.diffusion_model import DiffusionInpainting
+    from paintmq_plugins.diffusion.model import DiffusionInpainting
 
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free_mb * 2**20, 0))
     model, pipe = DiffusionInpainting(SDXL, WeightFolder()), _Pipe()
@@ -181,7 +181,7 @@ def test_what_does_not_fit_at_once_is_run_in_parts_and_decoded_in_tiles(
     context: ScriptedContext,
 ) -> None:
     from paintmq.config import WeightsConfig
-    from paintmq_plugins.diffusion_memory import MemoryPlan
+    from paintmq_plugins.diffusion.memory import MemoryPlan
 
     loaded = load("sd15", WeightsConfig(folder=str(pipelines["sd15"].parent)))
     image = photograph("astronaut", (600, 520))

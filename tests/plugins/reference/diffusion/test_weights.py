@@ -48,7 +48,7 @@ def single_file(pipelines: Mapping[str, Path], tmp_path: Path) -> Callable[[str]
     """Return a function that writes a family's pipeline as one file, its settings beside it."""
     from diffusers import AutoPipelineForInpainting
 
-    from paintmq_plugins.original_layout import save_single_file
+    from paintmq_plugins.generated_weights.original_layout import save_single_file
 
     def written(family: str) -> Path:
         pipe = AutoPipelineForInpainting.from_pretrained(pipelines[family], local_files_only=True)

@@ -1,0 +1,1 @@
+"""Who may connect, what arrives from them and what is sent to them."""

@@ -1,0 +1,384 @@
+"""The broker's listening sockets: one for clients, one for each queue's workers."""
+
+import contextlib
+import ipaddress
+import logging
+import socket as socketlib
+import time
+from collections.abc import Callable
+from functools import partial
+
+import zmq
+from attrs import define, evolve, field
+
+from paintmq.broker.connections.access import Gatekeeper
+from paintmq.broker.connections.peers import UnreachableError
+from paintmq.broker.stores import Buffer
+from paintmq.config import BrokerConfig, QueueConfig
+from paintmq.errors import ConfigError
+from paintmq.task import PeerId
+from paintmq.transport.connection_throttle import Gate
+from paintmq.transport.connection_watch import ConnectionWatch
+from paintmq.transport.curve import CLIENT_PORT, WORKER_PORT, KeyRing, public_key_of
+from paintmq.transport.key_files import Allowed, Role
+from paintmq.transport.multipart import MultipartReader
+from paintmq.transport.pipes import BrokerPipes
+from paintmq.transport.sockets import Context, Socket, bind, router
+from paintmq.wire.link import MAX_FRAMES
+from paintmq.wire.messages import FromBroker, WorkerWelcome
+
+logger = logging.getLogger(__name__)
+
+CLIENTS = "clients"
+_BACKLOG = 64
+"""Messages of up to 1 MiB that wait inside ZeroMQ for one peer; more wait in its line."""
+_MOST_FRAMES = 1 + MAX_FRAMES
+"""Of what a socket receives: the sender's id comes first."""
+
+
+@define(eq=False)
+class RouterEndpoint:
+    """A ROUTER socket."""
+
+    name: str
+    socket: Socket
+    is_queue: bool
+    ring: KeyRing | None = None
+    """Whose keys may connect; None: whoever can reach the address."""
+    gate: Gate | None = None
+    """Where those wait who come without a key."""
+    strangers: bool = False
+    """Whether any program of this machine may connect, and so must be held short."""
+    address: str = ""
+    _users: dict[PeerId, Allowed] = field(factory=dict[PeerId, Allowed], init=False)
+    """Whose connections these are, on the terms on which they began."""
+    _edition: tuple[int, int] = field(default=(0, 0), init=False)
+    """Of the keys, when it was last asked whose have changed."""
+    _reader: MultipartReader = field(init=False)
+    _last: zmq.Frame | None = field(default=None, init=False)
+    """Of the message that was received last."""
+
+    def __attrs_post_init__(self) -> None:
+        watch = ConnectionWatch(self.socket, strangers=self.strangers)
+        self._reader = MultipartReader(self.socket, most_frames=_MOST_FRAMES, watch=watch)
+
+    @property
+    def sockets(self) -> tuple[Socket, ...]:
+        """Those to be polled."""
+        return (self.socket,)
+
+    @property
+    def keeps_work_apart(self) -> bool:
+        """Whether links must keep tasks and results apart; see ``Link.work_apart``."""
+        return False
+
+    @property
+    def has_more(self) -> bool:
+        """Whether ``receive`` has something to do although it returned None."""
+        return self._reader.is_cutting
+
+    def bind(self, host: str, port: int) -> None:
+        purpose = f"queue {self.name!r}" if self.is_queue else self.name
+        self.secure(self.socket)
+        self.address = bind(self.socket, host, port, purpose=purpose)
+
+    def secure(self, socket: Socket) -> None:
+        """Let only known keys in; or, without keys, strangers in their turn."""
+        if self.ring is not None:
+            self.ring.secure(socket, self._port)
+        elif self.gate is not None:
+            self.gate.guard(socket)
+
+    def receive(self) -> tuple[PeerId, list[Buffer]] | None:
+        """Return the next message, or None when there is none, or none yet: see ``has_more``."""
+        while (received := self._reader.receive()) is not None:
+            peer, *frames = received
+            peer_id, self._last = PeerId(peer.bytes), peer
+            if self._is_allowed(peer_id, frames):
+                return peer_id, [frame.buffer for frame in frames]
+        return None
+
+    @property
+    def is_flooded(self) -> bool:
+        """Whether the message that was received last is being thrown away, as it has no end."""
+        return self._reader.is_cutting
+
+    def hang_up(self, *, now: float) -> None:
+        """Cut the connection which that came from; its peer must still be there."""
+        assert self._last is not None
+        self._reader.hang_up(self._last, now=now)
+
+    @property
+    def wasted(self) -> float:
+        """Seconds that went, so far, into what strangers sent in vain."""
+        return self._reader.wasted
+
+    def look(self, *, now: float, read_empty: bool) -> bool:
+        """Look after the connections, also those that never said anything to be received.
+
+        ``read_empty``: nothing was left to be received. Returns whether to look again soon.
+        """
+        return self._reader.look(now=now, read_empty=read_empty)
+
+    def send(self, peer: PeerId, frames: list[Buffer]) -> bool:
+        try:
+            self.socket.send_multipart([peer, *frames], zmq.DONTWAIT, copy=False)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EHOSTUNREACH:
+                raise UnreachableError from error
+            raise
+        return True
+
+    def by_pipe(self, peer: PeerId, frames: list[Buffer]) -> bool:
+        """Return whether these frames take another way to the peer than the rest."""
+        return False
+
+    def stamped(self, peer: PeerId, message: FromBroker) -> FromBroker:
+        """Fill in what only the endpoint knows."""
+        return message
+
+    def role_of(self, peer: PeerId) -> Role:
+        """Return what a peer may do: all, where no keys are asked for."""
+        user = self._users.get(peer)
+        return user.role if user is not None else "admin"
+
+    def key_of(self, peer: PeerId) -> str:
+        """Return the name of the key a peer showed; empty where no keys are asked for."""
+        user = self._users.get(peer)
+        return user.name if user is not None else ""
+
+    def queues_of(self, peer: PeerId) -> tuple[str, ...] | None:
+        """Return the queues that the key of a peer is for; None: all."""
+        user = self._users.get(peer)
+        return user.terms.queues if user is not None else None
+
+    def changed_keys(self) -> list[tuple[PeerId, str]]:
+        """Return the peers whose key was revoked, has expired or is for other queues now, and why
+        it is refused; no words where it is not. Each change is told once.
+        """
+        if self.ring is None or self.ring.edition == self._edition:
+            return []
+        self._edition = self.ring.edition
+        changed = []
+        for peer, user in list(self._users.items()):
+            current = self.ring.user_of(user.public, self._port)
+            if current is None:
+                refusal = self.ring.objection(user.public, self._port, known_as=user.name)
+                changed.append((peer, refusal))
+            elif current != user:
+                changed.append((peer, ""))
+        return changed
+
+    def forget(self, peer: PeerId) -> None:
+        """Let go of what is kept for a connection."""
+        self._users.pop(peer, None)
+
+    def close(self, *, linger: float = 0.0) -> None:
+        self._reader.close()
+        self.socket.close(linger=int(linger * 1000))
+
+    def wait_until_free(self, *, at_most: float) -> None:
+        """Wait, after ``close``, until the port can be bound again: ZeroMQ takes its time."""
+        host, _, port = self.address.removeprefix("tcp://").rpartition(":")
+        host = host.strip("[]")
+        family = socketlib.AF_INET6 if ":" in host else socketlib.AF_INET
+        ends = time.monotonic() + at_most
+        while port and time.monotonic() < ends:
+            with socketlib.socket(family) as probe, contextlib.suppress(OSError):
+                probe.setsockopt(socketlib.SOL_SOCKET, socketlib.SO_REUSEADDR, 1)
+                probe.bind((host, int(port)))
+                return
+            time.sleep(0.002)
+
+    @property
+    def _port(self) -> str:
+        return WORKER_PORT if self.is_queue else CLIENT_PORT
+
+    def _is_allowed(self, peer: PeerId, frames: list[zmq.Frame]) -> bool:
+        """Return whether the sender's key is still good; ZeroMQ asked only when it connected."""
+        if self.ring is None or not frames:
+            return True
+        public = public_key_of(frames[0])
+        if public is None:
+            return True  # inside this process
+        user = self.ring.user_of(public, self._port)
+        if user is None:
+            return False  # its session, if it has one, is ended by ``changed_keys``
+        self._users.setdefault(peer, user)
+        return True
+
+
+@define(eq=False)
+class PushPullEndpoint(RouterEndpoint):
+    """A ROUTER socket for control, and pipes for tasks and results."""
+
+    context: Context = field(kw_only=True)
+    _pipes: BrokerPipes = field(init=False)
+
+    @property
+    def sockets(self) -> tuple[Socket, ...]:
+        return (self.socket, self._pipes.results)
+
+    @property
+    def keeps_work_apart(self) -> bool:
+        return True
+
+    @property
+    def has_more(self) -> bool:
+        return self._reader.is_cutting or self._pipes.has_more
+
+    def bind(self, host: str, port: int) -> None:
+        self._pipes = BrokerPipes(
+            self.context,
+            host,
+            queue=self.name,
+            secure=self.secure,
+            strangers=self.strangers,
+        )
+        RouterEndpoint.bind(self, host, port)
+
+    def receive(self) -> tuple[PeerId, list[Buffer]] | None:
+        # Control first: a heartbeat must not wait behind other workers' results.
+        received = RouterEndpoint.receive(self)
+        while received is None:
+            result = self._pipes.receive()
+            if result is None:
+                return None
+            peer, frames = result
+            if self._is_allowed(peer, frames):
+                received = peer, [frame.buffer for frame in frames]
+        return received
+
+    @property
+    def wasted(self) -> float:
+        return self._reader.wasted + self._pipes.wasted
+
+    def look(self, *, now: float, read_empty: bool) -> bool:
+        behind = RouterEndpoint.look(self, now=now, read_empty=read_empty)
+        return self._pipes.look(now=now, read_empty=read_empty) or behind
+
+    def send(self, peer: PeerId, frames: list[Buffer]) -> bool:
+        if not self._pipes.carries(peer, frames):
+            return RouterEndpoint.send(self, peer, frames)
+        if self._pipes.send(peer, frames):
+            return True
+        if self._pipes.was_used(peer):
+            raise UnreachableError
+        return False
+
+    def by_pipe(self, peer: PeerId, frames: list[Buffer]) -> bool:
+        return self._pipes.carries(peer, frames)
+
+    def stamped(self, peer: PeerId, message: FromBroker) -> FromBroker:
+        if not isinstance(message, WorkerWelcome):
+            return message
+        try:
+            tasks_port = self._pipes.open(peer)
+        except ConfigError as error:
+            # It hears nothing, and says hello again in a while; the others work on.
+            logger.warning("a worker of queue %s gets no pipe: %s", self.name, error)
+            raise UnreachableError from error
+        return evolve(message, tasks_port=tasks_port, results_port=self._pipes.results_port)
+
+    def forget(self, peer: PeerId) -> None:
+        self._pipes.close_pipe(peer)
+        RouterEndpoint.forget(self, peer)
+
+    def close(self, *, linger: float = 0.0) -> None:
+        self._pipes.close()
+        RouterEndpoint.close(self, linger=linger)
+
+
+def client_endpoint(
+    context: Context,
+    config: BrokerConfig,
+    inproc: str,
+    gatekeeper: Gatekeeper,
+) -> RouterEndpoint:
+    """Listen for clients, by TCP and from inside the process.
+
+    Raises:
+        PortInUseError: the port is taken.
+        ConfigError: the address cannot be bound.
+    """
+    endpoint = _bound(RouterEndpoint, CLIENTS, context, config, config.port, gatekeeper)
+    try:
+        endpoint.socket.bind(inproc)
+    except BaseException:
+        endpoint.close()
+        raise
+    return endpoint
+
+
+def queue_endpoint(
+    context: Context,
+    config: BrokerConfig,
+    name: str,
+    queue: QueueConfig,
+    gatekeeper: Gatekeeper,
+) -> RouterEndpoint:
+    """Listen for the workers of a queue.
+
+    Raises:
+        PortInUseError: the port is taken.
+        ConfigError: the address cannot be bound.
+    """
+    make = (
+        partial(PushPullEndpoint, context=context)
+        if queue.transport == "pushpull"
+        else RouterEndpoint
+    )
+    return _bound(make, name, context, config, queue.port, gatekeeper, is_queue=True)
+
+
+def _bound(
+    make: Callable[..., RouterEndpoint],
+    name: str,
+    context: Context,
+    config: BrokerConfig,
+    port: int,
+    gatekeeper: Gatekeeper,
+    *,
+    is_queue: bool = False,
+) -> RouterEndpoint:
+    """Make an endpoint on which those connect whom the gatekeeper lets in, and bind it."""
+    strangers = gatekeeper.ring is None and is_loopback(config.host)
+    endpoint = make(
+        name,
+        router(context, backlog=_BACKLOG, strangers=strangers),
+        is_queue=is_queue,
+        ring=gatekeeper.ring,
+        gate=gatekeeper.gate,
+        strangers=strangers,
+    )
+    try:
+        endpoint.bind(config.host, port)
+    except BaseException:
+        endpoint.close()
+        raise
+    return endpoint
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches a socket bound to that address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_exposure(config: BrokerConfig) -> None:
+    """Refuse to listen to strangers unless an operator said so.
+
+    Raises:
+        ConfigError: the address is not a loopback one, and there are no keys.
+    """
+    if not is_loopback(config.host) and not config.keys and not config.insecure:
+        raise ConfigError(
+            f"broker.host = {config.host!r} can be reached from other machines, and whoever "
+            f"reaches it may run tasks: make keys with `paintmq keys init FOLDER` and set "
+            f'broker.keys = "FOLDER", or use 127.0.0.1, or set broker.insecure = true if '
+            f"everybody who can reach it is trusted"
+        )

@@ -1,0 +1,62 @@
+"""Commit, then speak: messages wait here until every record they could have observed is durable.
+
+A message without records of its own waits too: the answer to a repeated submission would otherwise
+betray an acceptance that a crash may still take back.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+
+from attrs import define, field, frozen
+
+from paintmq.broker.machine import Send
+from paintmq.broker.stores import Buffer
+from paintmq.task import Json
+
+
+@frozen
+class Outgoing:
+    """A message on its way out, with payloads that exist nowhere else (previews)."""
+
+    send: Send
+    payloads: tuple[Buffer, ...] | None = None
+    """None: to be found in the payload table."""
+    weight: int = 0
+    """Of an answer that waits for its reader: see ``weight_of``."""
+
+
+def weight_of(value: Json) -> int:
+    """Return about how many values a JSON value is made of: the rows of a list are taken to be like
+    the first, for a list may have thousands and there is no time to count.
+    """
+    waiting, count = [(value, 1)], 0
+    while waiting:
+        item, times = waiting.pop()
+        count += times
+        match item:
+            case Mapping():
+                waiting.extend((inner, times) for inner in item.values())
+            case [first, *_]:
+                waiting.append((first, times * len(item)))
+            case _:
+                pass
+    return count
+
+
+@define
+class Outbox:
+    """Messages in the order in which the machine spoke them."""
+
+    _waiting: deque[tuple[int, Outgoing]] = field(factory=deque[tuple[int, Outgoing]], init=False)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, sequence: int, outgoing: Outgoing) -> None:
+        """Keep a message until that record is durable. Sequences never decrease."""
+        self._waiting.append((sequence, outgoing))
+
+    def release(self, durable: int) -> Iterator[Outgoing]:
+        """Give the messages that may leave now, in order."""
+        while self._waiting and self._waiting[0][0] <= durable:
+            yield self._waiting.popleft()[1]

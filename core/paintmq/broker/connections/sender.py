@@ -1,0 +1,261 @@
+"""Sends what the machine says: once it is durable, whole, and no faster than each peer reads.
+
+A message meets three waits, in this order: the outbox (its records are not durable yet), its
+peer's line (the peer reads slowly), and the store (its payloads are being read back). A slow
+client therefore costs a line of small messages; its results stay in the store meanwhile.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+
+from attrs import define, evolve, field
+
+from paintmq.broker.connections.outbox import Outbox, Outgoing
+from paintmq.broker.connections.peers import Peer, PeerTable, UnreachableError
+from paintmq.broker.machine import Send
+from paintmq.broker.stores import Buffer, PayloadKey
+from paintmq.broker.stores.failpoints import crash_point
+from paintmq.broker.stores.journal import Journal
+from paintmq.broker.stores.payload_cache import PayloadTable, payload_keys
+from paintmq.errors import WireError
+from paintmq.task import PeerId, TaskError, TaskState
+from paintmq.wire.messages import (
+    Accepted,
+    Answer,
+    Assign,
+    Assignment,
+    AttemptFailed,
+    Finished,
+    FromBroker,
+    Progressed,
+    Welcome,
+)
+
+logger = logging.getLogger(__name__)
+
+LINK_BYTES = 8 * 1024 * 1024
+"""While a peer has that much to read already, no further transfer is begun."""
+LINK_MESSAGES = 256
+"""Messages that go to the link between two looks at whether the socket takes more."""
+SLICE_SECONDS = 0.004
+"""Spent on sending before others are heard again: an answer may take milliseconds to encode."""
+LINE_LENGTH = 50_000
+"""Messages; a peer whose line is longer is not reading at all and is dropped."""
+PREVIEW_LINE = 64
+"""Progress is lossy by contract: with a longer line a peer is told of none."""
+
+
+@define
+class Speaker:
+    """The way out of the broker."""
+
+    _journal: Journal
+    _payloads: PayloadTable
+    _peers: PeerTable
+    _clock: Callable[[], float] = time.monotonic
+    is_interrupted: bool = field(default=False, init=False)
+    """Whether ``flush`` ended for lack of time: there is more to send at once."""
+    _ends: float = field(default=0.0, init=False)
+    _outbox: Outbox = field(factory=Outbox, init=False)
+    _fetching: dict[PayloadKey, list[Peer]] = field(
+        factory=dict[PayloadKey, list[Peer]], init=False
+    )
+    _damaged: set[PayloadKey] = field(factory=set[PayloadKey], init=False)
+    _failures: list[tuple[PeerId, AttemptFailed]] = field(
+        factory=list[tuple[PeerId, AttemptFailed]], init=False
+    )
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether everything said so far has been handed to the sockets."""
+        return not self._outbox and not self._peers.any_marked and not self._fetching
+
+    @property
+    def has_failures(self) -> bool:
+        return bool(self._failures)
+
+    def say(self, sequence: int, outgoing: Outgoing) -> None:
+        """Send the message once that record, and all before it, are durable."""
+        self._outbox.add(sequence, outgoing)
+
+    def release(self) -> None:
+        """Let go what the journal has caught up with."""
+        for outgoing in self._outbox.release(self._journal.durable):
+            peer = self._peers.get(outgoing.send.peer)
+            if peer is None:
+                continue  # it left; it will ask again when it comes back
+            if isinstance(outgoing.send.message, Progressed) and peer.line_length > PREVIEW_LINE:
+                continue
+            peer.hold(outgoing)
+            self._peers.mark(peer)
+
+    def fetched(self, key: PayloadKey, data: Buffer | None) -> None:
+        """Take what the store has read; None: the payload is lost."""
+        if data is None:
+            logger.error("cannot read %s %r of task %s", key.direction, key.name, key.task_id)
+            self._damaged.add(key)
+        else:
+            self._payloads.put(key, data)
+        for peer in self._fetching.pop(key, ()):
+            self._peers.mark(peer)
+
+    def take_failures(self) -> list[tuple[PeerId, AttemptFailed]]:
+        """Return attempts that cannot begin because an input is lost, as from their workers."""
+        failures, self._failures = self._failures, []
+        return failures
+
+    def flush(self, *, now: float) -> list[Peer]:
+        """Send for a while what can be sent; return the peers to drop. Those that must wait, for
+        their sockets or for their turn, stay marked. Who asked for long answers waits for others
+        who did, and nobody else for them: each have a time of their own.
+        """
+        lost: list[Peer] = []
+        asked: list[Peer] = []
+        others: list[Peer] = []
+        for peer in self._peers.take_marked():
+            (asked if peer.waits_for_long_answers else others).append(peer)
+        was_interrupted = False
+        for marked in (others, asked):
+            self._flush_these(deque(marked), lost, now=now)
+            was_interrupted = was_interrupted or self.is_interrupted
+        self.is_interrupted = was_interrupted
+        return lost
+
+    def _flush_these(self, marked: deque[Peer], lost: list[Peer], *, now: float) -> None:
+        self._ends, self.is_interrupted = self._clock() + SLICE_SECONDS, False
+        unfinished: list[Peer] = []
+        while marked and not self.is_interrupted:
+            peer = marked.popleft()
+            sent = peer.sent
+            try:
+                if not self._pump(peer):
+                    unfinished.append(peer)
+                self._peers.flushed(peer, sent_before=sent, now=now)
+                if peer.line_length > LINE_LENGTH:
+                    logger.warning("dropped %r: it does not read", peer.id)
+                    lost.append(peer)
+            except UnreachableError:
+                lost.append(peer)
+            self._look_at_clock()
+        for peer in (*marked, *unfinished):  # who had no turn has the next one
+            self._peers.mark(peer)
+
+    def _look_at_clock(self) -> None:
+        self.is_interrupted = self.is_interrupted or self._clock() > self._ends
+
+    def _pump(self, peer: Peer) -> bool:
+        """Send to a peer until it, or the store, must be waited for; False: there is more to send,
+        but its socket is full or the time is up.
+        """
+        while True:
+            if not peer.flush() or self.is_interrupted:
+                return False
+            moved = self._fill_link(peer, peer.held)
+            if peer.link.queued_bytes <= LINK_BYTES and not self.is_interrupted:
+                moved += self._fill_link(peer, peer.held_large)
+            if not moved:
+                return True
+
+    def _fill_link(self, peer: Peer, line: deque[Outgoing]) -> int:
+        """Move messages from a line to the link until payloads must be read first, or the time is
+        up; return how many were moved. What is small never waits for transfers.
+        """
+        large = line is peer.held_large
+        for moved in range(LINK_MESSAGES):
+            if not line or self.is_interrupted or (large and peer.link.queued_bytes > LINK_BYTES):
+                return moved
+            outgoing = line[0]
+            message, payloads = outgoing.send.message, outgoing.payloads
+            if payloads is None:
+                message = self._without_damaged(peer, message)
+                if message is not outgoing.send.message:
+                    line[0] = Outgoing(Send(peer.id, message))
+                payloads = self._complete(peer, message)
+                if payloads is None:
+                    return moved
+            peer.release(line)
+            crash_point("send.before")
+            self._hand_over(peer, self._stamped(peer, message), payloads)
+            crash_point("send.after")
+            self._look_at_clock()
+        return LINK_MESSAGES
+
+    def _complete(self, peer: Peer, message: FromBroker) -> tuple[Buffer, ...] | None:
+        """Return the payloads of a message; None when they are being read."""
+        payloads: list[Buffer] = []
+        missing = False
+        for key in payload_keys(message):
+            data = self._payloads.get(key)
+            if data is not None:
+                payloads.append(data)
+                continue
+            missing = True
+            if not self._journal.keeps_payloads:
+                self.fetched(key, None)
+                self._peers.mark(peer)
+                continue
+            waiting = self._fetching.get(key)
+            if waiting is None:
+                self._fetching[key] = [peer]
+                self._journal.fetch(key)
+            elif peer not in waiting:
+                waiting.append(peer)
+        return None if missing else tuple(payloads)
+
+    def _without_damaged(self, peer: Peer, message: FromBroker) -> FromBroker:
+        """Replace what cannot be sent as it is, because a payload is lost, by the truth."""
+        if not self._damaged:
+            return message
+        lost = [key for key in payload_keys(message) if key in self._damaged]
+        if not lost:
+            return message
+        self._damaged.difference_update(lost)
+        match message:
+            case Finished():
+                return evolve(
+                    message,
+                    state=TaskState.FAILED,
+                    outputs=(),
+                    error=_corrupt(lost[0]),
+                )
+            case Assign(assignments):
+                return Assign(tuple(a for a in assignments if self._is_whole(peer, a, lost)))
+            case _:
+                return message
+
+    def _is_whole(self, peer: Peer, assignment: Assignment, lost: list[PayloadKey]) -> bool:
+        task_id = assignment.task.id
+        mine = [key for key in lost if key.task_id == task_id]
+        if mine:
+            failure = AttemptFailed(
+                task_id=task_id, fence=assignment.fence, error=_corrupt(mine[0])
+            )
+            self._failures.append((peer.id, failure))
+        return not mine
+
+    def _stamped(self, peer: Peer, message: FromBroker) -> FromBroker:
+        if isinstance(message, Accepted | Welcome):
+            return evolve(message, durable_sequence=self._journal.durable)
+        return peer.endpoint.stamped(peer.id, message)
+
+    def _hand_over(self, peer: Peer, message: FromBroker, payloads: tuple[Buffer, ...]) -> None:
+        if isinstance(message, Assign) and not message.assignments:
+            return
+        try:
+            peer.link.send(message, payloads)
+        except WireError as error:
+            logger.warning("cannot send %s to %r: %s", type(message).__name__, peer.id, error)
+            if isinstance(message, Answer):
+                peer.link.send(Answer(request_id=message.request_id, error=str(error)))
+
+    def say_at_once(self, peer: Peer, message: FromBroker) -> None:
+        """Send a message that says nothing of any task: a refusal, a sign of life."""
+        peer.hold(Outgoing(Send(peer.id, message), ()))
+        self._peers.mark(peer)
+
+
+def _corrupt(key: PayloadKey) -> TaskError:
+    what = f"the {key.direction}put {key.name!r}"
+    return TaskError(code="corrupt", message=f"the broker lost {what}; submit the task again")

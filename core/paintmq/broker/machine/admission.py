@@ -1,0 +1,214 @@
+"""What is checked before a task is accepted, in this order; every refusal says what to do."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from attrs import define
+
+from paintmq.broker.machine.queues import Feasibility, feasibility
+from paintmq.broker.machine.sessions import MAX_NAME
+from paintmq.broker.machine.tasks import TaskTable
+from paintmq.broker.scheduling.scheduler import Scheduler
+from paintmq.config import Limits, QueueConfig
+from paintmq.errors import InvalidTaskError
+from paintmq.plugin.catalog import Catalog, CheckedTask
+from paintmq.task import TaskRequest
+from paintmq.wire.messages import Rejected
+
+LONGEST_RETRY = 60.0
+"""Seconds; who waits longer than that misses room that others make."""
+
+
+@define
+class Admission:
+    """Decides whether a task is accepted, and into which queue."""
+
+    catalog: Catalog
+    queues: Mapping[str, QueueConfig]
+    _scheduler: Scheduler
+    _tasks: TaskTable
+    _limits: Limits
+    strict: bool = False
+    draining: bool = False
+    disk_full: bool = False
+    disk_busy: bool = False
+
+    def decide(
+        self, request: TaskRequest, *, now: float, allowed: tuple[str, ...] | None = None
+    ) -> tuple[str, CheckedTask] | Rejected:
+        """Return the queue and the checked task, or the refusal.
+
+        ``allowed``: the queues where whoever submits it may do so; None: all.
+        """
+        if self.draining:
+            return _reject(request, "draining", "the broker is shutting down", retry_after=30.0)
+        if self.disk_full:
+            return _reject(request, "disk_full", "the broker's disk is full", retry_after=60.0)
+        if self.disk_busy:
+            reason = "the broker's disk is slow, and too much waits for it"
+            return _reject(request, "disk_busy", reason, retry_after=1.0)
+        if (refusal := self._is_overgrown(request)) is not None:
+            return refusal
+        try:
+            checked = self.catalog.check(request)
+        except InvalidTaskError as error:
+            return _reject(request, error.code, str(error))
+        if (refusal := self._over_a_limit(request)) is not None:
+            return refusal
+        return self._queue_for(request, checked, now, allowed)
+
+    def _is_overgrown(self, request: TaskRequest) -> Rejected | None:
+        limits = self._limits
+        if (longest := longest_word(request)) > MAX_NAME:
+            reason = f"a name in the task has {longest} characters, at most {MAX_NAME} are allowed"
+            return _reject(request, "invalid_task", reason)
+        options = len(msgspec.msgpack.encode(request.options))
+        if options > limits.max_options_bytes:
+            return _reject(
+                request,
+                "invalid_option",
+                f"the options have {options} bytes, at most {limits.max_options_bytes} are allowed "
+                f"(limits.max_options_bytes)",
+            )
+        return None
+
+    def _over_a_limit(self, request: TaskRequest) -> Rejected | None:
+        limits, size = self._limits, request.input_bytes
+        for info in request.inputs:
+            if info.size > limits.max_payload_bytes:
+                return _reject(
+                    request,
+                    "invalid_input",
+                    f"input {info.name!r} has {info.size} bytes, at most "
+                    f"{limits.max_payload_bytes} are allowed (limits.max_payload_bytes)",
+                )
+        if size > limits.max_task_bytes:
+            return _reject(
+                request,
+                "invalid_input",
+                f"the inputs have {size} bytes, at most {limits.max_task_bytes} are allowed "
+                f"(limits.max_task_bytes)",
+            )
+        if self._tasks.unfinished >= limits.max_tasks:
+            return _reject(
+                request,
+                "queue_full",
+                f"the broker holds {limits.max_tasks} unfinished tasks (limits.max_tasks)",
+                retry_after=5.0,
+            )
+        if len(self._tasks) >= limits.max_kept_tasks:
+            return _reject(
+                request,
+                "queue_full",
+                f"the broker keeps {limits.max_kept_tasks} tasks, most of them ended but not "
+                f"confirmed by their clients (limits.max_kept_tasks)",
+                retry_after=60.0,
+            )
+        held = self._tasks.input_bytes + self._tasks.output_bytes
+        if held + size > limits.max_bytes_in_flight:
+            return _reject(
+                request,
+                "bytes_full",
+                f"the broker holds {held} bytes of images and results, at most "
+                f"{limits.max_bytes_in_flight} are allowed (limits.max_bytes_in_flight)",
+                retry_after=5.0,
+            )
+        return None
+
+    def _queue_for(
+        self,
+        request: TaskRequest,
+        checked: CheckedTask,
+        now: float,
+        allowed: tuple[str, ...] | None,
+    ) -> tuple[str, CheckedTask] | Rejected:
+        if request.queue and request.queue not in self.queues:
+            known = ", ".join(self.queues)
+            return _reject(
+                request, "invalid_task", f"no queue {request.queue!r}; there are {known}"
+            )
+        feasible = feasibility(self.queues, checked)
+        if not feasible.queues:
+            return _reject(
+                request, "no_queue_fits", f"no queue can hold this task: {feasible.reason()}"
+            )
+        if allowed is not None:
+            others, feasible = feasible.queues, feasible.within(allowed)
+            if (refusal := _beyond_key(request, feasible, allowed, others)) is not None:
+                return refusal
+        if request.queue and request.queue not in feasible.queues:
+            return _reject(
+                request,
+                "no_queue_fits",
+                f"queue {request.queue} cannot hold this task: "
+                f"{feasible.objections[request.queue]}; {', '.join(feasible.queues)} could",
+            )
+        candidates = (request.queue,) if request.queue else feasible.queues
+        is_strict = self.strict or request.strict
+        if is_strict and not self._scheduler.could_run(checked, candidates):
+            return _reject(
+                request,
+                "no_worker",
+                f"no connected worker can run model {request.model!r} on "
+                f"{' or '.join(checked.needs)}: "
+                f"{self._scheduler.why_none_could(checked, candidates)}",
+            )
+        open_queues = [name for name in candidates if not self._is_full(name, request)]
+        if not open_queues:
+            name = candidates[0]
+            return _reject(
+                request,
+                "queue_full",
+                f"queue {' and '.join(candidates)} is full "
+                f"({self._tasks.counts[name].waiting} tasks waiting, "
+                f"{self._tasks.counts[name].bytes_waiting} bytes)",
+                retry_after=min(self._seconds_until_room(name) for name in candidates),
+            )
+        return self._scheduler.choose_queue(checked, open_queues, now=now), checked
+
+    def _seconds_until_room(self, name: str) -> float:
+        """Return how long a task of the queue should take: then there is room for one more."""
+        counts = self._tasks.counts[name]
+        one = self._scheduler.expected_work(name) / max(1, counts.waiting + counts.running)
+        return max(1.0, min(LONGEST_RETRY, one))
+
+    def _is_full(self, name: str, request: TaskRequest) -> bool:
+        queue, counts = self.queues[name], self._tasks.counts[name]
+        return (
+            counts.waiting >= queue.capacity
+            or counts.bytes_waiting + request.input_bytes > queue.max_bytes
+        )
+
+
+def longest_word(request: TaskRequest) -> int:
+    """Return the length of the longest text in a request, its options left aside."""
+    words = [request.task_type, request.model, request.tenant, request.queue]
+    for info in request.inputs:
+        words += (info.name, info.digest, info.dtype)
+    return max(map(len, words))
+
+
+def _beyond_key(
+    request: TaskRequest, feasible: Feasibility, allowed: Sequence[str], others: Sequence[str]
+) -> Rejected | None:
+    """Refuse a task that only queues can hold which its client's key is not for.
+
+    ``feasible`` is of the ``allowed`` queues alone; ``others`` could hold it, allowed or not.
+    """
+    if request.queue and request.queue not in allowed:
+        words = f"your key is for {' and '.join(allowed)} alone, not for queue {request.queue}"
+        return _reject(request, "not_allowed", words)
+    if not feasible.queues:
+        return _reject(
+            request,
+            "no_queue_fits",
+            f"no queue that your key is for can hold this task: {feasible.reason()}; "
+            f"{', '.join(others)} could, with another key",
+        )
+    return None
+
+
+def _reject(
+    request: TaskRequest, code: str, reason: str, *, retry_after: float | None = None
+) -> Rejected:
+    return Rejected(task_id=request.id, code=code, reason=reason, retry_after=retry_after)

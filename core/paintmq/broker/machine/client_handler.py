@@ -1,0 +1,171 @@
+"""What each message of a client means."""
+
+from attrs import define, evolve
+
+from paintmq.broker.machine.admission import Admission
+from paintmq.broker.machine.control import Inquiries
+from paintmq.broker.machine.lifecycle import Lifecycle
+from paintmq.broker.machine.membership import Attendance
+from paintmq.broker.machine.retention import finished_message
+from paintmq.broker.machine.sessions import ClientSession
+from paintmq.broker.machine.tasks import TaskEntry, TaskTable
+from paintmq.broker.scheduling.scheduler import Scheduler
+from paintmq.config import Timers
+from paintmq.task import PeerId, TaskId, TaskRequest, TaskState, TaskStatus
+from paintmq.wire.messages import (
+    Accepted,
+    Ask,
+    BrokerHeartbeat,
+    Cancel,
+    CancelAnswered,
+    ClientGoodbye,
+    ClientHello,
+    Heartbeat,
+    Query,
+    Refused,
+    Rejected,
+    ResultReceived,
+    Submit,
+    ToBroker,
+    UnknownTask,
+    Welcome,
+)
+
+
+@define
+class ClientDesk:
+    """Takes what clients say: submissions, queries, cancels and questions."""
+
+    _incarnation: int
+    _attendance: Attendance
+    _tasks: TaskTable
+    _life: Lifecycle
+    _scheduler: Scheduler
+    _admission: Admission
+    _inquiries: Inquiries
+    _timers: Timers
+
+    def hello(self, peer: PeerId, hello: ClientHello, now: float) -> None:
+        if self._attendance.refuses(peer, hello):
+            return
+        self._attendance.sessions.clients[peer] = ClientSession(peer, hello)
+        self._attendance.heard(peer, now)
+        self._life.step.send(
+            peer,
+            Welcome(
+                incarnation=self._incarnation,
+                durable_sequence=0,
+                heartbeat=self._timers.heartbeat,
+            ),
+        )
+
+    def receive(
+        self,
+        peer: PeerId,
+        message: ToBroker,
+        now: float,
+        queues: tuple[str, ...] | None = None,
+    ) -> None:
+        """Take in a message; ``queues``: those where its sender may submit tasks; None: all."""
+        self._attendance.heard(peer, now)
+        match message:
+            case ClientHello():
+                self.hello(peer, message, now)
+            case Heartbeat():
+                self._life.step.send(peer, BrokerHeartbeat())
+            case Submit(request):
+                self._submit(peer, request, now, queues)
+            case Cancel(task_id):
+                self._life.step.send(peer, CancelAnswered(task_id, self._cancel(task_id, now)))
+            case Query(task_ids):
+                for task_id in task_ids:
+                    self._query(peer, task_id, now)
+            case ResultReceived(task_id):
+                if (entry := self._tasks.get(task_id)) is not None:
+                    self._life.retention.acknowledge(entry, now=now)
+            case Ask():
+                answer = self._inquiries.answer(message, now=now, queues=queues)
+                self._life.step.send(peer, answer)
+            case ClientGoodbye():
+                self._attendance.drop(peer, now, gone=True)
+            case _:
+                self._life.step.send(
+                    peer, Refused(f"a client does not send {type(message).__name__}")
+                )
+
+    def _submit(
+        self, peer: PeerId, request: TaskRequest, now: float, queues: tuple[str, ...] | None
+    ) -> None:
+        known = self._tasks.get(request.id)
+        if known is not None:
+            self._inquiries.duplicates += 1
+            if evolve(request, queue="") != evolve(known.request, queue=""):
+                self._reject(
+                    peer,
+                    Rejected(
+                        task_id=request.id,
+                        code="conflict",
+                        reason=f"task {request.id} was submitted before with other contents; "
+                        f"use another id or idempotency key",
+                    ),
+                )
+                return
+            self._query(peer, request.id, now)
+            return
+        self._life.retention.make_room()
+        decision = self._admission.decide(request, now=now, allowed=queues)
+        if isinstance(decision, Rejected):
+            self._reject(peer, decision, queue=request.queue)
+            return
+        queue, checked = decision
+        status = TaskStatus(
+            state=TaskState.QUEUED,
+            queue=queue,
+            accepted_at=now,
+            rank=now - request.priority * self._timers.ageing,
+        )
+        entry = TaskEntry(request, status, checked)
+        self._tasks.watch(entry, peer)
+        self._life.accept(entry, now=now)
+        self._tell_accepted(peer, entry, now)
+
+    def _tell_accepted(self, peer: PeerId, entry: TaskEntry, now: float) -> None:
+        state = entry.status.state
+        reason = ""
+        if state is TaskState.QUEUED:
+            reason = self._scheduler.waiting_for(entry.id, now=now)
+        self._life.step.send(
+            peer,
+            Accepted(
+                task_id=entry.id,
+                queue=entry.status.queue,
+                durable_sequence=0,
+                state=state,
+                waiting_for=reason,
+            ),
+        )
+
+    def _query(self, peer: PeerId, task_id: TaskId, now: float) -> None:
+        entry = self._tasks.get(task_id)
+        if entry is None:
+            self._life.step.send(peer, UnknownTask(task_id))
+            return
+        self._tasks.watch(entry, peer)
+        if entry.status.state.is_final:
+            self._life.step.send(peer, finished_message(entry))
+        else:
+            self._tell_accepted(peer, entry, now)
+
+    def _cancel(self, task_id: TaskId, now: float) -> str:
+        entry = self._tasks.get(task_id)
+        if entry is None:
+            return "unknown"
+        if not entry.status.state.is_final:
+            self._life.cancel(entry, now=now)
+        return "cancelled" if entry.status.state is TaskState.CANCELLED else "too_late"
+
+    def _reject(self, peer: PeerId, rejected: Rejected, *, queue: str = "") -> None:
+        self._inquiries.rejected += 1
+        if queue in self._tasks.counts:
+            self._tasks.counts[queue].rejected += 1
+        self._life.step.send(peer, rejected)

@@ -1,0 +1,305 @@
+"""Questions off the hot path: statistics, why a task waits, workers, dead letters."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, cast
+
+from attrs import asdict, define, field
+
+from paintmq.broker.machine.admission import Admission
+from paintmq.broker.machine.lifecycle import Lifecycle
+from paintmq.broker.machine.sessions import Sessions
+from paintmq.broker.machine.tasks import TaskEntry, TaskTable
+from paintmq.broker.scheduling.scheduler import Scheduler
+from paintmq.statistics import BrokerStatistics, QueueStatistics
+from paintmq.task import Json, PayloadInfo, TaskId, TaskRequest, TaskState
+from paintmq.wire.messages import Answer, Ask, Drain, Rejected
+
+MOST_ROWS = 1_000
+"""Rows of one listing; a listing that is cut says so by ``more``."""
+
+
+class BadQuestionError(Exception):
+    """The arguments of a question make no sense; the text goes to whoever asked."""
+
+
+@define
+class Inquiries:
+    """A closed table of subjects; nothing a peer sends is looked up by reflection."""
+
+    _tasks: TaskTable
+    _sessions: Sessions
+    _life: Lifecycle
+    _scheduler: Scheduler
+    _admission: Admission
+    started_at: float = field(default=0.0, init=False)
+    rejected: int = field(default=0, init=False)
+    duplicates: int = field(default=0, init=False)
+
+    def answer(self, ask: Ask, *, now: float, queues: tuple[str, ...] | None = None) -> Answer:
+        """Answer a question, or say what is wrong with it.
+
+        ``queues``: those where whoever asks may submit tasks; None: all.
+        """
+        subjects: dict[str, Callable[[Mapping[str, Json], float], Json]] = {
+            "statistics": self._statistics,
+            "why": self._why,
+            "route": partial(self._route, queues),
+            "tasks": self._list_tasks,
+            "workers": self._list_workers,
+            "dead_list": self._dead_list,
+            "dead_show": self._dead_show,
+            "dead_requeue": self._dead_requeue,
+            "dead_drop": self._dead_drop,
+            "drain_worker": self._drain_worker,
+        }
+        subject = subjects.get(ask.subject)
+        if subject is None:
+            known = ", ".join(subjects)
+            return Answer(
+                request_id=ask.request_id, error=f"no subject {ask.subject!r}; there are {known}"
+            )
+        try:
+            return Answer(request_id=ask.request_id, value=subject(ask.arguments, now))
+        except BadQuestionError as error:
+            return Answer(request_id=ask.request_id, error=str(error))
+
+    def statistics(self, *, now: float) -> BrokerStatistics:
+        """Return the counts of this moment; every accepted task is in exactly one of them."""
+        workers = self._sessions.workers_by_queue()
+        queues = {}
+        for name, counts in self._tasks.counts.items():
+            config = self._admission.queues.get(name)
+            oldest = self._tasks.oldest_arrival(name)
+            queues[name] = QueueStatistics(
+                name=name,
+                port=config.port if config is not None else 0,
+                waiting=counts.waiting,
+                running=counts.running,
+                succeeded=counts.ended[TaskState.SUCCEEDED],
+                failed=counts.ended[TaskState.FAILED],
+                cancelled=counts.ended[TaskState.CANCELLED],
+                expired=counts.ended[TaskState.EXPIRED],
+                dead=counts.ended[TaskState.DEAD],
+                rejected=counts.rejected,
+                bytes_waiting=counts.bytes_waiting,
+                workers=workers.get(name, 0),
+                expected_work=self._scheduler.expected_work(name),
+                oldest_wait=0.0 if oldest is None else now - oldest,
+            )
+        return BrokerStatistics(
+            queues=queues,
+            workers=len(self._sessions.workers),
+            clients=len(self._sessions.clients),
+            accepted=sum(counts.accepted for counts in self._tasks.counts.values()),
+            rejected=self.rejected,
+            duplicates=self.duplicates,
+            retries=self._life.retries,
+            stale_answers=self._life.stale_answers,
+            leases_lost=self._life.leases_lost,
+            crashes=self._life.crashes,
+            router_faults=self._scheduler.faults,
+            router_fault=self._scheduler.last_fault,
+            bytes_in_flight=self._tasks.input_bytes + self._tasks.output_bytes,
+            uptime=now - self.started_at,
+        )
+
+    def _statistics(self, arguments: Mapping[str, Json], now: float) -> Json:
+        return _json(asdict(self.statistics(now=now)))
+
+    def _why(self, arguments: Mapping[str, Json], now: float) -> Json:
+        entry = self._task(arguments)
+        answer: dict[str, Json] = {"task": _summary(entry, now)}
+        if entry.status.state is TaskState.QUEUED:
+            answer["waiting_for"] = self._scheduler.waiting_for(entry.id, now=now)
+            explanation = self._scheduler.explain(entry.id, now=now)
+            answer["explanation"] = _json(asdict(explanation))
+        elif entry.status.state.is_leased and entry.session is None:
+            ends = self._life.deadlines.get(("lease", entry.id, 0))
+            answer["lease"] = max(0.0, (ends or now) - now)
+        return answer
+
+    def _route(
+        self, queues: tuple[str, ...] | None, arguments: Mapping[str, Json], now: float
+    ) -> Json:
+        """Tell the queue a task would go to now, or why it would be refused; store nothing."""
+        request = _request(arguments)
+        decision = self._admission.decide(request, now=now, allowed=queues)
+        if isinstance(decision, Rejected):
+            return _json(asdict(decision))
+        return {"queue": decision[0]}
+
+    def _list_tasks(self, arguments: Mapping[str, Json], now: float) -> Json:
+        """List tasks in order of acceptance; those of one ``state`` as they came to it.
+
+        ``model``, ``queue`` and ``tenant`` choose among them.
+        """
+        wanted = arguments.get("state")
+        states = {state.value: state for state in TaskState}
+        if wanted is not None and wanted not in states:
+            raise BadQuestionError(f"no state {wanted!r}; there are {', '.join(states)}")
+        entries = self._tasks if wanted is None else self._tasks.in_state(states[str(wanted)])
+        chosen = [entry for entry in entries if _matches(entry, arguments)]
+        rows: list[Json] = [_summary(entry, now) for entry in chosen[:MOST_ROWS]]
+        return {"tasks": rows, "more": max(0, len(chosen) - MOST_ROWS)}
+
+    def _list_workers(self, arguments: Mapping[str, Json], now: float) -> Json:
+        running: dict[bytes, list[Json]] = {}
+        for entry in self._tasks.leased():
+            if entry.session is not None:
+                running.setdefault(entry.session, []).append(entry.id)
+        rows: list[Json] = [
+            {
+                "name": worker.hello.name,
+                "node": worker.hello.node,
+                "queue": worker.hello.queue,
+                "device": worker.hello.device,
+                "device_name": worker.hello.device_name,
+                "gpu_memory_mb": worker.hello.gpu_memory_mb,
+                "memory_mb": worker.hello.memory_mb,
+                "models": list(worker.hello.models),
+                "unavailable": dict(worker.hello.unavailable),
+                "resident": list(self._scheduler.resident_models(worker.peer)),
+                "running": running.get(worker.peer, []),
+                "draining": worker.draining,
+                "trouble": worker.trouble,
+                "serves": None if worker.queues is None else list(worker.queues),
+            }
+            for worker in self._sessions.workers.values()
+        ]
+        return rows
+
+    def _dead_list(self, arguments: Mapping[str, Json], now: float) -> Json:
+        return self._list_tasks({**arguments, "state": TaskState.DEAD.value}, now)
+
+    def _dead_show(self, arguments: Mapping[str, Json], now: float) -> Json:
+        entry = self._task(arguments)
+        options = cast("Json", dict(entry.request.options))
+        return {
+            **_summary(entry, now),
+            "options": options,
+            "error": _json(asdict(entry.status.error)) if entry.status.error else None,
+            "history": [_json(asdict(report)) for report in entry.status.history],
+        }
+
+    def _dead_requeue(self, arguments: Mapping[str, Json], now: float) -> Json:
+        entry = self._dead_task(arguments)
+        if entry.checked is None:
+            raise BadQuestionError(
+                f"model {entry.request.model!r} is not installed; install it and restart the broker"
+            )
+        self._life.revive(entry, now=now)
+        return _summary(entry, now)
+
+    def _dead_drop(self, arguments: Mapping[str, Json], now: float) -> Json:
+        entry = self._dead_task(arguments)
+        summary = _summary(entry, now)
+        self._life.retention.purge(entry)
+        return summary
+
+    def _drain_worker(self, arguments: Mapping[str, Json], now: float) -> Json:
+        name = arguments.get("name")
+        grace = arguments.get("grace", 30.0)
+        if not isinstance(grace, int | float) or isinstance(grace, bool) or grace < 0:
+            raise BadQuestionError(f"grace = {grace!r} must be a number of seconds, 0 or more")
+        for worker in self._sessions.workers.values():
+            if worker.hello.name == name:
+                worker.draining = True
+                self._scheduler.worker_draining(worker.peer, now=now)
+                self._life.step.send(worker.peer, Drain(grace=float(grace)))
+                return name
+        known = ", ".join(worker.hello.name for worker in self._sessions.workers.values())
+        raise BadQuestionError(f"no worker {name!r}; connected: {known or 'none'}")
+
+    def _task(self, arguments: Mapping[str, Json]) -> TaskEntry:
+        task_id = arguments.get("task_id")
+        entry = self._tasks.get(TaskId(task_id)) if isinstance(task_id, str) else None
+        if entry is None:
+            raise BadQuestionError(
+                f"no task {task_id!r}: it was never accepted here, or was forgotten after its "
+                f"time-to-live"
+            )
+        return entry
+
+    def _dead_task(self, arguments: Mapping[str, Json]) -> TaskEntry:
+        entry = self._task(arguments)
+        if entry.status.state is not TaskState.DEAD:
+            raise BadQuestionError(f"task {entry.id} is {entry.status.state}, not dead")
+        return entry
+
+
+def _request(arguments: Mapping[str, Json]) -> TaskRequest:
+    """Return as much of a request as routing looks at."""
+    match arguments:
+        case {
+            "task_type": str(task_type),
+            "model": str(model),
+            "device": "auto" | "cpu" | "cuda" as device,
+            "options": dict(options),
+            "inputs": list(inputs),
+        }:
+            return TaskRequest(
+                id=TaskId(""),
+                task_type=task_type,
+                model=model,
+                device=device,
+                options=options,
+                inputs=tuple(_payload(each) for each in inputs),
+            )
+        case _:
+            raise BadQuestionError("route wants task_type, model, device, options and inputs")
+
+
+def _payload(value: Json) -> PayloadInfo:
+    match value:
+        case {"name": str(name), "size": int(size), "width": int(width), "height": int(height)}:
+            return PayloadInfo(
+                name=name, size=size, digest="", kind="file", width=width, height=height
+            )
+        case _:
+            raise BadQuestionError("an input to route has a name, a size, a width and a height")
+
+
+def _matches(entry: TaskEntry, wanted: Mapping[str, Json]) -> bool:
+    has = {
+        "model": entry.request.model,
+        "queue": entry.status.queue,
+        "tenant": entry.request.tenant,
+    }
+    return all(wanted.get(name) in (None, value) for name, value in has.items())
+
+
+def _summary(entry: TaskEntry, now: float) -> dict[str, Json]:
+    status = entry.status
+    error = status.error
+    if error is None and status.history and not status.state.is_final:
+        error = status.history[-1].error  # of the attempt before: why it waits again
+    return {
+        "id": entry.id,
+        "state": status.state.value,
+        "model": entry.request.model,
+        "device": entry.request.device,
+        "queue": status.queue,
+        "priority": entry.request.priority,
+        "tenant": entry.request.tenant,
+        "worker": status.worker,
+        "attempts": status.attempt,
+        "age": now - status.accepted_at,
+        "ended": None if status.ended_at is None else now - status.ended_at,
+        "crashes": status.crashes,
+        "losses": status.losses,
+        "undelivered": status.undelivered,
+        "failures": status.failures,
+        "reason": error.message if error is not None else "",
+    }
+
+
+def _json(value: Any) -> Json:
+    """Return a nested attrs dictionary as JSON has it."""
+    match value:
+        case dict():
+            return {str(key): _json(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_json(item) for item in value]
+        case _:
+            return cast("Json", value)

@@ -1,0 +1,270 @@
+"""The broker as a pure state machine: messages in, records and messages out.
+
+No sockets, no clock, no threads: ``now`` is an argument, so that a test, a simulation and a server
+run the very same code. What each message means is decided here; what becomes of a task, in
+``lifecycle.py``; who runs it, in ``scheduler.py``.
+"""
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from typing import assert_never
+
+from paintmq.broker.deadlines import Deadlines
+from paintmq.broker.machine.admission import Admission
+from paintmq.broker.machine.client_handler import ClientDesk
+from paintmq.broker.machine.control import Inquiries
+from paintmq.broker.machine.lifecycle import Lifecycle
+from paintmq.broker.machine.membership import Attendance
+from paintmq.broker.machine.retention import Retention
+from paintmq.broker.machine.sessions import Sessions
+from paintmq.broker.machine.step import DeadlineKey, Send, Step, StepBuilder
+from paintmq.broker.machine.tasks import TaskEntry, TaskTable
+from paintmq.broker.machine.worker_handler import WorkerDesk
+from paintmq.broker.machine.zombies import Limbo
+from paintmq.broker.records import BrokerBooted, StoredTask
+from paintmq.broker.scheduling.scheduler import Scheduler
+from paintmq.config import Limits, QueueConfig, Timers
+from paintmq.errors import InvalidTaskError
+from paintmq.plugin.catalog import Catalog, CheckedTask
+from paintmq.routing import Router
+from paintmq.statistics import BrokerStatistics
+from paintmq.task import PeerId, TaskId, TaskRequest, TaskState
+from paintmq.wire.messages import (
+    ClientGoodbye,
+    ClientHello,
+    Preload,
+    ToBroker,
+    WhoAreYou,
+    WorkerGoodbye,
+    WorkerHello,
+)
+
+__all__ = ["BrokerMachine", "Send", "Step"]
+
+
+class BrokerMachine:
+    """All queue state of one broker.
+
+    Guarantees: an accepted task reaches exactly one ending, whatever messages arrive in whatever
+    order; an answer with an old fence changes nothing; no worker holds more than its credit.
+    """
+
+    def __init__(
+        self,
+        *,
+        incarnation: int,
+        catalog: Catalog,
+        scheduler: Scheduler,
+        queues: Mapping[str, QueueConfig],
+        timers: Timers,
+        limits: Limits,
+        admission: str,
+        rng: random.Random,
+    ) -> None:
+        self._incarnation = incarnation
+        self._timers = timers
+        self._scheduler = scheduler
+        self._tasks = TaskTable.for_queues(queues)
+        self._sessions = Sessions()
+        step, deadlines = StepBuilder(self._tasks), Deadlines[DeadlineKey]()
+        self._life = Lifecycle(
+            step,
+            self._sessions,
+            scheduler,
+            deadlines,
+            Limbo(scheduler, deadlines, timers.cancel_grace + timers.lease),
+            Retention(step, deadlines, timers, limits),
+            timers,
+            limits,
+            incarnation,
+            rng,
+        )
+        self._admission = Admission(
+            catalog, queues, scheduler, self._tasks, limits, strict=admission == "strict"
+        )
+        self._inquiries = Inquiries(
+            self._tasks, self._sessions, self._life, scheduler, self._admission
+        )
+        self._attendance = Attendance(self._sessions, self._tasks, self._life, scheduler, timers)
+        self._clients = ClientDesk(
+            incarnation,
+            self._attendance,
+            self._tasks,
+            self._life,
+            scheduler,
+            self._admission,
+            self._inquiries,
+            timers,
+        )
+        self._workers = WorkerDesk(
+            incarnation, self._attendance, self._tasks, self._life, scheduler, timers, limits
+        )
+        self._now = 0.0
+
+    # ---- inputs --------------------------------------------------------------------------------
+
+    def restore(self, tasks: Sequence[StoredTask], *, now: float) -> Step:
+        """Take over what the journal held. Call it once, before anything else."""
+        self._inquiries.started_at = now
+        for task in tasks:
+            entry = TaskEntry(task.request, task.status, self._checked(task.request))
+            self._life.restore(entry, now=now)
+        step = self._finish_step(now)
+        return Step((BrokerBooted(self._incarnation, now), *step.records), step.sends)
+
+    def receive(
+        self,
+        peer: PeerId,
+        message: ToBroker,
+        *,
+        now: float,
+        queues: tuple[str, ...] | None = None,
+    ) -> Step:
+        """Take in what a client or a worker sent.
+
+        ``queues``: those where this client may submit tasks, or whose tasks this worker may run;
+        None: all.
+        """
+        self._advance(now)
+        if peer in self._sessions.workers:
+            self._workers.receive(self._sessions.workers[peer], message, now, queues)
+        elif peer in self._sessions.clients:
+            self._clients.receive(peer, message, now, queues)
+        elif isinstance(message, WorkerHello):
+            self._workers.hello(peer, message, now, queues)
+        elif isinstance(message, ClientHello):
+            self._clients.hello(peer, message, now)
+        elif not isinstance(message, ClientGoodbye | WorkerGoodbye):
+            # It knew a broker that ran here before, or was silent for too long; it will introduce
+            # itself and repeat.
+            self._workers.heard_of_stranger(message)
+            self._life.step.send(peer, WhoAreYou())
+        return self._finish_step(now)
+
+    def peer_lost(self, peer: PeerId, *, now: float) -> Step:
+        """Take note that a peer cannot be reached. It may come back: its leases run on."""
+        self._advance(now)
+        self._attendance.drop(peer, now, gone=False)
+        return self._finish_step(now)
+
+    def tick(self, *, now: float) -> Step:
+        """Let time pass."""
+        self._advance(now)
+        return self._finish_step(now)
+
+    def next_deadline(self) -> float | None:
+        """Return when ``tick`` is next worth calling; None while nothing can fall due."""
+        deadline = self._life.deadlines.next()
+        if self._admission.draining:
+            return deadline  # nothing more is given away, whoever's pause ends
+        wakeup = self._scheduler.next_wakeup(now=self._now)
+        if wakeup is None or deadline is None:
+            return deadline if wakeup is None else wakeup
+        return min(wakeup, deadline)
+
+    def replace_router(self, router: Router, *, now: float) -> Step:
+        """Let another router decide from now on; no task is touched."""
+        self._advance(now)
+        self._scheduler.replace_router(router, now=now)
+        return self._finish_step(now)
+
+    def set_disk_full(self, *, full: bool) -> None:
+        """Refuse new tasks while the disk is full; running work is still recorded."""
+        self._admission.disk_full = full
+
+    def set_disk_busy(self, *, busy: bool) -> None:
+        """Refuse new tasks while too much waits to be written."""
+        self._admission.disk_busy = busy
+
+    def set_draining(self) -> None:
+        """Accept and dispatch nothing more; attempts that run may still end."""
+        self._admission.draining = True
+
+    # ---- outputs -------------------------------------------------------------------------------
+
+    def statistics(self, *, now: float) -> BrokerStatistics:
+        return self._inquiries.statistics(now=now)
+
+    def stored_task(self, task_id: TaskId) -> StoredTask | None:
+        """Return one task as ``stored`` has it; None if it is not known."""
+        entry = self._tasks.get(task_id)
+        return None if entry is None else StoredTask(entry.request, entry.status)
+
+    def stored(self) -> dict[TaskId, StoredTask]:
+        """Return what a restart from the journal must find."""
+        return self._tasks.stored()
+
+    def is_idle(self) -> bool:
+        """Return whether no attempt is under way."""
+        return not self._tasks.any_leased
+
+    def unfinished(self) -> Iterable[TaskEntry]:
+        """Return the tasks that have not ended, in order of acceptance."""
+        return (entry for entry in self._tasks if not entry.status.state.is_final)
+
+    def watchers_of(self, entry: TaskEntry) -> list[str]:
+        """Return the names of the connected clients that are told of the task."""
+        clients = (self._sessions.clients.get(peer) for peer in entry.watchers)
+        return [client.hello.name for client in clients if client is not None]
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError if the state contradicts itself; for tests and simulations."""
+        self._tasks.check_invariants()
+        self._scheduler.check_invariants()
+        deadlines = self._life.deadlines
+        for entry in self._tasks:
+            state = entry.status.state
+            leased = ("lease", entry.id, 0) in deadlines
+            assert leased == state.is_leased, f"{entry.id} is {state} and leased: {leased}"
+            assert state.is_leased or entry.session is None, f"{entry.id} is {state} on a worker"
+            purged = ("purge", entry.id, 0) in deadlines
+            assert purged == state.is_final, f"{entry.id} is {state}, to be purged: {purged}"
+            if state is TaskState.QUEUED:
+                assert self._scheduler.is_waiting(entry.id), f"{entry.id} waits for nothing"
+
+    def conserves_work(self, *, now: float) -> bool:
+        """Return whether no task waits that an idle worker could take, unless the router objects;
+        for tests and simulations.
+        """
+        return self._scheduler.conserves_work(now=now)
+
+    # ---- time ----------------------------------------------------------------------------------
+
+    def _advance(self, now: float) -> None:
+        """Act on every deadline that has passed."""
+        self._now = now
+        for kind, key, number in self._life.deadlines.pop_due(now):
+            if kind == "peer":
+                assert isinstance(key, bytes)
+                self._attendance.drop(PeerId(key), now, gone=True)
+                continue
+            assert isinstance(key, str)
+            task_id = TaskId(key)
+            if kind == "limbo":
+                self._life.limbo.leave(task_id, number, now=now)
+                continue
+            entry = self._tasks.get(task_id)
+            assert entry is not None
+            match kind:
+                case "expire":
+                    self._life.expire(entry, now=now)
+                case "lease" | "run":
+                    self._life.lose(entry, now=now)
+                case "purge":
+                    self._life.retention.purge(entry)
+                case _:
+                    assert_never(kind)
+
+    def _finish_step(self, now: float) -> Step:
+        if not self._admission.draining:
+            self._life.dispatch(now=now)
+            while (preload := self._scheduler.next_preload(now=now)) is not None:
+                session, model = preload
+                self._life.step.send(session, Preload(model))
+        return self._life.step.take()
+
+    def _checked(self, request: TaskRequest) -> CheckedTask | None:
+        try:
+            return self._admission.catalog.check(request)
+        except InvalidTaskError:
+            return None

@@ -1,0 +1,92 @@
+"""What becomes of a task after its end: how long it is kept, and what a client is told of it."""
+
+from attrs import define, evolve, field
+
+from paintmq.broker.deadlines import Deadlines
+from paintmq.broker.machine.step import DeadlineKey, StepBuilder
+from paintmq.broker.machine.tasks import TaskEntry
+from paintmq.broker.records import TaskPurged
+from paintmq.config import Limits, Timers
+from paintmq.task import TaskId, TaskState
+from paintmq.wire.messages import Finished
+
+
+@define
+class Retention:
+    """Keeps ended tasks for as long as somebody may ask for them, within the memory allowed."""
+
+    _step: StepBuilder
+    _deadlines: Deadlines[DeadlineKey]
+    _timers: Timers
+    _limits: Limits
+    # Acknowledged results, oldest first, with their bytes: the first to go when memory is short.
+    _spent: dict[TaskId, int] = field(factory=dict[TaskId, int], init=False)
+    _spent_bytes: int = field(default=0, init=False)
+
+    def acknowledge(self, entry: TaskEntry, *, now: float) -> None:
+        """Note that a client has the result, so that it need not be kept for long."""
+        if not entry.status.state.is_final or entry.status.acknowledged_at is not None:
+            return
+        self._step.change(entry, "acknowledge", evolve(entry.status, acknowledged_at=now))
+        self.schedule_purge(entry, now=now)
+        self.note_spent(entry)
+        while self._spent_bytes > self._limits.max_spent_bytes:
+            self._purge_oldest()
+
+    def make_room(self) -> None:
+        """Forget confirmed results where the table of tasks has no room for one more."""
+        while self._spent and len(self._step.tasks) >= self._limits.max_kept_tasks:
+            self._purge_oldest()
+
+    def _purge_oldest(self) -> None:
+        oldest = self._step.tasks.get(next(iter(self._spent)))
+        assert oldest is not None
+        self.purge(oldest)
+
+    def purge(self, entry: TaskEntry) -> None:
+        """Forget the task."""
+        self._step.record(TaskPurged(entry.id))
+        self._step.tasks.remove(entry)
+        self._deadlines.discard(("purge", entry.id, 0))
+        self._spent_bytes -= self._spent.pop(entry.id, 0)
+
+    def note_spent(self, entry: TaskEntry) -> None:
+        size = sum(output.size for output in entry.status.outputs)
+        self._spent[entry.id] = size
+        self._spent_bytes += size
+
+    def schedule_purge(self, entry: TaskEntry, *, now: float, restarted: bool = False) -> None:
+        """Say when the task is forgotten.
+
+        ``restarted``: the broker starts. While it was away nobody could fetch anything, and its
+        machine's clock may be wrong; so there is time left for what nobody has fetched.
+        """
+        status, timers = entry.status, self._timers
+        ended = status.ended_at if status.ended_at is not None else now
+        if status.state is TaskState.DEAD:
+            when = ended + timers.dead_kept
+        elif status.acknowledged_at is not None:
+            when = status.acknowledged_at + timers.result_kept
+        else:
+            when = ended + timers.result_kept_at_most
+        if restarted and status.acknowledged_at is None:
+            when = max(when, now + timers.result_kept)
+        self._deadlines.set(("purge", entry.id, 0), when)
+
+
+def finished_message(entry: TaskEntry) -> Finished:
+    """Return what a client is told of a task that has ended."""
+    status = entry.status
+    error = None if status.error is None else evolve(status.error, traceback="")
+    started, ended = status.started_at, status.ended_at
+    return Finished(
+        task_id=entry.id,
+        state=status.state,
+        outputs=status.outputs,
+        error=error,
+        queue=status.queue,
+        worker=status.worker,
+        attempts=status.attempt,
+        waited=max(0.0, (started or ended or 0.0) - status.accepted_at),
+        ran=max(0.0, ended - started) if started and ended else 0.0,
+    )

@@ -1,0 +1,206 @@
+"""Every task the broker knows, and the sums and indices that must always agree with them.
+
+Rule 1: nothing that happens often goes through all tasks: a broker may hold hundreds of thousands.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from attrs import define, field
+
+from paintmq.broker.deadlines import Deadlines
+from paintmq.broker.machine.queues import QueueCounts
+from paintmq.broker.records import StoredTask
+from paintmq.broker.scheduling.backlog import Waiting
+from paintmq.plugin.catalog import CheckedTask
+from paintmq.task import PeerId, TaskId, TaskRequest, TaskState, TaskStatus
+
+_LEASED = (TaskState.LEASED, TaskState.LOADING, TaskState.RUNNING)
+
+
+@define
+class TaskEntry:
+    """One task: what was asked, where it stands, and who wants to know."""
+
+    request: TaskRequest
+    status: TaskStatus
+    checked: CheckedTask | None
+    """None for a task from the journal whose model is no longer installed."""
+    session: PeerId | None = None
+    """The worker connection that holds its lease."""
+    delivered: bool = False
+    """The worker has shown that it has the current attempt."""
+    watchers: list[PeerId] = field(factory=list[PeerId])
+    """Clients to be told, in the order they asked; see ``TaskTable.watch``."""
+
+    @property
+    def id(self) -> TaskId:
+        return self.request.id
+
+    @property
+    def expires_at(self) -> float | None:
+        if self.request.expires_in is None:
+            return None
+        return self.status.accepted_at + self.request.expires_in
+
+    def waiting(self) -> Waiting:
+        """Return what the scheduler needs to know of the task."""
+        assert self.checked is not None
+        return Waiting(
+            request=self.request,
+            checked=self.checked,
+            queue=self.status.queue,
+            rank=self.status.rank,
+            not_before=self.status.not_before,
+            suspect=self.status.suspect,
+            excluded=self.status.excluded,
+        )
+
+
+@define
+class TaskTable:
+    """Tasks by id, with counts by queue, the bytes they hold, and who watches which."""
+
+    _entries: dict[TaskId, TaskEntry] = field(factory=dict[TaskId, TaskEntry], init=False)
+    counts: dict[str, QueueCounts] = field(factory=dict[str, QueueCounts], init=False)
+    unfinished: int = field(default=0, init=False)
+    input_bytes: int = field(default=0, init=False)
+    """Inputs of unfinished tasks."""
+    output_bytes: int = field(default=0, init=False)
+    """Results that no client has confirmed."""
+    _by_state: dict[TaskState, dict[TaskId, TaskEntry]] = field(init=False)
+    _arrivals: dict[str, Deadlines[TaskId]] = field(
+        factory=dict[str, Deadlines[TaskId]], init=False
+    )
+    """When each waiting task was accepted, by queue."""
+    _watched: dict[PeerId, dict[TaskId, TaskEntry]] = field(
+        factory=dict[PeerId, dict[TaskId, TaskEntry]], init=False
+    )
+
+    @_by_state.default
+    def _no_tasks(self) -> dict[TaskState, dict[TaskId, TaskEntry]]:
+        return {state: {} for state in TaskState}
+
+    @classmethod
+    def for_queues(cls, names: Iterable[str]) -> "TaskTable":
+        table = cls()
+        table.counts = {name: QueueCounts() for name in names}
+        return table
+
+    def get(self, task_id: TaskId) -> TaskEntry | None:
+        return self._entries.get(task_id)
+
+    def add(self, entry: TaskEntry) -> None:
+        """Take in a new task, accepted now or found in the journal."""
+        self._entries[entry.id] = entry
+        counts = self._counts(entry.status.queue)
+        counts.accepted += 1
+        if entry.status.state.is_final:
+            counts.ended[entry.status.state] += 1
+        self._count(entry, +1)
+
+    def change(self, entry: TaskEntry, status: TaskStatus) -> None:
+        """Give the task a new status."""
+        self._count(entry, -1)
+        before = entry.status.state
+        entry.status = status
+        self._count(entry, +1)
+        if status.state.is_final and not before.is_final:
+            self._counts(status.queue).ended[status.state] += 1
+        elif before.is_final and not status.state.is_final:
+            self._counts(status.queue).ended[before] -= 1
+
+    def remove(self, entry: TaskEntry) -> None:
+        self._count(entry, -1)
+        del self._entries[entry.id]
+        for client in entry.watchers:
+            del self._watched[client][entry.id]
+
+    def watch(self, entry: TaskEntry, client: PeerId) -> None:
+        """Let a client be told of the task."""
+        if client not in entry.watchers:
+            entry.watchers.append(client)
+            self._watched.setdefault(client, {})[entry.id] = entry
+
+    def unwatch(self, client: PeerId) -> list[TaskEntry]:
+        """Tell the client nothing any more; return the tasks that it watched."""
+        entries = list(self._watched.pop(client, {}).values())
+        for entry in entries:
+            entry.watchers.remove(client)
+        return entries
+
+    def in_state(self, state: TaskState) -> list[TaskEntry]:
+        """Return the tasks in a state, in the order they came to it."""
+        return list(self._by_state[state].values())
+
+    def leased(self) -> list[TaskEntry]:
+        """Return the tasks of which an attempt is under way."""
+        return [entry for state in _LEASED for entry in self._by_state[state].values()]
+
+    @property
+    def any_leased(self) -> bool:
+        return any(self._by_state[state] for state in _LEASED)
+
+    def oldest_arrival(self, queue: str) -> float | None:
+        """Return when the longest-waiting task of a queue was accepted; None: none waits."""
+        arrivals = self._arrivals.get(queue)
+        return None if arrivals is None else arrivals.next()
+
+    def stored(self) -> dict[TaskId, StoredTask]:
+        """Return what the journal must hold: the state that a restart would find."""
+        return {e.id: StoredTask(e.request, e.status) for e in self._entries.values()}
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError if a sum disagrees with a recount."""
+        again = TaskTable.for_queues(self.counts)
+        for entry in self._entries.values():
+            again._entries[entry.id] = entry
+            again._count(entry, +1)
+            watched = all(self._watched[client][entry.id] is entry for client in entry.watchers)
+            assert watched, f"{entry.id} is watched, but not listed as such"
+        for state, entries in again._by_state.items():
+            assert self._by_state[state].keys() == entries.keys(), f"{state} tasks are misplaced"
+        listed = sum(len(entries) for entries in self._watched.values())
+        assert listed == sum(len(entry.watchers) for entry in self), "forgotten tasks are watched"
+        assert self.unfinished == again.unfinished, "unfinished tasks miscounted"
+        assert self.input_bytes == again.input_bytes, "input bytes miscounted"
+        assert self.output_bytes == again.output_bytes, "output bytes miscounted"
+        for name, counts in self.counts.items():
+            recount = again.counts[name]
+            assert counts.by_state == recount.by_state, f"{name} miscounted"
+            assert counts.bytes_waiting == recount.bytes_waiting, f"{name}: bytes miscounted"
+            alive = sum(n for state, n in counts.by_state.items() if not state.is_final)
+            assert counts.accepted == alive + sum(counts.ended.values()), f"{name} does not add up"
+            assert self.oldest_arrival(name) == again.oldest_arrival(name), f"{name}: oldest wait"
+
+    def __iter__(self) -> Iterator[TaskEntry]:
+        return iter(self._entries.values())
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def _counts(self, queue: str) -> QueueCounts:
+        # A queue that is gone from the configuration may still hold tasks from the journal.
+        if queue not in self.counts:
+            self.counts[queue] = QueueCounts()
+        return self.counts[queue]
+
+    def _count(self, entry: TaskEntry, sign: int) -> None:
+        status = entry.status
+        counts = self._counts(status.queue)
+        counts.by_state[status.state] += sign
+        if sign > 0:
+            self._by_state[status.state][entry.id] = entry
+        else:
+            del self._by_state[status.state][entry.id]
+        if status.state is TaskState.QUEUED:
+            counts.bytes_waiting += sign * entry.request.input_bytes
+            arrivals = self._arrivals.setdefault(status.queue, Deadlines[TaskId]())
+            if sign > 0:
+                arrivals.set(entry.id, status.accepted_at)
+            else:
+                arrivals.discard(entry.id)
+        if not status.state.is_final:
+            self.unfinished += sign
+            self.input_bytes += sign * entry.request.input_bytes
+        elif status.acknowledged_at is None:
+            self.output_bytes += sign * sum(output.size for output in status.outputs)

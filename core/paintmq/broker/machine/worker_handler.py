@@ -1,0 +1,228 @@
+"""What each message of a worker means."""
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from attrs import define, evolve
+
+from paintmq.broker.machine.lifecycle import Lifecycle
+from paintmq.broker.machine.membership import Attendance
+from paintmq.broker.machine.sessions import MAX_TROUBLE, WorkerSession
+from paintmq.broker.machine.tasks import TaskEntry, TaskTable
+from paintmq.broker.scheduling.scheduler import Scheduler
+from paintmq.config import Limits, Timers
+from paintmq.task import Fence, PeerId, TaskError, TaskId
+from paintmq.wire.messages import (
+    Abandon,
+    AttemptCrashed,
+    AttemptFailed,
+    AttemptProgressed,
+    AttemptRecorded,
+    AttemptReturned,
+    AttemptStarted,
+    AttemptSucceeded,
+    BrokerHeartbeat,
+    Draining,
+    Heartbeat,
+    ModelLoaded,
+    ModelUnloaded,
+    Refused,
+    ToBroker,
+    WorkerGoodbye,
+    WorkerHello,
+    WorkerWelcome,
+)
+
+
+@define
+class WorkerDesk:
+    """Takes what workers say: hellos and claims, how attempts go on and end."""
+
+    _incarnation: int
+    _attendance: Attendance
+    _tasks: TaskTable
+    _life: Lifecycle
+    _scheduler: Scheduler
+    _timers: Timers
+    _limits: Limits
+
+    def hello(
+        self,
+        peer: PeerId,
+        hello: WorkerHello,
+        now: float,
+        queues: tuple[str, ...] | None = None,
+    ) -> None:
+        """Let a worker in; ``queues``: those whose tasks it may run; None: all."""
+        if self._attendance.refuses(peer, hello) or self._has_no_business(peer, hello, queues):
+            return
+        known = self._attendance.sessions.workers.get(peer)
+        self._attendance.heard(peer, now)
+        self._life.step.send(
+            peer,
+            WorkerWelcome(
+                incarnation=self._incarnation,
+                heartbeat=self._timers.heartbeat,
+                lease=self._timers.lease,
+            ),
+        )
+        said_before = None if known is None else (evolve(known.hello, running=()), known.queues)
+        if said_before != (evolve(hello, running=()), queues):
+            self._join(WorkerSession(peer, hello, queues), rejoins=known is not None, now=now)
+        self._claims(peer, hello.name, hello.running, now)
+        # What the worker does not claim now, it no longer has: it was restarted.
+        gone = {None} if hello.replaces in (b"", peer) else {None, hello.replaces}
+        for entry in self._tasks.leased():
+            if entry.status.worker == hello.name and entry.session in gone:
+                self._life.lose(entry, now=now)
+        if hello.replaces != peer:
+            self._attendance.drop(hello.replaces, now, gone=True)
+
+    def _has_no_business(
+        self, peer: PeerId, hello: WorkerHello, queues: tuple[str, ...] | None
+    ) -> bool:
+        """Refuse a worker whose key is not for its queue, or one of too many kinds."""
+        most = self._limits.max_worker_kinds
+        if queues is not None and hello.queue not in queues:
+            words = f"your key is for {' and '.join(queues)} alone, not for queue {hello.queue}"
+        elif self._scheduler.knows_kind(hello, queues) or self._scheduler.kinds < most:
+            return False
+        else:
+            words = (
+                f"{most} kinds of workers are known, a new one is too many "
+                f"(limits.max_worker_kinds)"
+            )
+        self._life.step.send(peer, Refused(words))
+        return True
+
+    def _join(self, worker: WorkerSession, *, rejoins: bool, now: float) -> None:
+        peer, hello = worker.peer, worker.hello
+        held = self._attendance.held_by(peer) if rejoins else []
+        if rejoins:
+            self._scheduler.worker_left(peer, now=now)
+        self._attendance.sessions.workers[peer] = worker
+        self._scheduler.worker_joined(peer, hello, now=now, queues=worker.queues)
+        for entry in held:
+            entry.session = None
+            self._life.claim(entry, peer, now=now)
+
+    def receive(
+        self,
+        worker: WorkerSession,
+        message: ToBroker,
+        now: float,
+        queues: tuple[str, ...] | None = None,
+    ) -> None:
+        peer = worker.peer
+        self._attendance.heard(peer, now)
+        match message:
+            case WorkerHello():
+                self.hello(peer, message, now, queues)
+            case Heartbeat(running=running):
+                self._life.step.send(peer, BrokerHeartbeat())
+                self._claims(peer, worker.hello.name, running, now)
+                self._life.limbo.settle(peer, [task_id for task_id, _ in running], now=now)
+            case AttemptStarted(task_id=task_id, fence=fence, loading=loading):
+                if (entry := self._current(peer, worker, task_id, fence, now)) is not None:
+                    self._life.start(entry, loading=loading, now=now)
+            case AttemptProgressed(
+                task_id=task_id, fence=fence, step=step, total=total, preview=preview
+            ):
+                if (entry := self._current(peer, worker, task_id, fence, now)) is not None:
+                    self._life.progress(entry, step, total, preview, now)
+            case AttemptSucceeded() | AttemptFailed() | AttemptCrashed() | AttemptReturned():
+                self._attempt_ended(peer, worker, message, now)
+            case ModelLoaded(model=model) | ModelUnloaded(model=model) if (
+                model not in worker.hello.models
+            ):
+                self._life.step.send(peer, Refused(f"this worker did not announce {model[:99]!r}"))
+            case ModelLoaded():
+                self._scheduler.model_loaded(peer, message, now=now)
+            case ModelUnloaded():
+                self._scheduler.model_unloaded(peer, message, now=now)
+            case Draining(reason=reason):
+                worker.draining, worker.trouble = True, reason[:MAX_TROUBLE]
+                self._scheduler.worker_draining(peer, worker.trouble, now=now)
+            case WorkerGoodbye():
+                for entry in self._attendance.held_by(peer):
+                    self._life.hand_back(entry, now=now)
+                self._attendance.drop(peer, now, gone=True)
+            case _:
+                self._life.step.send(
+                    peer, Refused(f"a worker does not send {type(message).__name__}")
+                )
+
+    def heard_of_stranger(self, message: ToBroker) -> None:
+        """Count an answer of a worker that is not connected, if its attempt is over for certain."""
+        match message:
+            case (
+                AttemptStarted(task_id=task_id, fence=fence)
+                | AttemptProgressed(task_id=task_id, fence=fence)
+                | AttemptSucceeded(task_id=task_id, fence=fence)
+                | AttemptFailed(task_id=task_id, fence=fence)
+                | AttemptCrashed(task_id=task_id, fence=fence)
+                | AttemptReturned(task_id=task_id, fence=fence)
+            ):
+                entry = self._tasks.get(task_id)
+                status = entry.status if entry is not None else None
+                if status is None or not status.state.is_leased or status.fence != fence:
+                    self._life.stale_answers += 1
+            case _:
+                pass
+
+    def _attempt_ended(
+        self,
+        peer: PeerId,
+        worker: WorkerSession,
+        message: AttemptSucceeded | AttemptFailed | AttemptCrashed | AttemptReturned,
+        now: float,
+    ) -> None:
+        task_id, fence = message.task_id, message.fence
+        self._life.limbo.leave(task_id, fence.attempt, now=now)
+        # Stale or not, the worker may stop repeating itself.
+        self._life.step.send(peer, AttemptRecorded(task_id=task_id, fence=fence))
+        entry = self._life.current(task_id, fence, worker.hello.name)
+        if entry is None:
+            return
+        if entry.session != peer:
+            self._life.claim(entry, peer, now=now)
+        match message:
+            case AttemptSucceeded(outputs=outputs, ran=ran):
+                self._life.succeed(entry, outputs, ran=ran, now=now)
+            case AttemptFailed(error=error):
+                self._life.fail(entry, error, now=now)
+            case AttemptCrashed(timed_out=True, alone=True, detail=detail):
+                error = TaskError(code="timed_out", message=detail, retryable=True)
+                self._life.fail(entry, error, now=now)
+            case AttemptCrashed(alone=alone, detail=detail):
+                self._life.crash(entry, alone=alone, detail=detail, now=now)
+            case AttemptReturned():
+                self._life.hand_back(entry, trouble=worker.trouble, now=now)
+            case _:
+                assert_never(message)
+
+    def _current(
+        self, peer: PeerId, worker: WorkerSession, task_id: TaskId, fence: Fence, now: float
+    ) -> TaskEntry | None:
+        """Return the task the worker speaks of; tell it to stop if it has lost the right to."""
+        entry = self._life.current(task_id, fence, worker.hello.name)
+        if entry is None:
+            self._life.step.send(peer, Abandon(task_id=task_id, fence=fence, grace=0.0))
+        elif entry.session != peer:
+            self._life.claim(entry, peer, now=now)
+        return entry
+
+    def _claims(
+        self,
+        peer: PeerId,
+        name: str,
+        running: Sequence[tuple[TaskId, Fence]],
+        now: float,
+    ) -> None:
+        for task_id, fence in running:
+            if self._life.holds(task_id, fence, name):
+                entry = self._tasks.get(task_id)
+                assert entry is not None
+                self._life.claim(entry, peer, now=now)
+            else:
+                self._life.step.send(peer, Abandon(task_id=task_id, fence=fence, grace=0.0))

@@ -1,0 +1,44 @@
+"""Attempts that ended for the broker while their worker may still be at them.
+
+They were cancelled, or their lease ran out. The worker's credit goes back to the scheduler only
+when the worker says that it has stopped, or is gone: a stubborn model is given no neighbour.
+"""
+
+from collections.abc import Sequence
+
+from attrs import define, field
+
+from paintmq.broker.deadlines import Deadlines
+from paintmq.broker.machine.step import DeadlineKey
+from paintmq.broker.scheduling.scheduler import Scheduler
+from paintmq.task import PeerId, TaskId
+
+
+@define
+class Limbo:
+    """Which worker may still be at which attempt."""
+
+    _scheduler: Scheduler
+    _deadlines: Deadlines[DeadlineKey]
+    _patience: float
+    """Seconds after which a worker that says nothing counts as having stopped."""
+    _sessions: dict[tuple[TaskId, int], PeerId] = field(
+        factory=dict[tuple[TaskId, int], PeerId], init=False
+    )
+
+    def enter(self, task_id: TaskId, attempt: int, session: PeerId, *, now: float) -> None:
+        self._sessions[task_id, attempt] = session
+        self._deadlines.set(("limbo", task_id, attempt), now + self._patience)
+
+    def leave(self, task_id: TaskId, attempt: int, *, now: float) -> None:
+        """Give the worker's credit back: it says that it has stopped, or it is gone."""
+        session = self._sessions.pop((task_id, attempt), None)
+        self._deadlines.discard(("limbo", task_id, attempt))
+        if session is not None:
+            self._scheduler.released(session, task_id, ran=None, now=now)
+
+    def settle(self, session: PeerId, running: Sequence[TaskId], *, now: float) -> None:
+        """Give back the credit of attempts that the worker's heartbeat no longer names."""
+        for task_id, attempt in [key for key, peer in self._sessions.items() if peer == session]:
+            if task_id not in running:
+                self.leave(task_id, attempt, now=now)

@@ -1,0 +1,1 @@
+"""A broker's inputs as a file: recorded, and replayed."""

@@ -1,0 +1,132 @@
+"""Writes down everything the machine is told, so that an incident is a file.
+
+JSON lines. The first says how the machine was made; each other is one input, with a fingerprint of
+what the machine answered. Payload bytes are not in it, as the machine never sees them. Options of
+tasks are: whoever reads the file can read them.
+"""
+
+import base64
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TextIO
+
+from attrs import asdict
+
+from paintmq.broker.machine import Step
+from paintmq.broker.records import Recovered
+from paintmq.broker.stores.rows import checksum, encode, encode_record
+from paintmq.config import Config, RouterConfig
+from paintmq.errors import ConfigError
+from paintmq.process import private_files
+from paintmq.task import Json, PeerId
+from paintmq.wire.codec import encode as encode_message
+from paintmq.wire.messages import ToBroker
+
+FORMAT = 3
+"""Of the file. Format 1 did not say which models there were, nor when the router was replaced;
+format 2 not what queues a sender's key is for."""
+
+
+class InputLog:
+    """An input log being written; implements the loop's Recorder."""
+
+    def __init__(
+        self, path: Path, config: Config, *, incarnation: int, models: Iterable[str]
+    ) -> None:
+        """Start the file anew; ``models`` are those installed, by name.
+
+        Raises:
+            ConfigError: it cannot be written.
+        """
+        try:
+            new = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+            descriptor = private_files.opener(str(path.expanduser()), new)
+            self._file: TextIO = os.fdopen(descriptor, "w", encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"broker.record: {path} cannot be written: {error}") from error
+        self._write(
+            {
+                "paintmq_input_log": FORMAT,
+                "incarnation": incarnation,
+                "models": [*sorted(models)],
+                "config": {
+                    "queues": {name: asdict(queue) for name, queue in config.queues.items()},
+                    "timers": asdict(config.timers),
+                    "limits": asdict(config.limits),
+                    "router": _router(config.router),
+                    "broker": {"admission": config.broker.admission},
+                },
+            }
+        )
+        self._pending: dict[str, Json] = {}
+
+    def restored(self, now: float, recovered: Recovered) -> None:
+        tasks: list[Json] = [
+            {"request": encode(task.request).decode(), "status": encode(task.status).decode()}
+            for task in recovered.tasks
+        ]
+        self._pending = {"now": now, "restored": tasks}
+
+    def received(
+        self, now: float, peer: PeerId, message: ToBroker, queues: tuple[str, ...] | None = None
+    ) -> None:
+        wire = base64.b64encode(encode_message(message)).decode()
+        self._pending = {
+            "now": now,
+            "peer": peer.hex(),
+            "received": type(message).__name__,
+            "wire": wire,
+        }
+        if queues is not None:
+            self._pending["queues"] = list(queues)
+
+    def lost(self, now: float, peer: PeerId) -> None:
+        self._pending = {"now": now, "peer": peer.hex(), "lost": True}
+
+    def ticked(self, now: float) -> None:
+        self._pending = {"now": now, "tick": True}
+
+    def disk_full(self, now: float, *, full: bool) -> None:
+        self._write({"now": now, "disk_full": full})
+
+    def disk_busy(self, now: float, *, busy: bool) -> None:
+        self._write({"now": now, "disk_busy": busy})
+
+    def draining(self, now: float) -> None:
+        self._write({"now": now, "draining": True})
+
+    def rerouted(self, now: float, router: RouterConfig) -> None:
+        self._pending = {"now": now, "rerouted": _router(router)}
+
+    def stepped(self, step: Step) -> None:
+        """Complete the line of the last input with what it led to."""
+        self._write({**self._pending, "answered": outline(step), "check": fingerprint(step)})
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _write(self, line: dict[str, Json]) -> None:
+        self._file.write(json.dumps(line, allow_nan=False) + "\n")
+        self._file.flush()
+
+
+def _router(config: RouterConfig) -> Json:
+    return {"name": config.name, "parameters": dict(config.parameters)}
+
+
+def outline(step: Step) -> list[Json]:
+    """Return what a step did, in short: records, then messages."""
+    return [
+        *(type(record).__name__ for record in step.records),
+        *(f"{type(send.message).__name__} to {send.peer.hex()[:8]}" for send in step.sends),
+    ]
+
+
+def fingerprint(step: Step) -> str:
+    """Return what differs when anything in two steps differs."""
+    parts = [encode_record(record) for record in step.records]
+    for send in step.sends:
+        parts += (send.peer, encode_message(send.message))
+    return checksum(*parts).hex()

@@ -1,0 +1,30 @@
+"""Who looks on at what the broker's machine takes in and decides."""
+
+from typing import Protocol
+
+from paintmq.broker.machine import Step
+from paintmq.broker.records import Recovered
+from paintmq.config import RouterConfig
+from paintmq.task import PeerId
+from paintmq.wire.messages import ToBroker
+
+
+class Observer(Protocol):
+    """Sees what the machine decided. Must not wait, nor raise."""
+
+    def stepped(self, step: Step) -> None: ...
+
+
+class Recorder(Observer, Protocol):
+    """Writes down every input of the machine, so that it can be replayed."""
+
+    def restored(self, now: float, recovered: Recovered) -> None: ...
+    def received(
+        self, now: float, peer: PeerId, message: ToBroker, queues: tuple[str, ...] | None = None
+    ) -> None: ...
+    def lost(self, now: float, peer: PeerId) -> None: ...
+    def ticked(self, now: float) -> None: ...
+    def disk_full(self, now: float, *, full: bool) -> None: ...
+    def disk_busy(self, now: float, *, busy: bool) -> None: ...
+    def draining(self, now: float) -> None: ...
+    def rerouted(self, now: float, router: RouterConfig) -> None: ...

@@ -1,0 +1,197 @@
+"""Feeds a recorded input log to a fresh machine and compares what it answers.
+
+The same code must answer the same: a difference means that the program, a plugin or a router
+changed since, or that the machine is not as pure as it should be.
+"""
+
+import base64
+import json
+import random
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from paintmq.broker.machine import BrokerMachine, Step
+from paintmq.broker.recording.input_log import FORMAT, fingerprint, outline
+from paintmq.broker.records import StoredTask
+from paintmq.broker.scheduling.scheduler import Scheduler
+from paintmq.broker.stores.rows import decode_request, decode_status
+from paintmq.config import Limits, QueueConfig, RouterConfig, Timers
+from paintmq.errors import ConfigError, WireError
+from paintmq.statistics import BrokerStatistics
+from paintmq.task import PeerId, TaskId
+from paintmq.wire.codec import decode
+from paintmq.wire.messages import ToBroker
+
+if TYPE_CHECKING:
+    from paintmq.plugin.manager import PluginManager
+
+
+@frozen
+class Difference:
+    """The first input that was answered otherwise than when it was recorded."""
+
+    line: int
+    """Of the file, from 1."""
+    recorded: tuple[str, ...]
+    replayed: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class Replay:
+    """What came of a replay."""
+
+    inputs: int
+    difference: Difference | None
+    """None: every answer was the same."""
+    statistics: BrokerStatistics
+    """At the end of the file, or at the difference."""
+    tasks: Mapping[TaskId, StoredTask]
+    """As the broker knew them then."""
+
+
+def replay(path: Path, plugins: "PluginManager", *, router: RouterConfig | None = None) -> Replay:
+    """Replay a file, up to the first difference; with another ``router``, to its end.
+
+    Raises:
+        ConfigError: the file is no input log, or was written by another program than this one with
+            these plugins; the text says what differs.
+        PluginError: the recorded router is not installed.
+    """
+    lines = _lines(path)
+    _, header = next(lines, (0, {}))
+    _check_header(path, header, plugins)
+    try:
+        machine = _machine(header, plugins, router)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{path} was recorded with settings that this PaintMQ does not have: {error}"
+        ) from error
+    inputs, now = 0, 0.0
+    difference: Difference | None = None
+    for number, line in lines:
+        try:
+            now = float(line["now"])
+            if "rerouted" in line and router is None:
+                step: Step | None = _reroute(machine, line, plugins, now)
+            else:
+                step = _input(machine, line, now)
+        except (KeyError, TypeError, ValueError, WireError) as error:
+            raise ConfigError(f"{path}, line {number} cannot be read: {error!r}") from error
+        if step is None:
+            continue
+        inputs += 1
+        if router is None and fingerprint(step) != line.get("check"):
+            recorded = tuple(str(item) for item in line.get("answered", ()))
+            replayed = tuple(str(item) for item in outline(step))
+            difference = Difference(number, recorded, replayed)
+            break
+    return Replay(
+        inputs=inputs,
+        difference=difference,
+        statistics=machine.statistics(now=now),
+        tasks=machine.stored(),
+    )
+
+
+def _check_header(path: Path, header: dict[str, Any], plugins: "PluginManager") -> None:
+    written = header.get("paintmq_input_log")
+    if not isinstance(written, int):
+        raise ConfigError(
+            f"{path} is no input log: its first line does not say so; it may be the end of one"
+        )
+    if written > FORMAT:
+        raise ConfigError(
+            f"{path} was recorded by a newer PaintMQ (format {written}, this one knows {FORMAT}): "
+            f"update PaintMQ"
+        )
+    missing = sorted(set(header.get("models", ())) - set(plugins.catalog().specs))
+    if missing:
+        raise ConfigError(
+            f"{path} was recorded where these models were installed, which are not here: "
+            f"{', '.join(missing)}; install their plugins, or enable them"
+        )
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, text in enumerate(file, 1):
+                if not text.endswith("\n"):
+                    return  # the broker died while writing it
+                line = json.loads(text)
+                if not isinstance(line, dict):
+                    raise ConfigError(f"{path}, line {number} is no object")
+                yield number, line
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is no input log: {error}") from error
+
+
+def _machine(
+    header: dict[str, Any], plugins: "PluginManager", router: RouterConfig | None
+) -> BrokerMachine:
+    config = header["config"]
+    limits = Limits(**config["limits"])
+    rng = random.Random(header["incarnation"])
+    recorded = RouterConfig(**config["router"])
+    queues = {name: QueueConfig(**queue) for name, queue in config["queues"].items()}
+    return BrokerMachine(
+        incarnation=header["incarnation"],
+        catalog=plugins.catalog(),
+        scheduler=Scheduler(
+            plugins.make_router(recorded if router is None else router),
+            tenant_window=limits.tenant_window,
+            rng=rng,
+            queue_devices={name: queue.device for name, queue in queues.items()},
+        ),
+        queues=queues,
+        timers=Timers(**config["timers"]),
+        limits=limits,
+        admission=config["broker"]["admission"],
+        rng=rng,
+    )
+
+
+def _reroute(
+    machine: BrokerMachine, line: dict[str, Any], plugins: "PluginManager", now: float
+) -> Step:
+    router = plugins.make_router(RouterConfig(**line["rerouted"]))
+    return machine.replace_router(router, now=now)
+
+
+def _input(machine: BrokerMachine, line: dict[str, Any], now: float) -> Step | None:
+    """Give the machine one recorded input; None if it answers nothing."""
+    if "wire" in line:
+        message = decode(base64.b64decode(line["wire"]))
+        if not isinstance(message, ToBroker):
+            raise ValueError(f"{type(message).__name__} is nothing a broker is told")
+        peer, queues = PeerId(bytes.fromhex(line["peer"])), line.get("queues")
+        allowed = None if queues is None else tuple(str(name) for name in queues)
+        return machine.receive(peer, message, now=now, queues=allowed)
+    if "lost" in line:
+        return machine.peer_lost(PeerId(bytes.fromhex(line["peer"])), now=now)
+    if "tick" in line:
+        return machine.tick(now=now)
+    if "restored" in line:
+        tasks = [
+            StoredTask(
+                decode_request(task["request"].encode()), decode_status(task["status"].encode())
+            )
+            for task in line["restored"]
+        ]
+        return machine.restore(tasks, now=now)
+    if "disk_full" in line:
+        machine.set_disk_full(full=line["disk_full"])
+    elif "disk_busy" in line:
+        machine.set_disk_busy(busy=line["disk_busy"])
+    elif "draining" in line:
+        machine.set_draining()
+    elif "rerouted" in line:
+        pass  # another router decides all the time
+    else:
+        raise ValueError("unknown input")
+    return None

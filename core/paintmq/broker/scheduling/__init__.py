@@ -1,0 +1,1 @@
+"""The engine around a router: which worker runs which task next. Pure."""

@@ -1,0 +1,336 @@
+"""Decisions: which batch goes to which worker next, as the router ranks what is possible.
+
+Rule 1: a decision is asked for when something happened that could allow one: a worker became free,
+a task came to a backlog, or a time was reached. Nothing is scanned in between.
+Rule 2: a router that raises or answers nonsense costs nobody anything: the task that came first is
+taken instead, and the fault is counted.
+"""
+
+from collections.abc import Iterator, Sequence
+from heapq import heappop, heappush
+from itertools import takewhile
+
+from attrs import define, field, frozen
+
+from paintmq.broker.deadlines import Deadlines
+from paintmq.broker.scheduling.backlog import Backlog, WaitingTask
+from paintmq.broker.scheduling.pending_tasks import WaitingLine
+from paintmq.broker.scheduling.scheduling_board import SchedulingBoard
+from paintmq.broker.scheduling.worker import PREFETCH_SECONDS, Holding, Worker
+from paintmq.broker.scheduling.worker_table import WorkerBoard
+from paintmq.routing import QueueView, Router
+from paintmq.task import PeerId, TaskId
+
+SOONEST_LOOK = 0.01
+"""Seconds between two looks at least: estimates and the clock do not agree to the last bit."""
+PRELOAD_PATIENCE = 30.0
+"""Seconds beyond twice its expected time after which a preload nobody confirmed is forgotten."""
+
+
+@frozen
+class Pick:
+    """Give these tasks, as one batch, to this worker."""
+
+    session: PeerId
+    task_ids: tuple[TaskId, ...]
+
+
+@define(eq=False)
+class Decisions:
+    """Asks the router whenever a decision may be possible, and binds tasks to workers."""
+
+    router: Router
+    _board: WorkerBoard
+    _view: SchedulingBoard
+    _line: WaitingLine
+    faults: int = field(default=0, init=False)
+    last_fault: str = field(default="", init=False)
+    _workers_to_ask: dict[PeerId, None] = field(factory=dict[PeerId, None], init=False)
+    _cooling: list[tuple[float, int, PeerId]] = field(factory=list, init=False)
+    _nearly_free: Deadlines[PeerId] = field(factory=Deadlines[PeerId], init=False)
+    """When a busy worker that no other is like is to be sent its next task."""
+    _preloads: list[tuple[float, PeerId, str]] = field(factory=list, init=False)
+    """When an unconfirmed preload no longer counts."""
+    _refused_at: float | None = field(default=None, init=False)
+    """When the router last let a possible pair pass; asked again ``recheck_after`` later."""
+
+    @property
+    def will_ask_again(self) -> bool:
+        """Whether the router let a possible pair pass, and is asked again after a time."""
+        return self._recheck_at() is not None
+
+    def next_pick(self, *, now: float) -> Pick | None:
+        """Return the next batch to give away, or None when nothing more can be started now.
+
+        The tasks wait no longer and occupy one credit of the worker until they are released. Call
+        it again until it returns None.
+        """
+        self._view.now = now
+        self._wake(now)
+        while self._workers_to_ask:
+            session = next(iter(self._workers_to_ask))
+            pick = self._pick_for_worker(session, now)
+            if pick is not None:
+                return pick
+            del self._workers_to_ask[session]
+        while self._line.to_ask:
+            number = next(iter(self._line.to_ask))
+            pick = self._pick_for_backlog(self._line.to_ask[number], now)
+            if pick is not None:
+                return pick
+            self._line.to_ask.pop(number, None)
+        return None
+
+    def next_wakeup(self) -> float | None:
+        """Return when ``next_pick`` is next worth calling although nothing happens; None: never."""
+        others = (self._line.next_time(), self._recheck_at(), self._nearly_free.next())
+        if others == (None, None, None) and not self._cooling and not self._preloads:
+            return None  # as most of the time, and this is asked after every message
+        times = [heap[0][0] for heap in (self._cooling, self._preloads) if heap]
+        times += [time for time in others if time is not None]
+        return min(times, default=None)
+
+    def next_preload(self, *, now: float) -> tuple[PeerId, str] | None:
+        """Return a worker and a model it should load ahead of its tasks; None: no more for now."""
+        self._view.now = now
+        try:
+            choice = self.router.choose_preload(self._view, now=now)
+            if choice is None:
+                return None
+            view, model = choice
+            worker, spec = self._board.get(view.session), self._view.spec(model)
+        except Exception as error:  # noqa: BLE001 -- a plugin's code; see rule 2
+            self._note_fault(error)
+            return None
+        if worker is None or worker.draining or spec is None or worker.has(model):
+            return None
+        if model in worker.loading or not self._view.offers(model, worker):
+            return None
+        seconds = self._view.load_seconds(model, worker)
+        ready_at = worker.free_at(now) + seconds
+        self._board.will_load(worker, model, spec.resident_mb, ready_at)
+        heappush(self._preloads, (ready_at + seconds + PRELOAD_PATIENCE, worker.session, model))
+        return worker.session, model
+
+    def ask_about(self, worker: Worker) -> None:
+        """Have the router asked what the worker should take."""
+        if not worker.draining:
+            self._workers_to_ask[worker.session] = None
+
+    def stop_asking_about(self, session: PeerId) -> None:
+        self._workers_to_ask.pop(session, None)
+        self._nearly_free.discard(session)
+
+    def cool_off(self, worker: Worker, until: float) -> None:
+        """Ask about the worker again once it may try a model again that it failed to load."""
+        heappush(self._cooling, (until, worker.number, worker.session))
+
+    def replace_router(self, router: Router) -> None:
+        """Let another router decide from now on."""
+        self.router = router
+        self._refused_at = None
+        for worker in self._board.live():
+            self.ask_about(worker)
+
+    def choose_queue(self, queues: Sequence[QueueView], *, now: float) -> str:
+        """Return the name of one of these queues, all of which could hold a task."""
+        try:
+            chosen = self.router.choose_queue(queues, now=now)
+            if not any(queue.name == chosen for queue in queues):
+                raise LookupError(f"{chosen!r} is none of the queues")  # noqa: TRY301
+        except Exception as error:  # noqa: BLE001 -- a plugin's code; see rule 2
+            self._note_fault(error)
+            return queues[0].name
+        return chosen
+
+    def _wake(self, now: float) -> None:
+        """Act on times that were reached."""
+        self._line.wake(now=now)
+        while self._cooling and self._cooling[0][0] <= now:
+            worker = self._board.get(heappop(self._cooling)[2])
+            if worker is not None:
+                self.ask_about(worker)
+        for session in self._nearly_free.pop_due(now):
+            self._workers_to_ask[session] = None
+        while self._preloads and self._preloads[0][0] <= now:
+            _, session, model = heappop(self._preloads)
+            worker = self._board.get(session)
+            if worker is not None and model in worker.loading and worker.idle:
+                self._board.unloaded(worker, model)
+        if self._refused_at is None:
+            return
+        again_at = self._recheck_at()
+        if again_at is not None and again_at <= now:
+            self._refused_at = None
+            self._line.ask_all()
+
+    def _recheck_at(self) -> float | None:
+        """Return when the router is to be asked again for what it refused."""
+        if self._refused_at is None or self.router.recheck_after is None:
+            return None
+        return self._refused_at + self.router.recheck_after
+
+    def _pick_for_worker(self, session: PeerId, now: float) -> Pick | None:
+        worker = self._board.get(session)
+        # Who leaves or is gone is asked about no more: see stop_asking_about.
+        assert worker is not None
+        if not worker.idle:
+            return self._prefetch(worker, now)
+        chosen = self._ask_router_for_worker(worker, now)
+        if chosen is None and self._line.unpark_for(worker, now):
+            # Rather than leave it idle, a task beyond its tenant's window was let in.
+            chosen = self._ask_router_for_worker(worker, now)
+        return self._take(chosen, worker, now) if chosen is not None else None
+
+    def _ask_router_for_worker(self, worker: Worker, now: float) -> Backlog | None:
+        try:
+            chosen = self.router.choose_backlog(
+                worker, self._view.backlogs_for(worker), self._view, now=now
+            )
+            if chosen is not None:
+                if isinstance(chosen, Backlog) and chosen.ready and self._view.fits(chosen, worker):
+                    return chosen
+                raise LookupError(f"it may not take {chosen.model}")  # noqa: TRY301
+        except Exception as error:  # noqa: BLE001 -- a plugin's code; see rule 2
+            self._note_fault(error)
+            possible = self._view.backlogs_for(worker)
+            return min(possible, key=lambda item: item.first()[0].key, default=None)
+        possible = self._view.backlogs_for(worker)
+        if worker.idle and self._refused_at is None and next(possible, None) is not None:
+            self._refused_at = now
+        return None
+
+    def _pick_for_backlog(self, backlog: Backlog, now: float) -> Pick | None:
+        free = self._view.free_workers(backlog)
+        first = next(free, None)
+        if first is None:
+            return None
+        if not backlog.ready:
+            self._line.unpark(backlog.parked.first()[0])
+        candidates = _chain(first, free)
+        try:
+            chosen = self.router.choose_worker(backlog, candidates, self._view, now=now)
+            if chosen is None:
+                self._refused_at = now if self._refused_at is None else self._refused_at
+                return None
+            worker = self._board.get(chosen.session)
+            if worker is None or not worker.idle:
+                raise LookupError(f"{chosen.name} is not free")  # noqa: TRY301 -- handled as one
+            if not self._board.may_take(worker, backlog, now=now):
+                raise LookupError(f"{chosen.name} may not take it")  # noqa: TRY301
+        except Exception as error:  # noqa: BLE001 -- a plugin's code; see rule 2
+            self._note_fault(error)
+            worker = first
+        return self._take(backlog, worker, now)
+
+    def _prefetch(self, worker: Worker, now: float) -> Pick | None:
+        """Give a briefly busy worker its next task of a model it has, if none is idle.
+
+        Only a short one, for it is bound to what may turn out to be busy for longer; any one where
+        no other worker could take it.
+        """
+        best = self._short_one(worker, now) if worker.may_prefetch(now) else None
+        best = best or self._ahead_for_the_only_one(worker, now)
+        if best is None or self._suspect_before(best, worker):
+            return None
+        return self._take(best, worker, now)
+
+    def _short_one(self, worker: Worker, now: float) -> Backlog | None:
+        best: Backlog | None = None
+        for model in worker.resident:
+            for backlog in self._view.backlogs_of(model):
+                if (
+                    backlog.ready
+                    and not backlog.key.suspect
+                    and self._board.may_take(worker, backlog, now=now)
+                    and not worker.holds(backlog.first()[0].id)
+                    and self._view.run_seconds(backlog, worker) <= PREFETCH_SECONDS
+                    and next(self._view.free_workers(backlog), None) is None
+                    and (best is None or backlog.first()[0].key < best.first()[0].key)
+                ):
+                    best = backlog
+        return best
+
+    def _ahead_for_the_only_one(self, worker: Worker, now: float) -> Backlog | None:
+        """Return what the router gives the worker next, if it has the model, should soon be free,
+        and nobody else could take the task, however long this one turns out to be busy.
+        """
+        if self._board.live_in(worker.profile) > 1 or not worker.may_hold_more():
+            return None
+        look_at = worker.free_at(now, overdue=0.0) - PREFETCH_SECONDS
+        if look_at > now:
+            self._nearly_free.set(worker.session, max(look_at, now + SOONEST_LOOK))
+            return None
+        chosen = self._ask_router_for_worker(worker, now)
+        if chosen is None or chosen.key.suspect or not worker.has(chosen.model):
+            return None
+        shared = any(
+            other is not worker and self._board.may_take(other, chosen, now=now)
+            for other in self._board.live_of(chosen.key.profiles)
+        )
+        return None if shared or worker.holds(chosen.first()[0].id) else chosen
+
+    def _suspect_before(self, backlog: Backlog, worker: Worker) -> bool:
+        """Return whether a suspect's turn has come: it needs the worker for itself, so that one
+        which is never idle would keep it waiting for ever.
+        """
+        before = takewhile(lambda other: other is not backlog, self._view.backlogs_for(worker))
+        return any(other.key.suspect for other in before)
+
+    def _take(self, backlog: Backlog, worker: Worker, now: float) -> Pick:
+        """Bind the backlog's first batch to the worker."""
+        tasks = self._batch(backlog, worker, now)
+        spec = backlog.spec
+        if worker.has(spec.name):
+            worker.use(spec.name, now)
+        else:
+            seconds = self._view.estimates.load_seconds(spec, worker.device, worker.device_name)
+            self._board.will_load(worker, spec.name, spec.resident_mb, now + seconds)
+        for task in tasks:
+            self._line.depart(task)
+        self.bind(worker, tasks)
+        self._workers_to_ask.pop(worker.session, None)
+        if worker.may_hold_more():
+            self.ask_about(worker)
+        return Pick(worker.session, tuple(task.id for task in tasks))
+
+    def _batch(self, backlog: Backlog, worker: Worker, now: float) -> list[WaitingTask]:
+        first = backlog.first()[0]
+        key = first.batch_keys.get(worker.device)
+        if key is None or backlog.key.suspect:
+            return [first]
+        alike = [
+            task
+            for task in backlog.first(64)
+            if task.batch_keys.get(worker.device) == key and not worker.holds(task.id)
+        ]
+        # Leave their share to other idle workers that have the model too.
+        sharers = sum(
+            other.idle and self._board.may_take(other, backlog, now=now)
+            for other in self._board.copies(backlog.model).values()
+            if other is not worker
+        )
+        return alike[: min(backlog.spec.max_batch, -(-len(alike) // (sharers + 1)))]
+
+    def bind(self, worker: Worker, tasks: Sequence[WaitingTask]) -> Holding:
+        """Count a batch as held by the worker."""
+        device = worker.device
+        expected = sum(
+            self._view.estimates.run_seconds(item.runs[device], worker.device_name)
+            for item in tasks
+            if device in item.runs
+        )
+        first = tasks[0].waiting
+        holding = Holding(first.checked.spec.name, device, first.suspect, expected)
+        holding.tasks.update((item.id, item) for item in tasks)
+        self._board.give(worker, holding)
+        return holding
+
+    def _note_fault(self, error: Exception) -> None:
+        self.faults += 1
+        self.last_fault = f"{type(error).__name__}: {error}"
+
+
+def _chain(first: Worker, rest: Iterator[Worker]) -> Iterator[Worker]:
+    yield first
+    yield from rest

@@ -1,0 +1,275 @@
+"""The line: every task that waits, in its backlog, in its tenant's window or for its time."""
+
+from collections.abc import Sequence
+from heapq import heappop, heappush
+
+from attrs import define, field
+
+from paintmq.broker.scheduling.backlog import Backlog, Waiting, WaitingTask
+from paintmq.broker.scheduling.backlog_table import BacklogTable
+from paintmq.broker.scheduling.estimates import run_key
+from paintmq.broker.scheduling.filters import Profile
+from paintmq.broker.scheduling.scheduling_board import SchedulingBoard
+from paintmq.broker.scheduling.tenant_window import TenantWindow
+from paintmq.broker.scheduling.worker import Worker
+from paintmq.broker.scheduling.worker_table import WorkerBoard
+from paintmq.model import Job
+from paintmq.plugin.catalog import CheckedTask
+from paintmq.task import DeviceKind, TaskId
+
+
+@define(eq=False)
+class WaitingLine:
+    """Where each waiting task stands, and which backlogs the router should be asked about."""
+
+    _board: WorkerBoard
+    _view: SchedulingBoard
+    _window: TenantWindow
+    level_seconds: float
+    """What a level of priority is worth to the router, on top of the ranks as given."""
+    table: BacklogTable = field(init=False)
+    tasks: dict[TaskId, WaitingTask] = field(factory=dict[TaskId, WaitingTask], init=False)
+    """All that wait, also for a time or for their tenant's turn."""
+    to_ask: dict[int, Backlog] = field(factory=dict[int, Backlog], init=False)
+    """Backlogs for which something happened that could let a task start."""
+    work: dict[str, float] = field(factory=dict[str, float], init=False)
+    """Seconds of work that wait or run in each queue."""
+    _added: int = field(default=0, init=False)
+    _delayed: list[tuple[float, int, WaitingTask]] = field(factory=list, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.table = BacklogTable(self._board.profiles)
+
+    # ---- coming and going ----------------------------------------------------------------------
+
+    def add(self, waiting: Waiting, *, now: float) -> None:
+        """Let a task wait for a worker.
+
+        Raises:
+            ValueError: it waits already.
+        """
+        task_id = waiting.request.id
+        self._view.now = now
+        if task_id in self.tasks:
+            raise ValueError(f"task {task_id} waits already")
+        task = self.make_task(waiting, now)
+        self.tasks[task_id] = task
+        self.add_work(task, task.work)
+        if waiting.not_before > now:
+            heappush(self._delayed, (waiting.not_before, task.key[1], task))
+        else:
+            self._line_up(task)
+            self._view.estimates.arrived(waiting.checked.spec.name, now=now)
+
+    def remove(self, task_id: TaskId) -> None:
+        """Forget a waiting task: it was cancelled, or expired. Unknown ids are ignored."""
+        task = self.tasks.pop(task_id, None)
+        if task is None:
+            return
+        self.add_work(task, -task.work)
+        self._take_out(task)
+        self._admit(self._window.leave(task))
+
+    def depart(self, task: WaitingTask) -> None:
+        """Let a task out of the line: a worker takes it. It still counts as work of its queue."""
+        del self.tasks[task.id]
+        self._window.started(task)
+        self._take_out(task)
+
+    def end_hold(self, task: WaitingTask) -> None:
+        """Forget a task that a worker held."""
+        self.add_work(task, -task.work)
+        self._admit(self._window.leave(task))
+
+    def make_task(self, waiting: Waiting, now: float) -> WaitingTask:
+        """Return the task with all that is worked out once."""
+        checked, request = waiting.checked, waiting.request
+        runs = {device: run_key(checked.spec, job) for device, job in checked.jobs.items()}
+        self._added += 1
+        preferred = next(iter(runs.values()))
+        return WaitingTask(
+            waiting=waiting,
+            id=request.id,
+            key=(self._rank(waiting), self._added),
+            priority=request.priority,
+            tenant=request.tenant,
+            queue=waiting.queue,
+            arrived_at=now,
+            batch_keys=_batch_keys(checked) if checked.spec.max_batch > 1 else {},
+            runs=runs,
+            work=self._view.estimates.run_seconds(preferred),
+        )
+
+    def _rank(self, waiting: Waiting) -> float:
+        """Return the task's virtual arrival time, by what a level is worth to the router."""
+        return waiting.rank - waiting.request.priority * self.level_seconds
+
+    def wake(self, *, now: float) -> None:
+        """Line up the tasks whose pause is over."""
+        while self._delayed and self._delayed[0][0] <= now:
+            task = heappop(self._delayed)[2]
+            if self.tasks.get(task.id) is task:
+                self._line_up(task)
+
+    def next_time(self) -> float | None:
+        """Return when the next pause is over."""
+        return self._delayed[0][0] if self._delayed else None
+
+    # ---- backlogs and windows ------------------------------------------------------------------
+
+    def _line_up(self, task: WaitingTask) -> None:
+        """Put a task whose time has come into its backlog, or park it there."""
+        backlog = self.table.backlog_for(task.waiting)
+        task.backlog = backlog
+        if not self._board.has_live(backlog.key.profiles):
+            # Nobody could take it, so it must not use up its tenant's window.
+            self._into_ready(backlog, task)
+            return
+        is_in, displaced = self._window.enter(task)
+        if displaced is not None:
+            assert displaced.backlog is not None
+            self._out_of_ready(displaced.backlog, displaced)
+            displaced.backlog.parked.push(displaced)
+        if is_in:
+            self._into_ready(backlog, task)
+        else:
+            backlog.parked.push(task)
+            self.to_ask[backlog.number] = backlog
+
+    def _admit(self, tasks: Sequence[WaitingTask]) -> None:
+        """Let parked tasks of a tenant take part, as another left the window."""
+        for task in tasks:
+            assert task.backlog is not None
+            task.backlog.parked.remove(task)
+            # It stands behind whoever came while it was parked, or a tenant that dumps hundreds of
+            # tasks would still be ahead of everybody else for as long as they last.
+            parked_for = max(0.0, self._view.now - task.arrived_at)
+            task.key = (self._rank(task.waiting) + parked_for, task.key[1])
+            self._into_ready(task.backlog, task)
+
+    def _into_ready(self, backlog: Backlog, task: WaitingTask) -> None:
+        if backlog.ready.push(task):
+            self._view.changed(backlog)
+        self.to_ask[backlog.number] = backlog
+
+    def _out_of_ready(self, backlog: Backlog, task: WaitingTask) -> None:
+        if backlog.ready.remove(task):
+            self._view.changed(backlog)
+
+    def _take_out(self, task: WaitingTask) -> None:
+        """Take a task out of the backlog it is in, if any."""
+        backlog, task.backlog = task.backlog, None
+        if backlog is None:
+            return
+        if task in backlog.ready:
+            self._out_of_ready(backlog, task)
+        else:
+            backlog.parked.remove(task)
+        if not backlog.ready and not backlog.parked:
+            self.table.drop(backlog)
+            self.to_ask.pop(backlog.number, None)
+
+    def _line_up_again(self, task: WaitingTask) -> None:
+        self._take_out(task)
+        self._admit(self._window.leave(task))
+        self._line_up(task)
+
+    def ask_all(self) -> None:
+        """Have the router asked about every backlog."""
+        self.to_ask.update((backlog.number, backlog) for backlog in self.table)
+
+    def ask_about_model(self, model: str) -> None:
+        """Have the router asked about a model: who should take its tasks has changed."""
+        self.to_ask.update((item.number, item) for item in self._view.backlogs_of(model))
+
+    def add_profile(self, profile: Profile) -> None:
+        """Sort tasks anew among backlogs, as workers of a new kind (already listed) join."""
+        for task in self.table.add_profile(profile):
+            self._line_up_again(task)
+
+    def reconsider_windows(self, profile: int) -> None:
+        """Re-enter tenants' tasks that only workers of this profile could run."""
+        for backlog in self.table:
+            if backlog.key.profiles >> profile & 1:
+                for task in sorted(backlog.tasks(), key=lambda task: task.key):
+                    if task.tenant:
+                        self._line_up_again(task)
+
+    def after_departure(self, worker: Worker) -> None:
+        """Note that a worker left or is leaving."""
+        if not self._board.live_in(worker.profile):
+            self.reconsider_windows(worker.profile)
+        for backlog in self._view.backlogs():
+            # Waiting for this worker has ended, or an excluded one is the only one left.
+            if backlog.key.profiles >> worker.profile & 1:
+                self.to_ask[backlog.number] = backlog
+
+    def rank_anew(self, level_seconds: float) -> None:
+        """Give every task its place by another worth of a level."""
+        in_line = [task for backlog in self.table for task in backlog.tasks()]
+        for task in in_line:
+            self._take_out(task)
+            self._window.leave(task)
+        self.level_seconds = level_seconds
+        for task in self.tasks.values():
+            task.key = (self._rank(task.waiting), task.key[1])
+        for task in in_line:
+            self._line_up(task)
+
+    def unpark_for(self, worker: Worker, now: float) -> bool:
+        """Let the best parked task in that an otherwise idle worker could take, if any."""
+        parked = (
+            backlog
+            for backlog in self.table
+            if backlog.parked and self._board.may_take(worker, backlog, now=now)
+        )
+        best = min(
+            parked,
+            key=lambda item: (not worker.has(item.model), item.parked.first()[0].key),
+            default=None,
+        )
+        if best is None:
+            return False
+        self.unpark(best.parked.first()[0])
+        return True
+
+    def unpark(self, task: WaitingTask) -> None:
+        """Let a parked task be started although its tenant's window is full."""
+        assert task.backlog is not None
+        self._window.started(task)
+        task.backlog.parked.remove(task)
+        self._into_ready(task.backlog, task)
+
+    def add_work(self, task: WaitingTask, seconds: float) -> None:
+        """Count work of the task's queue."""
+        self.work[task.queue] = self.work.get(task.queue, 0.0) + seconds
+
+    def check(self, held: list[WaitingTask]) -> None:
+        """Raise AssertionError if a task stands nowhere or twice; ``held``: those workers hold."""
+        self._window.check()
+        waiting = {task.id for backlog in self.table for task in backlog.tasks()}
+        delayed = {task.id for _, _, task in self._delayed if self.tasks.get(task.id) is task}
+        assert waiting | delayed == set(self.tasks), "a task waits nowhere"
+        assert not waiting & delayed, "a task waits twice"
+        listed = list(self._view.backlogs())
+        for backlog in self.table:
+            assert backlog.ready or backlog.parked, f"{backlog.key} is empty but kept"
+            assert (backlog in listed) == bool(backlog.ready)
+            assert all(task.backlog is backlog for task in backlog.tasks())
+        for queue, work in self.work.items():
+            tasks = [task for task in [*self.tasks.values(), *held] if task.queue == queue]
+            total = sum(task.work for task in tasks)
+            assert abs(total - work) <= 1e-6 * (1 + total), f"work of {queue} is off"
+
+
+def _batch_keys(checked: CheckedTask) -> dict[DeviceKind, str | None]:
+    return {device: _batch_key(checked, job) for device, job in checked.jobs.items()}
+
+
+def _batch_key(checked: CheckedTask, job: Job) -> str | None:
+    if checked.spec.batch_key is None:
+        return None
+    try:
+        return checked.spec.batch_key(job)
+    except Exception:  # noqa: BLE001 -- a plugin's function: without a key it runs alone
+        return None

@@ -1,0 +1,337 @@
+"""The scheduling engine: what waits, who is free, and which worker takes what next.
+
+Rule 1: the engine filters and keeps the guarantees; the router only ranks what is possible.
+Rule 2: it is a pure function of what it is told and when: no clock, no I/O, no set iterated.
+
+The parts: ``pending_tasks.py`` (tasks), ``worker_table.py`` (workers), ``decisions.py`` (who takes
+what), ``estimates.py`` (how long it takes), ``task_explainer.py`` (why something waits).
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+
+from paintmq.broker.scheduling.backlog import Waiting
+from paintmq.broker.scheduling.decisions import Decisions, Pick
+from paintmq.broker.scheduling.estimates import Estimates
+from paintmq.broker.scheduling.explanation import Explanation
+from paintmq.broker.scheduling.filters import objection, profile_of
+from paintmq.broker.scheduling.pending_tasks import WaitingLine
+from paintmq.broker.scheduling.scheduling_board import SchedulingBoard
+from paintmq.broker.scheduling.task_explainer import explain, waiting_for, why_none_could
+from paintmq.broker.scheduling.tenant_window import TenantWindow
+from paintmq.broker.scheduling.worker_table import WorkerBoard
+from paintmq.plugin.catalog import CheckedTask
+from paintmq.routing import QueueView, Router
+from paintmq.task import DeviceKind, PeerId, TaskId
+from paintmq.wire.messages import ModelLoaded, ModelUnloaded, ResidentModel, WorkerHello
+
+__all__ = ["Explanation", "Pick", "Scheduler", "Waiting"]
+
+
+class Scheduler:
+    """Everything that waits and everyone who works."""
+
+    def __init__(
+        self,
+        router: Router,
+        *,
+        tenant_window: int,
+        rng: random.Random,
+        queue_devices: Mapping[str, DeviceKind] | None = None,
+    ) -> None:
+        """Make an engine without tasks or workers.
+
+        ``rng`` is for routers to come; the built-in ones break every tie by an order.
+        """
+        self._board = WorkerBoard()
+        self._estimates = Estimates()
+        self._view = SchedulingBoard(self._board, self._estimates)
+        window = TenantWindow(tenant_window)
+        self._line = WaitingLine(self._board, self._view, window, router.level_seconds)
+        self._decisions = Decisions(router, self._board, self._view, self._line)
+        self._rng = rng
+        self._queue_devices = queue_devices or {}
+
+    @property
+    def router(self) -> Router:
+        return self._decisions.router
+
+    @property
+    def faults(self) -> int:
+        """Wrong answers of the router so far."""
+        return self._decisions.faults
+
+    @property
+    def last_fault(self) -> str:
+        return self._decisions.last_fault
+
+    # ---- tasks ---------------------------------------------------------------------------------
+
+    def add(self, waiting: Waiting, *, now: float) -> None:
+        """Let a task wait for a worker.
+
+        Raises:
+            ValueError: it waits already.
+        """
+        self._line.add(waiting, now=now)
+
+    def remove(self, task_id: TaskId) -> None:
+        """Forget a waiting task: it was cancelled, or expired. Unknown ids are ignored."""
+        self._line.remove(task_id)
+
+    def is_waiting(self, task_id: TaskId) -> bool:
+        return task_id in self._line.tasks
+
+    # ---- workers -------------------------------------------------------------------------------
+
+    def worker_joined(
+        self,
+        session: PeerId,
+        hello: WorkerHello,
+        *,
+        now: float,
+        queues: Sequence[str] | None = None,
+    ) -> None:
+        """Add a worker; one that was known by this session starts afresh.
+
+        ``queues``: those whose tasks it may run; None: all.
+        """
+        self._view.now = now
+        self.worker_left(session, now=now)
+        profile = profile_of(hello, queues)
+        if self._board.number_of(profile) is None:
+            self._board.add_profile(profile)
+            self._line.add_profile(profile)
+        worker = self._board.join(session, hello, profile, now=now)
+        if self._board.live_in(worker.profile) == 1:
+            self._line.reconsider_windows(worker.profile)
+        self._decisions.ask_about(worker)
+
+    @property
+    def kinds(self) -> int:
+        """How many kinds of workers there ever were: alike in models and hardware."""
+        return len(self._board.profiles)
+
+    def knows_kind(self, hello: WorkerHello, queues: Sequence[str] | None = None) -> bool:
+        """Return whether there was ever such a worker."""
+        return self._board.number_of(profile_of(hello, queues)) is not None
+
+    def worker_left(self, session: PeerId, *, now: float) -> None:
+        """Forget a worker and all it holds. Unknown sessions are ignored."""
+        self._view.now = now
+        worker = self._board.leave(session)
+        if worker is None:
+            return
+        self._decisions.stop_asking_about(session)
+        for holding in worker.holdings:
+            for task in holding.tasks.values():
+                self._line.end_hold(task)
+        self._line.after_departure(worker)
+
+    def worker_draining(self, session: PeerId, trouble: str = "", *, now: float) -> None:
+        """Give the worker nothing more: it leaves, or is in trouble and will come anew."""
+        worker = self._board.get(session)
+        if worker is None:
+            return
+        worker.trouble = trouble
+        if not worker.draining:
+            self._board.drain(worker)
+            self._decisions.stop_asking_about(session)
+            self._line.after_departure(worker)
+
+    def resident_models(self, session: PeerId) -> Sequence[str]:
+        """Return the models the worker has in memory."""
+        worker = self._board.get(session)
+        return list(worker.resident) if worker is not None else []
+
+    def model_loaded(self, session: PeerId, message: ModelLoaded, *, now: float) -> None:
+        """Learn that a model is ready, and how long that took."""
+        worker = self._board.get(session)
+        if worker is None:
+            return
+        item = ResidentModel(
+            model=message.model, memory_mb=message.memory_mb, pinned=message.pinned
+        )
+        self._board.resident(worker, item, now=now)
+        worker.took(message.model, message.seconds)
+        self._estimates.loaded(message.model, worker.device, worker.device_name, message.seconds)
+        self._decisions.ask_about(worker)
+
+    def model_unloaded(self, session: PeerId, message: ModelUnloaded, *, now: float) -> None:
+        """Learn that a model is gone, or could not be loaded."""
+        worker = self._board.get(session)
+        if worker is None:
+            return
+        self._board.unloaded(worker, message.model)
+        if message.error:
+            until = self._board.failed_to_load(worker, message.model, now=now)
+            self._decisions.cool_off(worker, until)
+        self._line.ask_about_model(message.model)
+
+    # ---- attempts ------------------------------------------------------------------------------
+
+    def started(self, session: PeerId, task_id: TaskId, *, loading: bool, now: float) -> None:
+        """Learn that the worker has begun with the task: loading its model, or running."""
+        worker = self._board.get(session)
+        if worker is None:
+            return
+        for holding in worker.holdings:
+            if task_id not in holding.tasks:
+                continue
+            spec = holding.tasks[task_id].waiting.checked.spec
+            if loading:
+                seconds = self._estimates.load_seconds(spec, worker.device, worker.device_name)
+                self._board.will_load(worker, spec.name, spec.resident_mb, now + seconds)
+            else:
+                if holding.started_at is None:
+                    holding.started_at = now
+                if not worker.has(spec.name):
+                    item = ResidentModel(model=spec.name, memory_mb=spec.resident_mb)
+                    self._board.resident(worker, item, now=now)
+
+    def claimed(self, session: PeerId, waiting: Waiting, *, now: float) -> None:
+        """Note that the worker still holds an attempt at this task, after a reconnect."""
+        worker = self._board.get(session)
+        if worker is None:
+            return
+        self.remove(waiting.request.id)
+        task = self._line.make_task(waiting, now)
+        self._line.add_work(task, task.work)
+        holding = self._decisions.bind(worker, [task])
+        holding.started_at, holding.claimed = now, True
+        self._decisions.stop_asking_about(session)
+
+    def released(self, session: PeerId, task_id: TaskId, *, ran: float | None, now: float) -> None:
+        """Give the worker's credit back; ``ran``: the seconds it took, if the attempt succeeded."""
+        worker = self._board.get(session)
+        if worker is None:
+            return
+        self._view.now = now
+        task = self._board.take_back(worker, task_id, now=now)
+        if task is None:
+            return
+        if ran is not None and worker.device in task.runs:
+            self._estimates.ran(task.runs[worker.device], worker.device_name, ran)
+        self._line.end_hold(task)
+        self._decisions.ask_about(worker)
+
+    # ---- decisions -----------------------------------------------------------------------------
+
+    def next_pick(self, *, now: float) -> Pick | None:
+        """Return the next batch to give away, or None when nothing more can be started now.
+
+        The tasks wait no longer and occupy one credit of the worker until they are released. Call
+        it again until it returns None.
+        """
+        return self._decisions.next_pick(now=now)
+
+    def next_wakeup(self, *, now: float) -> float | None:
+        """Return when ``next_pick`` is next worth calling although nothing happens; None: never."""
+        return self._decisions.next_wakeup()
+
+    def next_preload(self, *, now: float) -> tuple[PeerId, str] | None:
+        """Return a worker and a model it should load ahead of its tasks; None: no more for now."""
+        return self._decisions.next_preload(now=now)
+
+    def replace_router(self, router: Router, *, now: float) -> None:
+        """Let another router decide from now on; nothing that waits or runs is touched."""
+        self._view.now = now
+        self._line.rank_anew(router.level_seconds)
+        self._decisions.replace_router(router)
+        self._line.ask_all()
+
+    # ---- queues --------------------------------------------------------------------------------
+
+    def choose_queue(self, checked: CheckedTask, candidates: Sequence[str], *, now: float) -> str:
+        """Return which of the candidates, all of which could hold the task, takes it."""
+        if self._board.any_restricted:
+            candidates = [name for name in candidates if self.could_run(checked, (name,))] or (
+                candidates
+            )
+        views = [self._queue_view(name, checked) for name in candidates]
+        if len(checked.jobs) > 1:
+            connected = {
+                worker.device
+                for worker in self._board.live()
+                if not objection(self._board.profiles[worker.profile], checked, candidates)
+            }
+            views = [view for view in views if view.device in connected] or views
+        return self._decisions.choose_queue(views, now=now)
+
+    def expected_work(self, queue: str) -> float:
+        """Return the seconds of work that wait or run in the queue."""
+        return max(0.0, self._line.work.get(queue, 0.0))
+
+    def _queue_view(self, name: str, checked: CheckedTask) -> QueueView:
+        home = [
+            worker
+            for worker in self._board.live()
+            if worker.queue == name
+            and not objection(self._board.profiles[worker.profile], checked, (name,))
+        ]
+        device = home[0].device if home else None
+        return QueueView(
+            name=name,
+            device=self._queue_devices.get(name, device),
+            workers=len(home),
+            expected_work=self.expected_work(name),
+        )
+
+    # ---- answers -------------------------------------------------------------------------------
+
+    def could_run(self, checked: CheckedTask, queues: Sequence[str]) -> bool:
+        """Return whether a connected worker could run the task in one of these queues."""
+        return self._board.has_live(self._line.table.mask(checked, queues))
+
+    def has_other(self, waiting: Waiting, excluded: Sequence[str], *, now: float) -> bool:
+        """Return whether a worker with none of these names could run the task, as far as known."""
+        checked = waiting.checked
+        return any(
+            worker.name not in excluded and not worker.cooling(checked.spec.name, now)
+            for worker in self._board.live_of(self._line.table.mask(checked, (waiting.queue,)))
+        )
+
+    def why_none_could(self, checked: CheckedTask, queues: Sequence[str]) -> str:
+        """Return what every connected worker lacks to run the task in any of these queues, in one
+        line.
+        """
+        return why_none_could(self._board, checked, queues)
+
+    def waiting_for(self, task_id: TaskId, *, now: float) -> str:
+        """Return what the task waits for, in words; empty when a connected worker will take it."""
+        task = self._line.tasks.get(task_id)
+        return waiting_for(self._board, task, now=now) if task is not None else ""
+
+    def explain(self, task_id: TaskId, *, now: float) -> Explanation:
+        """Return everything that stands between a waiting task and a worker.
+
+        Raises:
+            KeyError: the task does not wait.
+        """
+        self._view.now = now
+        name = type(self.router).__name__
+        return explain(self._view, self.router, name, self._line.tasks[task_id], now=now)
+
+    def conserves_work(self, *, now: float) -> bool:
+        """Return whether no task waits that an idle worker could take, unless the router objects;
+        for tests and simulations, after ``next_pick`` has returned None.
+        """
+        self._view.now = now
+        if self._decisions.will_ask_again:
+            return True  # the router let a pair pass: as time goes by it may think otherwise
+        return not any(
+            self.router.score(backlog, worker, self._view, now=now) is not None
+            for backlog in self._view.backlogs()
+            for worker in self._view.free_workers(backlog)
+        )
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError if the engine contradicts itself; for tests and simulation."""
+        self._board.check()
+        held = [
+            task
+            for worker in self._board.all()
+            for holding in worker.holdings
+            for task in holding.tasks.values()
+        ]
+        self._line.check(held)

@@ -1,0 +1,170 @@
+"""Explains in words and numbers what a waiting task waits for."""
+
+from collections.abc import Sequence
+
+from paintmq.broker.scheduling.backlog import Backlog, WaitingTask
+from paintmq.broker.scheduling.explanation import Explanation, WorkerVerdict
+from paintmq.broker.scheduling.filters import model_objection, objection
+from paintmq.broker.scheduling.scheduling_board import SchedulingBoard
+from paintmq.broker.scheduling.worker import Worker
+from paintmq.broker.scheduling.worker_table import WorkerBoard
+from paintmq.plugin.catalog import CheckedTask
+from paintmq.routing import Router
+
+MOST_WORKERS = 50
+"""Workers listed in an explanation; the fitting ones first."""
+_LINE = "\n"
+
+
+def why_none_could(board: WorkerBoard, checked: CheckedTask, queues: Sequence[str]) -> str:
+    """Return what every kind of connected worker lacks to run the task in any of these queues, in
+    one line.
+    """
+    reasons = dict.fromkeys(
+        f"{worker.name} "
+        f"{(_absent(worker) or unfit(board, worker, checked, queues)).partition(_LINE)[0]}"
+        for worker in board.all()
+    )
+    if not reasons:
+        return "no worker is connected"
+    shown = list(reasons)[:3]
+    more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
+    return "; ".join(shown) + more
+
+
+def _absent(worker: Worker) -> str:
+    """Return why the worker takes no task at all: perhaps several lines; empty when it does."""
+    if worker.trouble:
+        return f"can run nothing now: {worker.trouble}"
+    return "is leaving" if worker.draining else ""
+
+
+def unfit(board: WorkerBoard, worker: Worker, checked: CheckedTask, queues: Sequence[str]) -> str:
+    """Return which filter keeps the worker from the task; empty when none does."""
+    return objection(board.profiles[worker.profile], checked, queues)
+
+
+def _own_queues(board: WorkerBoard, worker: Worker) -> Sequence[str]:
+    return board.profiles[worker.profile].queues or ()
+
+
+def waiting_for(board: WorkerBoard, task: WaitingTask, *, now: float) -> str:
+    """Return what the task waits for, in words; empty when a connected worker will take it."""
+    backlog = task.backlog
+    if backlog is None:
+        return f"its next attempt, in {max(0.0, task.waiting.not_before - now):.1f} s"
+    if board.has_live(backlog.key.profiles):
+        return ""
+    checked = task.waiting.checked
+    return f"a worker that runs {checked.spec.name} on {' or '.join(checked.jobs)}: " + (
+        why_none_could(board, checked, (task.queue,))
+    )
+
+
+def explain(
+    view: SchedulingBoard, router: Router, router_name: str, task: WaitingTask, *, now: float
+) -> Explanation:
+    """Return every filter and every score that stands between the task and the workers."""
+    board, backlog = view.board, task.backlog
+    verdicts = [_verdict(view, router, worker, task, now) for worker in board.all()]
+    verdicts.sort(key=lambda verdict: verdict.verdict == "unfit")
+    waits = waiting_for(board, task, now=now)
+    return Explanation(
+        task_id=task.id,
+        model=task.waiting.checked.spec.name,
+        queue=task.queue,
+        router=router_name,
+        waiting_for=waits or _what_it_waits_for(task, verdicts),
+        unblocked_by=_what_would_help(board, task, verdicts, now),
+        position=_position(backlog, task),
+        backlog=len(backlog.ready) + len(backlog.parked) if backlog is not None else 1,
+        workers=tuple(verdicts[:MOST_WORKERS]),
+    )
+
+
+def _position(backlog: Backlog | None, task: WaitingTask) -> int:
+    if backlog is None:
+        return 1
+    ahead = backlog.ready.position(task)
+    return ahead + 1 if task in backlog.ready else ahead + backlog.parked.position(task) + 1
+
+
+def _verdict(
+    view: SchedulingBoard, router: Router, worker: Worker, task: WaitingTask, now: float
+) -> WorkerVerdict:
+    board, backlog, model = view.board, task.backlog, task.waiting.checked.spec.name
+    checked, queues = task.waiting.checked, (task.queue,)
+    reason = _absent(worker) or unfit(board, worker, checked, queues)
+    if not reason and worker.cooling(model, now):
+        left = worker.cool_offs[model].until - now
+        reason = f"failed to load {model}; asked again in {left:.0f} s"
+    if not reason and backlog is not None and not board.may_take(worker, backlog, now=now):
+        reason = "failed this task before; another worker is preferred"
+    if reason:
+        return WorkerVerdict(worker=worker.name, verdict="unfit", reason=reason)
+    if not worker.idle:
+        doing = ", ".join(dict.fromkeys(holding.model for holding in worker.holdings))
+        return WorkerVerdict(
+            worker=worker.name,
+            verdict="busy",
+            reason=f"is busy with {doing}",
+            free_in=max(0.0, worker.free_at(now) - now),
+        )
+    if backlog is None or not backlog.ready:
+        return WorkerVerdict(worker=worker.name, verdict="idle")
+    try:
+        terms = {
+            str(term): float(value) if isinstance(value, int | float) else str(value)
+            for term, value in router.explain(backlog, worker, view, now=now).items()
+        }
+    except Exception as error:  # noqa: BLE001 -- a plugin's code: a question must end no broker
+        reason = f"router {type(router).__name__} cannot explain itself: {error!r}"
+        return WorkerVerdict(worker=worker.name, verdict="idle", reason=reason)
+    refused = "score" not in terms
+    return WorkerVerdict(
+        worker=worker.name,
+        verdict="avoided" if refused else "idle",
+        reason=str(terms.get("waits", "")) if refused else "",
+        terms=terms,
+    )
+
+
+def _what_it_waits_for(task: WaitingTask, verdicts: list[WorkerVerdict]) -> str:
+    if task.backlog is not None and task in task.backlog.parked:
+        return f"its turn among the tasks of tenant {task.tenant}"
+    if any(verdict.verdict == "idle" for verdict in verdicts):
+        return ""
+    avoided = [verdict for verdict in verdicts if verdict.verdict == "avoided"]
+    if avoided:
+        return f"a better worker than {avoided[0].worker}: {avoided[0].reason}"
+    return "a worker to become free"
+
+
+def _what_would_help(
+    board: WorkerBoard, task: WaitingTask, verdicts: list[WorkerVerdict], now: float
+) -> str:
+    backlog, checked = task.backlog, task.waiting.checked
+    if backlog is None:
+        return f"the end of its pause, in {max(0.0, task.waiting.not_before - now):.1f} s"
+    if not board.has_live(backlog.key.profiles):
+        for worker in board.all():
+            if worker.trouble and not unfit(board, worker, checked, (task.queue,)):
+                return f"{worker.name} working again, or another worker to connect"
+        offers = [
+            worker
+            for worker in board.live()
+            if not model_objection(board.profiles[worker.profile], checked.spec.name)
+        ]
+        if any(not unfit(board, worker, checked, _own_queues(board, worker)) for worker in offers):
+            return f"a worker with a key for {task.queue} to connect"
+        lacks = "a larger worker" if offers else f"a worker that offers {checked.spec.name}"
+        return f"{lacks} to connect"
+    busy = [verdict for verdict in verdicts if verdict.verdict == "busy"]
+    if task in backlog.parked:
+        return f"the end of another task of tenant {task.tenant}"
+    if any(verdict.verdict == "idle" for verdict in verdicts):
+        return "nothing: it is about to start"
+    if busy:
+        soonest = min(busy, key=lambda verdict: verdict.free_in)
+        return f"{soonest.worker} becoming free, in about {soonest.free_in:.1f} s"
+    return "a worker becoming ready for it"

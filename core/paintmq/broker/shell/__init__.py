@@ -1,0 +1,1 @@
+"""The one loop of a broker that touches sockets, clock and disk."""

@@ -1,0 +1,404 @@
+"""The broker as a thread or a process: what is opened, in which order, and closed again."""
+
+import itertools
+import logging
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from attrs import frozen
+
+from paintmq.broker.connections.access import Gatekeeper
+from paintmq.broker.connections.endpoints import (
+    RouterEndpoint,
+    check_exposure,
+    client_endpoint,
+    queue_endpoint,
+)
+from paintmq.broker.connections.listeners import Entrance
+from paintmq.broker.machine import BrokerMachine
+from paintmq.broker.recording.input_log import InputLog
+from paintmq.broker.records import Recovered
+from paintmq.broker.scheduling.scheduler import Scheduler
+from paintmq.broker.shell.clock import BrokerClock
+from paintmq.broker.shell.loop import BrokerLoop
+from paintmq.broker.shell.plugin_events import ObserverThread, start_observers
+from paintmq.broker.shell.recovery_notes import log_recovery
+from paintmq.broker.shell.server_control import (
+    Subject,
+    back_up,
+    describe_endpoints,
+    describe_journal,
+    describe_models,
+    describe_version,
+)
+from paintmq.broker.shell.stop_report import StopReport, unfinished
+from paintmq.broker.stores import make_store
+from paintmq.broker.stores.journal import Journal
+from paintmq.config import Config, RouterConfig
+from paintmq.errors import PaintMQError
+from paintmq.identifiers import new_incarnation
+from paintmq.process import file_limit
+from paintmq.process.wakeup import Wakeup
+from paintmq.task import Json
+from paintmq.transport.sockets import Context, new_context
+
+if TYPE_CHECKING:
+    from paintmq.plugin.manager import PluginManager
+    from paintmq.routing import Router
+
+__all__ = ["BrokerServer", "StopReport"]
+
+logger = logging.getLogger(__name__)
+
+_numbers = itertools.count(1)
+_LAST_WORDS = 1.0
+"""Seconds that closing may take to get the last messages onto the wire."""
+_PARTING = 0.2
+"""Seconds for peers to read them: a DEALER with IMMEDIATE drops what it has not yet read when the
+connection closes (seen with libzmq 4.3.5: 10 of 100 messages sent just before closing)."""
+
+
+@frozen(kw_only=True)
+class _Opened:
+    """What a running broker holds."""
+
+    context: Context
+    owns_context: bool
+    endpoints: list[RouterEndpoint]
+    wakeup: Wakeup
+    journal: Journal
+    machine: BrokerMachine
+    loop: BrokerLoop
+
+
+class BrokerServer:
+    """A broker. ``start`` and ``stop`` may be called from any thread, one at a time; ``run`` is
+    both in the foreground. It can be started again after it was stopped.
+    """
+
+    client_endpoint: str
+    """Where clients connect, such as ``tcp://127.0.0.1:5550``. Set by ``start``."""
+    inproc_endpoint: str
+    """Where a client with the same ZeroMQ context connects. Set by ``start``."""
+    queue_endpoints: Mapping[str, str]
+    """Where workers connect, by queue. Set by ``start``."""
+    journal: str
+    """Where the journal is and what was in it, in words. Set by ``start``."""
+
+    def __init__(
+        self,
+        config: Config,
+        plugins: "PluginManager",
+        *,
+        context: "Context | None" = None,
+        accept_data_loss: bool = False,
+        reread: Callable[[], Config] | None = None,
+    ) -> None:
+        """``accept_data_loss``: open a journal known to have lost records. ``reread``: the settings
+        of this moment, for ``reload``.
+        """
+        self._config = config
+        self._plugins = plugins
+        self._context = context
+        self._accept_data_loss = accept_data_loss
+        self._reread = reread
+        self._new_routers: queue.SimpleQueue[tuple[Router, RouterConfig]] = queue.SimpleQueue()
+        self._opened: _Opened | None = None
+        self._input_log: InputLog | None = None
+        self._thread: threading.Thread | None = None
+        self._router = config.router
+        self._gatekeeper: Gatekeeper | None = None
+        self._observers: ObserverThread | None = None
+        self._stop_asked = threading.Event()
+        self._grace: float | None = None
+        self._report = StopReport()
+        self.failure: BaseException | None = None
+        """What ended the broker's thread, if it was not ``stop``."""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop(grace=None if error is None else 0.0)
+
+    @property
+    def is_running(self) -> bool:
+        return self._opened is not None and self.failure is None
+
+    def start(self) -> None:
+        """Listen, and serve in a thread of its own until ``stop``.
+
+        Raises:
+            PortInUseError: a port is taken; whatever was bound before is free again.
+            StoreError: the journal cannot be used.
+            ConfigError: an address cannot be bound, or not without keys.
+        """
+        self._open()
+        # A program that ends without stopping its broker must still end.
+        self._thread = threading.Thread(
+            target=self._serve_logged, name="paintmq-broker", daemon=True
+        )
+        self._thread.start()
+
+    def run(self, started: Callable[[], None] = lambda: None) -> StopReport:
+        """Listen, call ``started``, and serve until ``request_stop`` is called, from another thread
+        or a signal handler; return what was unfinished.
+
+        Raises:
+            PortInUseError, StoreError, ConfigError: as ``start``, or when the journal fails later.
+        """
+        self._open()
+        started()
+        self._serve()
+        return self._report
+
+    def request_stop(self, *, grace: float | None = None) -> None:
+        """Ask the broker to stop, without waiting. Safe in a signal handler."""
+        self._grace = grace
+        self._stop_asked.set()
+        opened = self._opened
+        if opened is not None:
+            opened.wakeup.set()
+
+    def stop(self, *, grace: float | None = None) -> StopReport:
+        """Stop a started broker; return what was unfinished. Harmless to repeat.
+
+        No new task is accepted or given to a worker; running ones may finish within ``grace``
+        seconds (None: the configured ``timers.drain_grace``).
+
+        Raises:
+            PaintMQError: the broker's thread had ended by itself; the cause is its ``__cause__``.
+        """
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return self._report
+        self.request_stop(grace=grace)
+        thread.join()
+        if self.failure is not None:
+            raise PaintMQError(
+                f"the broker had stopped by itself: {self.failure}"
+            ) from self.failure
+        return self._report
+
+    def reload(self) -> str:
+        """Read the settings and the keys again, and return the name of the router in use from now
+        on. What else has changed takes effect at the next start. Safe in any thread.
+
+        Raises:
+            ConfigError: something is wrong with them; everything stays as it was.
+        """
+        settings = self._reread() if self._reread is not None else self._config
+        router = self._plugins.make_router(settings.router)
+        if self._gatekeeper is not None:
+            self._gatekeeper.reload()
+        self._new_routers.put((router, settings.router))
+        opened = self._opened
+        if opened is not None:
+            opened.wakeup.set()
+        return settings.router.name
+
+    # ---- opening and closing -------------------------------------------------------------------
+
+    def _open(self) -> None:
+        if self._opened is not None:
+            raise RuntimeError("this broker is running already")
+        config = self._config
+        check_exposure(config.broker)
+        self._stop_asked.clear()
+        self._grace, self.failure, self._report = None, None, StopReport()
+        context = self._context if self._context is not None else new_context()
+        endpoints: list[RouterEndpoint] = []
+        wakeup = Wakeup()
+        store = make_store(
+            config.broker,
+            accept_data_loss=self._accept_data_loss,
+            factories=self._plugins.stores,
+        )
+        journal = Journal(store)
+        try:
+            self._gatekeeper = Gatekeeper(config.broker, config.queues)
+            self._gatekeeper.start(context)
+            self._listen(context, endpoints, self._gatekeeper)
+            recovered = journal.open(wakeup.set)
+            self.journal = describe_journal(config.broker, recovered)
+            entrance = Entrance(endpoints, self._gatekeeper.gate)
+            machine, loop = self._assemble(journal, recovered, entrance, wakeup)
+            loop.restore(recovered)
+        except BaseException:
+            self._close(context, endpoints, wakeup, journal)
+            raise
+        self._opened = _Opened(
+            context=context,
+            owns_context=self._context is None,
+            endpoints=endpoints,
+            wakeup=wakeup,
+            journal=journal,
+            machine=machine,
+            loop=loop,
+        )
+
+    def _listen(
+        self, context: Context, endpoints: list[RouterEndpoint], gatekeeper: Gatekeeper
+    ) -> None:
+        self.inproc_endpoint = f"inproc://paintmq-broker-{next(_numbers)}"
+        broker = self._config.broker
+        endpoints.append(client_endpoint(context, broker, self.inproc_endpoint, gatekeeper))
+        self.client_endpoint = endpoints[0].address
+        for name, config in self._config.queues.items():
+            endpoints.append(queue_endpoint(context, broker, name, config, gatekeeper))
+        self.queue_endpoints = {endpoint.name: endpoint.address for endpoint in endpoints[1:]}
+
+    def _assemble(
+        self,
+        journal: Journal,
+        recovered: Recovered,
+        entrance: Entrance,
+        wakeup: Wakeup,
+    ) -> tuple[BrokerMachine, BrokerLoop]:
+        config, incarnation = self._config, new_incarnation()
+        log_recovery(recovered)
+        if config.broker.record:
+            path = Path(config.broker.record)
+            self._input_log = InputLog(
+                path, config, incarnation=incarnation, models=self._plugins.catalog().specs
+            )
+        self._router = config.router
+        catalog = self._plugins.catalog()
+        rng = random.Random(incarnation)
+        scheduler = Scheduler(
+            self._plugins.make_router(config.router),
+            tenant_window=config.limits.tenant_window,
+            rng=rng,
+            queue_devices={name: queue.device for name, queue in config.queues.items()},
+        )
+        machine = BrokerMachine(
+            incarnation=incarnation,
+            catalog=catalog,
+            scheduler=scheduler,
+            queues=config.queues,
+            timers=config.timers,
+            limits=config.limits,
+            admission=config.broker.admission,
+            rng=rng,
+        )
+        subjects: dict[str, Subject] = {
+            "endpoints": lambda _: describe_endpoints(self.client_endpoint, self.queue_endpoints),
+            "version": lambda _: describe_version(
+                incarnation,
+                config.broker.durability,
+                self._plugins.describe_router(self._router),
+            ),
+            "models": lambda _: describe_models(catalog),
+            "turns": lambda _: loop.turns.describe(),
+            "shutdown": self._shutdown,
+            "reload": self._reload,
+            "backup": partial(back_up, journal, config.broker),
+        }
+        self._observers = start_observers(self._plugins)
+        loop = BrokerLoop(
+            machine=machine,
+            journal=journal,
+            clock=BrokerClock(not_before=recovered.last_time),
+            entrance=entrance,
+            subjects=subjects,
+            wakeup=wakeup,
+            timers=config.timers,
+            limits=file_limit.limits_within(config),
+            recorder=self._input_log,
+            observers=() if self._observers is None else (self._observers,),
+        )
+        return machine, loop
+
+    def _shutdown(self, arguments: Mapping[str, Json]) -> Json:
+        grace = arguments.get("grace")
+        if grace is not None and not isinstance(grace, int | float):
+            raise ValueError(f"grace = {grace!r} is no number of seconds")
+        self.request_stop(grace=grace)
+        return {"stopping": True}
+
+    def _reload(self, arguments: Mapping[str, Json]) -> Json:
+        router = self.reload()
+        return {"router": router, "keys": self._gatekeeper.keys if self._gatekeeper else None}
+
+    def _close(
+        self,
+        context: Context,
+        endpoints: list[RouterEndpoint],
+        wakeup: Wakeup,
+        journal: Journal,
+    ) -> None:
+        """Let go of everything, whatever fails on the way.
+
+        Raises:
+            StoreError: the journal could not be completed.
+        """
+        try:
+            journal.close()
+        finally:
+            for endpoint in endpoints:
+                endpoint.close(linger=_LAST_WORDS)
+            if self._observers is not None:
+                self._observers.stop()
+                self._observers = None
+            if self._input_log is not None:
+                self._input_log.close()
+                self._input_log = None
+            if self._gatekeeper is not None:
+                self._gatekeeper.stop()
+            wakeup.close()
+            if self._context is None:
+                context.term()
+            for endpoint in endpoints:
+                endpoint.wait_until_free(at_most=_LAST_WORDS)
+
+    # ---- the broker's thread -------------------------------------------------------------------
+
+    def _serve_logged(self) -> None:
+        try:
+            self._serve()
+        except BaseException as error:  # kept, and raised again by stop()
+            self.failure = error
+            logger.critical("the broker stopped by itself: %s", error, exc_info=error)
+
+    def _serve(self) -> None:
+        opened = self._opened
+        assert opened is not None
+        try:
+            while not self._stop_asked.is_set():
+                opened.loop.run_once()
+                while not self._new_routers.empty():
+                    router, self._router = self._new_routers.get()
+                    opened.loop.replace_router(router, self._router)
+            self._drain(opened)
+            self._report = unfinished(opened.machine, kept=opened.journal.keeps_payloads)
+        finally:
+            try:
+                self._close(opened.context, opened.endpoints, opened.wakeup, opened.journal)
+            finally:
+                self._opened = None
+
+    def _drain(self, opened: _Opened) -> None:
+        """Let running attempts finish, and say what is still to be said."""
+        opened.loop.drain()
+        grace = self._config.timers.drain_grace if self._grace is None else self._grace
+        self._turn(opened, until=opened.machine.is_idle, at_most=grace)
+        self._turn(opened, until=lambda: opened.loop.is_silent, at_most=_LAST_WORDS)
+        self._turn(opened, until=lambda: opened.loop.is_lonely, at_most=_PARTING)
+
+    def _turn(self, opened: _Opened, *, until: Callable[[], bool], at_most: float) -> None:
+        ends = time.monotonic() + at_most
+        while not until() and (left := ends - time.monotonic()) > 0:
+            opened.loop.run_once(max_wait=left)

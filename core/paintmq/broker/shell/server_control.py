@@ -1,0 +1,101 @@
+"""Questions the server answers itself, because the machine knows no sockets and no versions."""
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TypeAlias
+
+from attrs import asdict
+
+from paintmq.broker.connections.endpoints import is_loopback
+from paintmq.broker.records import Recovered
+from paintmq.broker.stores import journal_folder
+from paintmq.broker.stores.journal import Journal
+from paintmq.config import BrokerConfig
+from paintmq.errors import PaintMQError
+from paintmq.plugin.catalog import Catalog
+from paintmq.task import Json
+from paintmq.wire.messages import PROTOCOL_VERSION, Answer, Ask
+
+Subject: TypeAlias = Callable[[Mapping[str, Json]], Json]
+
+
+_VERSION = version("paintmq")  # now: later there may be no file left to read it from
+
+ADMIN_SUBJECTS = frozenset(
+    {"shutdown", "reload", "backup", "drain_worker", "dead_requeue", "dead_drop"}
+)
+"""What changes things for others: where keys are asked for, an admin's must be used."""
+
+
+def answer(ask: Ask, subjects: Mapping[str, Subject], *, is_admin: bool) -> Answer | None:
+    """Return the answer; None when the subject is not in the table, and so the machine's."""
+    if ask.subject in ADMIN_SUBJECTS and not is_admin:
+        return Answer(request_id=ask.request_id, error=f"`{ask.subject}` takes an admin's key")
+    subject = subjects.get(ask.subject)
+    if subject is None:
+        return None
+    try:
+        return Answer(request_id=ask.request_id, value=subject(ask.arguments))
+    except (ValueError, OSError, PaintMQError) as error:
+        return Answer(request_id=ask.request_id, error=str(error))
+
+
+def back_up(journal: Journal, broker: BrokerConfig, arguments: Mapping[str, Json]) -> Json:
+    """Start a backup of the journal, or tell how far it is.
+
+    Raises:
+        ValueError: there is no ``path``, or strangers could ask for this.
+        StoreError: it cannot be made.
+    """
+    path = arguments.get("path")
+    if not isinstance(path, str) or not path:
+        raise ValueError("backup wants a path, on the broker's machine")
+    if not broker.keys and not is_loopback(broker.host):
+        raise ValueError(
+            "whoever reaches this broker may ask it anything (broker.insecure), so it writes no "
+            "backups where it is told to; make keys with `paintmq keys init`, and it will for an "
+            "admin's"
+        )
+    state: dict[str, Json] = asdict(journal.back_up(Path(path)))
+    return state
+
+
+def describe_endpoints(client: str, queues: Mapping[str, str]) -> Json:
+    return {"client": client, "queues": dict(queues)}
+
+
+def describe_journal(broker: BrokerConfig, recovered: Recovered) -> str:
+    """Return where the journal is and what was in it, for the operator who starts a broker."""
+    if broker.durability == "memory" and not broker.journal:
+        return "in memory: whatever is unfinished ends with this broker"
+    where = broker.journal or journal_folder(broker)
+    open_tasks = sum(not task.status.state.is_final for task in recovered.tasks)
+    return f"{where} ({broker.durability}), with {open_tasks} unfinished tasks"
+
+
+def describe_version(incarnation: int, durability: str, router: Json) -> Json:
+    return {
+        "paintmq": _VERSION,
+        "protocol": PROTOCOL_VERSION,
+        "incarnation": incarnation,
+        "durability": durability,
+        "router": router,
+    }
+
+
+def describe_models(catalog: Catalog) -> Json:
+    return [
+        {
+            "name": spec.name,
+            "summary": spec.summary,
+            "task_types": list(spec.task_types),
+            "devices": list(spec.devices),
+            "inputs": [
+                {"name": item.name, "kind": item.kind, "required": item.required}
+                for item in spec.inputs
+            ],
+            "licence": spec.licence,
+        }
+        for spec in catalog.specs.values()
+    ]

@@ -1,0 +1,341 @@
+"""What a program hands in: a Task, checked when it is made, turned into bytes when it is sent.
+
+Rule 1: a mistake that can be seen without a broker is reported where the Task is constructed.
+Rule 2: files are read by the client that submits, when it submits, so a long list of Tasks costs
+little memory; nothing a task names is ever opened by the broker or a worker.
+Rule 3: what is sent cannot change any more: arrays are copied, so the caller may reuse them.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
+
+from attrs import field, frozen
+
+from paintmq.errors import InvalidInputError, InvalidOptionError, InvalidTaskError
+from paintmq.identifiers import new_task_id, task_id_for_key
+from paintmq.image.summary import in_words
+from paintmq.task import (
+    MAX_PRIORITY,
+    MIN_PRIORITY,
+    DeviceChoice,
+    Json,
+    PayloadInfo,
+    TaskId,
+    TaskRequest,
+    TaskType,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Input: TypeAlias = (
+    "NDArray[Any] | np.generic | bytes | bytearray | memoryview | str | os.PathLike[str]"
+)
+"""An image or mask as an array, an encoded file as bytes, or a path of a file to read."""
+
+Payload: TypeAlias = bytes | bytearray | memoryview
+"""The bytes of one input, as they are sent."""
+
+
+@frozen
+class PreparedTask:
+    """A task ready to be sent: the request, and the bytes of its inputs in the same order."""
+
+    request: TaskRequest
+    payloads: tuple[Payload, ...]
+
+
+@frozen(eq=False)
+class Task:
+    """One request: a task type, a config that names the model, and inputs.
+
+    Raises:
+        InvalidTaskError: or a subclass; the text names the value and what would be allowed.
+    """
+
+    task_type: str
+    """``TaskType.INPAINT``, ``TaskType.PLUGIN``, or a type that an installed model declares."""
+    config: Mapping[str, Any]
+    """``model`` names the model, ``device`` is ``auto`` (default), ``cpu`` or ``cuda``; everything
+    else is an option of the model."""
+    inputs: Mapping[str, Input] = field(factory=dict, repr=in_words)
+    """By name, such as ``image`` and ``mask``."""
+    priority: int = field(default=0, kw_only=True)
+    """0 to 9, higher sooner."""
+    deadline: float | None = field(default=None, kw_only=True)
+    """Seconds after acceptance by which an attempt must have started, or the task expires."""
+    tenant: str = field(default="", kw_only=True)
+    """Whose task this is: tenants share the workers fairly."""
+    idempotency_key: str | None = field(default=None, kw_only=True)
+    """Tasks of one tenant with equal keys are one task, however often they are submitted."""
+    max_attempts: int = field(default=3, kw_only=True)
+    """How often the task is tried when attempts end in errors that may pass."""
+    run_limit: float | None = field(default=None, kw_only=True)
+    """Seconds one attempt may take; None takes the model's own limit."""
+    cancel_on_disconnect: bool = field(default=False, kw_only=True)
+    """Cancel the task when its client is gone."""
+    strict: bool = field(default=False, kw_only=True)
+    """Refuse the task rather than let it wait for a worker that is not connected."""
+    id: TaskId = field(default=TaskId(""), kw_only=True)
+    """32 hexadecimal digits; made here unless given."""
+
+    def __attrs_post_init__(self) -> None:
+        set_ = object.__setattr__
+        set_(self, "task_type", _checked_task_type(self.task_type))
+        set_(self, "config", _checked_config(self.config))
+        set_(self, "inputs", _checked_inputs(self.inputs))
+        _check_priority(self.priority)
+        _check_seconds("deadline", self.deadline)
+        _check_seconds("run_limit", self.run_limit)
+        _check_attempts(self.max_attempts)
+        _check_text("tenant", self.tenant)
+        if self.idempotency_key is not None:
+            _check_text("idempotency_key", self.idempotency_key)
+        set_(self, "id", self._checked_id())
+
+    @property
+    def model(self) -> str:
+        return str(self.config["model"])
+
+    @property
+    def device(self) -> DeviceChoice:
+        device: DeviceChoice = self.config.get("device", "auto")
+        return device
+
+    @property
+    def options(self) -> dict[str, Json]:
+        """The config without what PaintMQ itself reads."""
+        return {k: v for k, v in self.config.items() if k not in ("model", "device")}
+
+    def prepare(self, *, queue: str = "") -> PreparedTask:
+        """Read and describe the inputs, and return the task as it is sent.
+
+        Raises:
+            InvalidInputError: a file is missing, is no file or cannot be read, or an array is of a
+                shape or dtype that no model takes.
+        """
+        described = [_described(name, value) for name, value in self.inputs.items()]
+        request = self._request(tuple(info for info, _ in described), queue)
+        return PreparedTask(request, tuple(payload for _, payload in described))
+
+    def outline(self) -> TaskRequest:
+        """Return the request as far as routing needs it: without copying or hashing the inputs.
+
+        Raises:
+            InvalidInputError: a file is missing, is no file or cannot be read.
+        """
+        return self._request(tuple(_outlined(n, value) for n, value in self.inputs.items()), "")
+
+    def _request(self, inputs: tuple[PayloadInfo, ...], queue: str) -> TaskRequest:
+        return TaskRequest(
+            id=self.id,
+            task_type=self.task_type,
+            model=self.model,
+            device=self.device,
+            options=self.options,
+            inputs=inputs,
+            queue=queue,
+            priority=self.priority,
+            tenant=self.tenant,
+            expires_in=self.deadline,
+            run_limit=self.run_limit,
+            max_attempts=self.max_attempts,
+            cancel_on_disconnect=self.cancel_on_disconnect,
+            strict=self.strict,
+        )
+
+    def _checked_id(self) -> TaskId:
+        if not self.id:
+            if self.idempotency_key is None:
+                return new_task_id()
+            return task_id_for_key(self.tenant, self.idempotency_key)
+        if not _TASK_ID.fullmatch(str(self.id)):
+            raise InvalidTaskError(
+                f"id {self.id!r} is no task id: 32 lower-case hexadecimal digits, or leave it out"
+            )
+        return self.id
+
+
+_TASK_ID = re.compile("[0-9a-f]{32}")
+_MAX_TEXT = 200
+_DEVICES = get_args(DeviceChoice)
+
+
+def _checked_task_type(task_type: object) -> str:
+    if isinstance(task_type, TaskType):
+        return task_type.value
+    if isinstance(task_type, str) and task_type:
+        return task_type
+    known = " or ".join(f"TaskType.{each.name}" for each in TaskType)
+    raise InvalidTaskError(
+        f"task_type {task_type!r} is no task type: use {known}, or the name of a type that an"
+        " installed model declares"
+    )
+
+
+def _checked_config(config: object) -> dict[str, Any]:
+    if not isinstance(config, Mapping):
+        raise InvalidTaskError(
+            f"config must be a mapping such as {{'model': 'opencv'}}, not {_shown(config)}"
+        )
+    checked = {}
+    for key, value in config.items():
+        if not isinstance(key, str):
+            raise InvalidTaskError(f"config has the key {key!r}: keys must be text")
+        checked[key] = _plain(key, value)
+    model = checked.get("model")
+    if not isinstance(model, str) or not model:
+        found = f"config['model'] is {model!r}" if "model" in checked else "config names no model"
+        raise InvalidTaskError(f"{found}: give the name of one, such as {{'model': 'opencv'}}")
+    if checked.get("device", "auto") not in _DEVICES:
+        raise InvalidTaskError(
+            f"config['device'] is {checked['device']!r}: use {', '.join(_DEVICES)}"
+        )
+    return checked
+
+
+def _plain(name: str, value: object) -> Json:
+    """Return the value as JSON has it, NumPy's numbers included."""
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case Mapping():
+            return {str(key): _plain(f"{name}.{key}", each) for key, each in value.items()}
+        case list() | tuple():
+            return [_plain(name, each) for each in value]
+        case _:
+            return _plain_number(name, value)
+
+
+def _plain_number(name: str, value: object) -> Json:
+    item = getattr(value, "item", None)
+    if callable(item) and getattr(value, "ndim", None) == 0:
+        return _plain(name, item())
+    raise InvalidOptionError(
+        f"option {name!r} is {_shown(value)}: use text, numbers, true or false, lists or tables of"
+        " them; images belong in inputs"
+    )
+
+
+def _checked_inputs(inputs: object) -> dict[str, Input]:
+    if not isinstance(inputs, Mapping):
+        raise InvalidInputError(
+            f"inputs must be a mapping such as {{'image': image}}, not {_shown(inputs)}"
+        )
+    return {_checked_name(name): _checked_input(name, each) for name, each in inputs.items()}
+
+
+def _checked_name(name: object) -> str:
+    if isinstance(name, str) and name:
+        return name
+    raise InvalidInputError(f"inputs has the key {name!r}: inputs go by names such as 'image'")
+
+
+def _checked_input(name: str, value: object) -> Input:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)  # a caller may change what it handed in before it is sent
+    if isinstance(value, str | os.PathLike):
+        path = Path(os.fspath(value))
+        _check_file(name, path)
+        return path
+    if _is_array(value):
+        return value  # type: ignore[return-value]  # an array, without importing NumPy to say so
+    raise InvalidInputError(
+        f"input {name!r} is {_shown(value)}: give a NumPy array, the bytes of a file, or a path;"
+        " numpy.asarray() makes an array of most image objects"
+    )
+
+
+def _is_array(value: object) -> bool:
+    return type(value).__module__.partition(".")[0] == "numpy" and hasattr(value, "shape")
+
+
+def _check_file(name: str, path: Path) -> None:
+    if not path.exists():
+        raise InvalidInputError(f"input {name!r}: there is no file {str(path)!r}")
+    if not path.is_file():
+        raise InvalidInputError(f"input {name!r}: {str(path)!r} is not a file")
+
+
+def _described(name: str, value: Input) -> tuple[PayloadInfo, Payload]:
+    from paintmq.image import payload_of_array, payload_of_bytes
+
+    if isinstance(value, Path):
+        return payload_of_bytes(name, _read(name, value))
+    if isinstance(value, bytes):
+        return payload_of_bytes(name, value)
+    import numpy as np
+
+    # The bytes must not change between the digest and the last time they are sent.
+    return payload_of_array(name, np.array(value, order="C", copy=True))
+
+
+def _outlined(name: str, value: Input) -> PayloadInfo:
+    if isinstance(value, Path):
+        value = _read(name, value)
+    if isinstance(value, bytes):
+        from paintmq.image import format_of, size_of_file
+
+        width, height = size_of_file(value) if format_of(value) else (0, 0)
+        return PayloadInfo(
+            name=name, size=len(value), digest="", kind="file", width=width, height=height
+        )
+    array: Any = value
+    height, width = (*array.shape, 0, 0)[:2]
+    return PayloadInfo(
+        name=name, size=array.nbytes, digest="", kind="array", width=width, height=height
+    )
+
+
+def _read(name: str, path: Path) -> bytes:
+    _check_file(name, path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(
+            f"input {name!r}: cannot read {str(path)!r}: {error.strerror}"
+        ) from error
+
+
+def _check_priority(priority: object) -> None:
+    # True is an int to Python, but nobody means it as a priority.
+    if isinstance(priority, bool) or not isinstance(priority, int):
+        raise InvalidTaskError(
+            f"priority {priority!r} must be a whole number from {MIN_PRIORITY} to {MAX_PRIORITY}"
+        )
+    if not MIN_PRIORITY <= priority <= MAX_PRIORITY:
+        raise InvalidTaskError(
+            f"priority {priority} is out of range: {MIN_PRIORITY} to {MAX_PRIORITY}, higher sooner"
+        )
+
+
+def _check_seconds(name: str, seconds: object) -> None:
+    if seconds is None:
+        return
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise InvalidTaskError(f"{name} {seconds!r} must be a number of seconds, or None")
+    if not (isfinite(seconds) and seconds > 0):
+        raise InvalidTaskError(f"{name} {seconds!r} must be more than 0 seconds, or None for none")
+
+
+def _check_attempts(max_attempts: object) -> None:
+    if isinstance(max_attempts, bool) or not isinstance(max_attempts, int) or max_attempts < 1:
+        raise InvalidTaskError(f"max_attempts {max_attempts!r} must be a whole number from 1")
+
+
+def _check_text(name: str, text: object) -> None:
+    if not isinstance(text, str) or len(text) > _MAX_TEXT:
+        raise InvalidTaskError(
+            f"{name} {_shown(text)} must be text of at most {_MAX_TEXT} characters"
+        )
+
+
+def _shown(value: object) -> str:
+    """Return the value's type and the start of its repr: enough to recognise it by."""
+    text = " ".join(repr(value).split())
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"

@@ -1,0 +1,268 @@
+"""Pictures as they travel and as models see them: payloads, pixels and masks.
+
+A payload is a PayloadInfo and its bytes. Clients make payloads of arrays and files, model hosts
+make pixels and masks of payloads, and the other way round with results.
+
+Rule 1: whoever turns a payload into pixels checks its digest and its limits first.
+Rule 2: an array is never copied on its way to or from a payload; what comes out of a payload is a
+read-only view of its bytes.
+
+Encoded files: ``image/files.py``, whose names are public here too.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from paintmq.config import Limits
+from paintmq.errors import InvalidInputError
+from paintmq.image.files import (
+    Buffer,
+    DecodedImage,
+    decode_image,
+    format_of,
+    size_of_file,
+)
+from paintmq.task import PayloadInfo
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from paintmq.image.files import Pixels
+
+ARRAY_DTYPES = ("bool", "uint8", "uint16", "int32", "float32")
+"""What an array payload may hold, always little-endian."""
+
+MASK_THRESHOLD = 127
+"""A mask pixel above this, of 255, is filled."""
+
+
+def payload_of_array(name: str, array: "NDArray[Any]") -> tuple[PayloadInfo, Buffer]:
+    """Describe an array as a payload; the buffer is a view of it unless it has to be reordered.
+
+    Raises:
+        InvalidInputError: it is empty or holds something else than ARRAY_DTYPES.
+    """
+    import numpy as np
+
+    dtype = array.dtype.name
+    if dtype not in ARRAY_DTYPES:
+        raise InvalidInputError(
+            f"{name}: an array of {dtype} cannot be sent; use one of {', '.join(ARRAY_DTYPES)}"
+        )
+    if array.size == 0 or array.ndim == 0:
+        raise InvalidInputError(f"{name}: an array of shape {array.shape} holds nothing")
+    ordered = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    data = ordered.reshape(-1).view(np.uint8).data
+    is_picture = array.ndim in (2, 3)
+    return (
+        PayloadInfo(
+            name=name,
+            size=data.nbytes,
+            digest=hashlib.sha256(data).hexdigest(),
+            kind="array",
+            dtype=dtype,
+            shape=tuple(int(side) for side in array.shape),
+            width=int(array.shape[1]) if is_picture else 0,
+            height=int(array.shape[0]) if is_picture else 0,
+        ),
+        data,
+    )
+
+
+def payload_of_bytes(name: str, data: Buffer) -> tuple[PayloadInfo, Buffer]:
+    """Describe a file's bytes as a payload; of an image, only the header is read."""
+    width, height = size_of_file(data) if format_of(data) else (0, 0)
+    return (
+        PayloadInfo(
+            name=name,
+            size=memoryview(data).nbytes,
+            digest=hashlib.sha256(data).hexdigest(),
+            kind="file",
+            width=width,
+            height=height,
+        ),
+        data,
+    )
+
+
+def check_payload(info: PayloadInfo, buffer: Buffer) -> None:
+    """Check that the bytes are those the payload's description speaks of.
+
+    Raises:
+        InvalidInputError: they are not.
+    """
+    if memoryview(buffer).nbytes != info.size:
+        raise InvalidInputError(
+            f"{info.name}: {memoryview(buffer).nbytes} bytes arrived, {info.size} were announced"
+        )
+    if hashlib.sha256(buffer).hexdigest() != info.digest:
+        raise InvalidInputError(f"{info.name}: the bytes do not match their checksum; send again")
+
+
+def array_from_payload(info: PayloadInfo, buffer: Buffer) -> "NDArray[Any]":
+    """Return the array a payload holds: a read-only view of its bytes.
+
+    Raises:
+        InvalidInputError: the payload is no array, or not what its description says.
+    """
+    import numpy as np
+
+    if info.kind != "array" or info.dtype not in ARRAY_DTYPES:
+        raise InvalidInputError(f"{info.name}: not an array PaintMQ can read")
+    dtype = np.dtype(info.dtype).newbyteorder("<")
+    if (
+        not 1 <= len(info.shape) <= 8
+        or min(info.shape) < 1
+        or prod(info.shape) * dtype.itemsize != info.size
+    ):
+        raise InvalidInputError(
+            f"{info.name}: {info.size} bytes are no array of {info.dtype} and shape {info.shape}"
+        )
+    check_payload(info, buffer)
+    array = np.frombuffer(buffer, dtype).reshape(info.shape)
+    array.flags.writeable = False
+    return array
+
+
+def image_from_payload(
+    info: PayloadInfo, buffer: Buffer, limits: Limits | None = None
+) -> DecodedImage:
+    """Return the image a payload holds, whether it came as an array or as a file.
+
+    Raises:
+        InvalidInputError: it is no image, damaged or too large.
+    """
+    limits = limits or Limits()
+    _check_size(info, limits)
+    if info.kind == "file":
+        check_payload(info, buffer)
+        return decode_image(buffer, limits, name=info.name)
+    pixels = image_from_array(array_from_payload(info, buffer), name=info.name)
+    _check_shape(pixels.shape, limits, info.name)
+    return DecodedImage(pixels, "png")
+
+
+def mask_from_payload(
+    info: PayloadInfo, buffer: Buffer, limits: Limits | None = None
+) -> "NDArray[np.uint8]":
+    """Return the mask a payload holds: uint8, shape (height, width), 255 = fill, 0 = keep.
+
+    Raises:
+        InvalidInputError: it is no image, damaged or too large.
+    """
+    limits = limits or Limits()
+    _check_size(info, limits)
+    if info.kind == "file":
+        check_payload(info, buffer)
+        return mask_from_array(decode_image(buffer, limits, name=info.name).pixels, name=info.name)
+    array = array_from_payload(info, buffer)
+    _check_shape(array.shape, limits, info.name)
+    return mask_from_array(array, name=info.name)
+
+
+def image_from_array(array: "NDArray[Any]", *, name: str = "image") -> "Pixels":
+    """Return the array as models see images: uint8 or uint16, (H, W, 3) or (H, W, 4), RGB(A).
+
+    Grey becomes RGB. Colour arrays are returned as they are, without a copy.
+
+    Raises:
+        InvalidInputError: it is no image.
+    """
+    import numpy as np
+
+    if array.dtype.name not in ("uint8", "uint16"):
+        raise InvalidInputError(
+            f"{name}: an image is an array of uint8 or uint16, not of {array.dtype.name}"
+        )
+    if array.ndim == 3 and array.shape[2] in (3, 4):
+        return array
+    if array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1):
+        grey = array if array.ndim == 2 else array[:, :, 0]
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    raise InvalidInputError(
+        f"{name}: an image has the shape (H, W), (H, W, 3) or (H, W, 4), not {array.shape}"
+    )
+
+
+def mask_from_array(array: "NDArray[Any]", *, name: str = "mask") -> "NDArray[np.uint8]":
+    """Return the array as models see masks: uint8, shape (height, width), 255 = fill, 0 = keep.
+
+    Booleans are taken as they are, floats above 0.5 and integers above 127 (of 255; of 16 bits,
+    the same share) are filled. Colours count by their brightness; what is transparent is kept.
+
+    Raises:
+        InvalidInputError: it is no mask, or a mask of 0 and 1, which would fill nothing.
+    """
+    import numpy as np
+
+    if array.ndim == 3 and array.shape[2] in (1, 3, 4):
+        grey = _brightness(array)
+    elif array.ndim == 2:
+        grey = array
+    else:
+        raise InvalidInputError(
+            f"{name}: a mask has the shape (H, W), (H, W, 3) or (H, W, 4), not {array.shape}"
+        )
+    match array.dtype.name:
+        case "bool":
+            filled = grey.astype(bool)
+        case "uint8":
+            filled = grey > MASK_THRESHOLD
+        case "uint16":
+            filled = grey > MASK_THRESHOLD * 257
+        case "float32":
+            filled = grey > 0.5
+        case other:
+            raise InvalidInputError(f"{name}: a mask is an array of bool or uint8, not of {other}")
+    if array.dtype.kind == "u" and not filled.any() and grey.max(initial=0) == 1:
+        raise InvalidInputError(
+            f"{name}: its values are 0 and 1, so nothing would be filled;"
+            " use 0 and 255, or an array of bool"
+        )
+    return np.where(filled, np.uint8(255), np.uint8(0))
+
+
+def check_mask_fits(image: "NDArray[Any]", mask: "NDArray[Any]") -> None:
+    """Check that image and mask have the same height and width.
+
+    Raises:
+        InvalidInputError: they have not.
+    """
+    if image.shape[:2] != mask.shape[:2]:
+        (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape[:2]
+        raise InvalidInputError(
+            f"mask: {mask_width} x {mask_height} pixels, but the image has {width} x {height}"
+        )
+
+
+def _brightness(array: "NDArray[Any]") -> "NDArray[Any]":
+    """Return one channel: the mean of the colours, weighted by alpha where there is one."""
+    import numpy as np
+
+    if array.shape[2] == 1:
+        return array[:, :, 0]
+    colours: NDArray[Any] = array[:, :, :3].astype(np.float32).mean(axis=2)
+    if array.shape[2] == 4:
+        opaque = {"bool": 1.0, "uint8": 255.0, "uint16": 65535.0}.get(array.dtype.name, 1.0)
+        colours *= array[:, :, 3].astype(np.float32) / opaque
+    return colours
+
+
+def _check_size(info: PayloadInfo, limits: Limits) -> None:
+    if info.size > limits.max_payload_bytes:
+        raise InvalidInputError(
+            f"{info.name}: {info.size:,} bytes; {limits.max_payload_bytes:,} are allowed"
+        )
+
+
+def _check_shape(shape: Sequence[int], limits: Limits, name: str) -> None:
+    """Hold arrays to the limits of files."""
+    height, width = shape[0], shape[1] if len(shape) > 1 else 1
+    if max(height, width) > limits.max_side or height * width > limits.max_pixels:
+        raise InvalidInputError(
+            f"{name}: {width} x {height} pixels; a side may have {limits.max_side} at most,"
+            f" the whole {limits.max_pixels:,}"
+        )

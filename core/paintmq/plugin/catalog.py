@@ -1,0 +1,159 @@
+"""Which models are installed, and whether a task makes sense for its model.
+
+Pure: the broker's machine asks it about every task, and a client may ask before it submits.
+"""
+
+from collections.abc import Iterable, Mapping
+from math import isfinite
+from typing import Any
+
+from attrs import frozen
+
+from paintmq.errors import (
+    InvalidInputError,
+    InvalidOptionError,
+    InvalidTaskError,
+    UnknownModelError,
+)
+from paintmq.model import Job, ModelSpec, Needs
+from paintmq.plugin.options import nearest, parse_options
+from paintmq.task import MAX_PRIORITY, MIN_PRIORITY, DeviceKind, TaskRequest, TaskType
+
+
+@frozen(kw_only=True)
+class CheckedTask:
+    """What the broker knows of a task once it was checked against its model."""
+
+    spec: ModelSpec
+    options: Any
+    """An instance of the spec's options class."""
+    jobs: Mapping[DeviceKind, Job]
+    """The job on each device it may run on, preferred device first; never empty."""
+    needs: Mapping[DeviceKind, Needs]
+    """What it needs there; the same keys."""
+    run_limit: float
+    """Seconds one attempt may take."""
+
+
+class Catalog:
+    """The installed models, by name."""
+
+    def __init__(
+        self, specs: Iterable[ModelSpec], *, absent: Mapping[str, str] | None = None
+    ) -> None:
+        """``absent`` says why a plugin's models are not among them, by the plugin's name."""
+        self._absent = absent or {}
+        self.specs: Mapping[str, ModelSpec] = {
+            spec.name: spec for spec in sorted(specs, key=lambda spec: spec.name)
+        }
+
+    def get(self, model: str) -> ModelSpec:
+        """Return the spec of the model.
+
+        Raises:
+            UnknownModelError: no installed plugin provides it; the text lists what there is.
+        """
+        spec = self.specs.get(model)
+        if spec is None:
+            known = ", ".join(self.specs) or "none"
+            hint = nearest(model, list(self.specs))
+            if model in self._absent:
+                hint = f"; plugin {self._absent[model]}"
+            raise UnknownModelError(f"no model {model!r} is installed (installed: {known}){hint}")
+        return spec
+
+    def check(self, request: TaskRequest) -> CheckedTask:
+        """Return what the task comes to: its options parsed, its needs on each device.
+
+        Missing inputs are left to the worker, which sees them decoded; unknown names are not.
+
+        Raises:
+            InvalidTaskError: or one of its subclasses; the text is fit for the client.
+        """
+        spec = self.get(request.model)
+        _check_task_type(spec, request.task_type)
+        _check_numbers(request)
+        _check_inputs(spec, request)
+        devices = _devices(spec, request)
+        options = parse_options(spec.options, request.options, model=spec.name)
+        jobs = {
+            device: Job(device=device, options=options, inputs=request.inputs) for device in devices
+        }
+        return CheckedTask(
+            spec=spec,
+            options=options,
+            jobs=jobs,
+            needs={device: _needs(spec, job) for device, job in jobs.items()},
+            run_limit=request.run_limit or spec.run_limit,
+        )
+
+
+def _check_task_type(spec: ModelSpec, task_type: str) -> None:
+    """``plugin`` fits every model; any other type only the models that declare it."""
+    if task_type == TaskType.PLUGIN or task_type in spec.task_types:
+        return
+    usable = ", ".join(dict.fromkeys([*spec.task_types, TaskType.PLUGIN.value]))
+    raise InvalidTaskError(
+        f"model {spec.name} does not do {task_type!r} tasks; its task types: {usable}"
+    )
+
+
+def _check_numbers(request: TaskRequest) -> None:
+    if not MIN_PRIORITY <= request.priority <= MAX_PRIORITY:
+        raise InvalidTaskError(
+            f"priority {request.priority} is out of range: {MIN_PRIORITY} to {MAX_PRIORITY}"
+        )
+    if request.max_attempts < 1:
+        raise InvalidTaskError(f"max_attempts {request.max_attempts} must be at least 1")
+    for name, seconds in (("run_limit", request.run_limit), ("expires_in", request.expires_in)):
+        if seconds is not None and not (isfinite(seconds) and seconds > 0):
+            raise InvalidTaskError(f"{name} {seconds} must be more than 0 seconds")
+
+
+def _check_inputs(spec: ModelSpec, request: TaskRequest) -> None:
+    known = [item.name for item in spec.inputs]
+    seen: set[str] = set()
+    for payload in request.inputs:
+        if payload.name not in known:
+            usable = ", ".join(known) or "none"
+            raise InvalidInputError(
+                f"model {spec.name} has no input {payload.name!r}; its inputs: {usable}"
+            )
+        if payload.name in seen:
+            raise InvalidInputError(f"input {payload.name!r} is given twice")
+        seen.add(payload.name)
+
+
+def _devices(spec: ModelSpec, request: TaskRequest) -> tuple[DeviceKind, ...]:
+    if request.device == "auto":
+        return spec.devices
+    if request.device not in spec.devices:
+        raise InvalidOptionError(
+            f"model {spec.name} does not run on {request.device}; it runs on"
+            f" {' and '.join(spec.devices)}"
+        )
+    return (request.device,)
+
+
+def _needs(spec: ModelSpec, job: Job) -> Needs:
+    """Ask the plugin what the job needs.
+
+    The other estimates are tried too, so that a task they fail for ends here and not in the middle
+    of scheduling. A plugin that refuses the task on purpose is quoted as it is.
+    """
+    plugin: Any = spec  # its functions may return anything
+    try:
+        needs = plugin.needs(job)
+        seconds = plugin.run_seconds(job)
+        key = plugin.batch_key(job) if plugin.batch_key is not None else ""
+    except InvalidTaskError:
+        raise
+    except Exception as error:  # a plugin's code: whatever it raises ends this task alone
+        raise InvalidTaskError(f"model {spec.name} cannot estimate this task: {error}") from error
+    sound = isinstance(seconds, int | float) and isfinite(seconds) and seconds >= 0
+    if sound and isinstance(needs, Needs) and isinstance(key, str):
+        return needs
+    raise InvalidTaskError(
+        f"model {spec.name} cannot estimate this task: it returned {needs!r}, {seconds!r} s"
+        f" and batch key {key!r}"
+    )

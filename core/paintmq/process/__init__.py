@@ -1,0 +1,1 @@
+"""What concerns this operating-system process alone: memory, descriptors, limits."""

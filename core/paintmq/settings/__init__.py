@@ -1,0 +1,1 @@
+"""Settings: from paintmq.toml and the environment to a checked Config."""

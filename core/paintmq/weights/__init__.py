@@ -1,0 +1,19 @@
+"""Model weights on this machine: where they lie, whether they are the right ones, getting them."""
+
+from paintmq.weights.folder import (
+    WeightFolder,
+    WeightState,
+    WeightStatus,
+    check_runnable_weights,
+    weight_problem,
+    weight_status,
+)
+
+__all__ = [
+    "WeightFolder",
+    "WeightState",
+    "WeightStatus",
+    "check_runnable_weights",
+    "weight_problem",
+    "weight_status",
+]

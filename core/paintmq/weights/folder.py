@@ -1,0 +1,182 @@
+"""Model weights on this machine: where they are looked for, and whether they are the right ones.
+
+Rule 1: nothing here fetches anything; a missing file is an error that names the command which does
+(``weights/download.py``).
+Rule 2: a file that is code once loaded (TorchScript) is used only if its checksum is the one its
+model's spec names, or one that the operator trusts.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from attrs import evolve, field, frozen
+
+from paintmq.config import WeightsConfig
+from paintmq.errors import ConfigError, ModelError, WeightsMissingError
+from paintmq.model import ModelSpec, WeightFile
+from paintmq.weights.checksums import Progress, checksums
+from paintmq.weights.manifest import manifest_problem, read_manifest
+
+WeightState: TypeAlias = Literal["present", "missing", "verified", "unverifiable", "wrong"]
+"""``present``: there, checksum not looked at; ``unverifiable``: there, and no checksum is known."""
+
+
+@frozen(kw_only=True)
+class WeightStatus:
+    """One weight file of a model, as it is found here."""
+
+    file: WeightFile
+    path: Path | None
+    """Where it lies; None when it is missing."""
+    searched: tuple[Path, ...]
+    """Where it was looked for, in order."""
+    state: WeightState
+    problem: str = ""
+    """What is wrong with it, in words."""
+
+
+@frozen
+class WeightFolder:
+    """Finds weight files by the settings ``[weights]``: explicit paths first, then the folder."""
+
+    config: WeightsConfig = field(factory=WeightsConfig)
+    _spec: ModelSpec | None = None
+
+    def for_model(self, spec: ModelSpec) -> "WeightFolder":
+        """Return a folder whose errors name the model, and all of its files that are missing."""
+        return evolve(self, spec=spec)
+
+    @property
+    def folder(self) -> Path:
+        """The models folder; it need not exist."""
+        if self.config.folder:
+            return Path(self.config.folder).expanduser()
+        from platformdirs import user_data_path
+
+        return user_data_path("paintmq") / "models"
+
+    def places(self, name: str) -> tuple[Path, ...]:
+        """Return where a file of this name is looked for, in order."""
+        if not name or name != Path(name).name:
+            raise ConfigError(f"{name!r} is no name of a weight file")
+        given = self.config.paths.get(name)
+        explicit = Path(given).expanduser() if given else None
+        # A path may name the file, or a folder it lies in.
+        first = () if explicit is None else (explicit, explicit / name)
+        return (*first, self.folder / name)
+
+    def path(self, name: str) -> Path:
+        """Return where the file, or the folder of that name, lies.
+
+        Raises:
+            WeightsMissingError: with the command that fetches it.
+        """
+        found = self._find(name)
+        if found is None:
+            raise self._missing(name)
+        return found
+
+    def _missing(self, name: str) -> WeightsMissingError:
+        names, model = [name], name
+        if self._spec is not None and any(file.name == name for file in self._spec.weights):
+            model = self._spec.name
+            others = [file.name for file in self._spec.weights if file.name != name]
+            names += [other for other in others if self._find(other) is None]
+        one = len(names) == 1
+        return WeightsMissingError(
+            f"the weights {', '.join(names)} are not on this machine: run `paintmq models download"
+            f" {model}`, or put the file{'' if one else 's'} into {self.folder}, or name"
+            f" {'its place' if one else 'their places'} in [weights.paths]"
+        )
+
+    def trusts(self, sha256: str) -> bool:
+        """Return whether the operator trusts a file with this checksum to be run as code."""
+        return sha256.lower() in {known.lower() for known in self.config.trusted_torchscript}
+
+    def status(self, file: WeightFile) -> WeightStatus:
+        """Say whether a file is there, by its size; its bytes are not read."""
+        path = self._find(file.name)
+        problem = _size_problem(path, file) if path and not _stands_in(path, file) else ""
+        state: WeightState = "wrong" if problem else "present" if path else "missing"
+        return WeightStatus(
+            file=file, path=path, searched=self.places(file.name), state=state, problem=problem
+        )
+
+    def verify(self, file: WeightFile, progress: Progress | None = None) -> WeightStatus:
+        """Say whether a file or folder is there and is the right one, by sizes and checksums."""
+        status = self.status(file)
+        if status.path is None or status.state == "wrong":
+            return status
+        if status.path.is_dir():
+            return _verified_folder(status, status.path, progress)
+        if _stands_in(status.path, file):
+            words = f"another file in place of {file.name}, by [weights.paths]"
+            return evolve(status, state="unverifiable", problem=words)
+        if not (file.sha256 or file.md5):
+            return evolve(status, state="unverifiable", problem="no checksum is known")
+        problem = weight_problem(status.path, file, progress)
+        return evolve(status, state="wrong" if problem else "verified", problem=problem)
+
+    def _find(self, name: str) -> Path | None:
+        places = self.places(name)
+        # A file first: an explicit place may be the folder that the file lies in.
+        return next((p for p in places if p.is_file()), None) or next(
+            (p for p in places if p.is_dir()), None
+        )
+
+
+def weight_status(spec: ModelSpec, folder: WeightFolder) -> list[WeightStatus]:
+    """Return how each weight file of a model is found here."""
+    return [folder.status(file) for file in spec.weights]
+
+
+def check_runnable_weights(path: Path, file: WeightFile, trusts: Callable[[str], bool]) -> None:
+    """Check that a TorchScript file may be loaded: rule 2.
+
+    Raises:
+        ModelError: its checksum is neither the model's nor trusted by the operator.
+    """
+    sha256, md5 = checksums(path)
+    # MD5 no longer withstands somebody who makes two files at once, but nobody can make a second
+    # file to the MD5 of a given one, and some upstreams publish nothing else.
+    known = (file.sha256 and sha256 == file.sha256) or (file.md5 and md5 == file.md5)
+    if known or trusts(sha256):
+        return
+    raise ModelError(
+        f"the weights {file.name} are TorchScript, which is code, and their checksum is unknown;"
+        f" if you trust them, add '{sha256}' to trusted_torchscript in [weights]",
+        code="weights_untrusted",
+    )
+
+
+def weight_problem(path: Path, file: WeightFile, progress: Progress | None = None) -> str:
+    """Return in words how a file differs from what its model expects; empty if it does not."""
+    problem = _size_problem(path, file)
+    if problem or not (file.sha256 or file.md5):
+        return problem
+    sha256, md5 = checksums(path, progress)
+    kind, expected, found = (
+        ("SHA-256", file.sha256, sha256) if file.sha256 else ("MD5", file.md5, md5)
+    )
+    return "" if found == expected else f"{path.name} has the {kind} {found}, not {expected}"
+
+
+def _size_problem(path: Path, file: WeightFile) -> str:
+    if path.is_dir() or not file.size or path.stat().st_size == file.size:
+        return ""
+    return f"{path.name} has {path.stat().st_size:,} bytes, not {file.size:,}"
+
+
+def _stands_in(path: Path, file: WeightFile) -> bool:
+    """Return whether the operator put another file in this one's place: its form may differ too."""
+    return path.is_file() and path.name != file.name
+
+
+def _verified_folder(status: WeightStatus, folder: Path, progress: Progress | None) -> WeightStatus:
+    manifest = read_manifest(folder)
+    if manifest is None:
+        words = "no checksums were recorded: it was not fetched by `paintmq models download`"
+        return evolve(status, state="unverifiable", problem=words)
+    problem = manifest_problem(folder, manifest, progress)
+    return evolve(status, state="wrong" if problem else "verified", problem=problem)

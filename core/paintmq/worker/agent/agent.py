@@ -1,0 +1,384 @@
+"""The shell of a WorkerMachine: its connection, its model host, its payloads, its crash journal.
+
+It lives in its node's loop beside the other agents and never computes: what it is told it carries
+out at once, and what would block it waits in a queue until the loop says that it can go on.
+"""
+
+import logging
+import math
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias, cast
+
+from attrs import evolve, frozen
+
+from paintmq.errors import WireError
+from paintmq.identifiers import new_peer_id
+from paintmq.model import ModelSpec
+from paintmq.task import TaskId
+from paintmq.transport.curve import secure_with
+from paintmq.transport.key_files import PeerKey
+from paintmq.transport.pipes import WorkerConnection, no_keys, send_waiting
+from paintmq.transport.sockets import Context
+from paintmq.wire.link import Link
+from paintmq.wire.messages import (
+    Assign,
+    AttemptReturned,
+    FromWorker,
+    Refused,
+    ToWorker,
+    WorkerWelcome,
+)
+from paintmq.worker.agent.crash_journal import CrashJournal
+from paintmq.worker.agent.held_payloads import HeldPayloads
+from paintmq.worker.agent.host_process import READ_BUDGET, HostProcess
+from paintmq.worker.agent.readiness import Readiness
+from paintmq.worker.channel.framing import Buffer
+from paintmq.worker.channel.messages import (
+    AttemptsEnded,
+    Configure,
+    Key,
+    MarkPlace,
+    Shutdown,
+    ToHost,
+)
+from paintmq.worker.machine.commands import (
+    Command,
+    KillHost,
+    Leave,
+    Reconnect,
+    ReleaseInputs,
+    ReleaseOutputs,
+    SendToBroker,
+    SendToHost,
+    StartHost,
+    StopHost,
+)
+from paintmq.worker.machine.host_life import with_telling_word
+from paintmq.worker.machine.machine import WorkerMachine
+from paintmq.worker.machine.profile import Patience, WorkerProfile
+
+RECEIVE_BUDGET = 64
+"""Messages of the broker that one turn of the loop takes."""
+STOP_GRACE = 2.0
+"""Seconds a host has to unload its models when it is stopped."""
+PROBE_AFTER = 2.5
+"""Seconds without a word of the host after which the system is asked whether it runs."""
+
+logger = logging.getLogger(__name__)
+
+Clock: TypeAlias = Callable[[], float]
+
+
+@frozen(kw_only=True)
+class AgentSetup:
+    """What an agent is made for."""
+
+    profile: WorkerProfile
+    specs: Mapping[str, ModelSpec]
+    endpoint: str
+    """Of its home queue."""
+    key: PeerKey | None = None
+    """What it shows to a broker that asks for keys."""
+    configure: Configure
+    """What to tell a new host; the scratch folder and the mark are filled in."""
+    environment: Mapping[str, str]
+    """Variables of the host beside our own, such as CUDA_VISIBLE_DEVICES."""
+    patience: Patience
+
+
+class WorkerAgent:
+    """One worker in its node's loop. All methods belong to the thread of that loop."""
+
+    def __init__(
+        self,
+        setup: AgentSetup,
+        *,
+        context: Context,
+        readiness: Readiness,
+        journal: CrashJournal | None = None,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self.has_left = False
+        """It drained and said goodbye; only ``close`` is left to do."""
+        self.handed_back: dict[TaskId, None] = {}
+        """Tasks it gave back unharmed when it drained, in that order."""
+        self._setup = setup
+        self._context = context
+        self._readiness = readiness
+        self._journal = journal
+        self._clock = clock
+        self._machine = WorkerMachine(setup.profile, setup.specs, patience=setup.patience)
+        self._connection: WorkerConnection | None = None
+        self._link = Link()
+        self._blocked: deque[list[Buffer]] = deque()
+        self._blocked_ways: set[bool] = set()
+        self._host: HostProcess | None = None
+        self._dismissed = False
+        self._kill_at = math.inf
+        self._probe_at = math.inf
+        self._payloads = HeldPayloads()
+        self._last_death = ""
+
+    @property
+    def name(self) -> str:
+        return self._setup.profile.name
+
+    @property
+    def held(self) -> tuple[Key, ...]:
+        return self._machine.held
+
+    def start(self, *, found_alone: bool = True) -> None:
+        """Connect, and report what the crash journal holds.
+
+        ``found_alone`` says whether no other worker of the node that died ran anything.
+        """
+        found = self._journal.found if self._journal is not None else None
+        if found is not None:
+            died_with = ", ".join(task for task, _ in found.keys)
+            logger.warning("%s: an earlier process died while it ran %s", self.name, died_with)
+            alone, now = found_alone and found.size == 1, self._clock()
+            self._obey(self._machine.crashes_found(found.keys, alone=alone, now=now))
+        self._connect()
+        self._flush()  # no turn of the loop comes before the first deadline
+
+    def drain(self, grace: float) -> None:
+        """Take nothing more, finish or hand back within so many seconds, then leave."""
+        self._obey(self._machine.drain(grace, now=self._clock()))
+
+    def next_deadline(self) -> float:
+        """Return when ``tick`` is next worth calling, by the agent's clock."""
+        deadline = self._machine.next_deadline()
+        return min(self._kill_at, self._probe_at, math.inf if deadline is None else deadline)
+
+    def tick(self) -> None:
+        """Do what is due, and send what was said; to be called once in every turn of the loop."""
+        now = self._clock()
+        if self._host is not None and self._kill_at <= now:
+            self._kill_at = math.inf
+            self._host.kill()
+        if self._host is not None and self._probe_at <= now:
+            self._probe_at = now + PROBE_AFTER / 2
+            if not self._host.is_stopped():
+                self._machine.host_alive(now=now)
+        deadline = self._machine.next_deadline()
+        if deadline is not None and deadline <= now:
+            self._obey(self._machine.tick(now=now))
+        self._flush()
+
+    def close(self) -> None:
+        """Leave nothing behind: no process, socket or file."""
+        if self._host is not None:
+            self._end_host(self._host)
+        self._disconnect(linger=0.2)
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+        self._payloads.clear()
+
+    # ---- the broker ----------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        peer = new_peer_id()
+        key = self._setup.key
+        self._connection = WorkerConnection(
+            self._context,
+            self._setup.endpoint,
+            peer,
+            secure=no_keys if key is None else lambda socket: secure_with(socket, key),
+        )
+        self._link = Link()
+        self._watch_broker()
+        self._obey(self._machine.connected(peer, now=self._clock()))
+
+    def _disconnect(self, *, linger: float = 0.0) -> None:
+        if self._connection is not None:
+            for socket in self._connection.sockets:
+                self._readiness.forget(socket)
+            self._connection.close(linger=linger)
+            self._connection = None
+        self._blocked.clear()
+        self._blocked_ways = set()
+
+    def _watch_broker(self) -> None:
+        if self._connection is not None:
+            for socket, write in self._connection.watched(self._blocked_ways):
+                self._readiness.watch(socket, self._broker_ready, write=write)
+
+    def _broker_ready(self) -> None:
+        for _ in range(RECEIVE_BUDGET):
+            frames = self._connection.receive() if self._connection is not None else None
+            if frames is None:
+                break
+            try:
+                deliveries = self._link.receive([frame.buffer for frame in frames])
+            except WireError as error:
+                logger.warning("%s: the broker speaks nonsense: %s", self.name, error)
+                self._obey([Reconnect("a message was not understood")])
+                return
+            for delivery in deliveries:
+                self._delivered(cast("ToWorker", delivery.message), delivery.payloads)
+
+    def _delivered(self, message: ToWorker, payloads: Sequence[Buffer]) -> None:
+        match message:
+            case Assign():
+                self._payloads.assigned(message, payloads)
+            case WorkerWelcome(tasks_port=tasks_port, results_port=results_port) if tasks_port:
+                self._open_pipes(tasks_port, results_port)
+            case Refused(reason):
+                logger.warning("%s: the broker refuses it: %s", self.name, reason)
+            case _:
+                pass
+        self._obey(self._machine.receive(message, now=self._clock()))
+
+    def _open_pipes(self, tasks_port: int, results_port: int) -> None:
+        if self._connection is not None:
+            self._connection.open_pipes(tasks_port, results_port)
+            self._link.work_apart = True
+            self._watch_broker()
+
+    def _say(self, message: FromWorker) -> None:
+        if self._connection is None:
+            return  # what must arrive is said again once there is a connection
+        leaves = self._machine.is_draining
+        if leaves and isinstance(message, AttemptReturned) and not message.cancelled:
+            self.handed_back[message.task_id] = None
+        self._link.send(message, self._payloads.to_broker(message))
+
+    def _flush(self) -> None:
+        """Hand to ZeroMQ what it takes now."""
+        connection = self._connection
+        if connection is None:
+            return
+        self._blocked.extend(self._link.outgoing())
+        send_waiting(self._blocked, connection.send, connection.carries)
+        ways = {connection.carries(frames) for frames in self._blocked}
+        if ways != self._blocked_ways:
+            self._blocked_ways = ways
+            self._watch_broker()
+
+    # ---- commands ------------------------------------------------------------------------------
+
+    def _obey(self, commands: list[Command]) -> None:
+        """Carry out the machine's commands, in order."""
+        if self._journal is not None:
+            self._journal.write(self._machine.handed_over)
+        for command in commands:
+            match command:
+                case SendToBroker(message):
+                    self._say(message)
+                case SendToHost(message):
+                    self._order(message)
+                case StartHost():
+                    self._start_host()
+                case StopHost():
+                    self._dismissed = True
+                    self._kill_at = self._clock() + STOP_GRACE
+                    self._order(Shutdown())
+                case KillHost(reason):
+                    logger.warning("%s: its model host %s", self.name, reason)
+                    self._dismissed = True
+                    if self._host is not None:
+                        self._host.kill()
+                case Reconnect(reason):
+                    logger.info("%s: connecting again: %s", self.name, reason)
+                    self._disconnect()
+                    self._connect()
+                case ReleaseInputs(task_id, fence):
+                    self._payloads.release_inputs((task_id, fence))
+                case ReleaseOutputs(task_id, fence):
+                    self._payloads.release_outputs((task_id, fence))
+                case Leave():
+                    self.has_left = True
+
+    # ---- the host ------------------------------------------------------------------------------
+
+    def _start_host(self) -> None:
+        setup = self._setup
+        try:
+            host = HostProcess.start(
+                self.name,
+                environment=setup.environment,
+                max_payload_bytes=int(setup.configure.limits["max_payload_bytes"]),
+            )
+        except OSError as error:
+            detail, now = f"cannot be started: {error}", self._clock()
+            self._obey(self._machine.host_exited(detail, now=now))
+            self._report_death(detail, (), now=now)
+            return
+        logger.info("%s: started model host %d", self.name, host.process.pid)
+        self._host = host
+        self._dismissed = False
+        self._probe_at = self._clock() + PROBE_AFTER
+        self._readiness.watch(host.socket.fileno(), self._host_ready)
+        self._readiness.watch(host.words_descriptor, self._words_ready)
+        if host.exit_descriptor >= 0:
+            self._readiness.watch(host.exit_descriptor, self._host_ready)
+        mark = self._journal.mark_place if self._journal is not None else MarkPlace()
+        self._order(evolve(setup.configure, scratch=host.scratch, mark=mark))
+
+    def _order(self, message: ToHost) -> None:
+        if self._host is None:
+            return
+        self._host.send(message, self._payloads.to_host(message))
+        self._watch_host(self._host)
+
+    def _watch_host(self, host: HostProcess) -> None:
+        self._readiness.watch(host.socket.fileno(), self._host_ready, write=host.wants_to_write)
+
+    def _host_ready(self) -> None:
+        """Read what the host says, write what it takes, and see whether it is gone."""
+        host = self._host
+        if host is None:
+            return
+        self._probe_at = self._clock() + PROBE_AFTER
+        if host.wants_to_write:
+            host.write()
+            self._watch_host(host)
+        self._hear_host(host, budget=READ_BUDGET)
+        if (detail := host.exit_in_words()) is not None:
+            self._hear_host(host, budget=sys.maxsize)  # what it managed to say before
+            self._end_host(host)
+            dismissed, now = self._dismissed, self._clock()
+            self._obey(self._machine.host_exited(detail, words=host.last_words, now=now))
+            if not dismissed:
+                self._report_death(detail, host.last_words, now=now)
+
+    def _words_ready(self) -> None:
+        if self._host is not None:
+            self._host.hear()
+            if self._host.is_mute:  # or it would be ready for ever
+                self._readiness.forget(self._host.words_descriptor)
+
+    def _report_death(self, detail: str, words: Sequence[str], *, now: float) -> None:
+        """Tell the operator, in full once, and in a line when the next host dies the same way."""
+        death = with_telling_word(detail, words)
+        wait = self._machine.host_pause(now=now)
+        then = f"; the next one is started {f'in {wait:.0f} s' if wait else 'when it is needed'}"
+        logger.warning("%s: the model host %s%s", self.name, death, then)
+        if len(words) > 1 and death != self._last_death:
+            logger.warning("%s: its last words were\n  %s", self.name, "\n  ".join(words))
+        self._last_death = death
+
+    def _hear_host(self, host: HostProcess, *, budget: int) -> None:
+        try:
+            deliveries = host.read(budget=budget)
+        except WireError as error:
+            logger.warning("%s: its model host speaks nonsense: %s", self.name, error)
+            host.kill()
+            return
+        for delivery in deliveries:
+            if isinstance(delivery.message, AttemptsEnded):
+                host.forget_words()  # they were of these tasks, and of no later one's crash
+            self._payloads.answered(delivery.message, delivery.payloads)
+            self._obey(self._machine.receive_from_host(delivery.message, now=self._clock()))
+
+    def _end_host(self, host: HostProcess) -> None:
+        self._readiness.forget(host.socket.fileno())
+        self._readiness.forget(host.words_descriptor)
+        self._readiness.forget(host.exit_descriptor)
+        host.close()
+        self._host = None
+        self._kill_at = self._probe_at = math.inf

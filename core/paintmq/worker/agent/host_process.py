@@ -1,0 +1,281 @@
+"""The agent's end of a model host: starting it, speaking with it, seeing it die.
+
+``subprocess`` and never ``multiprocessing``: spawning would run the caller's main module again.
+Nothing here blocks: the agent's loop calls ``read`` and ``write`` when the socket is ready.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]  # it ships no types
+from attrs import define, field
+
+from paintmq.process.cgroups import oom_kills
+from paintmq.worker.channel.framing import Buffer, FrameReader, HostDelivery, encode
+from paintmq.worker.channel.messages import ToHost
+
+READ_BUDGET = 64
+"""Reads of one turn of the loop: a busy host must not starve the broker's messages."""
+_TAIL = 40
+"""Lines of a host's last words that are kept for when it dies: of a fault, its traceback."""
+_LINE_LENGTH = 2000
+"""Characters of each; progress bars and binary nonsense may have no end of the line at all."""
+
+_SCRATCH = "paintmq-host-"
+_MODULE = "paintmq.worker.host"
+
+logger = logging.getLogger(__name__)
+
+
+def sweep_scratch() -> None:
+    """Remove the scratch folders of this user's nodes that were killed and could not."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*-*"):
+        owner = folder.name.removeprefix(_SCRATCH).partition("-")[0]
+        with contextlib.suppress(OSError):
+            ours = folder.stat().st_uid == os.getuid() and not folder.is_symlink()
+            if ours and owner.isdigit() and not psutil.pid_exists(int(owner)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep_hosts() -> None:
+    """Kill this user's stopped model hosts whose node is gone.
+
+    A host dies with its node, unless it was stopped (SIGSTOP) before it could ask the system to.
+    """
+    for process in psutil.process_iter(["cmdline", "ppid", "status", "uids"]):
+        module, _, parent = ["", "", "", *(process.info["cmdline"] or ())][-3:]
+        if module != _MODULE or process.info["status"] != psutil.STATUS_STOPPED:
+            continue
+        ours = process.info["uids"].real == os.getuid() and _numbers_processes_as_we_do(process.pid)
+        if ours and parent != str(process.info["ppid"]):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+
+def _numbers_processes_as_we_do(pid: int) -> bool:
+    """Return whether it knows its parent by the number that we do: not so in a container."""
+    try:
+        return Path(f"/proc/{pid}/ns/pid").readlink() == Path("/proc/self/ns/pid").readlink()
+    except OSError:
+        return False
+
+
+@define(eq=False)
+class HostProcess:
+    """One child process. Call ``close`` when it is gone, or to be rid of it."""
+
+    name: str
+    """Of the worker, for the log."""
+    scratch: str
+    process: "subprocess.Popen[bytes]"
+    socket: socket.socket
+    exit_descriptor: int
+    """Readable once the process has ended (pidfd); -1 where the system has no such thing."""
+    _reader: FrameReader
+    at_end: bool = field(default=False, init=False)
+    """The host has closed its end: it is gone, or about to be."""
+    is_mute: bool = field(default=False, init=False)
+    """It has closed its standard output and error: there will be nothing more to hear."""
+    _oom_kills_before: int = field(factory=oom_kills, init=False)
+    _unsent: deque[memoryview] = field(factory=deque[memoryview], init=False)
+    _last_words: deque[str] = field(factory=lambda: deque[str](maxlen=_TAIL), init=False)
+    _partial_line: bytes = field(default=b"", init=False)
+
+    @classmethod
+    def start(
+        cls, name: str, *, environment: Mapping[str, str], max_payload_bytes: int
+    ) -> "HostProcess":
+        """Start a host with these variables beside our own.
+
+        Raises:
+            OSError: the system cannot start another process.
+        """
+        ours, theirs = socket.socketpair()
+        scratch = ""
+        try:
+            scratch = tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-")
+            descriptor = theirs.fileno()
+            # A session of its own: Ctrl-C is the supervisor's to handle, and what the model starts
+            # can be killed with it.
+            process = subprocess.Popen(
+                [sys.executable, "-m", _MODULE, str(descriptor), str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env={**os.environ, **environment},
+                pass_fds=(descriptor,),
+                start_new_session=True,
+            )
+        except OSError:
+            ours.close()
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+        finally:
+            theirs.close()
+        ours.setblocking(False)  # noqa: FBT003 -- it takes no keyword
+        assert process.stderr is not None
+        os.set_blocking(process.stderr.fileno(), False)
+        exit_descriptor = os.pidfd_open(process.pid) if hasattr(os, "pidfd_open") else -1
+        return cls(name, scratch, process, ours, exit_descriptor, FrameReader(max_payload_bytes))
+
+    @property
+    def words_descriptor(self) -> int:
+        """Readable when the host has written to its standard error."""
+        assert self.process.stderr is not None
+        return self.process.stderr.fileno()
+
+    @property
+    def last_words(self) -> tuple[str, ...]:
+        """The last lines that it wrote to its standard error; empty ones are left out."""
+        return tuple(line for line in self._last_words if line)
+
+    @property
+    def wants_to_write(self) -> bool:
+        return bool(self._unsent)
+
+    def send(self, message: ToHost, payloads: Sequence[Buffer] = ()) -> None:
+        """Queue the message and write what fits. To a host that is gone, nothing is sent."""
+        self._unsent.extend(encode(message, payloads))
+        self.write()
+
+    def write(self) -> None:
+        """Write what fits now."""
+        try:
+            while self._unsent:
+                sent = self.socket.sendmsg([*self._unsent][:64])
+                while self._unsent and sent >= self._unsent[0].nbytes:
+                    sent -= self._unsent.popleft().nbytes
+                if sent:
+                    self._unsent[0] = self._unsent[0][sent:]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._unsent.clear()  # its exit is about to be seen
+
+    def read(self, *, budget: int = READ_BUDGET) -> list[HostDelivery]:
+        """Return the messages that have come, as far as one turn's budget goes.
+
+        Raises:
+            WireError: the host speaks nonsense; kill it.
+        """
+        deliveries: list[HostDelivery] = []
+        for _ in range(budget):
+            try:
+                count = self.socket.recv_into(self._reader.space())
+            except BlockingIOError:
+                break
+            except OSError:
+                count = 0
+            if not count:
+                self.at_end = True
+                break
+            deliveries += self._reader.received(count)
+        return deliveries
+
+    def _hear_out(self) -> None:
+        """Read what lies in the pipe, which holds a mebibyte at most; more may be coming."""
+        for _ in range(16):
+            if not self.hear():
+                return
+
+    def hear(self) -> bool:
+        """Log what the host, or a model in it, wrote to its standard output or error.
+
+        Returns whether there was anything.
+        """
+        assert self.process.stderr is not None
+        try:
+            data = os.read(self.process.stderr.fileno(), 65536)
+        except BlockingIOError:
+            return False
+        *lines, rest = (self._partial_line + data).split(b"\n")
+        for line in lines:
+            self._note_line(line)
+        self._partial_line = _overwritten(rest)
+        self.is_mute = not data
+        return bool(data)
+
+    def forget_words(self) -> None:
+        """Forget what it has printed until now."""
+        self._hear_out()
+        self._last_words.clear()
+        self._partial_line = b""
+
+    def _note_line(self, line: bytes) -> None:
+        text = _overwritten(line).decode(errors="replace").rstrip()
+        self._last_words.append(text)
+        logger.debug("%s: %s", self.name, text)
+
+    def is_stopped(self) -> bool:
+        """Return whether the system has stopped the process (SIGSTOP): it cannot beat."""
+        try:
+            return bool(psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED)
+        except psutil.Error:
+            return False
+
+    def exit_in_words(self) -> str | None:
+        """Return how the process ended; None while it lives."""
+        status = self.process.poll()
+        if status is None and self.at_end:
+            status = self._insist_on_exit()
+        if status is None:
+            return None
+        if status < 0:
+            by = _signal_name(-status)
+            # The kernel's choice or ours, it is the same signal; only the group's count tells.
+            memory = by == "SIGKILL" and oom_kills() > self._oom_kills_before
+            return f"was killed by {by}" + (" for using too much memory" if memory else "")
+        return f"exited with status {status}"
+
+    def _insist_on_exit(self) -> int:
+        """Return the status of a process that closed its socket, and so cannot be of use."""
+        try:
+            return self.process.wait(timeout=0.5)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self.process.wait()
+
+    def kill(self) -> None:
+        """Kill the process and what it started."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        except PermissionError:
+            self.process.kill()
+
+    def close(self) -> None:
+        """Make sure that nothing of the host is left: process, descriptors, scratch folder."""
+        self.kill()
+        self.process.wait()
+        self._hear_out()
+        if self._partial_line:
+            self._note_line(self._partial_line)
+        self.socket.close()
+        if self.exit_descriptor >= 0:
+            os.close(self.exit_descriptor)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def _overwritten(line: bytes) -> bytes:
+    """Return what a terminal shows of the line, after its last carriage return; not all of it."""
+    return line.rstrip(b"\r").rpartition(b"\r")[2][:_LINE_LENGTH]
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

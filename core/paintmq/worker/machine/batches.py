@@ -1,0 +1,169 @@
+"""The attempts a worker holds, as the batches in which they are run."""
+
+from collections import deque
+
+from attrs import define, field, frozen
+
+from paintmq.wire.messages import Assignment, AttemptProgressed
+from paintmq.worker.channel.messages import BatchProgressed, Key, Run, RunItem
+
+PUT_BACKS = 2
+"""How often a batch that a host died with, and never began, goes to the next host uncharged."""
+
+
+@define
+class HeldAttempt:
+    """An attempt that the worker still owes the broker an answer for."""
+
+    assignment: Assignment
+    stop_at: float | None = None
+    """Set once the broker abandoned it: when the worker stops asking and acts."""
+
+    @property
+    def key(self) -> Key:
+        return self.assignment.task.id, self.assignment.fence
+
+
+@frozen
+class HandedOver:
+    """A batch that a host has: what is left of it, and how many attempts shared it."""
+
+    number: int
+    keys: tuple[Key, ...]
+    size: int
+
+
+@define(eq=False)
+class Batch:
+    """Attempts that run together, in the order they came."""
+
+    number: int
+    model: str
+    attempts: dict[Key, HeldAttempt]
+    """Those that the host has not answered."""
+    size: int
+    """How many there were at first: whoever was alone is to blame for a crash."""
+    begun: bool = field(default=False, init=False)
+    """The host has said that it is at it: its payloads may have been touched."""
+    put_backs: int = field(default=0, init=False)
+    """How often a host died that had it next and had not begun it."""
+    run_until: float = field(default=float("inf"), init=False)
+    stall_at: float = field(default=float("inf"), init=False)
+
+    @property
+    def run_limit(self) -> float:
+        """Seconds that the whole batch may take."""
+        return max(held.assignment.run_limit for held in self.attempts.values())
+
+    def renew(self, *, stall_limit: float, now: float) -> None:
+        """Give it its time, from now."""
+        self.run_until, self.stall_at = now + self.run_limit, now + stall_limit
+
+    def next_deadline(self) -> float:
+        """Return when it will have taken too long, or been silent for too long."""
+        return min(self.run_until, self.stall_at)
+
+    def progress(self, message: BatchProgressed) -> list[AttemptProgressed]:
+        """Return what to tell the broker of each attempt; a preview is of the first alone."""
+        return [
+            AttemptProgressed(
+                task_id=task_id,
+                fence=fence,
+                step=message.step,
+                total=message.total,
+                preview=() if place else message.preview,
+            )
+            for place, (task_id, fence) in enumerate(self.attempts)
+        ]
+
+    def order(self) -> Run:
+        """Return what to tell the host."""
+        items = tuple(
+            RunItem(
+                task_id=held.assignment.task.id,
+                fence=held.assignment.fence,
+                task_type=held.assignment.task.task_type,
+                options=held.assignment.task.options,
+                inputs=held.assignment.task.inputs,
+            )
+            for held in self.attempts.values()
+        )
+        return Run(batch=self.number, model=self.model, items=items)
+
+
+@define
+class Batches:
+    """Waiting batches, and those the host has: it runs the first while it reads the second."""
+
+    waiting: deque[Batch] = field(factory=deque[Batch], init=False)
+    sent: deque[Batch] = field(factory=deque[Batch], init=False)
+    _count: int = field(default=0, init=False)
+
+    @property
+    def running(self) -> Batch | None:
+        """What the host is at, or will be as soon as it has read it."""
+        return self.sent[0] if self.sent else None
+
+    @property
+    def handed_over(self) -> tuple[HandedOver, ...]:
+        return tuple(
+            HandedOver(batch.number, tuple(batch.attempts), batch.size) for batch in self.sent
+        )
+
+    def add(self, model: str, attempts: list[HeldAttempt]) -> None:
+        self._count += 1
+        by_key = {held.key: held for held in attempts}
+        self.waiting.append(Batch(self._count, model, by_key, len(by_key)))
+
+    def find_sent(self, number: int) -> Batch | None:
+        return next((batch for batch in self.sent if batch.number == number), None)
+
+    def drop_waiting(self, key: Key) -> bool:
+        """Take an attempt that the host has not seen out; return whether there was one."""
+        for batch in self.waiting:
+            if batch.attempts.pop(key, None) is not None:
+                if not batch.attempts:
+                    self.waiting.remove(batch)
+                else:
+                    batch.size -= 1
+                return True
+        return False
+
+    def pop_waiting(self, model: str | None = None) -> list[Key]:
+        """Take out all waiting attempts (of a model); return their keys in order."""
+        gone = [batch for batch in self.waiting if model in (None, batch.model)]
+        for batch in gone:
+            self.waiting.remove(batch)
+        return [key for batch in gone for key in batch.attempts]
+
+    def pop_abandoned(self) -> list[HeldAttempt]:
+        """Take out what waits, though the broker abandoned it when the host had it."""
+        gone = [
+            held
+            for batch in self.waiting
+            for held in batch.attempts.values()
+            if held.stop_at is not None
+        ]
+        for held in gone:
+            self.drop_waiting(held.key)
+        return gone
+
+    def put_back(self) -> None:
+        """Let the next host run what this one was sent and has not touched."""
+        self.waiting.extendleft(reversed([batch for batch in self.sent if batch.attempts]))
+        self.sent.clear()
+
+    def host_lost(self) -> Batch | None:
+        """Put back what had not begun; return the batch that has to answer for the host's death.
+
+        What never begins, however often it is handed over, kills hosts while they read it: in the
+        end it answers as well.
+        """
+        guilty = self.running
+        if guilty is not None and not guilty.begun and guilty.put_backs < PUT_BACKS:
+            guilty.put_backs += 1
+            guilty = None
+        if guilty is not None:
+            self.sent.popleft()
+        self.put_back()
+        return guilty

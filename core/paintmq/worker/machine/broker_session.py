@@ -1,0 +1,76 @@
+"""A worker's standing with the broker: who it is there, whether it was welcomed, what is due when.
+
+Rule: the worker never waits for the broker. What it says on a connection follows its hello in
+order, so that nothing has to be held back until the welcome comes.
+"""
+
+from math import inf
+
+from attrs import define, field
+
+from paintmq.task import PeerId
+from paintmq.wire.messages import WorkerWelcome
+from paintmq.worker.machine.profile import Patience
+
+
+@define
+class Connection:
+    """Deadlines of one worker's connection; a new one follows whenever the broker is silent."""
+
+    _patience: Patience
+    peer: PeerId = field(default=PeerId(b""), init=False)
+    previous: PeerId = field(default=PeerId(b""), init=False)
+    """The connection before this one, now certainly dead."""
+    greeting: bool = field(default=False, init=False)
+    """A hello was said that has not been answered."""
+    silent_at: float = field(default=inf, init=False)
+    """When the connection counts as dead unless the broker speaks."""
+    beat_at: float = field(default=inf, init=False)
+    """When the next heartbeat is due; infinity before the welcome."""
+    _heartbeat: float = field(default=0.0, init=False)
+    _in_vain: int = field(default=0, init=False)
+
+    def opened(self, peer: PeerId) -> None:
+        self.previous, self.peer = self.peer, peer
+
+    def greeted(self, *, now: float) -> None:
+        """Note that a hello was said."""
+        wait = min(self._patience.welcome_first * 2**self._in_vain, self._patience.welcome_most)
+        self._in_vain = min(self._in_vain + 1, 16)
+        self.greeting = True
+        self.silent_at = now + wait
+        self.beat_at = inf
+
+    def welcomed(self, welcome: WorkerWelcome, *, now: float) -> None:
+        self.greeting = False
+        self._in_vain = 0
+        self._heartbeat = welcome.heartbeat
+        self.beat_at = now + welcome.heartbeat
+        self.heard(now=now)
+
+    def heard(self, *, now: float) -> None:
+        """Note that the broker said something."""
+        if not self.greeting and self.beat_at < inf:
+            self.silent_at = now + self._patience.beats_missed * self._heartbeat
+
+    def refused(self, *, now: float) -> None:
+        self.beat_at = inf
+        self.silent_at = now + self._patience.refused
+
+    def is_silent(self, *, now: float) -> bool:
+        """Return whether a new connection is due, which then must be opened."""
+        if self.silent_at > now:
+            return False
+        self.silent_at = self.beat_at = inf
+        return True
+
+    def pop_beat(self, *, now: float) -> bool:
+        """Return whether a heartbeat is due, and expect the next one."""
+        if self.beat_at > now:
+            return False
+        self.beat_at = now + self._heartbeat
+        return True
+
+    def next_deadline(self) -> float:
+        """Return when something is due; infinity: not before something happens."""
+        return min(self.silent_at, self.beat_at)

@@ -1,0 +1,177 @@
+"""Where a worker's model host stands: started lazily, watched, replaced when it dies."""
+
+from collections.abc import Sequence
+from enum import Enum
+from math import inf
+
+from attrs import define, field
+
+from paintmq.worker.channel.messages import HostBeat
+from paintmq.worker.machine.profile import Patience
+
+LAST_WORDS, WORDS_LENGTH = 10, 200
+"""Lines that a host printed which are told of one that did not start, and characters of any."""
+SETTLING_BATCHES = 3
+"""A model's first runs make lasting buffers; growth is measured from after them."""
+
+
+def with_telling_word(line: str, words: Sequence[str]) -> str:
+    """Return the line with the one of the last words that tells most: a fault's name, or the last.
+
+    What Python prints of a fault ends with a list of modules, which tells nothing.
+    """
+    fatal = [word for word in words if word.startswith("Fatal Python error")]
+    return ": ".join([line, *(fatal or words)[-1:]])
+
+
+class HostState(Enum):
+    """What can be asked of the host now."""
+
+    ABSENT = "absent"
+    STARTING = "starting"
+    UP = "up"
+    LEAVING = "leaving"
+    """Stopped or killed; its exit has not been seen yet."""
+
+
+@define
+class HostLife:
+    """Deadlines and measurements of one model host after the other."""
+
+    _patience: Patience
+    _growth_mb: int
+    state: HostState = field(default=HostState.ABSENT, init=False)
+    loading: str | None = field(default=None, init=False)
+    memory_mb: int = field(default=0, init=False)
+    gpu_memory_free_mb: int = field(default=0, init=False)
+    outgrown: bool = field(default=False, init=False)
+    """It keeps more and more memory and is to be replaced once idle."""
+    stuck: bool = field(default=False, init=False)
+    """It was killed and does not end: a driver or a file system holds on to it."""
+    failed_starts: int = field(default=0, init=False)
+    """Hosts in a row that ended before they were ready."""
+    last_words: tuple[str, ...] = field(default=(), init=False)
+    """What the last host printed in the end."""
+    restart_at: float = field(default=0.0, init=False)
+    _gone_by: float = field(default=inf, init=False)
+    _load_until: float = field(default=inf, init=False)
+    _silent_at: float = field(default=inf, init=False)
+    _idle_at: float = field(default=inf, init=False)
+    _deaths: int = field(default=0, init=False)
+    _failure: str = field(default="", init=False)
+    """How the last start failed."""
+    _settling: int = field(default=0, init=False)
+    _baseline_mb: int = field(default=0, init=False)
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be run for now: a line, then what the host printed; else empty."""
+        if self.stuck:
+            return "its model host was killed and does not end"
+        if not self.failed_starts:
+            return ""
+        times = "once" if self.failed_starts == 1 else f"{self.failed_starts} times in a row"
+        line = (
+            f"its model host does not start (tried {times}, again after {self._pause():g} s): it "
+            f"{self._failure}"
+        )
+        words = self.last_words[-LAST_WORDS:]
+        head = with_telling_word(line, words)
+        return "\n".join([head, *words]) if len(words) > 1 else head
+
+    def may_start(self, *, now: float) -> bool:
+        return self.state is HostState.ABSENT and self.restart_at <= now
+
+    def start_failed(self, failure: str) -> None:
+        """Note that it ended, or is to be ended, before it was ready."""
+        self.failed_starts, self._failure = self.failed_starts + 1, failure
+
+    def printed(self, words: Sequence[str]) -> None:
+        """Note the last lines that the host printed."""
+        self.last_words = tuple(word[:WORDS_LENGTH] for word in words)
+
+    def starting(self, *, now: float) -> None:
+        self.state = HostState.STARTING
+        self._silent_at = now + self._patience.host_start
+        self.outgrown, self.last_words = False, ()
+        self._settling = SETTLING_BATCHES
+
+    def ready(self, *, now: float) -> None:
+        self.state, self.failed_starts = HostState.UP, 0
+        self.alive(now=now)
+
+    def alive(self, *, now: float) -> None:
+        """Note a sign of life; a starting host is judged by its start alone."""
+        if self.state is HostState.UP:
+            self._silent_at = now + self._patience.host_silence
+
+    def beat(self, beat: HostBeat) -> None:
+        self.memory_mb, self.gpu_memory_free_mb = beat.memory_mb, beat.gpu_memory_free_mb
+
+    def load_begins(self, model: str, *, until: float) -> None:
+        self.loading, self._load_until = model, until
+
+    def load_ends(self) -> None:
+        self.loading, self._load_until = None, inf
+        self._settling = SETTLING_BATCHES
+
+    def leaving(self, *, now: float) -> None:
+        self.state = HostState.LEAVING
+        self.loading, self._load_until, self._silent_at = None, inf, inf
+        self._gone_by = now + self._patience.host_exit
+        self.memory_mb = 0
+
+    def does_not_end(self, *, now: float) -> bool:
+        """Return whether it is to be given up hope of, for the first time."""
+        overdue = self._gone_by <= now
+        if overdue:
+            self.stuck, self._gone_by = True, inf
+        return overdue
+
+    def gone(self, *, died: bool, now: float) -> None:
+        """Note the exit. One that died of itself is replaced later each time."""
+        self.leaving(now=now)
+        self.state, self.stuck, self._gone_by = HostState.ABSENT, False, inf
+        if not self.failed_starts:
+            self._deaths = self._deaths + 1 if died else 0
+        self.restart_at = now + self._pause()
+
+    def _pause(self) -> float:
+        """Return the seconds until the next start."""
+        # A first death may be chance, and tasks wait; a first failed start hardly is.
+        tries = self.failed_starts or self._deaths - 1
+        return min(2.0 ** (tries - 1), self._patience.restart_most) if tries > 0 else 0.0
+
+    def rest(self, *, idle: bool, at_most: float | None, now: float) -> None:
+        """Note whether it has anything to do; None: it may idle for ever."""
+        if not idle or at_most is None:
+            self._idle_at = inf
+        elif self._idle_at == inf:
+            self._idle_at = now + at_most
+
+    def has_rested(self, *, now: float) -> bool:
+        """Return whether it has been idle for as long as it may."""
+        return self._idle_at <= now
+
+    def batch_ended(self, memory_mb: int) -> None:
+        """Note that work succeeds, and watch what the process keeps afterwards."""
+        self._deaths = 0
+        if self._settling:
+            self._settling -= 1
+            self._baseline_mb = memory_mb
+        elif self._growth_mb and memory_mb - self._baseline_mb > self._growth_mb:
+            self.outgrown = True
+
+    def failure(self, *, now: float, load_limit: float) -> str:
+        """Return what the host did not do in time, in words; empty while all is well."""
+        if self._load_until <= now:
+            return f"was killed after {load_limit:g} s load limit"
+        if self._silent_at <= now:
+            if self.state is HostState.STARTING:
+                return f"was killed: it did not start within {self._patience.host_start:g} s"
+            return f"was killed after {self._patience.host_silence:g} s without a sign of life"
+        return ""
+
+    def next_deadline(self) -> float:
+        """Return when it will have failed to do something in time, or idled for too long."""
+        return min(self._load_until, self._silent_at, self._gone_by, self._idle_at)

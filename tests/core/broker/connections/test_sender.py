@@ -1,0 +1,289 @@
+"""What leaves the broker, when, and what is said when a payload is lost."""
+
+from collections.abc import Callable
+
+from attrs import define, field
+
+from paintmq.broker.connections.outbox import Outgoing
+from paintmq.broker.connections.peers import Peer, PeerTable, UnreachableError
+from paintmq.broker.connections.sender import LINE_LENGTH, LINK_MESSAGES, SLICE_SECONDS, Speaker
+from paintmq.broker.machine import Send
+from paintmq.broker.records import BrokerBooted, Recovered
+from paintmq.broker.stores import Buffer, Collected, Entry, PayloadKey, Store
+from paintmq.broker.stores.journal import Journal
+from paintmq.broker.stores.payload_cache import PayloadTable
+from paintmq.task import Fence, PeerId, TaskState
+from paintmq.testing.example_tasks import describe
+from paintmq.testing.store_contract import accepted
+from paintmq.wire.link import Delivery, Link
+from paintmq.wire.messages import (
+    Accepted,
+    Answer,
+    Assign,
+    Assignment,
+    BrokerHeartbeat,
+    Finished,
+    FromBroker,
+)
+
+PEER = PeerId(b"peer")
+LARGE = b"large " * 1_000_000
+
+
+class SlowStore(Store):
+    """Becomes durable, and reads, only when told to."""
+
+    keeps_payloads = True
+
+    def __init__(self) -> None:
+        self.durable = 0
+        self.asked: list[PayloadKey] = []
+
+    def open(self, wake: Callable[[], None]) -> Recovered:
+        return Recovered()
+
+    def append(self, entry: Entry) -> None:
+        pass
+
+    def fetch(self, key: PayloadKey) -> None:
+        self.asked.append(key)
+
+    def collect(self) -> Collected:
+        return Collected(durable_sequence=self.durable)
+
+    def close(self) -> None:
+        pass
+
+
+@define(eq=False)
+class Wire:
+    """An endpoint and the peer at its other end."""
+
+    name: str = "clients"
+    is_queue: bool = False
+    room: int = 1_000_000
+    gone: bool = False
+    far_end: Link = field(factory=Link)
+    heard: list[Delivery] = field(factory=list[Delivery])
+
+    def send(self, peer: PeerId, frames: list[Buffer]) -> bool:
+        if self.gone:
+            raise UnreachableError
+        if self.room == 0:
+            return False
+        self.room -= 1
+        self.heard += self.far_end.receive(frames)
+        return True
+
+    def by_pipe(self, peer: PeerId, frames: list[Buffer]) -> bool:
+        return False
+
+    def stamped(self, peer: PeerId, message: FromBroker) -> FromBroker:
+        return message
+
+    def role_of(self, peer: PeerId) -> str:
+        return "admin"
+
+    def key_of(self, peer: PeerId) -> str:
+        return ""
+
+    def forget(self, peer: PeerId) -> None:
+        pass
+
+
+@define
+class Stage:
+    store: SlowStore = field(factory=SlowStore)
+    wire: Wire = field(factory=Wire)
+    payloads: PayloadTable = field(factory=lambda: PayloadTable(False))
+    peers: PeerTable = field(factory=lambda: PeerTable(10, 10, 60.0, 5.0))
+    seconds: list[float] = field(factory=list[float])
+    """What the clock says next; when there is nothing left, that no time has passed."""
+    journal: Journal = field(init=False)
+    speaker: Speaker = field(init=False)
+    peer: Peer = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.journal = Journal(self.store)
+        self.speaker = Speaker(self.journal, self.payloads, self.peers, self.clock)
+        self.peer = self.peers.open(PEER, self.wire, Link(), now=0.0)  # type: ignore[arg-type]
+
+    def clock(self) -> float:
+        return self.seconds.pop(0) if self.seconds else 0.0
+
+    def say(self, message: FromBroker, *, sequence: int = 0) -> None:
+        self.speaker.say(sequence, Outgoing(Send(PEER, message)))
+
+    def turn(self) -> list[Peer]:
+        self.journal.collect()
+        self.speaker.release()
+        return self.speaker.flush(now=0.0)
+
+    def is_interrupted(self) -> bool:
+        return self.speaker.is_interrupted
+
+    @property
+    def heard(self) -> list[object]:
+        return [delivery.message for delivery in self.wire.heard]
+
+
+def answer(number: int) -> Answer:
+    return Answer(request_id=number)
+
+
+def test_nothing_leaves_before_its_records_are_durable() -> None:
+    stage = Stage()
+    sequence = stage.journal.write([BrokerBooted(1, 0.0)], {}, now=0.0)
+    stage.say(answer(1), sequence=sequence)
+    stage.turn()
+    assert stage.heard == []
+    stage.store.durable = sequence
+    stage.turn()
+
+    assert stage.heard == [answer(1)]
+    assert stage.speaker.is_silent
+
+
+def test_promises_carry_the_number_of_the_last_durable_record() -> None:
+    stage = Stage()
+    stage.store.durable = 41
+    task = accepted("1").request
+    stage.say(Accepted(task_id=task.id, queue="q", durable_sequence=0))
+    stage.turn()
+
+    assert [m.durable_sequence for m in stage.heard if isinstance(m, Accepted)] == [41]
+
+
+def test_messages_to_one_peer_keep_their_order_behind_a_payload_that_is_read_back() -> None:
+    stage = Stage()
+    task = accepted("1").request
+    outputs = (describe("image", b"result"),)
+    ending = Finished(task_id=task.id, state=TaskState.SUCCEEDED, outputs=outputs)
+    stage.say(answer(1))
+    stage.say(ending)
+    stage.say(answer(2))
+    stage.turn()
+    assert stage.heard == [answer(1)]
+    assert not stage.speaker.is_silent
+    (key,) = stage.store.asked
+    stage.speaker.fetched(key, b"result")
+    stage.turn()
+
+    assert stage.heard == [answer(1), ending, answer(2)]
+    assert bytes(stage.wire.heard[1].payloads[0]) == b"result"
+
+
+def test_a_result_that_is_lost_is_reported_as_corrupt_not_kept_quiet() -> None:
+    stage = Stage()
+    task = accepted("1").request
+    outputs = (describe("image", b"result"),)
+    stage.say(Finished(task_id=task.id, state=TaskState.SUCCEEDED, outputs=outputs))
+    stage.turn()
+    stage.speaker.fetched(stage.store.asked[0], None)
+    stage.turn()
+
+    (told,) = stage.heard
+    assert isinstance(told, Finished)
+    assert told.state is TaskState.FAILED
+    assert told.error is not None
+    assert told.error.code == "corrupt"
+
+
+def test_a_task_whose_input_is_lost_fails_alone_and_its_batch_goes_on() -> None:
+    stage = Stage()
+    bad, good = accepted("1", b"bad").request, accepted("2", b"good").request
+    items = [Assignment(task=task, fence=Fence(1, 1), run_limit=9.0) for task in (bad, good)]
+    stage.say(Assign(tuple(items)))
+    stage.turn()
+    for key in list(stage.store.asked):
+        stage.speaker.fetched(key, None if key.task_id == bad.id else b"good")
+    stage.turn()
+    failures = stage.speaker.take_failures()
+
+    assert stage.heard == [Assign((items[1],))]
+    assert [(peer, failure.task_id) for peer, failure in failures] == [(PEER, bad.id)]
+    assert failures[0][1].error.code == "corrupt"
+    assert not failures[0][1].error.retryable
+
+
+def test_a_peer_that_does_not_read_waits_alone_and_is_dropped_in_the_end() -> None:
+    stage = Stage()
+    stage.wire.room = 0
+    for number in range(LINE_LENGTH + LINK_MESSAGES + 1):
+        stage.say(answer(number))
+    lost = stage.turn()
+
+    assert lost == [stage.peer]
+
+
+def test_a_peer_that_reads_again_gets_everything_in_order() -> None:
+    stage = Stage()
+    stage.wire.room = 0
+    for number in range(100):
+        stage.say(answer(number))
+        stage.turn()
+    stage.wire.room = 1_000
+    while not stage.speaker.is_silent:
+        stage.turn()
+
+    assert stage.heard == [answer(number) for number in range(100)]
+
+
+def test_a_peer_that_is_gone_is_returned() -> None:
+    stage = Stage()
+    stage.wire.gone = True
+    stage.speaker.say_at_once(stage.peer, BrokerHeartbeat())
+
+    assert stage.turn() == [stage.peer]
+
+
+def test_nobody_waits_for_the_long_answers_of_another() -> None:
+    """I19."""
+    stage = Stage()
+    other, wire = PeerId(b"other"), Wire()
+    stage.peers.open(other, wire, Link(), now=0.0)  # type: ignore[arg-type]
+    long = [Answer(request_id=number, value=[0] * 2_000) for number in range(2)]
+    for each in long:
+        stage.say(each)
+    stage.speaker.say(0, Outgoing(Send(other, answer(7))))
+
+    stage.seconds = [0.0, 2 * SLICE_SECONDS]  # the first message takes all of its time
+    stage.turn()
+
+    assert [delivery.message for delivery in wire.heard] == [answer(7)]
+    assert stage.heard == long, "there is a time for these as well"
+
+
+def test_an_answer_too_large_to_send_is_replaced_by_an_error() -> None:
+    stage = Stage()
+    stage.say(Answer(request_id=1, value="x" * 10_000_000))
+    stage.turn()
+
+    (told,) = stage.heard
+    assert isinstance(told, Answer)
+    assert told.error
+
+
+def test_sending_ends_when_its_time_is_up_and_goes_on_with_those_that_had_no_turn() -> None:
+    """I19."""
+    stage = Stage()
+    other, wire = PeerId(b"other"), Wire()
+    stage.peers.open(other, wire, Link(), now=0.0)  # type: ignore[arg-type]
+    for number in range(3):
+        stage.say(answer(number))
+    stage.speaker.say(0, Outgoing(Send(other, answer(7))))
+
+    stage.seconds = [0.0, SLICE_SECONDS, 2 * SLICE_SECONDS]  # it begins; one message; another
+    stage.turn()
+
+    assert stage.heard == [answer(0), answer(1)]
+    assert wire.heard == []
+    assert stage.is_interrupted()
+    stage.seconds = [0.0, 2 * SLICE_SECONDS]
+    stage.turn()
+    assert [delivery.message for delivery in wire.heard] == [answer(7)]
+    assert stage.heard == [answer(0), answer(1)]
+    stage.turn()
+    assert stage.heard == [answer(0), answer(1), answer(2)]
+    assert not stage.is_interrupted()
+    assert stage.speaker.is_silent

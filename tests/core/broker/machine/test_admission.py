@@ -1,0 +1,128 @@
+"""What is refused, in words and with a remedy, before anything is stored."""
+
+import pytest
+from tests.harness.broker_harness import ALICE, BrokerHarness, make_machine, ready, rejection
+
+from paintmq.config import Limits, QueueConfig
+from paintmq.model import InputSpec, Needs
+from paintmq.task import TaskState
+from paintmq.testing.example_tasks import make_payload, make_request, make_spec
+from paintmq.wire.messages import (
+    Accepted,
+    Finished,
+)
+
+
+def test_an_unknown_model_is_refused_and_nothing_is_stored() -> None:
+    broker = ready()
+    broker.submit(make_request(model="nonesuch"))
+
+    assert rejection(broker).code == "unknown_model"
+    assert "toy" in rejection(broker).reason
+    assert broker.machine.stored() == {}
+
+
+def test_a_task_no_queue_could_hold_is_refused_with_the_reason_per_queue() -> None:
+    spec = make_spec(devices=("cuda",), needs=lambda job: Needs(gpu_memory_mb=200_000))
+    broker = ready(specs=[spec])
+    broker.submit()
+
+    assert rejection(broker).code == "no_queue_fits"
+    assert "gpu-low: needs 200000 MB GPU memory, has 4096" in rejection(broker).reason
+
+
+def test_a_queue_the_client_chose_must_exist_and_fit() -> None:
+    broker = ready()
+    broker.submit(make_request("1", queue="gpu-hihg"))
+    assert rejection(broker).code == "invalid_task"
+    assert "gpu-high" in rejection(broker).reason
+
+    broker.submit(make_request("2", queue="gpu-high"))
+    assert rejection(broker).code == "no_queue_fits"
+    assert "cpu-light" in rejection(broker).reason
+
+
+def test_a_full_queue_refuses_and_says_how_long_to_wait() -> None:
+    """I15."""
+    broker = BrokerHarness(make_machine(queues={"cpu-light": QueueConfig(capacity=2)}))
+    broker.greet()
+    for number in range(3):
+        broker.submit(make_request(str(number)))
+
+    assert rejection(broker).code == "queue_full"
+    assert rejection(broker).retry_after == 1.0
+    assert len(broker.heard(ALICE, Accepted)) == 2
+    assert broker.machine.statistics(now=broker.now).rejected == 1
+
+
+@pytest.mark.parametrize(("seconds", "wait"), [(0.01, 1.0), (7.0, 7.0), (4000.0, 60.0)])
+def test_a_full_queue_asks_to_wait_for_one_task_and_not_for_all_of_them(
+    seconds: float, wait: float
+) -> None:
+    spec = make_spec(run_seconds=lambda job: seconds)
+    queues = {"cpu-light": QueueConfig(capacity=50)}
+    broker = BrokerHarness(make_machine(specs=[spec], queues=queues))
+    broker.greet()
+    for number in range(51):
+        broker.submit(make_request(str(number)))
+
+    assert rejection(broker).retry_after == pytest.approx(wait)
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [
+        (Limits(max_payload_bytes=9), "invalid_input"),
+        (Limits(max_task_bytes=9), "invalid_input"),
+        (Limits(max_bytes_in_flight=9), "bytes_full"),
+        (Limits(max_tasks=1), "queue_full"),
+    ],
+)
+def test_every_limit_refuses_in_words(limits: Limits, code: str) -> None:
+    """I15."""
+    spec = make_spec(inputs=(InputSpec(name="image"),))
+    broker = BrokerHarness(make_machine(limits=limits, specs=[spec]))
+    broker.greet()
+    if code == "queue_full":
+        broker.submit(make_request("1"))
+    broker.submit(make_request("2", inputs=(make_payload(size=10),)))
+
+    assert rejection(broker).code == code
+
+
+def test_a_strict_task_is_refused_when_no_connected_worker_can_run_it() -> None:
+    broker = BrokerHarness()
+    broker.greet()
+    broker.submit(make_request(strict=True))
+    assert rejection(broker).code == "no_worker"
+
+    broker.join()
+    broker.submit(make_request(strict=True))
+    assert len(broker.assigned()) == 1
+
+
+def test_a_full_disk_and_a_drain_refuse_new_tasks_alone() -> None:
+    broker = ready()
+    broker.submit(make_request("1"))
+    broker.machine.set_disk_full(full=True)
+    broker.submit(make_request("2"))
+    assert rejection(broker).code == "disk_full"
+
+    broker.machine.set_disk_full(full=False)
+    broker.machine.set_draining()
+    broker.submit(make_request("3"))
+    assert rejection(broker).code == "draining"
+    broker.succeed(broker.assigned()[0])
+    assert broker.heard(ALICE, Finished)[-1].state is TaskState.SUCCEEDED
+    assert broker.machine.is_idle()
+
+
+def test_a_task_nobody_can_run_yet_waits_and_says_for_what() -> None:
+    broker = BrokerHarness()
+    broker.greet()
+    broker.submit()
+
+    (accepted,) = broker.heard(ALICE, Accepted)
+    assert accepted.waiting_for != ""
+    broker.join()
+    assert len(broker.assigned()) == 1

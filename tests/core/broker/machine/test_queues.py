@@ -1,0 +1,51 @@
+"""Which tasks a queue may hold."""
+
+from typing import Any
+
+import pytest
+
+from paintmq.broker.machine.queues import feasibility
+from paintmq.config import DEFAULT_QUEUE_CONFIGS, QueueConfig
+from paintmq.model import Needs
+from paintmq.plugin.catalog import Catalog, CheckedTask
+from paintmq.testing.example_tasks import make_request, make_spec
+
+
+def check(device: str = "auto", **spec: Any) -> CheckedTask:
+    catalog = Catalog([make_spec(**spec)])
+    return catalog.check(make_request(device=device))
+
+
+def test_a_light_cpu_task_belongs_to_the_light_and_the_serverless_queue() -> None:
+    assert feasibility(DEFAULT_QUEUE_CONFIGS, check()).queues == ("cpu-light", "serverless")
+
+
+def test_an_intensive_cpu_task_does_not_belong_to_the_light_queue() -> None:
+    found = feasibility(DEFAULT_QUEUE_CONFIGS, check(effort="intensive"))
+
+    assert found.queues == ("cpu-intensive", "serverless")
+    assert found.objections["cpu-light"] == "takes light tasks, this one is intensive"
+
+
+def test_a_gpu_task_belongs_where_its_memory_fits() -> None:
+    checked = check(devices=("cuda",), needs=lambda job: Needs(gpu_memory_mb=8192), device="cuda")
+
+    found = feasibility(DEFAULT_QUEUE_CONFIGS, checked)
+
+    assert found.queues == ("gpu-high", "gpu-medium")
+    assert found.objections["gpu-low"] == "needs 8192 MB GPU memory, has 4096"
+    assert "gpu-low: needs 8192 MB GPU memory, has 4096" in found.reason()
+
+
+@pytest.mark.parametrize(
+    ("queue", "needs", "words"),
+    [
+        (QueueConfig(memory_mb=100), Needs(memory_mb=200), "needs 200 MB memory, has 100"),
+        (QueueConfig(cores=2), Needs(cores=3), "needs 3 CPU cores, has 2"),
+        (QueueConfig(device="cuda"), Needs(), "runs cuda tasks, needs cpu"),
+    ],
+)
+def test_an_objection_says_what_is_needed_and_what_there_is(
+    queue: QueueConfig, needs: Needs, words: str
+) -> None:
+    assert feasibility({"q": queue}, check(needs=lambda job: needs)).objections == {"q": words}
