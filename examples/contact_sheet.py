@@ -18,12 +18,10 @@ import numpy as np
 from attrs import evolve, frozen
 from numpy.typing import NDArray
 
-from paintmq import Config, QueueManager, Task
+from paintmq import Config, PluginManager, QueueManager, Task, load_config
 from paintmq.errors import PaintMQError
 from paintmq.image import decode_image, encode_image, mask_from_array, to_8_bits
 from paintmq.model import ModelSpec
-from paintmq.plugin.manager import PluginManager
-from paintmq.settings.file import load_config
 from paintmq.task import Json
 from paintmq.weights import WeightFolder
 

@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from paintmq.config import Config as Config
     from paintmq.config import MonitoringConfig as MonitoringConfig
     from paintmq.config import QueueConfig as QueueConfig
+    from paintmq.plugin.manager import PluginManager as PluginManager
     from paintmq.queue_manager import QueueManager as QueueManager
+    from paintmq.settings.file import load_config as load_config
     from paintmq.task import TaskState as TaskState
     from paintmq.task import TaskType as TaskType
 
 _HOMES = {
     "AsyncClient": "paintmq.client.async_client",
     "Client": "paintmq.client.client",
+    "PluginManager": "paintmq.plugin.manager",
     "Progress": "paintmq.client.result",
     "QueueManager": "paintmq.queue_manager",
     "Result": "paintmq.client.result",
@@ -32,6 +35,7 @@ _HOMES = {
     "QueueConfig": "paintmq.config",
     "TaskState": "paintmq.task",
     "TaskType": "paintmq.task",
+    "load_config": "paintmq.settings.file",
 }
 __all__ = sorted(_HOMES)
 

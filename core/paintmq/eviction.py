@@ -35,7 +35,7 @@ class InMemory(Protocol):
 
 
 @define
-class ModelWorth:
+class EvictionPolicy:
     """Counts one worker's uses of models."""
 
     _uses: dict[str, float] = field(factory=dict[str, float], init=False)

@@ -6,7 +6,7 @@ import pytest
 from tests.harness.scheduler_harness import make_scheduler, make_task, make_worker, session
 from tests.harness.worker_bench import Bench, key_of, make_bench, make_spec
 
-from paintmq.eviction import HALVED_AFTER, ModelWorth
+from paintmq.eviction import HALVED_AFTER, EvictionPolicy
 from paintmq.plugin.catalog import Catalog
 from paintmq.testing.plain_router import PlainRouter
 from paintmq.wire.messages import AttemptRecorded, ModelLoaded, ModelUnloaded, ResidentModel
@@ -19,12 +19,12 @@ def resident(**memory_mb: int) -> dict[str, ResidentModel]:
     return {name: ResidentModel(model=name, memory_mb=memory) for name, memory in memory_mb.items()}
 
 
-def leaving(worth: ModelWorth, **memory_mb: int) -> list[str]:
+def leaving(worth: EvictionPolicy, **memory_mb: int) -> list[str]:
     return worth.leaving(resident(**memory_mb))
 
 
 def test_a_model_that_is_used_often_outstays_one_that_was_used_last() -> None:
-    worth = ModelWorth()
+    worth = EvictionPolicy()
     for model in ("often", "often", "often", "last"):
         worth.used(model)
 
@@ -32,7 +32,7 @@ def test_a_model_that_is_used_often_outstays_one_that_was_used_last() -> None:
 
 
 def test_of_models_used_alike_the_quickest_to_load_for_its_size_leaves_first() -> None:
-    worth = ModelWorth()
+    worth = EvictionPolicy()
     for model, seconds in (("slow", 8.0), ("large", 8.0), ("quick", 1.0)):
         worth.used(model)
         worth.took(model, seconds)
@@ -41,7 +41,7 @@ def test_of_models_used_alike_the_quickest_to_load_for_its_size_leaves_first() -
 
 
 def test_what_was_used_long_ago_counts_less() -> None:
-    worth = ModelWorth()
+    worth = EvictionPolicy()
     worth.used("old")
     for _ in range(HALVED_AFTER):
         worth.used("other")
@@ -51,11 +51,11 @@ def test_what_was_used_long_ago_counts_less() -> None:
 
 
 def test_among_models_worth_the_same_the_order_they_come_in_stays() -> None:
-    assert leaving(ModelWorth(), b=100, a=100) == ["b", "a"]
+    assert leaving(EvictionPolicy(), b=100, a=100) == ["b", "a"]
 
 
 def test_a_load_that_was_not_measured_counts_as_a_second_a_gigabyte() -> None:
-    worth = ModelWorth()
+    worth = EvictionPolicy()
     worth.used("unknown")
     worth.used("known")
     worth.took("known", 0.5)
@@ -65,7 +65,7 @@ def test_a_load_that_was_not_measured_counts_as_a_second_a_gigabyte() -> None:
 
 
 def test_a_model_that_fills_nothing_measurable_has_a_worth_all_the_same() -> None:
-    worth = ModelWorth()
+    worth = EvictionPolicy()
     worth.used("tiny")
     worth.took("tiny", 1.0)
 
@@ -73,7 +73,7 @@ def test_a_model_that_fills_nothing_measurable_has_a_worth_all_the_same() -> Non
 
 
 def test_counts_stay_finite_and_models_long_unused_are_forgotten() -> None:
-    worth = ModelWorth()
+    worth = EvictionPolicy()
     worth.used("once")
     for number in range(100 * HALVED_AFTER):
         worth.used("ab"[number % 2])

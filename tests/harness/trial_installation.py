@@ -27,7 +27,7 @@ from paintmq.node.capabilities import Capabilities
 from paintmq.node.supervisor import NodeSupervisor
 from paintmq.plugin.manager import PluginManager
 from paintmq.task import TaskState
-from paintmq.worker.machine.profile import Patience
+from paintmq.worker.machine.profile import WorkerTimers
 from tests.harness.command_process import CommandProcess, private_environment
 
 PLUGINS = PluginsConfig(allow=("trial", "model-affinity"))
@@ -47,7 +47,7 @@ class TrialInstallation:
     _config: Config
     _stack: ExitStack = field(repr=False)
 
-    def start_node(self, name: str, *, patience: Patience | None = None) -> NodeSupervisor:
+    def start_node(self, name: str, *, worker_timers: WorkerTimers | None = None) -> NodeSupervisor:
         """Start a node of one worker in this process."""
         node = NodeSupervisor(
             self._config,
@@ -55,7 +55,7 @@ class TrialInstallation:
             queue_endpoints=self.broker.queue_endpoints,
             name=name,
             capabilities=Capabilities(cores=1, memory_mb=4096),
-            patience=patience,
+            worker_timers=worker_timers,
         )
         node.start()
         self._stack.callback(node.stop, grace=0.0)

@@ -9,7 +9,7 @@ from paintmq.config import Config, PluginsConfig, QueueConfig, WorkersConfig
 from paintmq.node.capabilities import Capabilities
 from paintmq.node.supervisor import NodeSupervisor
 from paintmq.plugin.manager import PluginManager
-from paintmq.worker.machine.profile import Patience
+from paintmq.worker.machine.profile import WorkerTimers
 from tests.harness.scripted_broker import Job, ScriptedBroker
 
 QUEUES = {"cpu": QueueConfig()}
@@ -18,7 +18,7 @@ ONE_CORE = Capabilities(cores=1, memory_mb=4096)
 
 
 def make_trial_node(
-    broker: ScriptedBroker, *, patience: Patience | None = None, **workers: object
+    broker: ScriptedBroker, *, worker_timers: WorkerTimers | None = None, **workers: object
 ) -> NodeSupervisor:
     """Return a node that is not started yet; ``workers`` are settings of that section."""
     config = Config(
@@ -33,7 +33,7 @@ def make_trial_node(
         context=broker.context,
         name="testnode",
         capabilities=ONE_CORE,
-        patience=patience,
+        worker_timers=worker_timers,
     )
 
 

@@ -16,13 +16,13 @@ from paintmq.broker.deadlines import Deadlines
 from paintmq.broker.machine import lifecycle, membership
 from paintmq.broker.machine.admission import Admission
 from paintmq.broker.machine.lifecycle import Lifecycle
-from paintmq.broker.machine.membership import Attendance
+from paintmq.broker.machine.membership import Membership
 from paintmq.broker.machine.retention import Retention
 from paintmq.broker.machine.tasks import TaskTable
-from paintmq.broker.machine.zombies import Limbo
+from paintmq.broker.machine.zombies import ZombieAttempts
 from paintmq.broker.scheduling.backlog import RankedTasks
 from paintmq.broker.scheduling.decisions import Decisions
-from paintmq.broker.scheduling.pending_tasks import WaitingLine
+from paintmq.broker.scheduling.pending_tasks import PendingTasks
 from paintmq.broker.scheduling.tenant_window import TenantWindow
 from paintmq.broker.scheduling.worker import Worker
 from paintmq.broker.shell.clock import BrokerClock
@@ -36,7 +36,7 @@ from paintmq.client.commands import Command, Send, TaskEnded
 from paintmq.client.machine import ClientMachine
 from paintmq.image import payloads as image_payloads
 from paintmq.task import TaskState
-from paintmq.transport.connection_throttle import Gate
+from paintmq.transport.connection_throttle import ConnectionThrottle
 from paintmq.transport.connection_watch import ConnectionWatch
 from paintmq.transport.multipart import MultipartReader
 from paintmq.wire import frames
@@ -48,7 +48,7 @@ from paintmq.worker.host import request_payloads
 from paintmq.worker.machine import batches
 from paintmq.worker.machine.attempts import Answers
 from paintmq.worker.machine.host_life import HostLife
-from paintmq.worker.machine.unconfirmed import Endings
+from paintmq.worker.machine.unconfirmed import UnconfirmedEndings
 
 
 @frozen
@@ -107,7 +107,7 @@ def _any_fence(self: Lifecycle, task_id: Any, fence: Any, worker: str) -> bool:
 
 
 def _only_ask_to_stop(self: Lifecycle, entry: Any, *, now: float) -> None:
-    self._end_attempt(entry, now=now, limbo=True)
+    self._end_attempt(entry, now=now, may_still_run=True)
 
 
 _retry_or_die = Lifecycle._retry_or_die
@@ -133,18 +133,18 @@ def _count_endings_twice(self: TaskTable, entry: Any, status: Any) -> None:
         self.counts[status.queue].ended[TaskState.SUCCEEDED] += 1
 
 
-def _strict_priority(self: WaitingLine, waiting: Any) -> float:
+def _strict_priority(self: PendingTasks, waiting: Any) -> float:
     return float(waiting.rank - 1e9 * waiting.request.priority)
 
 
-def _last_comes_first(self: WaitingLine, waiting: Any) -> float:
+def _last_comes_first(self: PendingTasks, waiting: Any) -> float:
     return -float(waiting.rank)
 
 
-_drop = Attendance.drop
+_drop = Membership.drop
 
 
-def _end_everything(self: Attendance, peer: Any, now: float, *, gone: bool) -> None:
+def _end_everything(self: Membership, peer: Any, now: float, *, gone: bool) -> None:
     is_client = peer in self.sessions.clients
     _drop(self, peer, now, gone=gone)
     if gone and is_client:
@@ -204,7 +204,7 @@ RULES: Sequence[BrokenRule] = (
     BrokenRule(
         "a worker says once how an attempt ended",
         "I1",
-        Endings,
+        UnconfirmedEndings,
         "pop_due",
         _empty,
         "a_success_is_repeated_until_it_is_recorded_and_its_outputs_kept_so_long",
@@ -244,7 +244,7 @@ RULES: Sequence[BrokenRule] = (
     BrokenRule(
         "a worker runs again what it holds or has ended",
         "I5",
-        Endings,
+        UnconfirmedEndings,
         "is_over",
         _no,
         "duplicates_of_held_and_of_ended_assignments_change_nothing",
@@ -346,9 +346,9 @@ RULES: Sequence[BrokenRule] = (
         "short_tasks_are_sent_early_to_a_busy_worker_and_long_ones_are_not",
     ),
     BrokenRule(
-        "a worker in limbo counts as free at once",
+        "a worker in zombies counts as free at once",
         "I11",
-        Limbo,
+        ZombieAttempts,
         "enter",
         lambda self, task_id, attempt, session, *, now: self._scheduler.released(
             session, task_id, ran=None, now=now
@@ -366,7 +366,7 @@ RULES: Sequence[BrokenRule] = (
     BrokenRule(
         "a level of priority is worth more than any wait",
         "I12",
-        WaitingLine,
+        PendingTasks,
         "_rank",
         _strict_priority,
         "a_level_of_priority_outweighs_a_minute_and_no_more",
@@ -374,7 +374,7 @@ RULES: Sequence[BrokenRule] = (
     BrokenRule(
         "who came last goes first",
         "I13",
-        WaitingLine,
+        PendingTasks,
         "_rank",
         _last_comes_first,
         "within_a_level_and_model_tasks_start_in_order_of_arrival",
@@ -398,7 +398,7 @@ RULES: Sequence[BrokenRule] = (
     BrokenRule(
         "payloads that are durable stay in memory",
         "I14",
-        payload_cache.PayloadTable,
+        payload_cache.PayloadCache,
         "evict",
         _nothing,
         "only_what_is_durable_elsewhere_leaves_memory_the_longest_unused_first",
@@ -454,7 +454,7 @@ RULES: Sequence[BrokenRule] = (
     BrokenRule(
         "a client that is lost takes everybody's tasks along",
         "I16",
-        Attendance,
+        Membership,
         "drop",
         _end_everything,
         "losing_a_process_changes_no_other_tasks_outcome",
@@ -526,7 +526,7 @@ RULES: Sequence[BrokenRule] = (
     BrokenRule(
         "strangers may waste as much time as they like",
         "I19",
-        Gate,
+        ConnectionThrottle,
         "charge",
         _nothing,
         "time_that_strangers_waste_is_waited_for_by_those_who_come",
@@ -534,7 +534,7 @@ RULES: Sequence[BrokenRule] = (
     BrokenRule(
         "sending goes on until a socket is full",
         "I19",
-        sender.Speaker,
+        sender.Sender,
         "_look_at_clock",
         _nothing,
         "sending_ends_when_its_time_is_up_and_goes_on_with_those_that_had_no_turn",
@@ -574,7 +574,7 @@ RULES: Sequence[BrokenRule] = (
     BrokenRule(
         "a worker idles for the sake of a tenant's window",
         "I21",
-        WaitingLine,
+        PendingTasks,
         "unpark_for",
         _no,
         "a_worker_that_becomes_free_takes_a_parked_task_rather_than_idle",

@@ -18,7 +18,7 @@ from tests.harness.trial_installation import (
 from tests.harness.written_distribution import python_path
 
 from paintmq.task import TaskState
-from paintmq.worker.machine.profile import Patience
+from paintmq.worker.machine.profile import WorkerTimers
 
 pytestmark = pytest.mark.slow
 
@@ -122,7 +122,7 @@ def test_a_stopped_node_loses_its_task_and_cannot_publish_when_it_wakes(
 def test_a_stopped_model_host_is_replaced_and_its_task_runs_again(
     trial: TrialInstallation,
 ) -> None:
-    trial.start_node("node", patience=Patience(host_silence=4.0))
+    trial.start_node("node", worker_timers=WorkerTimers(host_silence=4.0))
     handle = trial.client.submit(trial_task("ignore", seconds=2.0))
     wait_until(handle, TaskState.RUNNING)
     (stopped,) = model_hosts()

@@ -93,7 +93,7 @@ class ClientMachine:
     _cancels: PendingCancels = field(init=False)
     _asks: dict[int, Ask] = field(factory=dict[int, Ask], init=False)
     _withheld: dict[TaskId, None] = field(factory=dict[TaskId, None], init=False)
-    """Endings that the shell has not confirmed yet."""
+    """UnconfirmedEndings that the shell has not confirmed yet."""
     _durable_sequence: int = field(default=0, init=False)
     _doubted_until: float = field(default=0.0, init=False)
     """Until then a store that seems to go back in time is not asked after all tasks again."""

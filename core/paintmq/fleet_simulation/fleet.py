@@ -11,7 +11,7 @@ from typing import Protocol
 
 from attrs import define, field, frozen
 
-from paintmq.eviction import ModelWorth
+from paintmq.eviction import EvictionPolicy
 from paintmq.fleet_simulation.traffic import SimulatedModel, SimulatedWorker, Traffic, TrafficTask
 
 PATIENCE = 10_000
@@ -85,7 +85,7 @@ class _Machine:
     """Tasks given to it and not begun."""
     resident: dict[str, None] = field(factory=dict[str, None])
     """Least recently used first."""
-    worth: ModelWorth = field(factory=ModelWorth)
+    worth: EvictionPolicy = field(factory=EvictionPolicy)
     busy: bool = False
     preload: str = ""
     loading: tuple[str, float] = ("", 0.0)

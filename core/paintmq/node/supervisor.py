@@ -20,7 +20,7 @@ from paintmq.worker.agent.agent import AgentSetup, WorkerAgent
 from paintmq.worker.agent.crash_journal import CrashJournal, runtime_folder
 from paintmq.worker.agent.host_process import sweep_hosts, sweep_scratch
 from paintmq.worker.agent.readiness import Readiness
-from paintmq.worker.machine.profile import Patience
+from paintmq.worker.machine.profile import WorkerTimers
 
 LONGEST_WAIT = 5.0
 """Seconds of the loop's sleep at most."""
@@ -44,7 +44,7 @@ class NodeSupervisor:
         context: "Context | None" = None,
         name: str = "",
         capabilities: Capabilities | None = None,
-        patience: Patience | None = None,
+        worker_timers: WorkerTimers | None = None,
     ) -> None:
         self.name = name or socket.gethostname()
         self._config = config
@@ -52,7 +52,7 @@ class NodeSupervisor:
         self._queue_endpoints = queue_endpoints
         self._context = context
         self._capabilities = capabilities
-        self._patience = patience or Patience()
+        self._timers = worker_timers or WorkerTimers()
         self._loop: _NodeLoop | None = None
         self._thread: threading.Thread | None = None
         self.failure: Exception | None = None
@@ -132,7 +132,7 @@ class NodeSupervisor:
             capabilities=capabilities,
             node=self.name,
             queue_endpoints=self._queue_endpoints,
-            patience=self._patience,
+            worker_timers=self._timers,
             key=own_key(self._config.broker, LOCAL_WORKER),
         )
         setups = plan.setups()

@@ -16,7 +16,7 @@ from paintmq.transport.key_files import PeerKey
 from paintmq.worker.agent.agent import AgentSetup
 from paintmq.worker.channel.messages import Configure
 from paintmq.worker.channel.spec_outline import outline_of
-from paintmq.worker.machine.profile import Patience, WorkerProfile
+from paintmq.worker.machine.profile import WorkerProfile, WorkerTimers
 
 MODELS_SHARE = 0.7
 """Of a worker's memory that models may fill; the rest is for images and intermediate results."""
@@ -35,7 +35,7 @@ class WorkerPlan:
     capabilities: Capabilities
     node: str
     queue_endpoints: Mapping[str, str]
-    patience: Patience
+    worker_timers: WorkerTimers
     key: PeerKey | None = None
     """What its workers show to the broker."""
 
@@ -167,5 +167,5 @@ class WorkerPlan:
             key=self.key,
             configure=configure,
             environment=environment,
-            patience=self.patience,
+            timers=self.worker_timers,
         )

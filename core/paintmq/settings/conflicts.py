@@ -2,9 +2,8 @@
 
 from itertools import pairwise
 
-from paintmq.config import LOCAL, Config
-
-_LOOPBACK = ("localhost", "::1", "[::1]")
+from paintmq.config import LOCAL, BrokerConfig, Config
+from paintmq.transport.addresses import is_loopback
 
 
 def conflicts(config: Config) -> list[str]:
@@ -32,30 +31,29 @@ def _ports(config: Config) -> list[str]:
     return found
 
 
+def exposure(broker: BrokerConfig) -> str:
+    """Return why strangers could use the broker although nobody said that they may; else ""."""
+    if broker.keys or broker.insecure or is_loopback(broker.host):
+        return ""
+    return (
+        f"broker.host = {broker.host!r} lets anyone who reaches that address run tasks and connect"
+        " workers; make keys with `paintmq keys init FOLDER` and set broker.keys, or use"
+        " 127.0.0.1, or, if its network is trusted, say so with broker.insecure = true"
+    )
+
+
 def _exposure(config: Config) -> list[str]:
-    host = config.broker.host
-    guarded = config.broker.keys or config.broker.insecure
-    if guarded or _is_loopback(host):
-        return []
-    return [
-        f"broker.host = {host!r} lets anyone who reaches that address send tasks and connect"
-        " workers; make keys with `paintmq keys init FOLDER` and set broker.keys, or, if its"
-        " network is trusted, say so with broker.insecure = true"
-    ]
+    return [objection] if (objection := exposure(config.broker)) else []
 
 
 def _http(config: Config) -> list[str]:
     http = config.http
-    if http.behind_proxy or _is_loopback(http.host):
+    if http.behind_proxy or is_loopback(http.host):
         return []
     return [
         f"http.host = {http.host!r} would send its token unencrypted; let a proxy that speaks TLS"
         " stand before it, set http.hosts to its name, and say so with http.behind_proxy = true"
     ]
-
-
-def _is_loopback(host: str) -> bool:
-    return host in _LOOPBACK or host.startswith("127.")
 
 
 def _queues(config: Config) -> list[str]:

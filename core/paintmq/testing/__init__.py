@@ -1,4 +1,4 @@
-"""Shipped for plugin authors: contract tests, factories, a virtual clock and a cluster in one.
+"""Shipped for plugin authors: contract tests and the few helpers they need.
 
 ``ModelContract`` and ``RouterContract`` are what a plugin's own tests inherit; they need pytest.
 """

@@ -25,7 +25,7 @@ MOST_WAITING = 10_000
 _DOMAIN = b"paintmq-strangers"
 
 
-class Gate:
+class ConnectionThrottle:
     """Answers for all sockets of one context that it guards."""
 
     def __init__(self, context: Context) -> None:

@@ -11,7 +11,7 @@ from tests.harness.trial_node import child_processes, make_trial_node
 from zmq.utils.garbage import GarbageCollectorThread
 
 from paintmq.node.supervisor import NodeSupervisor
-from paintmq.worker.machine.profile import Patience
+from paintmq.worker.machine.profile import WorkerTimers
 
 
 @pytest.fixture
@@ -33,8 +33,8 @@ def make_node(
     (tmp_path / "scratch").mkdir()
     nodes: list[NodeSupervisor] = []
 
-    def make(*, patience: Patience | None = None, **workers: object) -> NodeSupervisor:
-        node = make_trial_node(broker, patience=patience, **workers)
+    def make(*, worker_timers: WorkerTimers | None = None, **workers: object) -> NodeSupervisor:
+        node = make_trial_node(broker, worker_timers=worker_timers, **workers)
         nodes.append(node)
         node.start()
         return node

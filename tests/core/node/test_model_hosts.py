@@ -31,7 +31,7 @@ from paintmq.wire.messages import (
     ModelUnloaded,
     WorkerHello,
 )
-from paintmq.worker.machine.profile import Patience
+from paintmq.worker.machine.profile import WorkerTimers
 
 
 def test_a_task_runs_and_pixels_outside_its_mask_stay_whatever_the_model_does(
@@ -178,7 +178,7 @@ def test_what_a_host_was_given_and_never_began_is_run_by_the_next(
 def test_a_stopped_host_is_noticed_and_replaced(
     broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
 ) -> None:
-    make_node(patience=Patience(host_silence=3.0))
+    make_node(worker_timers=WorkerTimers(host_silence=3.0))
     broker.hear(WorkerHello)
     job, after = make_job(1, do="stop"), make_job(2)
     broker.assign(job)
@@ -194,7 +194,7 @@ def test_a_stopped_host_is_noticed_and_replaced(
 def test_a_model_that_holds_the_interpreter_is_not_taken_for_dead(
     broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
 ) -> None:
-    make_node(patience=Patience(host_silence=3.0))
+    make_node(worker_timers=WorkerTimers(host_silence=3.0))
     broker.hear(WorkerHello)
     job = make_job(1, do="hold-the-interpreter", seconds=5.0)
     broker.assign(job)

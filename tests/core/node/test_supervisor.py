@@ -38,7 +38,7 @@ from paintmq.wire.messages import (
     WorkerGoodbye,
     WorkerHello,
 )
-from paintmq.worker.machine.profile import Patience
+from paintmq.worker.machine.profile import WorkerTimers
 
 
 def test_a_worker_says_hello_with_what_it_can_run_and_starts_no_process(
@@ -63,7 +63,7 @@ def test_a_worker_says_hello_before_its_loop_first_waits(
 ) -> None:
     monkeypatch.setattr("paintmq.node.supervisor.LONGEST_WAIT", 3600.0)
 
-    make_node(patience=Patience(welcome_first=3600.0, welcome_most=3600.0))
+    make_node(worker_timers=WorkerTimers(welcome_first=3600.0, welcome_most=3600.0))
 
     broker.hear(WorkerHello)
 

@@ -11,7 +11,7 @@ from paintmq.node.worker_plan import WorkerPlan
 from paintmq.transport.key_files import KeyPair, PeerKey
 from paintmq.transport.key_terms import KeyTerms
 from paintmq.worker.agent.agent import AgentSetup
-from paintmq.worker.machine.profile import Patience
+from paintmq.worker.machine.profile import WorkerTimers
 
 SPECS = {
     "both": ModelSpec(name="both", implementation="m:M", devices=("cuda", "cpu")),
@@ -36,7 +36,7 @@ def plan(
         capabilities=Capabilities(cores=8, memory_mb=32_000, gpus=found),
         node="node",
         queue_endpoints={name: f"tcp://broker/{name}" for name in queues},
-        patience=Patience(),
+        worker_timers=WorkerTimers(),
         key=key,
     ).setups()
 

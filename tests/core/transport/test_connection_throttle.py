@@ -9,7 +9,7 @@ import zmq
 from tests.harness.raw_peer import GREETING, READY, RawPeer
 
 from paintmq.errors import ConfigError
-from paintmq.transport.connection_throttle import AT_ONCE, LONGEST, PACE, SHARE, Gate
+from paintmq.transport.connection_throttle import AT_ONCE, LONGEST, PACE, SHARE, ConnectionThrottle
 from paintmq.transport.sockets import Context, bind, new_context, router
 
 
@@ -17,7 +17,7 @@ class Guarded:
     """A port with a gate, and strangers who have knocked."""
 
     def __init__(self, context: Context, stack: ExitStack) -> None:
-        self.gate = Gate(context)
+        self.gate = ConnectionThrottle(context)
         stack.callback(self.gate.close)
         socket = stack.enter_context(router(context))
         self.gate.guard(socket)
@@ -102,9 +102,9 @@ def test_it_stays_closed_for_no_longer_than_a_handshake_may_take(guarded: Guarde
 
 def test_a_context_has_one_gate() -> None:
     with new_context() as context:
-        gate = Gate(context)
+        gate = ConnectionThrottle(context)
         with pytest.raises(ConfigError, match="handler already"):
-            Gate(context)
+            ConnectionThrottle(context)
         gate.close()
 
 
@@ -120,7 +120,7 @@ def test_who_leaves_while_waiting_is_no_trouble(guarded: Guarded) -> None:
 
 def test_peers_of_this_process_do_not_wait() -> None:
     with new_context() as context:
-        gate = Gate(context)
+        gate = ConnectionThrottle(context)
         with router(context) as listening, context.socket(zmq.DEALER) as peer:
             gate.guard(listening)
             listening.bind("inproc://here")

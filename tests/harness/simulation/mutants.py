@@ -12,7 +12,7 @@ from unittest.mock import patch
 from attrs import evolve, field, frozen
 
 from paintmq.broker.machine import Step
-from paintmq.broker.machine.client_handler import ClientDesk
+from paintmq.broker.machine.client_handler import ClientHandler
 from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.retention import Retention
 from paintmq.broker.machine.step import StepBuilder
@@ -98,11 +98,11 @@ def _even_the_ended(self: Lifecycle, task_id: TaskId, fence: Fence, worker: str)
     return entry is not None and entry.status.fence == fence
 
 
-_submit = ClientDesk._submit
+_submit = ClientHandler._submit
 
 
 def _forget_and_submit(
-    self: ClientDesk,
+    self: ClientHandler,
     peer: PeerId,
     request: TaskRequest,
     now: float,
@@ -144,16 +144,21 @@ def _miscount_at_times(self: TaskTable, entry: TaskEntry, status: Any) -> None:
         self.counts[status.queue].ended[TaskState.FAILED] += 1
 
 
-_cancelled_answer = ClientDesk._cancel
+_cancelled_answer = ClientHandler._cancel
 
 
-def _always_cancelled(self: ClientDesk, task_id: TaskId, now: float) -> str:
+def _always_cancelled(self: ClientHandler, task_id: TaskId, now: float) -> str:
     answer = _cancelled_answer(self, task_id, now)
     return answer if answer == "unknown" else "cancelled"
 
 
 def _forget_the_session(
-    self: Lifecycle, entry: TaskEntry, *, now: float, ran: float | None = None, limbo: bool = False
+    self: Lifecycle,
+    entry: TaskEntry,
+    *,
+    now: float,
+    ran: float | None = None,
+    may_still_run: bool = False,
 ) -> None:
     self.deadlines.discard(("lease", entry.id, 0))
     self.deadlines.discard(("run", entry.id, 0))
@@ -262,7 +267,7 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "runs a task again that is submitted again",
         "I3|I4",
-        _replace(ClientDesk, "_submit", _forget_and_submit),
+        _replace(ClientHandler, "_submit", _forget_and_submit),
     ),
     Mutant("has no dead letters", "I1|I8", _replace(Lifecycle, "_retry_or_die", _never_die)),
     Mutant("takes any lost lease for a crash", "I8", _replace(Lifecycle, "lose", _charge_a_crash)),
@@ -296,7 +301,7 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "says cancelled of what it did not cancel",
         "I7",
-        _replace(ClientDesk, "_cancel", _always_cancelled),
+        _replace(ClientHandler, "_cancel", _always_cancelled),
     ),
     Mutant(
         "never gives credit back",

@@ -22,7 +22,7 @@ from paintmq.worker.machine.commands import (
     StopHost,
 )
 from paintmq.worker.machine.machine import WorkerMachine
-from paintmq.worker.machine.profile import Patience, WorkerProfile
+from paintmq.worker.machine.profile import WorkerProfile, WorkerTimers
 from tests.harness.simulation.host import Behaviour, Nature, SimulatedHost
 from tests.harness.simulation.world import Agenda
 
@@ -82,7 +82,7 @@ class SimulatedNode:
                 idle_exit=self.rng.choice([None, 60.0]),
             ),
             {spec.name: spec for spec in self.specs},
-            patience=Patience(host_silence=30.0),
+            timers=WorkerTimers(host_silence=30.0),
         )
         self._connect()
         if found is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from paintmq.config import BrokerConfig
 from paintmq.errors import ConfigError
-from paintmq.transport.connection_throttle import Gate
+from paintmq.transport.connection_throttle import ConnectionThrottle
 from paintmq.transport.curve import Authenticator, KeyRing
 from paintmq.transport.key_review import review
 from paintmq.transport.sockets import Context
@@ -14,7 +14,7 @@ from paintmq.transport.sockets import Context
 logger = logging.getLogger(__name__)
 
 
-class Gatekeeper:
+class AccessControl:
     """The keys of a running broker, and the thread that answers ZeroMQ about them; or its gate."""
 
     def __init__(self, broker: BrokerConfig, queues: Collection[str]) -> None:
@@ -25,7 +25,7 @@ class Gatekeeper:
         """
         self.ring = KeyRing(Path(broker.keys)) if broker.keys else None
         self._queues = queues
-        self.gate: Gate | None = None
+        self.gate: ConnectionThrottle | None = None
         """Where strangers wait; None where keys are asked for."""
         self._authenticator: Authenticator | None = None
 
@@ -41,7 +41,7 @@ class Gatekeeper:
             self._warn(self.ring)
             return
         try:
-            self.gate = Gate(context)
+            self.gate = ConnectionThrottle(context)
         except ConfigError as error:
             logger.warning("strangers come in without waiting for their turn: %s", error)
 

@@ -1,7 +1,6 @@
 """The broker's listening sockets: one for clients, one for each queue's workers."""
 
 import contextlib
-import ipaddress
 import logging
 import socket as socketlib
 import time
@@ -11,13 +10,15 @@ from functools import partial
 import zmq
 from attrs import define, evolve, field
 
-from paintmq.broker.connections.access import Gatekeeper
+from paintmq.broker.connections.access import AccessControl
 from paintmq.broker.connections.peers import UnreachableError
 from paintmq.broker.stores import Buffer
 from paintmq.config import BrokerConfig, QueueConfig
 from paintmq.errors import ConfigError
+from paintmq.settings.conflicts import exposure
 from paintmq.task import PeerId
-from paintmq.transport.connection_throttle import Gate
+from paintmq.transport.addresses import is_loopback
+from paintmq.transport.connection_throttle import ConnectionThrottle
 from paintmq.transport.connection_watch import ConnectionWatch
 from paintmq.transport.curve import CLIENT_PORT, WORKER_PORT, KeyRing, public_key_of
 from paintmq.transport.key_files import Allowed, Role
@@ -45,7 +46,7 @@ class RouterEndpoint:
     is_queue: bool
     ring: KeyRing | None = None
     """Whose keys may connect; None: whoever can reach the address."""
-    gate: Gate | None = None
+    gate: ConnectionThrottle | None = None
     """Where those wait who come without a key."""
     strangers: bool = False
     """Whether any program of this machine may connect, and so must be held short."""
@@ -295,7 +296,7 @@ def client_endpoint(
     context: Context,
     config: BrokerConfig,
     inproc: str,
-    gatekeeper: Gatekeeper,
+    access: AccessControl,
 ) -> RouterEndpoint:
     """Listen for clients, by TCP and from inside the process.
 
@@ -303,7 +304,7 @@ def client_endpoint(
         PortInUseError: the port is taken.
         ConfigError: the address cannot be bound.
     """
-    endpoint = _bound(RouterEndpoint, CLIENTS, context, config, config.port, gatekeeper)
+    endpoint = _bound(RouterEndpoint, CLIENTS, context, config, config.port, access)
     try:
         endpoint.socket.bind(inproc)
     except BaseException:
@@ -317,7 +318,7 @@ def queue_endpoint(
     config: BrokerConfig,
     name: str,
     queue: QueueConfig,
-    gatekeeper: Gatekeeper,
+    access: AccessControl,
 ) -> RouterEndpoint:
     """Listen for the workers of a queue.
 
@@ -330,7 +331,7 @@ def queue_endpoint(
         if queue.transport == "pushpull"
         else RouterEndpoint
     )
-    return _bound(make, name, context, config, queue.port, gatekeeper, is_queue=True)
+    return _bound(make, name, context, config, queue.port, access, is_queue=True)
 
 
 def _bound(
@@ -339,18 +340,18 @@ def _bound(
     context: Context,
     config: BrokerConfig,
     port: int,
-    gatekeeper: Gatekeeper,
+    access: AccessControl,
     *,
     is_queue: bool = False,
 ) -> RouterEndpoint:
-    """Make an endpoint on which those connect whom the gatekeeper lets in, and bind it."""
-    strangers = gatekeeper.ring is None and is_loopback(config.host)
+    """Make an endpoint on which those connect whom access control lets in, and bind it."""
+    strangers = access.ring is None and is_loopback(config.host)
     endpoint = make(
         name,
         router(context, backlog=_BACKLOG, strangers=strangers),
         is_queue=is_queue,
-        ring=gatekeeper.ring,
-        gate=gatekeeper.gate,
+        ring=access.ring,
+        gate=access.gate,
         strangers=strangers,
     )
     try:
@@ -361,24 +362,11 @@ def _bound(
     return endpoint
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches a socket bound to that address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def check_exposure(config: BrokerConfig) -> None:
     """Refuse to listen to strangers unless an operator said so.
 
     Raises:
         ConfigError: the address is not a loopback one, and there are no keys.
     """
-    if not is_loopback(config.host) and not config.keys and not config.insecure:
-        raise ConfigError(
-            f"broker.host = {config.host!r} can be reached from other machines, and whoever "
-            f"reaches it may run tasks: make keys with `paintmq keys init FOLDER` and set "
-            f'broker.keys = "FOLDER", or use 127.0.0.1, or set broker.insecure = true if '
-            f"everybody who can reach it is trusted"
-        )
+    if objection := exposure(config):
+        raise ConfigError(objection)

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterator, Sequence
 from paintmq.broker.connections.endpoints import RouterEndpoint
 from paintmq.errors import WireError
 from paintmq.task import PeerId
-from paintmq.transport.connection_throttle import Gate
+from paintmq.transport.connection_throttle import ConnectionThrottle
 from paintmq.transport.multipart import FRAME_SECONDS
 from paintmq.transport.sockets import Socket
 
@@ -18,10 +18,12 @@ NEXT_LOOK_SECONDS = 0.05
 """The same while somebody sends much that is not whole."""
 
 
-class Entrance:
+class Listeners:
     """All listening sockets; without a gate, as where keys are asked for, nobody has to wait."""
 
-    def __init__(self, endpoints: Sequence[RouterEndpoint], gate: Gate | None) -> None:
+    def __init__(
+        self, endpoints: Sequence[RouterEndpoint], gate: ConnectionThrottle | None
+    ) -> None:
         self._endpoints = endpoints
         self._gate = gate
         self._unread: list[RouterEndpoint] = []

@@ -15,7 +15,7 @@ class _Arriving:
 
 
 @define
-class Arrivals:
+class ReassemblyBudget:
     """What the links of all peers hold of unfinished transfers."""
 
     _most: int

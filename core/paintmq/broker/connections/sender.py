@@ -16,9 +16,9 @@ from paintmq.broker.connections.outbox import Outbox, Outgoing
 from paintmq.broker.connections.peers import Peer, PeerTable, UnreachableError
 from paintmq.broker.machine import Send
 from paintmq.broker.stores import Buffer, PayloadKey
-from paintmq.broker.stores.failpoints import crash_point
+from paintmq.broker.stores.failpoints import failpoint
 from paintmq.broker.stores.journal import Journal
-from paintmq.broker.stores.payload_cache import PayloadTable, payload_keys
+from paintmq.broker.stores.payload_cache import PayloadCache, payload_keys
 from paintmq.errors import WireError
 from paintmq.task import PeerId, TaskError, TaskState
 from paintmq.wire.messages import (
@@ -48,11 +48,11 @@ PREVIEW_LINE = 64
 
 
 @define
-class Speaker:
+class Sender:
     """The way out of the broker."""
 
     _journal: Journal
-    _payloads: PayloadTable
+    _payloads: PayloadCache
     _peers: PeerTable
     _clock: Callable[[], float] = time.monotonic
     is_interrupted: bool = field(default=False, init=False)
@@ -176,9 +176,9 @@ class Speaker:
                 if payloads is None:
                     return moved
             peer.release(line)
-            crash_point("send.before")
+            failpoint("send.before")
             self._hand_over(peer, self._stamped(peer, message), payloads)
-            crash_point("send.after")
+            failpoint("send.after")
             self._look_at_clock()
         return LINK_MESSAGES
 

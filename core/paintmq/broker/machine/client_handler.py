@@ -3,9 +3,9 @@
 from attrs import define, evolve
 
 from paintmq.broker.machine.admission import Admission
-from paintmq.broker.machine.control import Inquiries
+from paintmq.broker.machine.control import ControlRequests
 from paintmq.broker.machine.lifecycle import Lifecycle
-from paintmq.broker.machine.membership import Attendance
+from paintmq.broker.machine.membership import Membership
 from paintmq.broker.machine.retention import finished_message
 from paintmq.broker.machine.sessions import ClientSession
 from paintmq.broker.machine.tasks import TaskEntry, TaskTable
@@ -33,23 +33,23 @@ from paintmq.wire.messages import (
 
 
 @define
-class ClientDesk:
+class ClientHandler:
     """Takes what clients say: submissions, queries, cancels and questions."""
 
     _incarnation: int
-    _attendance: Attendance
+    _membership: Membership
     _tasks: TaskTable
     _life: Lifecycle
     _scheduler: Scheduler
     _admission: Admission
-    _inquiries: Inquiries
+    _control: ControlRequests
     _timers: Timers
 
     def hello(self, peer: PeerId, hello: ClientHello, now: float) -> None:
-        if self._attendance.refuses(peer, hello):
+        if self._membership.refuses(peer, hello):
             return
-        self._attendance.sessions.clients[peer] = ClientSession(peer, hello)
-        self._attendance.heard(peer, now)
+        self._membership.sessions.clients[peer] = ClientSession(peer, hello)
+        self._membership.heard(peer, now)
         self._life.step.send(
             peer,
             Welcome(
@@ -67,7 +67,7 @@ class ClientDesk:
         queues: tuple[str, ...] | None = None,
     ) -> None:
         """Take in a message; ``queues``: those where its sender may submit tasks; None: all."""
-        self._attendance.heard(peer, now)
+        self._membership.heard(peer, now)
         match message:
             case ClientHello():
                 self.hello(peer, message, now)
@@ -84,10 +84,10 @@ class ClientDesk:
                 if (entry := self._tasks.get(task_id)) is not None:
                     self._life.retention.acknowledge(entry, now=now)
             case Ask():
-                answer = self._inquiries.answer(message, now=now, queues=queues)
+                answer = self._control.answer(message, now=now, queues=queues)
                 self._life.step.send(peer, answer)
             case ClientGoodbye():
-                self._attendance.drop(peer, now, gone=True)
+                self._membership.drop(peer, now, gone=True)
             case _:
                 self._life.step.send(
                     peer, Refused(f"a client does not send {type(message).__name__}")
@@ -98,7 +98,7 @@ class ClientDesk:
     ) -> None:
         known = self._tasks.get(request.id)
         if known is not None:
-            self._inquiries.duplicates += 1
+            self._control.duplicates += 1
             if evolve(request, queue="") != evolve(known.request, queue=""):
                 self._reject(
                     peer,
@@ -165,7 +165,7 @@ class ClientDesk:
         return "cancelled" if entry.status.state is TaskState.CANCELLED else "too_late"
 
     def _reject(self, peer: PeerId, rejected: Rejected, *, queue: str = "") -> None:
-        self._inquiries.rejected += 1
+        self._control.rejected += 1
         if queue in self._tasks.counts:
             self._tasks.counts[queue].rejected += 1
         self._life.step.send(peer, rejected)

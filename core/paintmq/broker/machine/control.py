@@ -24,7 +24,7 @@ class BadQuestionError(Exception):
 
 
 @define
-class Inquiries:
+class ControlRequests:
     """A closed table of subjects; nothing a peer sends is looked up by reflection."""
 
     _tasks: TaskTable

@@ -16,7 +16,7 @@ from paintmq.broker.machine.retry import RetryPolicy
 from paintmq.broker.machine.sessions import Sessions
 from paintmq.broker.machine.step import DeadlineKey, StepBuilder
 from paintmq.broker.machine.tasks import TaskEntry
-from paintmq.broker.machine.zombies import Limbo
+from paintmq.broker.machine.zombies import ZombieAttempts
 from paintmq.broker.records import TaskAccepted
 from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.config import Limits, Timers
@@ -35,7 +35,7 @@ class Lifecycle:
     sessions: Sessions
     scheduler: Scheduler
     deadlines: Deadlines[DeadlineKey]
-    limbo: Limbo
+    zombies: ZombieAttempts
     retention: Retention
     _timers: Timers
     _limits: Limits
@@ -247,7 +247,7 @@ class Lifecycle:
     def lose(self, entry: TaskEntry, *, now: float) -> None:
         """Take the lease back: its worker fell silent, or never showed that it has the attempt."""
         session = entry.session
-        self._end_attempt(entry, now=now, limbo=True)
+        self._end_attempt(entry, now=now, may_still_run=True)
         status = entry.status
         if entry.delivered or status.started_at is not None:
             status = evolve(status, losses=status.losses + 1)
@@ -291,7 +291,7 @@ class Lifecycle:
         """End the task now; a worker that is at it is asked to stop, then made to."""
         if entry.status.state.is_leased:
             session, fence = entry.session, entry.status.fence
-            self._end_attempt(entry, now=now, limbo=True)
+            self._end_attempt(entry, now=now, may_still_run=True)
             if session is not None:
                 self.step.send(
                     session,
@@ -314,16 +314,16 @@ class Lifecycle:
     # ---- inside --------------------------------------------------------------------------------
 
     def _end_attempt(
-        self, entry: TaskEntry, *, now: float, ran: float | None = None, limbo: bool = False
+        self, entry: TaskEntry, *, now: float, ran: float | None = None, may_still_run: bool = False
     ) -> None:
-        """Take the lease away; the worker's credit too, unless it may still be at it (limbo)."""
+        """Take the lease away; the worker's credit too, unless it may still be at it (a zombie)."""
         self.deadlines.discard(("lease", entry.id, 0))
         self.deadlines.discard(("run", entry.id, 0))
         session, entry.session = entry.session, None
         if session is None:
             return
-        if limbo:
-            self.limbo.enter(entry.id, entry.status.attempt, session, now=now)
+        if may_still_run:
+            self.zombies.enter(entry.id, entry.status.attempt, session, now=now)
         else:
             self.scheduler.released(session, entry.id, ran=ran, now=now)
 

@@ -11,16 +11,16 @@ from typing import assert_never
 
 from paintmq.broker.deadlines import Deadlines
 from paintmq.broker.machine.admission import Admission
-from paintmq.broker.machine.client_handler import ClientDesk
-from paintmq.broker.machine.control import Inquiries
+from paintmq.broker.machine.client_handler import ClientHandler
+from paintmq.broker.machine.control import ControlRequests
 from paintmq.broker.machine.lifecycle import Lifecycle
-from paintmq.broker.machine.membership import Attendance
+from paintmq.broker.machine.membership import Membership
 from paintmq.broker.machine.retention import Retention
 from paintmq.broker.machine.sessions import Sessions
 from paintmq.broker.machine.step import DeadlineKey, Send, Step, StepBuilder
 from paintmq.broker.machine.tasks import TaskEntry, TaskTable
-from paintmq.broker.machine.worker_handler import WorkerDesk
-from paintmq.broker.machine.zombies import Limbo
+from paintmq.broker.machine.worker_handler import WorkerHandler
+from paintmq.broker.machine.zombies import ZombieAttempts
 from paintmq.broker.records import BrokerBooted, StoredTask
 from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.config import Limits, QueueConfig, Timers
@@ -72,7 +72,7 @@ class BrokerMachine:
             self._sessions,
             scheduler,
             deadlines,
-            Limbo(scheduler, deadlines, timers.cancel_grace + timers.lease),
+            ZombieAttempts(scheduler, deadlines, timers.cancel_grace + timers.lease),
             Retention(step, deadlines, timers, limits),
             timers,
             limits,
@@ -82,22 +82,22 @@ class BrokerMachine:
         self._admission = Admission(
             catalog, queues, scheduler, self._tasks, limits, strict=admission == "strict"
         )
-        self._inquiries = Inquiries(
+        self._control = ControlRequests(
             self._tasks, self._sessions, self._life, scheduler, self._admission
         )
-        self._attendance = Attendance(self._sessions, self._tasks, self._life, scheduler, timers)
-        self._clients = ClientDesk(
+        self._membership = Membership(self._sessions, self._tasks, self._life, scheduler, timers)
+        self._clients = ClientHandler(
             incarnation,
-            self._attendance,
+            self._membership,
             self._tasks,
             self._life,
             scheduler,
             self._admission,
-            self._inquiries,
+            self._control,
             timers,
         )
-        self._workers = WorkerDesk(
-            incarnation, self._attendance, self._tasks, self._life, scheduler, timers, limits
+        self._workers = WorkerHandler(
+            incarnation, self._membership, self._tasks, self._life, scheduler, timers, limits
         )
         self._now = 0.0
 
@@ -105,7 +105,7 @@ class BrokerMachine:
 
     def restore(self, tasks: Sequence[StoredTask], *, now: float) -> Step:
         """Take over what the journal held. Call it once, before anything else."""
-        self._inquiries.started_at = now
+        self._control.started_at = now
         for task in tasks:
             entry = TaskEntry(task.request, task.status, self._checked(task.request))
             self._life.restore(entry, now=now)
@@ -144,7 +144,7 @@ class BrokerMachine:
     def peer_lost(self, peer: PeerId, *, now: float) -> Step:
         """Take note that a peer cannot be reached. It may come back: its leases run on."""
         self._advance(now)
-        self._attendance.drop(peer, now, gone=False)
+        self._membership.drop(peer, now, gone=False)
         return self._finish_step(now)
 
     def tick(self, *, now: float) -> Step:
@@ -183,7 +183,7 @@ class BrokerMachine:
     # ---- outputs -------------------------------------------------------------------------------
 
     def statistics(self, *, now: float) -> BrokerStatistics:
-        return self._inquiries.statistics(now=now)
+        return self._control.statistics(now=now)
 
     def stored_task(self, task_id: TaskId) -> StoredTask | None:
         """Return one task as ``stored`` has it; None if it is not known."""
@@ -236,12 +236,12 @@ class BrokerMachine:
         for kind, key, number in self._life.deadlines.pop_due(now):
             if kind == "peer":
                 assert isinstance(key, bytes)
-                self._attendance.drop(PeerId(key), now, gone=True)
+                self._membership.drop(PeerId(key), now, gone=True)
                 continue
             assert isinstance(key, str)
             task_id = TaskId(key)
-            if kind == "limbo":
-                self._life.limbo.leave(task_id, number, now=now)
+            if kind == "zombie":
+                self._life.zombies.leave(task_id, number, now=now)
                 continue
             entry = self._tasks.get(task_id)
             assert entry is not None

@@ -18,7 +18,7 @@ from paintmq.wire.messages import (
 
 
 @define
-class Attendance:
+class Membership:
     """Knows every connected peer, and what ends with one that goes."""
 
     sessions: Sessions
@@ -43,7 +43,7 @@ class Attendance:
         """Forget a connection; ``gone``: for certain, so its unfinished business ends too."""
         self._life.deadlines.discard(("peer", peer, 0))
         if self.sessions.workers.pop(peer, None) is not None:
-            self._life.limbo.settle(peer, (), now=now)
+            self._life.zombies.settle(peer, (), now=now)
             for entry in self.held_by(peer):
                 if entry.delivered:
                     # The worker may come back and claim it; until then its lease runs.

@@ -29,7 +29,7 @@ class Step:
 NOTHING = Step()
 """What most ticks lead to."""
 
-DeadlineKind: TypeAlias = Literal["expire", "lease", "run", "purge", "limbo", "peer"]
+DeadlineKind: TypeAlias = Literal["expire", "lease", "run", "purge", "zombie", "peer"]
 DeadlineKey: TypeAlias = tuple[DeadlineKind, str | PeerId, int]
 
 

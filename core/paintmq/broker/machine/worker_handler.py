@@ -6,7 +6,7 @@ from typing import assert_never
 from attrs import define, evolve
 
 from paintmq.broker.machine.lifecycle import Lifecycle
-from paintmq.broker.machine.membership import Attendance
+from paintmq.broker.machine.membership import Membership
 from paintmq.broker.machine.sessions import MAX_TROUBLE, WorkerSession
 from paintmq.broker.machine.tasks import TaskEntry, TaskTable
 from paintmq.broker.scheduling.scheduler import Scheduler
@@ -35,11 +35,11 @@ from paintmq.wire.messages import (
 
 
 @define
-class WorkerDesk:
+class WorkerHandler:
     """Takes what workers say: hellos and claims, how attempts go on and end."""
 
     _incarnation: int
-    _attendance: Attendance
+    _membership: Membership
     _tasks: TaskTable
     _life: Lifecycle
     _scheduler: Scheduler
@@ -54,10 +54,10 @@ class WorkerDesk:
         queues: tuple[str, ...] | None = None,
     ) -> None:
         """Let a worker in; ``queues``: those whose tasks it may run; None: all."""
-        if self._attendance.refuses(peer, hello) or self._has_no_business(peer, hello, queues):
+        if self._membership.refuses(peer, hello) or self._has_no_business(peer, hello, queues):
             return
-        known = self._attendance.sessions.workers.get(peer)
-        self._attendance.heard(peer, now)
+        known = self._membership.sessions.workers.get(peer)
+        self._membership.heard(peer, now)
         self._life.step.send(
             peer,
             WorkerWelcome(
@@ -76,7 +76,7 @@ class WorkerDesk:
             if entry.status.worker == hello.name and entry.session in gone:
                 self._life.lose(entry, now=now)
         if hello.replaces != peer:
-            self._attendance.drop(hello.replaces, now, gone=True)
+            self._membership.drop(hello.replaces, now, gone=True)
 
     def _has_no_business(
         self, peer: PeerId, hello: WorkerHello, queues: tuple[str, ...] | None
@@ -97,10 +97,10 @@ class WorkerDesk:
 
     def _join(self, worker: WorkerSession, *, rejoins: bool, now: float) -> None:
         peer, hello = worker.peer, worker.hello
-        held = self._attendance.held_by(peer) if rejoins else []
+        held = self._membership.held_by(peer) if rejoins else []
         if rejoins:
             self._scheduler.worker_left(peer, now=now)
-        self._attendance.sessions.workers[peer] = worker
+        self._membership.sessions.workers[peer] = worker
         self._scheduler.worker_joined(peer, hello, now=now, queues=worker.queues)
         for entry in held:
             entry.session = None
@@ -114,14 +114,14 @@ class WorkerDesk:
         queues: tuple[str, ...] | None = None,
     ) -> None:
         peer = worker.peer
-        self._attendance.heard(peer, now)
+        self._membership.heard(peer, now)
         match message:
             case WorkerHello():
                 self.hello(peer, message, now, queues)
             case Heartbeat(running=running):
                 self._life.step.send(peer, BrokerHeartbeat())
                 self._claims(peer, worker.hello.name, running, now)
-                self._life.limbo.settle(peer, [task_id for task_id, _ in running], now=now)
+                self._life.zombies.settle(peer, [task_id for task_id, _ in running], now=now)
             case AttemptStarted(task_id=task_id, fence=fence, loading=loading):
                 if (entry := self._current(peer, worker, task_id, fence, now)) is not None:
                     self._life.start(entry, loading=loading, now=now)
@@ -144,9 +144,9 @@ class WorkerDesk:
                 worker.draining, worker.trouble = True, reason[:MAX_TROUBLE]
                 self._scheduler.worker_draining(peer, worker.trouble, now=now)
             case WorkerGoodbye():
-                for entry in self._attendance.held_by(peer):
+                for entry in self._membership.held_by(peer):
                     self._life.hand_back(entry, now=now)
-                self._attendance.drop(peer, now, gone=True)
+                self._membership.drop(peer, now, gone=True)
             case _:
                 self._life.step.send(
                     peer, Refused(f"a worker does not send {type(message).__name__}")
@@ -178,7 +178,7 @@ class WorkerDesk:
         now: float,
     ) -> None:
         task_id, fence = message.task_id, message.fence
-        self._life.limbo.leave(task_id, fence.attempt, now=now)
+        self._life.zombies.leave(task_id, fence.attempt, now=now)
         # Stale or not, the worker may stop repeating itself.
         self._life.step.send(peer, AttemptRecorded(task_id=task_id, fence=fence))
         entry = self._life.current(task_id, fence, worker.hello.name)

@@ -15,7 +15,7 @@ from paintmq.task import PeerId, TaskId
 
 
 @define
-class Limbo:
+class ZombieAttempts:
     """Which worker may still be at which attempt."""
 
     _scheduler: Scheduler
@@ -28,12 +28,12 @@ class Limbo:
 
     def enter(self, task_id: TaskId, attempt: int, session: PeerId, *, now: float) -> None:
         self._sessions[task_id, attempt] = session
-        self._deadlines.set(("limbo", task_id, attempt), now + self._patience)
+        self._deadlines.set(("zombie", task_id, attempt), now + self._patience)
 
     def leave(self, task_id: TaskId, attempt: int, *, now: float) -> None:
         """Give the worker's credit back: it says that it has stopped, or it is gone."""
         session = self._sessions.pop((task_id, attempt), None)
-        self._deadlines.discard(("limbo", task_id, attempt))
+        self._deadlines.discard(("zombie", task_id, attempt))
         if session is not None:
             self._scheduler.released(session, task_id, ran=None, now=now)
 

@@ -14,10 +14,10 @@ from attrs import define, field, frozen
 
 from paintmq.broker.deadlines import Deadlines
 from paintmq.broker.scheduling.backlog import Backlog, WaitingTask
-from paintmq.broker.scheduling.pending_tasks import WaitingLine
+from paintmq.broker.scheduling.pending_tasks import PendingTasks
 from paintmq.broker.scheduling.scheduling_board import SchedulingBoard
 from paintmq.broker.scheduling.worker import PREFETCH_SECONDS, Holding, Worker
-from paintmq.broker.scheduling.worker_table import WorkerBoard
+from paintmq.broker.scheduling.worker_table import WorkerTable
 from paintmq.routing import QueueView, Router
 from paintmq.task import PeerId, TaskId
 
@@ -40,9 +40,9 @@ class Decisions:
     """Asks the router whenever a decision may be possible, and binds tasks to workers."""
 
     router: Router
-    _board: WorkerBoard
+    _board: WorkerTable
     _view: SchedulingBoard
-    _line: WaitingLine
+    _line: PendingTasks
     faults: int = field(default=0, init=False)
     last_fault: str = field(default="", init=False)
     _workers_to_ask: dict[PeerId, None] = field(factory=dict[PeerId, None], init=False)

@@ -12,17 +12,17 @@ from paintmq.broker.scheduling.filters import Profile
 from paintmq.broker.scheduling.scheduling_board import SchedulingBoard
 from paintmq.broker.scheduling.tenant_window import TenantWindow
 from paintmq.broker.scheduling.worker import Worker
-from paintmq.broker.scheduling.worker_table import WorkerBoard
+from paintmq.broker.scheduling.worker_table import WorkerTable
 from paintmq.model import Job
 from paintmq.plugin.catalog import CheckedTask
 from paintmq.task import DeviceKind, TaskId
 
 
 @define(eq=False)
-class WaitingLine:
+class PendingTasks:
     """Where each waiting task stands, and which backlogs the router should be asked about."""
 
-    _board: WorkerBoard
+    _board: WorkerTable
     _view: SchedulingBoard
     _window: TenantWindow
     level_seconds: float

@@ -15,11 +15,11 @@ from paintmq.broker.scheduling.decisions import Decisions, Pick
 from paintmq.broker.scheduling.estimates import Estimates
 from paintmq.broker.scheduling.explanation import Explanation
 from paintmq.broker.scheduling.filters import objection, profile_of
-from paintmq.broker.scheduling.pending_tasks import WaitingLine
+from paintmq.broker.scheduling.pending_tasks import PendingTasks
 from paintmq.broker.scheduling.scheduling_board import SchedulingBoard
 from paintmq.broker.scheduling.task_explainer import explain, waiting_for, why_none_could
 from paintmq.broker.scheduling.tenant_window import TenantWindow
-from paintmq.broker.scheduling.worker_table import WorkerBoard
+from paintmq.broker.scheduling.worker_table import WorkerTable
 from paintmq.plugin.catalog import CheckedTask
 from paintmq.routing import QueueView, Router
 from paintmq.task import DeviceKind, PeerId, TaskId
@@ -43,11 +43,11 @@ class Scheduler:
 
         ``rng`` is for routers to come; the built-in ones break every tie by an order.
         """
-        self._board = WorkerBoard()
+        self._board = WorkerTable()
         self._estimates = Estimates()
         self._view = SchedulingBoard(self._board, self._estimates)
         window = TenantWindow(tenant_window)
-        self._line = WaitingLine(self._board, self._view, window, router.level_seconds)
+        self._line = PendingTasks(self._board, self._view, window, router.level_seconds)
         self._decisions = Decisions(router, self._board, self._view, self._line)
         self._rng = rng
         self._queue_devices = queue_devices or {}

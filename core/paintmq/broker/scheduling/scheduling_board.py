@@ -8,7 +8,7 @@ from attrs import define, field
 from paintmq.broker.scheduling.backlog import Backlog
 from paintmq.broker.scheduling.estimates import Estimates
 from paintmq.broker.scheduling.worker import Worker
-from paintmq.broker.scheduling.worker_table import WorkerBoard
+from paintmq.broker.scheduling.worker_table import WorkerTable
 from paintmq.model import ModelSpec
 from paintmq.routing import BacklogView, WorkerView
 
@@ -19,7 +19,7 @@ _NONE: dict[int, Backlog] = {}
 class SchedulingBoard:
     """The BoardView of one engine, and its index of backlogs with tasks ready to start."""
 
-    board: WorkerBoard
+    board: WorkerTable
     estimates: Estimates
     now: float = field(default=0.0, init=False)
     """The time of the decision that is being taken."""

@@ -7,7 +7,7 @@ from paintmq.broker.scheduling.explanation import Explanation, WorkerVerdict
 from paintmq.broker.scheduling.filters import model_objection, objection
 from paintmq.broker.scheduling.scheduling_board import SchedulingBoard
 from paintmq.broker.scheduling.worker import Worker
-from paintmq.broker.scheduling.worker_table import WorkerBoard
+from paintmq.broker.scheduling.worker_table import WorkerTable
 from paintmq.plugin.catalog import CheckedTask
 from paintmq.routing import Router
 
@@ -16,7 +16,7 @@ MOST_WORKERS = 50
 _LINE = "\n"
 
 
-def why_none_could(board: WorkerBoard, checked: CheckedTask, queues: Sequence[str]) -> str:
+def why_none_could(board: WorkerTable, checked: CheckedTask, queues: Sequence[str]) -> str:
     """Return what every kind of connected worker lacks to run the task in any of these queues, in
     one line.
     """
@@ -39,16 +39,16 @@ def _absent(worker: Worker) -> str:
     return "is leaving" if worker.draining else ""
 
 
-def unfit(board: WorkerBoard, worker: Worker, checked: CheckedTask, queues: Sequence[str]) -> str:
+def unfit(board: WorkerTable, worker: Worker, checked: CheckedTask, queues: Sequence[str]) -> str:
     """Return which filter keeps the worker from the task; empty when none does."""
     return objection(board.profiles[worker.profile], checked, queues)
 
 
-def _own_queues(board: WorkerBoard, worker: Worker) -> Sequence[str]:
+def _own_queues(board: WorkerTable, worker: Worker) -> Sequence[str]:
     return board.profiles[worker.profile].queues or ()
 
 
-def waiting_for(board: WorkerBoard, task: WaitingTask, *, now: float) -> str:
+def waiting_for(board: WorkerTable, task: WaitingTask, *, now: float) -> str:
     """Return what the task waits for, in words; empty when a connected worker will take it."""
     backlog = task.backlog
     if backlog is None:
@@ -141,7 +141,7 @@ def _what_it_waits_for(task: WaitingTask, verdicts: list[WorkerVerdict]) -> str:
 
 
 def _what_would_help(
-    board: WorkerBoard, task: WaitingTask, verdicts: list[WorkerVerdict], now: float
+    board: WorkerTable, task: WaitingTask, verdicts: list[WorkerVerdict], now: float
 ) -> str:
     backlog, checked = task.backlog, task.waiting.checked
     if backlog is None:

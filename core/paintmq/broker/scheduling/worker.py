@@ -3,7 +3,7 @@
 from attrs import define, field
 
 from paintmq.broker.scheduling.backlog import WaitingTask
-from paintmq.eviction import ModelWorth
+from paintmq.eviction import EvictionPolicy
 from paintmq.task import DeviceKind, PeerId, TaskId
 from paintmq.wire.messages import WorkerHello
 
@@ -69,7 +69,7 @@ class Worker:
     memory_used_mb: int = field(default=0, init=False)
     cool_offs: dict[str, CoolOff] = field(factory=dict[str, CoolOff], init=False)
     _loading_mb: dict[str, int] = field(factory=dict[str, int], init=False)
-    _worth: ModelWorth = field(factory=ModelWorth, init=False)
+    _worth: EvictionPolicy = field(factory=EvictionPolicy, init=False)
     _leaving: list[str] | None = field(default=None, init=False)
     """The resident models in the order in which they would leave; None: to be worked out."""
 

@@ -20,7 +20,7 @@ FIRST_COOL_OFF, LONGEST_COOL_OFF = 5.0, 300.0
 
 
 @define(eq=False)
-class WorkerBoard:
+class WorkerTable:
     """The connected workers, and the indices that make decisions quick."""
 
     profiles: list[Profile] = field(factory=list[Profile], init=False)

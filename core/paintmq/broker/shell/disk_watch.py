@@ -5,7 +5,7 @@ from attrs import define, field
 from paintmq.broker.machine import BrokerMachine
 from paintmq.broker.recording.observing import Recorder
 from paintmq.broker.stores.journal import Journal
-from paintmq.broker.stores.payload_cache import PayloadTable
+from paintmq.broker.stores.payload_cache import PayloadCache
 from paintmq.config import Limits
 
 
@@ -15,7 +15,7 @@ class DiskWatch:
 
     _machine: BrokerMachine
     _journal: Journal
-    _payloads: PayloadTable
+    _payloads: PayloadCache
     _limits: Limits
     _recorder: Recorder | None
     _full: bool = field(default=False, init=False)

@@ -12,22 +12,22 @@ import zmq
 
 from paintmq.broker.connections.endpoints import RouterEndpoint
 from paintmq.broker.connections.ingress import objection, too_much_arrives, without_payloads
-from paintmq.broker.connections.listeners import Entrance
+from paintmq.broker.connections.listeners import Listeners
 from paintmq.broker.connections.outbox import Outgoing
 from paintmq.broker.connections.peers import Endpoint, Peer, PeerTable, UnreachableError
-from paintmq.broker.connections.reassembly import Arrivals
-from paintmq.broker.connections.sender import Speaker
+from paintmq.broker.connections.reassembly import ReassemblyBudget
+from paintmq.broker.connections.sender import Sender
 from paintmq.broker.machine import BrokerMachine, Step
 from paintmq.broker.recording.observing import Observer, Recorder
 from paintmq.broker.records import Recovered, TaskChanged
 from paintmq.broker.shell.clock import BrokerClock
 from paintmq.broker.shell.disk_watch import DiskWatch
-from paintmq.broker.shell.loop_latency import TurnTimes
+from paintmq.broker.shell.loop_latency import LoopLatency
 from paintmq.broker.shell.server_control import Subject, answer
 from paintmq.broker.stores import Buffer
-from paintmq.broker.stores.failpoints import crash_point
+from paintmq.broker.stores.failpoints import failpoint
 from paintmq.broker.stores.journal import Journal
-from paintmq.broker.stores.payload_cache import PayloadTable, payloads_kept
+from paintmq.broker.stores.payload_cache import PayloadCache, payloads_kept
 from paintmq.config import Limits, RouterConfig, Timers
 from paintmq.errors import VersionMismatchError, WireError
 from paintmq.process.wakeup import Wakeup
@@ -72,7 +72,7 @@ class BrokerLoop:
         machine: BrokerMachine,
         journal: Journal,
         clock: BrokerClock,
-        entrance: Entrance,
+        listeners: Listeners,
         subjects: Mapping[str, Subject],
         wakeup: Wakeup,
         timers: Timers,
@@ -83,7 +83,7 @@ class BrokerLoop:
         self._machine = machine
         self._journal = journal
         self._clock = clock
-        self._entrance = entrance
+        self._listeners = listeners
         self._subjects = subjects
         self._wakeup = wakeup
         self._recorder = recorder
@@ -91,24 +91,24 @@ class BrokerLoop:
         self._link_limits = LinkLimits(
             max_message_bytes=max(limits.max_task_bytes, limits.max_payload_bytes)
         )
-        self._payloads = PayloadTable(not journal.keeps_payloads)
+        self._payloads = PayloadCache(not journal.keeps_payloads)
         self._peers = PeerTable(
             limits.max_peers, limits.max_peers_per_key, 2 * timers.lease, timers.heartbeat
         )
-        self._arrivals = Arrivals(limits.max_bytes_arriving, timers.lease)
-        self._speaker = Speaker(journal, self._payloads, self._peers)
+        self._reassembly = ReassemblyBudget(limits.max_bytes_arriving, timers.lease)
+        self._sender = Sender(journal, self._payloads, self._peers)
         self._limits = limits
         self._disk = DiskWatch(machine, journal, self._payloads, limits, recorder)
-        self.turns = TurnTimes(time.perf_counter, time.thread_time)
+        self.turns = LoopLatency(time.perf_counter, time.thread_time)
         self._poller = zmq.Poller()
         self._poller.register(wakeup.fileno(), zmq.POLLIN)
-        for socket in entrance.sockets:
+        for socket in listeners.sockets:
             self._poller.register(socket, zmq.POLLIN)
 
     @property
     def is_silent(self) -> bool:
         """Whether everything said so far has been handed to the sockets."""
-        return self._speaker.is_silent
+        return self._sender.is_silent
 
     @property
     def is_lonely(self) -> bool:
@@ -124,7 +124,7 @@ class BrokerLoop:
             for task in recovered.tasks
             if task.request.id in damaged
         ]
-        crash_point("restore.before_write")
+        failpoint("restore.before_write")
         self._journal.write(endings, {}, now=now)
         if self._recorder is not None:
             self._recorder.restored(now, recovered)
@@ -157,17 +157,17 @@ class BrokerLoop:
         if self._wakeup.fileno() in ready:
             self._wakeup.clear()
         self._collect(now)
-        waiting = self._entrance.to_read(ready)
+        waiting = self._listeners.to_read(ready)
         for endpoint in waiting:
             self._receive(endpoint, now, min(TURN_SECONDS, READ_SECONDS / len(waiting)))
-        self._entrance.let_in(now=now)
+        self._listeners.let_in(now=now)
         self._let_time_pass(now)
         self._speak(now)
 
     def _wait_milliseconds(self, max_wait: float) -> int:
-        if self._speaker.has_failures or self._speaker.is_interrupted:
+        if self._sender.has_failures or self._sender.is_interrupted:
             return 0
-        wait = min(max_wait, LONGEST_WAIT, self._entrance.wait(now=self._clock.now()))
+        wait = min(max_wait, LONGEST_WAIT, self._listeners.wait(now=self._clock.now()))
         if self._peers.any_marked:
             wait = min(wait, RETRY_SECONDS)
         deadline = self._machine.next_deadline()
@@ -181,7 +181,7 @@ class BrokerLoop:
     def _collect(self, now: float) -> None:
         collected = self._journal.collect()
         for key, data in collected.payloads:
-            self._speaker.fetched(key, data)
+            self._sender.fetched(key, data)
         self._payloads.evict(self._journal.durable)
         self._disk.look(full=collected.disk_full, now=now)
 
@@ -196,7 +196,7 @@ class BrokerLoop:
             self._multipart(endpoint, *received, now)
             if time.monotonic() > ends:
                 break
-        self._entrance.leave(endpoint)
+        self._listeners.leave(endpoint)
 
     def _multipart(
         self, endpoint: RouterEndpoint, peer_id: PeerId, frames: list[Buffer], now: float
@@ -204,7 +204,7 @@ class BrokerLoop:
         if endpoint.is_flooded:
             error = WireError("a message of too many frames")
             if self._not_understood(endpoint, peer_id, error, now):
-                self._entrance.hang_up(endpoint, now=now)
+                self._listeners.hang_up(endpoint, now=now)
             return
         peer = self._peers.get(peer_id)
         if peer is None:
@@ -220,16 +220,16 @@ class BrokerLoop:
         try:
             deliveries = peer.link.receive(frames)
         except WireError as error:
-            self._entrance.read_in_vain(len(frames))
+            self._listeners.read_in_vain(len(frames))
             self._not_understood(endpoint, peer_id, error, now)
             return
-        if (late := self._arrivals.heard(peer.id, peer.link, now=now)) is not None:
-            held, most = self._arrivals.bytes, self._limits.max_bytes_arriving
-            self._speaker.say_at_once(peer, too_much_arrives(late, held=held, most=most))
+        if (late := self._reassembly.heard(peer.id, peer.link, now=now)) is not None:
+            held, most = self._reassembly.bytes, self._limits.max_bytes_arriving
+            self._sender.say_at_once(peer, too_much_arrives(late, held=held, most=most))
         for delivery in deliveries:
             message = without_payloads(delivery) if delivery.refusal else delivery.message
             if isinstance(message, Rejected):
-                self._speaker.say_at_once(peer, message)
+                self._sender.say_at_once(peer, message)
             else:
                 self._message(peer, message, delivery.payloads, now)
 
@@ -237,7 +237,7 @@ class BrokerLoop:
         self, endpoint: Endpoint, peer_id: PeerId, error: WireError, now: float
     ) -> bool:
         """Forget a peer, and let it know; return whether it is still there."""
-        self._entrance.not_understood(endpoint.name, peer_id, error)
+        self._listeners.not_understood(endpoint.name, peer_id, error)
         peer = self._peers.get(peer_id)
         if peer is not None and peer.endpoint is endpoint:
             self._drop(peer, now)
@@ -249,7 +249,7 @@ class BrokerLoop:
     ) -> None:
         refusal = objection(message, port=peer.endpoint.name, is_queue=peer.endpoint.is_queue)
         if refusal:
-            self._speaker.say_at_once(peer, Refused(refusal))
+            self._sender.say_at_once(peer, Refused(refusal))
             return
         assert isinstance(message, ToBroker)
         if isinstance(message, Ask):
@@ -261,13 +261,13 @@ class BrokerLoop:
         """Answer a question, unless the peer had more than its share of long answers."""
         if not peer.may_ask(now=now):
             words = "your questions take too much of the broker's time: ask again in a while"
-            self._speaker.say_at_once(peer, Answer(request_id=ask.request_id, error=words))
+            self._sender.say_at_once(peer, Answer(request_id=ask.request_id, error=words))
             return
         began = time.thread_time()
         is_admin = peer.endpoint.role_of(peer.id) == "admin"
         answered = answer(ask, self._subjects, is_admin=is_admin)
         if answered is not None:
-            self._speaker.say_at_once(peer, answered)
+            self._sender.say_at_once(peer, answered)
         else:
             self._tell(peer, ask, (), now)
         peer.charge(time.thread_time() - began)
@@ -287,28 +287,28 @@ class BrokerLoop:
             if self._recorder is not None:
                 self._recorder.ticked(now)
             self._take(self._machine.tick(now=now), now)
-        if self._entrance.is_time_to_look(now=now):
+        if self._listeners.is_time_to_look(now=now):
             self._look_after_peers(now)
-        for peer_id, failure in self._speaker.take_failures():
+        for peer_id, failure in self._sender.take_failures():
             if self._recorder is not None:
                 self._recorder.received(now, peer_id, failure)
             self._take(self._machine.receive(peer_id, failure, now=now), now)
 
     def _look_after_peers(self, now: float) -> None:
         """Drop those that are gone, or stopped in the middle; look whether others are there."""
-        self._entrance.look(now=now)
-        for endpoint, peer_id, refusal in self._entrance.changed_keys():
+        self._listeners.look(now=now)
+        for endpoint, peer_id, refusal in self._listeners.changed_keys():
             self._key_changed(endpoint, peer_id, refusal, now)
         for peer in self._peers.silent(now=now):
             self._drop(peer, now)
-        for peer_id in self._arrivals.overdue(now=now):
+        for peer_id in self._reassembly.overdue(now=now):
             stopped = self._peers.get(peer_id)
             assert stopped is not None
             error = WireError("a transfer stopped in the middle")
             self._not_understood(stopped.endpoint, peer_id, error, now)
         for peer in self._peers.to_probe(now=now):
             # Sending is how ZeroMQ tells that a peer is gone.
-            self._speaker.say_at_once(peer, BrokerHeartbeat())
+            self._sender.say_at_once(peer, BrokerHeartbeat())
 
     def _key_changed(
         self, endpoint: RouterEndpoint, peer_id: PeerId, refusal: str, now: float
@@ -332,7 +332,7 @@ class BrokerLoop:
         """Record what the machine decided, and queue what it said behind that."""
         for observer in self._observers:
             observer.stepped(step)
-        crash_point("machine.after_step")
+        failpoint("machine.after_step")
         kept = payloads_kept(message, payloads, step.records) if message is not None else {}
         before = self._journal.sequence
         sequence = self._journal.write(step.records, kept, now=now)
@@ -343,17 +343,17 @@ class BrokerLoop:
         for send in step.sends:
             preview = isinstance(send.message, Progressed) and send.message.preview
             carried = tuple(payloads) if preview else None
-            self._speaker.say(sequence, Outgoing(send, carried))
+            self._sender.say(sequence, Outgoing(send, carried))
 
     def _speak(self, now: float) -> None:
         self._collect(now)
-        self._speaker.release()
-        while lost := self._speaker.flush(now=now):
+        self._sender.release()
+        while lost := self._sender.flush(now=now):
             for peer in lost:
                 self._drop(peer, now)
             self._collect(now)
-            self._speaker.release()
-            if self._speaker.is_interrupted:
+            self._sender.release()
+            if self._sender.is_interrupted:
                 break
 
     def _drop(self, peer: Peer, now: float) -> None:
@@ -364,7 +364,7 @@ class BrokerLoop:
         self._take(self._machine.peer_lost(peer.id, now=now), now)
 
     def _close(self, peer: Peer) -> None:
-        self._arrivals.forget(peer.id)
+        self._reassembly.forget(peer.id)
         self._peers.close(peer)
 
     def _say_to_stranger(self, endpoint: Endpoint, peer_id: PeerId, message: FromBroker) -> bool:

@@ -12,7 +12,7 @@ BOUNDS = tuple(0.0001 * 1.15**step for step in range(84))
 
 
 @define
-class TurnTimes:
+class LoopLatency:
     """Counts turns by how long they took, since the broker started."""
 
     _clock: Callable[[], float]

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Self
 
 from attrs import frozen
 
-from paintmq.broker.connections.access import Gatekeeper
+from paintmq.broker.connections.access import AccessControl
 from paintmq.broker.connections.endpoints import (
     RouterEndpoint,
     check_exposure,
     client_endpoint,
     queue_endpoint,
 )
-from paintmq.broker.connections.listeners import Entrance
+from paintmq.broker.connections.listeners import Listeners
 from paintmq.broker.machine import BrokerMachine
 from paintmq.broker.recording.input_log import InputLog
 from paintmq.broker.records import Recovered
@@ -114,7 +114,7 @@ class BrokerServer:
         self._input_log: InputLog | None = None
         self._thread: threading.Thread | None = None
         self._router = config.router
-        self._gatekeeper: Gatekeeper | None = None
+        self._access: AccessControl | None = None
         self._observers: ObserverThread | None = None
         self._stop_asked = threading.Event()
         self._grace: float | None = None
@@ -202,8 +202,8 @@ class BrokerServer:
         """
         settings = self._reread() if self._reread is not None else self._config
         router = self._plugins.make_router(settings.router)
-        if self._gatekeeper is not None:
-            self._gatekeeper.reload()
+        if self._access is not None:
+            self._access.reload()
         self._new_routers.put((router, settings.router))
         opened = self._opened
         if opened is not None:
@@ -229,13 +229,13 @@ class BrokerServer:
         )
         journal = Journal(store)
         try:
-            self._gatekeeper = Gatekeeper(config.broker, config.queues)
-            self._gatekeeper.start(context)
-            self._listen(context, endpoints, self._gatekeeper)
+            self._access = AccessControl(config.broker, config.queues)
+            self._access.start(context)
+            self._listen(context, endpoints, self._access)
             recovered = journal.open(wakeup.set)
             self.journal = describe_journal(config.broker, recovered)
-            entrance = Entrance(endpoints, self._gatekeeper.gate)
-            machine, loop = self._assemble(journal, recovered, entrance, wakeup)
+            listeners = Listeners(endpoints, self._access.gate)
+            machine, loop = self._assemble(journal, recovered, listeners, wakeup)
             loop.restore(recovered)
         except BaseException:
             self._close(context, endpoints, wakeup, journal)
@@ -251,21 +251,21 @@ class BrokerServer:
         )
 
     def _listen(
-        self, context: Context, endpoints: list[RouterEndpoint], gatekeeper: Gatekeeper
+        self, context: Context, endpoints: list[RouterEndpoint], access: AccessControl
     ) -> None:
         self.inproc_endpoint = f"inproc://paintmq-broker-{next(_numbers)}"
         broker = self._config.broker
-        endpoints.append(client_endpoint(context, broker, self.inproc_endpoint, gatekeeper))
+        endpoints.append(client_endpoint(context, broker, self.inproc_endpoint, access))
         self.client_endpoint = endpoints[0].address
         for name, config in self._config.queues.items():
-            endpoints.append(queue_endpoint(context, broker, name, config, gatekeeper))
+            endpoints.append(queue_endpoint(context, broker, name, config, access))
         self.queue_endpoints = {endpoint.name: endpoint.address for endpoint in endpoints[1:]}
 
     def _assemble(
         self,
         journal: Journal,
         recovered: Recovered,
-        entrance: Entrance,
+        listeners: Listeners,
         wakeup: Wakeup,
     ) -> tuple[BrokerMachine, BrokerLoop]:
         config, incarnation = self._config, new_incarnation()
@@ -312,7 +312,7 @@ class BrokerServer:
             machine=machine,
             journal=journal,
             clock=BrokerClock(not_before=recovered.last_time),
-            entrance=entrance,
+            listeners=listeners,
             subjects=subjects,
             wakeup=wakeup,
             timers=config.timers,
@@ -331,7 +331,7 @@ class BrokerServer:
 
     def _reload(self, arguments: Mapping[str, Json]) -> Json:
         router = self.reload()
-        return {"router": router, "keys": self._gatekeeper.keys if self._gatekeeper else None}
+        return {"router": router, "keys": self._access.keys if self._access else None}
 
     def _close(
         self,
@@ -356,8 +356,8 @@ class BrokerServer:
             if self._input_log is not None:
                 self._input_log.close()
                 self._input_log = None
-            if self._gatekeeper is not None:
-                self._gatekeeper.stop()
+            if self._access is not None:
+                self._access.stop()
             wakeup.close()
             if self._context is None:
                 context.term()

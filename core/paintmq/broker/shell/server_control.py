@@ -7,7 +7,6 @@ from typing import TypeAlias
 
 from attrs import asdict
 
-from paintmq.broker.connections.endpoints import is_loopback
 from paintmq.broker.records import Recovered
 from paintmq.broker.stores import journal_folder
 from paintmq.broker.stores.journal import Journal
@@ -15,6 +14,7 @@ from paintmq.config import BrokerConfig
 from paintmq.errors import PaintMQError
 from paintmq.plugin.catalog import Catalog
 from paintmq.task import Json
+from paintmq.transport.addresses import is_loopback
 from paintmq.wire.messages import PROTOCOL_VERSION, Answer, Ask
 
 Subject: TypeAlias = Callable[[Mapping[str, Json]], Json]

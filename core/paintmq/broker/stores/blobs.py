@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from paintmq.broker.stores.failpoints import crash_point
+from paintmq.broker.stores.failpoints import failpoint
 from paintmq.broker.stores.store import Buffer
 
 
@@ -51,31 +51,31 @@ class BlobFolder:
     def _write(self, aside: Path, path: Path, data: Buffer) -> None:
         for parent in (aside.parent, path.parent):
             parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        crash_point("blob.before_write")
+        failpoint("blob.before_write")
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             remaining = memoryview(data).cast("B")
             while remaining:
                 remaining = remaining[os.write(descriptor, remaining) :]
-            crash_point("blob.after_write")
+            failpoint("blob.after_write")
             if self._sync:
                 os.fsync(descriptor)
-                crash_point("blob.after_fsync")
+                failpoint("blob.after_fsync")
         finally:
             os.close(descriptor)
-        crash_point("blob.before_rename")
+        failpoint("blob.before_rename")
         aside.rename(path)
-        crash_point("blob.after_rename")
+        failpoint("blob.after_rename")
 
     def sync_folders(self, digests: Iterable[str]) -> None:
         """Make the names of these files durable: one fsync a folder."""
         if not self._sync:
             return
         for folder in sorted({self.path(digest).parent for digest in digests}):
-            crash_point("blob.before_folder_fsync")
+            failpoint("blob.before_folder_fsync")
             sync_folder(folder)
             sync_folder(folder.parent)
-            crash_point("blob.after_folder_fsync")
+            failpoint("blob.after_folder_fsync")
 
     def unpin(self, digests: Iterable[str]) -> None:
         """Take note that the files are named by rows now, or that their writing was given up."""
@@ -90,9 +90,9 @@ class BlobFolder:
         for digest in digests:
             with self._lock:
                 if digest not in self._pins and not is_named(digest):
-                    crash_point("unlink.before")
+                    failpoint("unlink.before")
                     self.path(digest).unlink(missing_ok=True)
-                    crash_point("unlink.after")
+                    failpoint("unlink.after")
 
     def has(self, digest: str, size: int) -> bool:
         """Return whether the file is there, of that size; ``read`` checks its content."""
@@ -129,9 +129,9 @@ class BlobFolder:
                 if path.parent.name == "new" or not (
                     path.name in self._pins or is_named(path.name)
                 ):
-                    crash_point("sweep.before_unlink")
+                    failpoint("sweep.before_unlink")
                     path.unlink(missing_ok=True)
-                    crash_point("sweep.after_unlink")
+                    failpoint("sweep.after_unlink")
                     removed += 1
         return removed
 

@@ -20,7 +20,7 @@ from paintmq.broker.records import (
     TaskPurged,
     keeps_inputs,
 )
-from paintmq.broker.stores.failpoints import crash_point
+from paintmq.broker.stores.failpoints import failpoint
 from paintmq.broker.stores.rows import checksum, encode, encode_record
 from paintmq.broker.stores.store import Entry, PayloadKey
 from paintmq.errors import StoreError
@@ -131,14 +131,14 @@ class Database:
         run("PRAGMA wal_autocheckpoint = 0")
         run("PRAGMA cell_size_check = ON")
         if version == 0:
-            crash_point("schema.before_begin")
+            failpoint("schema.before_begin")
             run("BEGIN IMMEDIATE")
             for statement in _SCHEMA.split(";\n"):
                 run(statement)
             run(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            crash_point("schema.before_commit")
+            failpoint("schema.before_commit")
             run("COMMIT")
-            crash_point("schema.after_commit")
+            failpoint("schema.after_commit")
 
     def close(self) -> None:
         self._connection.close()
@@ -201,15 +201,15 @@ class Database:
     # ---- writing -------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        crash_point("commit.before_begin")
+        failpoint("commit.before_begin")
         self._connection.execute("BEGIN IMMEDIATE")
-        crash_point("commit.after_begin")
+        failpoint("commit.after_begin")
 
     def commit(self) -> None:
-        crash_point("commit.before_commit")
+        failpoint("commit.before_commit")
         self._connection.execute("COMMIT")
         self.uncheckpointed = True
-        crash_point("commit.after_commit")
+        failpoint("commit.after_commit")
 
     def rollback(self) -> None:
         if self._connection.in_transaction:
@@ -223,7 +223,7 @@ class Database:
             "INSERT INTO log VALUES (?, ?, ?, ?)", (entry.sequence, entry.at, record, check)
         )
         self._last_sequence = entry.sequence
-        crash_point("commit.after_log_row")
+        failpoint("commit.after_log_row")
         freed = self._apply(entry)
         for new in payloads:
             row_check = _payload_check(new.key, new.size, new.digest, inline=new.data is not None)
@@ -239,7 +239,7 @@ class Database:
                     row_check,
                 ),
             )
-        crash_point("commit.after_record")
+        failpoint("commit.after_record")
         return freed
 
     def _apply(self, entry: Entry) -> list[str]:
@@ -270,7 +270,7 @@ class Database:
                     return self._forget_payloads(task_id, "in")
             case TaskPurged(task_id):
                 self._connection.execute("DELETE FROM task WHERE id = ?", (task_id,))
-                crash_point("purge.after_task_row")
+                failpoint("purge.after_task_row")
                 return self._forget_payloads(task_id, "in") + self._forget_payloads(task_id, "out")
             case BrokerBooted():
                 pass
@@ -289,10 +289,10 @@ class Database:
 
     def checkpoint(self, *, truncate: bool = False) -> None:
         """Move what is in the write-ahead log into the database."""
-        crash_point("checkpoint.before")
+        failpoint("checkpoint.before")
         self._connection.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if truncate else 'PASSIVE'})")
         self.uncheckpointed = False
-        crash_point("checkpoint.after")
+        failpoint("checkpoint.after")
 
     def wal_bytes(self) -> int:
         try:
@@ -323,12 +323,12 @@ class Database:
         (first, at), last = self._log_start, self._last_sequence
         if first == last or (first > last - keep and at >= before):
             return 0
-        crash_point("prune.before")
+        failpoint("prune.before")
         cursor = self._connection.execute(
             "DELETE FROM log WHERE sequence < ? AND (at < ? OR sequence <= ?)",
             (min(first + at_most, last), before, last - keep),
         )
-        crash_point("prune.after")
+        failpoint("prune.after")
         self._log_start = None
         return cursor.rowcount
 

@@ -54,7 +54,7 @@ _name, _, _count = os.environ.get(VARIABLE, "").partition(":")
 _remaining = {_name: int(_count or 1)} if _name else {}
 
 
-def crash_point(name: str) -> None:
+def failpoint(name: str) -> None:
     """Die here, as of SIGKILL, if a test armed this point."""
     if name in _remaining:
         _remaining[name] -= 1

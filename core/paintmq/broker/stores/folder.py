@@ -17,7 +17,7 @@ import sqlite3
 from pathlib import Path
 from typing import Self
 
-from paintmq.broker.stores.failpoints import crash_point
+from paintmq.broker.stores.failpoints import failpoint
 from paintmq.errors import StoreError
 
 BALLAST_BYTES = 64 * 1024 * 1024
@@ -49,7 +49,7 @@ class StoreFolder:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(lock, 0)
             os.pwrite(lock, str(os.getpid()).encode(), 0)
-            crash_point("folder.after_lock")
+            failpoint("folder.after_lock")
             sequence = os.open(path / "sequence", os.O_RDWR | os.O_CREAT, 0o600)
         except BlockingIOError as error:
             holder = os.pread(lock, 20, 0).decode(errors="replace") or "unknown"
@@ -77,12 +77,12 @@ class StoreFolder:
 
     def write_sequence(self, number: int, *, sync: bool) -> None:
         """Note the last committed number. Unsynced it survives a kill, synced a power loss."""
-        crash_point("sequence.before_write")
+        failpoint("sequence.before_write")
         os.pwrite(self._sequence, number.to_bytes(8) * 2, 0)
-        crash_point("sequence.after_write")
+        failpoint("sequence.after_write")
         if sync:
             os.fsync(self._sequence)
-            crash_point("sequence.after_fsync")
+            failpoint("sequence.after_fsync")
 
     # ---- space ---------------------------------------------------------------------------------
 
@@ -105,10 +105,10 @@ class StoreFolder:
             descriptor = os.open(ballast, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError:
             return
-        crash_point("ballast.after_open")
+        failpoint("ballast.after_open")
         try:
             os.posix_fallocate(descriptor, 0, size)
-            crash_point("ballast.after_allocate")
+            failpoint("ballast.after_allocate")
         except OSError:
             # No space aside is a smaller evil than no broker.
             with contextlib.suppress(OSError):

@@ -24,7 +24,7 @@ class _Held:
 
 
 @define
-class PayloadTable:
+class PayloadCache:
     """Payloads in memory: all of them, or those not yet durable and some that were used lately."""
 
     _all: bool

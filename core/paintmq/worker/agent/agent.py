@@ -58,7 +58,7 @@ from paintmq.worker.machine.commands import (
 )
 from paintmq.worker.machine.host_life import with_telling_word
 from paintmq.worker.machine.machine import WorkerMachine
-from paintmq.worker.machine.profile import Patience, WorkerProfile
+from paintmq.worker.machine.profile import WorkerProfile, WorkerTimers
 
 RECEIVE_BUDGET = 64
 """Messages of the broker that one turn of the loop takes."""
@@ -86,7 +86,7 @@ class AgentSetup:
     """What to tell a new host; the scratch folder and the mark are filled in."""
     environment: Mapping[str, str]
     """Variables of the host beside our own, such as CUDA_VISIBLE_DEVICES."""
-    patience: Patience
+    timers: WorkerTimers
 
 
 class WorkerAgent:
@@ -110,7 +110,7 @@ class WorkerAgent:
         self._readiness = readiness
         self._journal = journal
         self._clock = clock
-        self._machine = WorkerMachine(setup.profile, setup.specs, patience=setup.patience)
+        self._machine = WorkerMachine(setup.profile, setup.specs, timers=setup.timers)
         self._connection: WorkerConnection | None = None
         self._link = Link()
         self._blocked: deque[list[Buffer]] = deque()

@@ -19,8 +19,8 @@ from paintmq.wire.messages import (
 from paintmq.worker.channel.messages import AttemptsEnded, FromHost, Key, Outcome
 from paintmq.worker.machine.batches import HeldAttempt
 from paintmq.worker.machine.commands import Command, ReleaseInputs, ReleaseOutputs, SendToBroker
-from paintmq.worker.machine.profile import Patience
-from paintmq.worker.machine.unconfirmed import Ending, Endings
+from paintmq.worker.machine.profile import WorkerTimers
+from paintmq.worker.machine.unconfirmed import Ending, UnconfirmedEndings
 
 MOST_ABANDONED = 256
 """Attempts remembered that were handed back before they came."""
@@ -30,14 +30,14 @@ MOST_ABANDONED = 256
 class Answers:
     """The attempts a worker holds, and the endings that wait to be recorded."""
 
-    _patience: Patience
+    _timers: WorkerTimers
     held: dict[Key, HeldAttempt] = field(factory=dict[Key, HeldAttempt], init=False)
-    endings: Endings = field(init=False)
+    endings: UnconfirmedEndings = field(init=False)
     _abandoned: dict[Key, None] = field(factory=dict[Key, None], init=False)
     """Handed back before they came: an order to stop may overtake a large assignment."""
 
     def __attrs_post_init__(self) -> None:
-        self.endings = Endings(self._patience)
+        self.endings = UnconfirmedEndings(self._timers)
 
     def accept(self, item: Assignment) -> HeldAttempt | None:
         """Owe an answer for this; None for a duplicate of what is held or has ended, and for what

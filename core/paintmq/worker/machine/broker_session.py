@@ -10,14 +10,14 @@ from attrs import define, field
 
 from paintmq.task import PeerId
 from paintmq.wire.messages import WorkerWelcome
-from paintmq.worker.machine.profile import Patience
+from paintmq.worker.machine.profile import WorkerTimers
 
 
 @define
-class Connection:
+class BrokerSession:
     """Deadlines of one worker's connection; a new one follows whenever the broker is silent."""
 
-    _patience: Patience
+    _timers: WorkerTimers
     peer: PeerId = field(default=PeerId(b""), init=False)
     previous: PeerId = field(default=PeerId(b""), init=False)
     """The connection before this one, now certainly dead."""
@@ -35,7 +35,7 @@ class Connection:
 
     def greeted(self, *, now: float) -> None:
         """Note that a hello was said."""
-        wait = min(self._patience.welcome_first * 2**self._in_vain, self._patience.welcome_most)
+        wait = min(self._timers.welcome_first * 2**self._in_vain, self._timers.welcome_most)
         self._in_vain = min(self._in_vain + 1, 16)
         self.greeting = True
         self.silent_at = now + wait
@@ -51,11 +51,11 @@ class Connection:
     def heard(self, *, now: float) -> None:
         """Note that the broker said something."""
         if not self.greeting and self.beat_at < inf:
-            self.silent_at = now + self._patience.beats_missed * self._heartbeat
+            self.silent_at = now + self._timers.beats_missed * self._heartbeat
 
     def refused(self, *, now: float) -> None:
         self.beat_at = inf
-        self.silent_at = now + self._patience.refused
+        self.silent_at = now + self._timers.refused
 
     def is_silent(self, *, now: float) -> bool:
         """Return whether a new connection is due, which then must be opened."""

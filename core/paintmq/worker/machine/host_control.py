@@ -44,7 +44,7 @@ from paintmq.worker.machine.commands import (
 )
 from paintmq.worker.machine.host_life import HostLife, HostState
 from paintmq.worker.machine.loaded_models import LoadedModels
-from paintmq.worker.machine.profile import Patience, WorkerProfile
+from paintmq.worker.machine.profile import WorkerProfile, WorkerTimers
 
 HOST_WINDOW = 2
 """Batches the host has: one it runs, one it already reads, so that it never waits for the agent."""
@@ -57,14 +57,14 @@ class HostControl:
         self,
         profile: WorkerProfile,
         specs: Mapping[str, ModelSpec],
-        patience: Patience,
+        timers: WorkerTimers,
         answers: Answers,
     ) -> None:
         self._profile = profile
         self._specs = specs
         self._answers = answers
         self._models = LoadedModels(profile, specs)
-        self._host = HostLife(patience, profile.growth_mb)
+        self._host = HostLife(timers, profile.growth_mb)
         self._batches = Batches()
         self._draining = False
 

@@ -7,7 +7,7 @@ from math import inf
 from attrs import define, field
 
 from paintmq.worker.channel.messages import HostBeat
-from paintmq.worker.machine.profile import Patience
+from paintmq.worker.machine.profile import WorkerTimers
 
 LAST_WORDS, WORDS_LENGTH = 10, 200
 """Lines that a host printed which are told of one that did not start, and characters of any."""
@@ -38,7 +38,7 @@ class HostState(Enum):
 class HostLife:
     """Deadlines and measurements of one model host after the other."""
 
-    _patience: Patience
+    _timers: WorkerTimers
     _growth_mb: int
     state: HostState = field(default=HostState.ABSENT, init=False)
     loading: str | None = field(default=None, init=False)
@@ -92,7 +92,7 @@ class HostLife:
 
     def starting(self, *, now: float) -> None:
         self.state = HostState.STARTING
-        self._silent_at = now + self._patience.host_start
+        self._silent_at = now + self._timers.host_start
         self.outgrown, self.last_words = False, ()
         self._settling = SETTLING_BATCHES
 
@@ -103,7 +103,7 @@ class HostLife:
     def alive(self, *, now: float) -> None:
         """Note a sign of life; a starting host is judged by its start alone."""
         if self.state is HostState.UP:
-            self._silent_at = now + self._patience.host_silence
+            self._silent_at = now + self._timers.host_silence
 
     def beat(self, beat: HostBeat) -> None:
         self.memory_mb, self.gpu_memory_free_mb = beat.memory_mb, beat.gpu_memory_free_mb
@@ -118,7 +118,7 @@ class HostLife:
     def leaving(self, *, now: float) -> None:
         self.state = HostState.LEAVING
         self.loading, self._load_until, self._silent_at = None, inf, inf
-        self._gone_by = now + self._patience.host_exit
+        self._gone_by = now + self._timers.host_exit
         self.memory_mb = 0
 
     def does_not_end(self, *, now: float) -> bool:
@@ -140,7 +140,7 @@ class HostLife:
         """Return the seconds until the next start."""
         # A first death may be chance, and tasks wait; a first failed start hardly is.
         tries = self.failed_starts or self._deaths - 1
-        return min(2.0 ** (tries - 1), self._patience.restart_most) if tries > 0 else 0.0
+        return min(2.0 ** (tries - 1), self._timers.restart_most) if tries > 0 else 0.0
 
     def rest(self, *, idle: bool, at_most: float | None, now: float) -> None:
         """Note whether it has anything to do; None: it may idle for ever."""
@@ -168,8 +168,8 @@ class HostLife:
             return f"was killed after {load_limit:g} s load limit"
         if self._silent_at <= now:
             if self.state is HostState.STARTING:
-                return f"was killed: it did not start within {self._patience.host_start:g} s"
-            return f"was killed after {self._patience.host_silence:g} s without a sign of life"
+                return f"was killed: it did not start within {self._timers.host_start:g} s"
+            return f"was killed after {self._timers.host_silence:g} s without a sign of life"
         return ""
 
     def next_deadline(self) -> float:

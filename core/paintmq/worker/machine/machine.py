@@ -31,10 +31,10 @@ from paintmq.wire.messages import (
 from paintmq.worker.channel.messages import FromHost, Key
 from paintmq.worker.machine.attempts import Answers
 from paintmq.worker.machine.batches import HandedOver, HeldAttempt
-from paintmq.worker.machine.broker_session import Connection
+from paintmq.worker.machine.broker_session import BrokerSession
 from paintmq.worker.machine.commands import Command, Leave, Reconnect, ReleaseInputs, SendToBroker
 from paintmq.worker.machine.host_control import HostControl
-from paintmq.worker.machine.profile import Patience, WorkerProfile
+from paintmq.worker.machine.profile import WorkerProfile, WorkerTimers
 
 
 class WorkerMachine:
@@ -49,13 +49,13 @@ class WorkerMachine:
         profile: WorkerProfile,
         specs: Mapping[str, ModelSpec],
         *,
-        patience: Patience | None = None,
+        timers: WorkerTimers | None = None,
     ) -> None:
         self._profile = profile
-        self._patience = patience or Patience()
-        self._connection = Connection(self._patience)
-        self._answers = Answers(self._patience)
-        self._host = HostControl(profile, specs, self._patience, self._answers)
+        self._timers = timers or WorkerTimers()
+        self._connection = BrokerSession(self._timers)
+        self._answers = Answers(self._timers)
+        self._host = HostControl(profile, specs, self._timers, self._answers)
         self._drain_until: float | None = None
         self._left = False
 
@@ -251,7 +251,7 @@ class WorkerMachine:
             return []
         if not self._answers.held:
             return self._leave()
-        self._drain_until = now + self._patience.farewell
+        self._drain_until = now + self._timers.farewell
         return self._host.give_up(now=now)
 
     def _advance(self, *, now: float) -> list[Command]:

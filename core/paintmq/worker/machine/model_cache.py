@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 from attrs import define, field, frozen
 
-from paintmq.eviction import ModelWorth
+from paintmq.eviction import EvictionPolicy
 from paintmq.wire.messages import ResidentModel
 
 
@@ -26,7 +26,7 @@ class ModelCache:
     """What the models may fill together; 0 is unlimited."""
     _entries: dict[str, _Entry] = field(factory=dict[str, _Entry], init=False)
     """Least recently used first."""
-    _worth: ModelWorth = field(factory=ModelWorth, init=False)
+    _worth: EvictionPolicy = field(factory=EvictionPolicy, init=False)
 
     def __contains__(self, model: str) -> bool:
         return model in self._entries

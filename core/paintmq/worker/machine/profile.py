@@ -58,7 +58,7 @@ class WorkerProfile:
 
 
 @frozen(kw_only=True)
-class Patience:
+class WorkerTimers:
     """How long a worker waits for what, in seconds."""
 
     welcome_first: float = 2.0

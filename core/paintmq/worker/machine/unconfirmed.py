@@ -12,7 +12,7 @@ from paintmq.wire.messages import (
     payloads_of,
 )
 from paintmq.worker.channel.messages import Key
-from paintmq.worker.machine.profile import Patience
+from paintmq.worker.machine.profile import WorkerTimers
 
 Ending: TypeAlias = AttemptSucceeded | AttemptFailed | AttemptCrashed
 
@@ -28,10 +28,10 @@ class _Unrecorded:
 
 
 @define
-class Endings:
+class UnconfirmedEndings:
     """What this worker has finished: unrecorded endings in full, recorded ones by key."""
 
-    _patience: Patience
+    _timers: WorkerTimers
     _unrecorded: dict[Key, _Unrecorded] = field(factory=dict[Key, _Unrecorded], init=False)
     _recorded: dict[Key, None] = field(factory=dict[Key, None], init=False)
 
@@ -53,7 +53,7 @@ class Endings:
 
     def add(self, message: Ending, *, now: float) -> None:
         size = sum(payload.size for payload in payloads_of(message))
-        wait = self._patience.record_first + size / self._patience.bytes_per_second
+        wait = self._timers.record_first + size / self._timers.bytes_per_second
         entry = _Unrecorded(message, wait, now + wait)
         self._unrecorded[message.task_id, message.fence] = entry
 
@@ -70,7 +70,7 @@ class Endings:
         due = []
         for entry in self._unrecorded.values():
             if entry.repeat_at <= now:
-                entry.wait = min(2 * entry.wait, max(entry.wait, self._patience.record_most))
+                entry.wait = min(2 * entry.wait, max(entry.wait, self._timers.record_most))
                 entry.repeat_at = now + entry.wait
                 due.append(entry.message)
         return due

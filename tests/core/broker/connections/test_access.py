@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from paintmq.broker.connections.access import Gatekeeper
+from paintmq.broker.connections.access import AccessControl
 from paintmq.broker.connections.endpoints import client_endpoint
 from paintmq.config import BrokerConfig
 from paintmq.transport.key_files import init_keys
@@ -20,10 +20,10 @@ def context() -> Iterator[Context]:
         yield context
 
 
-def started(context: Context, **settings: str) -> Gatekeeper:
-    gatekeeper = Gatekeeper(BrokerConfig(**settings), ())  # type: ignore[arg-type]
-    gatekeeper.start(context)
-    return gatekeeper
+def started(context: Context, **settings: str) -> AccessControl:
+    access = AccessControl(BrokerConfig(**settings), ())  # type: ignore[arg-type]
+    access.start(context)
+    return access
 
 
 def test_without_keys_there_is_a_gate_and_with_keys_there_is_none(
@@ -63,13 +63,11 @@ def test_only_strangers_of_this_machine_are_held_short(
     context: Context, host: str, short: bool
 ) -> None:
     """I14: over a slow line it would hold up those whom an operator trusts."""
-    gatekeeper = started(context)
-    endpoint = client_endpoint(
-        context, BrokerConfig(host=host, port=0), "inproc://clients", gatekeeper
-    )
+    access = started(context)
+    endpoint = client_endpoint(context, BrokerConfig(host=host, port=0), "inproc://clients", access)
 
     assert endpoint.strangers == short
     unread = endpoint.socket.getsockopt(zmq.RCVHWM)
     assert unread == (16 if short else 100)
     endpoint.close()
-    gatekeeper.stop()
+    access.stop()

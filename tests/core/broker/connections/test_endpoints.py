@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import zmq
 
-from paintmq.broker.connections.access import Gatekeeper
+from paintmq.broker.connections.access import AccessControl
 from paintmq.broker.connections.endpoints import PushPullEndpoint, client_endpoint, queue_endpoint
 from paintmq.broker.connections.peers import UnreachableError
 from paintmq.config import BrokerConfig, QueueConfig
@@ -52,7 +52,7 @@ class PipedWorker:
             BrokerConfig(),
             "gpu",
             QueueConfig(transport="pushpull"),
-            Gatekeeper(BrokerConfig(), ()),
+            AccessControl(BrokerConfig(), ()),
         )
         self.peer = new_peer_id()
         self.connection = WorkerConnection(context, self.endpoint.address, self.peer)
@@ -140,12 +140,12 @@ class KeyedClient:
         init_keys(folder)
         key = load_peer_key(add_key(folder, "alice", "client", terms))
         self.ring = KeyRing(folder, wall=lambda: int(self.time * 1e9))
-        gatekeeper = Gatekeeper(BrokerConfig(), ())
-        gatekeeper.ring = self.ring
+        access = AccessControl(BrokerConfig(), ())
+        access.ring = self.ring
         self.authenticator = Authenticator(context, self.ring)
         self.authenticator.start()
         self.endpoint = client_endpoint(
-            context, BrokerConfig(port=0), f"inproc://{folder.name}", gatekeeper
+            context, BrokerConfig(port=0), f"inproc://{folder.name}", access
         )
         self.peer = new_peer_id()
         self.socket = dealer(context, self.peer)

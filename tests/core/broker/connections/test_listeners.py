@@ -7,8 +7,8 @@ import pytest
 from tests.harness.raw_peer import GREETING, READY, RawPeer, frame
 
 from paintmq.broker.connections.endpoints import RouterEndpoint
-from paintmq.broker.connections.listeners import LOOK_SECONDS, NEXT_LOOK_SECONDS, Entrance
-from paintmq.transport.connection_throttle import SHARE, Gate
+from paintmq.broker.connections.listeners import LOOK_SECONDS, NEXT_LOOK_SECONDS, Listeners
+from paintmq.transport.connection_throttle import SHARE, ConnectionThrottle
 from paintmq.transport.multipart import FRAME_SECONDS
 from paintmq.transport.sockets import new_context, router
 
@@ -18,10 +18,10 @@ MIB = 1024 * 1024
 class House:
     """Two ports, a gate, and somebody in front of it."""
 
-    def __init__(self, ports: list[RouterEndpoint], gate: Gate) -> None:
+    def __init__(self, ports: list[RouterEndpoint], gate: ConnectionThrottle) -> None:
         self.ports = ports
         self.gate = gate
-        self.entrance = Entrance(ports, gate)
+        self.listeners = Listeners(ports, gate)
 
     def knock(self) -> RawPeer:
         peer = RawPeer(self.ports[0].address)
@@ -35,7 +35,7 @@ class House:
 @pytest.fixture
 def house() -> Iterator[House]:
     with new_context() as context:
-        gate = Gate(context)
+        gate = ConnectionThrottle(context)
         ports = [
             RouterEndpoint(name, router(context), is_queue=False, gate=gate)
             for name in ("clients", "queue")
@@ -51,65 +51,65 @@ def house() -> Iterator[House]:
 def test_all_ports_and_the_gate_are_polled(house: House) -> None:
     sockets = [*(port.socket for port in house.ports), house.gate.socket]
 
-    assert list(house.entrance.sockets) == sockets
+    assert list(house.listeners.sockets) == sockets
 
 
 def test_what_was_left_unread_is_read_in_the_next_turn_and_not_waited_for(house: House) -> None:
     first, second = house.ports
-    assert house.entrance.to_read({second.socket: 1}) == [second]
-    house.entrance.leave(second)
+    assert house.listeners.to_read({second.socket: 1}) == [second]
+    house.listeners.leave(second)
 
-    assert house.entrance.wait(now=0.0) == 0.0
-    assert house.entrance.to_read({first.socket: 1}) == [first, second]
-    assert house.entrance.to_read({}) == []
+    assert house.listeners.wait(now=0.0) == 0.0
+    assert house.listeners.to_read({first.socket: 1}) == [first, second]
+    assert house.listeners.to_read({}) == []
 
 
 def test_connections_are_looked_at_again_sooner_while_somebody_is_behind(house: House) -> None:
-    house.entrance.look(now=0.0)
-    assert house.entrance.wait(now=0.0) == LOOK_SECONDS
-    assert not house.entrance.is_time_to_look(now=LOOK_SECONDS / 2)
-    assert house.entrance.is_time_to_look(now=LOOK_SECONDS)
+    house.listeners.look(now=0.0)
+    assert house.listeners.wait(now=0.0) == LOOK_SECONDS
+    assert not house.listeners.is_time_to_look(now=LOOK_SECONDS / 2)
+    assert house.listeners.is_time_to_look(now=LOOK_SECONDS)
 
     with house.knock() as peer:
-        house.entrance.let_in(now=0.0)
+        house.listeners.let_in(now=0.0)
         peer.read(len(READY))
         peer.say(frame(bytes(MIB), more=True) * 2)
         ends = time.monotonic() + 20
-        while house.entrance.wait(now=0.0) == LOOK_SECONDS and time.monotonic() < ends:
-            house.entrance.look(now=0.0)
+        while house.listeners.wait(now=0.0) == LOOK_SECONDS and time.monotonic() < ends:
+            house.listeners.look(now=0.0)
 
-    assert house.entrance.wait(now=0.0) == NEXT_LOOK_SECONDS
+    assert house.listeners.wait(now=0.0) == NEXT_LOOK_SECONDS
 
 
 def test_who_comes_after_frames_that_made_no_sense_waits_for_longer(house: House) -> None:
     """I19."""
-    house.entrance.look(now=0.0)
+    house.listeners.look(now=0.0)
     with house.knock() as peer:
-        house.entrance.read_in_vain(1_000)
-        house.entrance.let_in(now=0.0)
+        house.listeners.read_in_vain(1_000)
+        house.listeners.let_in(now=0.0)
         opens = 1_000 * FRAME_SECONDS * (1 / SHARE - 1)
         assert len(house.gate) == 1
-        assert house.entrance.wait(now=0.0) == pytest.approx(opens)
+        assert house.listeners.wait(now=0.0) == pytest.approx(opens)
 
-        house.entrance.let_in(now=opens)
+        house.listeners.let_in(now=opens)
 
         assert peer.read(len(READY)).startswith(READY[:8])
-        assert house.entrance.wait(now=0.0) == LOOK_SECONDS
+        assert house.listeners.wait(now=0.0) == LOOK_SECONDS
 
 
 def test_when_one_is_cut_for_too_many_frames_all_are_looked_at(house: House) -> None:
     """I14: others may be doing the same."""
     with house.knock() as peer:
-        house.entrance.let_in(now=0.0)
+        house.listeners.let_in(now=0.0)
         peer.read(len(READY))
         peer.say(frame(b"hello"))
         assert house.ports[0].socket.poll(20_000)
         assert house.ports[0].receive() is not None
-        house.entrance.look(now=0.0)
-        assert not house.entrance.is_time_to_look(now=0.01)
+        house.listeners.look(now=0.0)
+        assert not house.listeners.is_time_to_look(now=0.01)
 
-        house.entrance.hang_up(house.ports[0], now=0.01)
+        house.listeners.hang_up(house.ports[0], now=0.01)
 
-        assert house.entrance.is_time_to_look(now=0.01)
+        assert house.listeners.is_time_to_look(now=0.01)
         with pytest.raises(ConnectionError):
             peer.read(1_000)

@@ -2,7 +2,7 @@
 
 from tests.harness.message_strategies import payload_infos
 
-from paintmq.broker.connections.reassembly import Arrivals
+from paintmq.broker.connections.reassembly import ReassemblyBudget
 from paintmq.task import Fence, PeerId, TaskId, TaskRequest
 from paintmq.wire.codec import encode
 from paintmq.wire.link import Buffer, Link
@@ -32,63 +32,63 @@ def result() -> AttemptSucceeded:
 
 
 def feed(
-    arrivals: Arrivals, peer: PeerId, link: Link, burst: list[Buffer], now: float = 0.0
+    budget: ReassemblyBudget, peer: PeerId, link: Link, burst: list[Buffer], now: float = 0.0
 ) -> Submit | None:
     link.receive(burst)
-    return arrivals.heard(peer, link, now=now)
+    return budget.heard(peer, link, now=now)
 
 
 def test_what_is_held_is_counted_until_it_is_whole() -> None:
-    arrivals, link = Arrivals(10 * SIZE, PATIENCE), Link()
+    budget, link = ReassemblyBudget(10 * SIZE, PATIENCE), Link()
     held = []
 
     for burst in bursts(submit()):
-        assert feed(arrivals, ALICE, link, burst) is None
-        held.append(arrivals.bytes)
+        assert feed(budget, ALICE, link, burst) is None
+        held.append(budget.bytes)
 
     assert held == [PIECE_BYTES, 2 * PIECE_BYTES, 3 * PIECE_BYTES, 0]
-    assert len(arrivals) == 0
+    assert len(budget) == 0
 
 
 def test_a_submission_that_comes_when_too_much_is_arriving_is_given_back() -> None:
     """I14, I15."""
-    arrivals = Arrivals(3 * PIECE_BYTES, PATIENCE)
+    budget = ReassemblyBudget(3 * PIECE_BYTES, PATIENCE)
     first, second = Link(), Link()
     for burst in bursts(submit())[:3]:
-        assert feed(arrivals, ALICE, first, burst) is None
+        assert feed(budget, ALICE, first, burst) is None
 
-    refused = feed(arrivals, BOB, second, bursts(submit())[0])
+    refused = feed(budget, BOB, second, bursts(submit())[0])
 
     assert refused == submit()
     assert (second.arriving, second.arrived_bytes) == (None, 0)
-    assert arrivals.bytes == 3 * PIECE_BYTES
+    assert budget.bytes == 3 * PIECE_BYTES
 
 
 def test_results_are_taken_however_much_is_arriving() -> None:
-    arrivals, link = Arrivals(1, PATIENCE), Link()
+    budget, link = ReassemblyBudget(1, PATIENCE), Link()
 
     for burst in bursts(result()):
-        assert feed(arrivals, ALICE, link, burst) is None
+        assert feed(budget, ALICE, link, burst) is None
 
-    assert arrivals.bytes == 0
+    assert budget.bytes == 0
 
 
 def test_a_peer_that_stops_in_the_middle_is_overdue() -> None:
-    arrivals, link = Arrivals(10 * SIZE, PATIENCE), Link()
+    budget, link = ReassemblyBudget(10 * SIZE, PATIENCE), Link()
     first, second, *_ = bursts(submit())
-    feed(arrivals, ALICE, link, first, now=0.0)
-    feed(arrivals, ALICE, link, second, now=20.0)
-    feed(arrivals, ALICE, link, [encode(Heartbeat())], now=45.0)
+    feed(budget, ALICE, link, first, now=0.0)
+    feed(budget, ALICE, link, second, now=20.0)
+    feed(budget, ALICE, link, [encode(Heartbeat())], now=45.0)
 
-    assert arrivals.overdue(now=49.9) == []
-    assert arrivals.overdue(now=50.0) == [ALICE]
+    assert budget.overdue(now=49.9) == []
+    assert budget.overdue(now=50.0) == [ALICE]
 
 
 def test_nothing_is_kept_of_a_peer_that_is_gone() -> None:
-    arrivals, link = Arrivals(10 * SIZE, PATIENCE), Link()
-    feed(arrivals, ALICE, link, bursts(submit())[0])
+    budget, link = ReassemblyBudget(10 * SIZE, PATIENCE), Link()
+    feed(budget, ALICE, link, bursts(submit())[0])
 
-    arrivals.forget(ALICE)
-    arrivals.forget(BOB)
+    budget.forget(ALICE)
+    budget.forget(BOB)
 
-    assert (arrivals.bytes, len(arrivals), arrivals.overdue(now=1e9)) == (0, 0, [])
+    assert (budget.bytes, len(budget), budget.overdue(now=1e9)) == (0, 0, [])

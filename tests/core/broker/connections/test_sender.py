@@ -6,12 +6,12 @@ from attrs import define, field
 
 from paintmq.broker.connections.outbox import Outgoing
 from paintmq.broker.connections.peers import Peer, PeerTable, UnreachableError
-from paintmq.broker.connections.sender import LINE_LENGTH, LINK_MESSAGES, SLICE_SECONDS, Speaker
+from paintmq.broker.connections.sender import LINE_LENGTH, LINK_MESSAGES, SLICE_SECONDS, Sender
 from paintmq.broker.machine import Send
 from paintmq.broker.records import BrokerBooted, Recovered
 from paintmq.broker.stores import Buffer, Collected, Entry, PayloadKey, Store
 from paintmq.broker.stores.journal import Journal
-from paintmq.broker.stores.payload_cache import PayloadTable
+from paintmq.broker.stores.payload_cache import PayloadCache
 from paintmq.task import Fence, PeerId, TaskState
 from paintmq.testing.example_tasks import describe
 from paintmq.testing.store_contract import accepted
@@ -95,32 +95,32 @@ class Wire:
 class Stage:
     store: SlowStore = field(factory=SlowStore)
     wire: Wire = field(factory=Wire)
-    payloads: PayloadTable = field(factory=lambda: PayloadTable(False))
+    payloads: PayloadCache = field(factory=lambda: PayloadCache(False))
     peers: PeerTable = field(factory=lambda: PeerTable(10, 10, 60.0, 5.0))
     seconds: list[float] = field(factory=list[float])
     """What the clock says next; when there is nothing left, that no time has passed."""
     journal: Journal = field(init=False)
-    speaker: Speaker = field(init=False)
+    sender: Sender = field(init=False)
     peer: Peer = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.journal = Journal(self.store)
-        self.speaker = Speaker(self.journal, self.payloads, self.peers, self.clock)
+        self.sender = Sender(self.journal, self.payloads, self.peers, self.clock)
         self.peer = self.peers.open(PEER, self.wire, Link(), now=0.0)  # type: ignore[arg-type]
 
     def clock(self) -> float:
         return self.seconds.pop(0) if self.seconds else 0.0
 
     def say(self, message: FromBroker, *, sequence: int = 0) -> None:
-        self.speaker.say(sequence, Outgoing(Send(PEER, message)))
+        self.sender.say(sequence, Outgoing(Send(PEER, message)))
 
     def turn(self) -> list[Peer]:
         self.journal.collect()
-        self.speaker.release()
-        return self.speaker.flush(now=0.0)
+        self.sender.release()
+        return self.sender.flush(now=0.0)
 
     def is_interrupted(self) -> bool:
-        return self.speaker.is_interrupted
+        return self.sender.is_interrupted
 
     @property
     def heard(self) -> list[object]:
@@ -141,7 +141,7 @@ def test_nothing_leaves_before_its_records_are_durable() -> None:
     stage.turn()
 
     assert stage.heard == [answer(1)]
-    assert stage.speaker.is_silent
+    assert stage.sender.is_silent
 
 
 def test_promises_carry_the_number_of_the_last_durable_record() -> None:
@@ -164,9 +164,9 @@ def test_messages_to_one_peer_keep_their_order_behind_a_payload_that_is_read_bac
     stage.say(answer(2))
     stage.turn()
     assert stage.heard == [answer(1)]
-    assert not stage.speaker.is_silent
+    assert not stage.sender.is_silent
     (key,) = stage.store.asked
-    stage.speaker.fetched(key, b"result")
+    stage.sender.fetched(key, b"result")
     stage.turn()
 
     assert stage.heard == [answer(1), ending, answer(2)]
@@ -179,7 +179,7 @@ def test_a_result_that_is_lost_is_reported_as_corrupt_not_kept_quiet() -> None:
     outputs = (describe("image", b"result"),)
     stage.say(Finished(task_id=task.id, state=TaskState.SUCCEEDED, outputs=outputs))
     stage.turn()
-    stage.speaker.fetched(stage.store.asked[0], None)
+    stage.sender.fetched(stage.store.asked[0], None)
     stage.turn()
 
     (told,) = stage.heard
@@ -196,9 +196,9 @@ def test_a_task_whose_input_is_lost_fails_alone_and_its_batch_goes_on() -> None:
     stage.say(Assign(tuple(items)))
     stage.turn()
     for key in list(stage.store.asked):
-        stage.speaker.fetched(key, None if key.task_id == bad.id else b"good")
+        stage.sender.fetched(key, None if key.task_id == bad.id else b"good")
     stage.turn()
-    failures = stage.speaker.take_failures()
+    failures = stage.sender.take_failures()
 
     assert stage.heard == [Assign((items[1],))]
     assert [(peer, failure.task_id) for peer, failure in failures] == [(PEER, bad.id)]
@@ -223,7 +223,7 @@ def test_a_peer_that_reads_again_gets_everything_in_order() -> None:
         stage.say(answer(number))
         stage.turn()
     stage.wire.room = 1_000
-    while not stage.speaker.is_silent:
+    while not stage.sender.is_silent:
         stage.turn()
 
     assert stage.heard == [answer(number) for number in range(100)]
@@ -232,7 +232,7 @@ def test_a_peer_that_reads_again_gets_everything_in_order() -> None:
 def test_a_peer_that_is_gone_is_returned() -> None:
     stage = Stage()
     stage.wire.gone = True
-    stage.speaker.say_at_once(stage.peer, BrokerHeartbeat())
+    stage.sender.say_at_once(stage.peer, BrokerHeartbeat())
 
     assert stage.turn() == [stage.peer]
 
@@ -245,7 +245,7 @@ def test_nobody_waits_for_the_long_answers_of_another() -> None:
     long = [Answer(request_id=number, value=[0] * 2_000) for number in range(2)]
     for each in long:
         stage.say(each)
-    stage.speaker.say(0, Outgoing(Send(other, answer(7))))
+    stage.sender.say(0, Outgoing(Send(other, answer(7))))
 
     stage.seconds = [0.0, 2 * SLICE_SECONDS]  # the first message takes all of its time
     stage.turn()
@@ -271,7 +271,7 @@ def test_sending_ends_when_its_time_is_up_and_goes_on_with_those_that_had_no_tur
     stage.peers.open(other, wire, Link(), now=0.0)  # type: ignore[arg-type]
     for number in range(3):
         stage.say(answer(number))
-    stage.speaker.say(0, Outgoing(Send(other, answer(7))))
+    stage.sender.say(0, Outgoing(Send(other, answer(7))))
 
     stage.seconds = [0.0, SLICE_SECONDS, 2 * SLICE_SECONDS]  # it begins; one message; another
     stage.turn()
@@ -286,4 +286,4 @@ def test_sending_ends_when_its_time_is_up_and_goes_on_with_those_that_had_no_tur
     stage.turn()
     assert stage.heard == [answer(0), answer(1), answer(2)]
     assert not stage.is_interrupted()
-    assert stage.speaker.is_silent
+    assert stage.sender.is_silent

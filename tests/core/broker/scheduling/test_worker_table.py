@@ -9,13 +9,13 @@ from tests.harness.scheduler_harness import make_scheduler, make_task, make_work
 from paintmq.broker.scheduling.backlog import WaitingTask
 from paintmq.broker.scheduling.filters import profile_of
 from paintmq.broker.scheduling.worker import Holding, Worker
-from paintmq.broker.scheduling.worker_table import WorkerBoard
+from paintmq.broker.scheduling.worker_table import WorkerTable
 from paintmq.task import DeviceKind, TaskId
 from paintmq.wire.messages import ResidentModel
 
 
-def make_board(*names: str, **worker: Any) -> tuple[WorkerBoard, list[Worker]]:
-    board = WorkerBoard()
+def make_board(*names: str, **worker: Any) -> tuple[WorkerTable, list[Worker]]:
+    board = WorkerTable()
     workers = []
     for name in names:
         hello = make_worker(name, **worker)
@@ -30,7 +30,7 @@ def make_waiting_task(number: int = 1) -> WaitingTask:
     return make_scheduler()._line.make_task(make_task(number), 0.0)
 
 
-def give(board: WorkerBoard, worker: Worker, number: int = 1, **changes: Any) -> Holding:
+def give(board: WorkerTable, worker: Worker, number: int = 1, **changes: Any) -> Holding:
     """Let the worker hold a batch of one task that should run for ten seconds."""
     device: DeviceKind = "cpu"
     values: dict[str, Any] = {"model": "plain", "suspect": False, "expected": 10.0}
@@ -41,7 +41,7 @@ def give(board: WorkerBoard, worker: Worker, number: int = 1, **changes: Any) ->
     return holding
 
 
-def keep(board: WorkerBoard, worker: Worker, model: str, memory_mb: int, **more: Any) -> None:
+def keep(board: WorkerTable, worker: Worker, model: str, memory_mb: int, **more: Any) -> None:
     now = more.pop("now", 0.0)
     board.resident(worker, ResidentModel(model=model, memory_mb=memory_mb, **more), now=now)
 
@@ -158,7 +158,7 @@ def test_a_leaving_worker_is_listed_and_given_nothing() -> None:
 
 
 def test_idle_workers_of_several_kinds_come_longest_idle_first() -> None:
-    board = WorkerBoard()
+    board = WorkerTable()
     for number, (name, memory) in enumerate((("a", 1), ("b", 2), ("c", 1))):
         hello = make_worker(name, memory_mb=memory)
         profile = profile_of(hello)

@@ -4,7 +4,7 @@ from typing import Any
 
 from attrs import define
 
-from paintmq.broker.shell.loop_latency import BOUNDS, TurnTimes
+from paintmq.broker.shell.loop_latency import BOUNDS, LoopLatency
 
 
 @define
@@ -12,7 +12,7 @@ class Clocks:
     wall: float = 100.0
     processor: float = 0.0
 
-    def turn(self, turns: TurnTimes, seconds: float, busy: float) -> None:
+    def turn(self, turns: LoopLatency, seconds: float, busy: float) -> None:
         turns.begins()
         self.wall += seconds
         self.processor += busy
@@ -21,7 +21,7 @@ class Clocks:
 
 def test_a_turn_counts_with_those_up_to_the_bound_above_it() -> None:
     clocks = Clocks()
-    turns = TurnTimes(lambda: clocks.wall, lambda: clocks.processor)
+    turns = LoopLatency(lambda: clocks.wall, lambda: clocks.processor)
     turns.ends()  # of a turn that never began
     clocks.wall += 1000.0
     for seconds in (0.0, 0.02, 0.02, 60.0):

@@ -1,6 +1,6 @@
 from paintmq.broker.records import TaskPurged
 from paintmq.broker.stores import PayloadKey
-from paintmq.broker.stores.payload_cache import PayloadTable, payload_keys, payloads_kept
+from paintmq.broker.stores.payload_cache import PayloadCache, payload_keys, payloads_kept
 from paintmq.task import Fence, TaskState
 from paintmq.testing.example_tasks import make_payload
 from paintmq.testing.store_contract import accepted, changed, finished
@@ -53,8 +53,8 @@ def test_an_assignment_needs_the_inputs_task_by_task_and_an_ending_the_outputs()
     assert payload_keys(message) == [OUT]
 
 
-def held() -> PayloadTable:
-    table = PayloadTable(True)
+def held() -> PayloadCache:
+    table = PayloadCache(True)
     table.put(IN0, b"one")
     table.put(IN1, b"two")
     return table
@@ -83,7 +83,7 @@ def test_a_purge_forgets_everything() -> None:
 
 
 def test_only_what_is_durable_elsewhere_leaves_memory_the_longest_unused_first() -> None:
-    table = PayloadTable(False, cache_bytes=10)
+    table = PayloadCache(False, cache_bytes=10)
     keys = [PayloadKey(TASK.request.id, "out", str(number)) for number in range(4)]
     for number, key in enumerate(keys):
         table.put(key, b"12345", sequence=number + 1)
@@ -94,7 +94,7 @@ def test_only_what_is_durable_elsewhere_leaves_memory_the_longest_unused_first()
 
 
 def test_what_nobody_else_keeps_never_leaves_memory() -> None:
-    table = PayloadTable(True, cache_bytes=1)
+    table = PayloadCache(True, cache_bytes=1)
     table.put(IN0, b"12345")
     table.evict(durable=100)
 
@@ -109,7 +109,7 @@ def test_putting_a_payload_again_counts_it_once() -> None:
 
 
 def test_what_is_not_durable_yet_stays_however_much_it_is() -> None:
-    table = PayloadTable(False, cache_bytes=1)
+    table = PayloadCache(False, cache_bytes=1)
     table.put(IN0, b"12345", sequence=7)
     table.put(IN1, b"12345", sequence=8)
     table.evict(durable=6)
@@ -118,7 +118,7 @@ def test_what_is_not_durable_yet_stays_however_much_it_is() -> None:
 
 
 def test_nothing_leaves_memory_while_there_is_room() -> None:
-    table = PayloadTable(False, cache_bytes=100)
+    table = PayloadCache(False, cache_bytes=100)
     table.put(IN0, b"12345", sequence=1)
     table.evict(durable=6)
 

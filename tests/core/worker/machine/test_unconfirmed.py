@@ -3,8 +3,8 @@ from math import inf
 from tests.harness.worker_bench import key_of
 
 from paintmq.wire.messages import AttemptCrashed
-from paintmq.worker.machine.profile import Patience
-from paintmq.worker.machine.unconfirmed import REMEMBERED, Endings
+from paintmq.worker.machine.profile import WorkerTimers
+from paintmq.worker.machine.unconfirmed import REMEMBERED, UnconfirmedEndings
 
 
 def make_ending(number: int) -> AttemptCrashed:
@@ -13,7 +13,7 @@ def make_ending(number: int) -> AttemptCrashed:
 
 
 def test_repeats_become_rarer_up_to_a_limit() -> None:
-    endings = Endings(Patience(record_first=10.0, record_most=30.0))
+    endings = UnconfirmedEndings(WorkerTimers(record_first=10.0, record_most=30.0))
     endings.add(make_ending(1), now=0.0)
     times = []
     for _ in range(4):
@@ -27,7 +27,7 @@ def test_repeats_become_rarer_up_to_a_limit() -> None:
 
 
 def test_memory_of_recorded_endings_is_bounded() -> None:
-    endings = Endings(Patience())
+    endings = UnconfirmedEndings(WorkerTimers())
     for number in range(REMEMBERED + 1):
         endings.forget(key_of(number))
 
