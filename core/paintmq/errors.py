@@ -5,7 +5,7 @@
     PaintMQError
     ├── ConfigError                 a setting is wrong: file, key and remedy in the text
     ├── PluginError                 a plugin cannot be used: plugin and distribution in the text
-    ├── InvalidTaskError            the task as given makes no sense (also a ValueError)
+    ├── InvalidTaskError            the task as given is wrong (also a ValueError)
     │   ├── UnknownModelError       no installed plugin provides the model
     │   ├── UnknownQueueError       no queue of that name is configured
     │   ├── InvalidOptionError      the model has no such option, or not with that value
@@ -40,18 +40,18 @@ class PaintMQError(Exception):
     """Base of all errors that PaintMQ raises on purpose."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Let it come whole out of a program's own worker processes: with its words and its data.
+        """Let an error be pickled with its text and its data, for a program's own worker processes.
 
-        Python would call the class with the text alone, which most of these do not take.
+        Python would call the class with the text alone, and most of these take more.
         """
         return _restored, (type(self), self.args, dict(self.__dict__))
 
 
 def _restored(
-    kind: type[PaintMQError], words: tuple[object, ...], data: dict[str, Any]
+    kind: type[PaintMQError], arguments: tuple[object, ...], data: dict[str, Any]
 ) -> PaintMQError:
     error = kind.__new__(kind)
-    error.args = words
+    error.args = arguments
     error.__dict__.update(data)
     return error
 
@@ -65,7 +65,7 @@ class PluginError(PaintMQError):
 
 
 class InvalidTaskError(PaintMQError, ValueError):
-    """The task as given makes no sense."""
+    """The task as given is wrong."""
 
     code = "invalid_task"
 
@@ -116,7 +116,7 @@ class WireError(PaintMQError):
 
 
 class VersionMismatchError(WireError):
-    """The peer speaks a version we do not; answer Refused, which every version can read."""
+    """The peer speaks another version; answer Refused, which every version can read."""
 
     def __init__(self, version: int, oldest: int, newest: int) -> None:
         super().__init__(
@@ -126,7 +126,7 @@ class VersionMismatchError(WireError):
 
 
 class ModelError(PaintMQError):
-    """Raise it in a model to end an attempt with words for the client.
+    """Raise it in a model to end an attempt with a message for the client.
 
     ``retryable`` says that another attempt, perhaps elsewhere, may succeed.
     """
@@ -145,7 +145,7 @@ class WeightsMissingError(ModelError):
 
 
 class TaskNotCompletedError(PaintMQError):
-    """A task ended otherwise than in success."""
+    """A task ended without success."""
 
     def __init__(self, task_id: TaskId, state: TaskState | None, code: str, message: str) -> None:
         super().__init__(message)
@@ -177,7 +177,7 @@ class TaskRejectedError(TaskNotCompletedError):
 
 
 class TaskUnknownError(TaskNotCompletedError):
-    """The broker does not know the task: never accepted, or its result was kept long enough."""
+    """The broker does not know the task: never accepted, or forgotten after its retention time."""
 
 
 class ManagerStoppedError(TaskNotCompletedError):

@@ -1,4 +1,4 @@
-"""Identifiers, made at the edge: the pure parts are only ever handed them."""
+"""Identifiers. They are made at the edge and passed in, so that pure modules stay replayable."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""PaintMQ inside a program: broker, workers and a client of one's own, behind one object.
+"""PaintMQ inside a program: a broker, workers and a client of its own, behind one object.
 
 Rule 1: no global state: every manager has its own ZeroMQ context, plugins and settings, so several
 may run in one process.
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 30.0
-"""Our own broker answers in milliseconds; this is for a machine that is badly overloaded."""
+"""The embedded broker answers in milliseconds; this is for a badly overloaded machine."""
 
 _NOT_STARTED = "the queue manager is not started: call start(), or use it in a with statement"
 
@@ -104,7 +104,7 @@ class QueueManager:
     # ---- life ----------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Open the queues and stand ready; returns when tasks can be sent.
+        """Start the broker and open the queues; return when tasks can be sent.
 
         Raises:
             PortInUseError: a queue's port is taken; nothing is left running.
@@ -117,7 +117,7 @@ class QueueManager:
             with ExitStack() as parts:
                 session, ports = self._start_parts(parts)
                 self._running = _Running(session, ports, parts.pop_all())
-        # Whoever forgets to stop it, or dies of an exception, leaves no worker process behind.
+        # A program that forgets stop(), or dies of an exception, leaves no worker process behind.
         atexit.register(self.stop, grace=0.0)
 
     def _start_parts(self, parts: ExitStack) -> tuple[Session, Mapping[str, int]]:
@@ -190,7 +190,7 @@ class QueueManager:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Whoever leaves by an exception waits for nothing.
+        # A block left by an exception waits for no running task.
         self.stop(grace=None if error is None else 0.0)
 
     # ---- tasks ---------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ class QueueManager:
 
         Raises:
             UnknownModelError: no plugin provides the model; the text lists what is installed.
-            InvalidTaskError: an option or input makes no sense for the model.
+            InvalidTaskError: an option or input does not fit the model.
             RejectedError: no queue could ever hold the task; the text says why of each.
         """
         request = task.outline()
@@ -337,7 +337,7 @@ class QueueManager:
 
 
 _NO_WINDOW = WindowLimits(tasks=1 << 40, bytes=1 << 60)
-"""Our own broker refuses in words what is too much; ``send_task`` must not wait."""
+"""The broker refuses what is too much; ``send_task`` must not wait for room."""
 
 
 def _idle_scheduler(config: Config, plugins: PluginManager) -> Scheduler:

@@ -1,4 +1,4 @@
-"""What a client asks for, and the words for where that request stands.
+"""What a client asks for, and the states that request goes through.
 
 Plain values: nothing here does I/O, reads a clock or makes an identifier (see ``identifiers.py``).
 """
@@ -31,7 +31,7 @@ class TaskType(StrEnum):
 
 
 class TaskState(StrEnum):
-    """Where a task stands. The last five are endings: a task reaches exactly one of them."""
+    """Where a task stands. The last five are final: a task reaches exactly one of them."""
 
     SUBMITTED = "submitted"  # the client has it, the broker has not accepted it yet
     QUEUED = "queued"
@@ -87,7 +87,7 @@ class PayloadInfo:
     size: int
     """Bytes."""
     digest: str
-    """SHA-256 of the bytes, hexadecimal; checked by whoever uses them."""
+    """SHA-256 of the bytes, hexadecimal; checked where the bytes are used."""
     kind: Literal["array", "file"]
     """``array``: raw C-contiguous buffer of ``dtype`` and ``shape``; ``file``: an encoded image or
     any other bytes."""
@@ -130,7 +130,7 @@ class TaskRequest:
 
 @frozen(kw_only=True)
 class TaskError:
-    """Why an attempt or a task ended badly: a code for programs, words for people."""
+    """Why an attempt or a task failed: a code for programs, a message for people."""
 
     code: str
     """One of the codes in ``errors.py``, such as ``"model_error"`` or ``"worker_crashed"``."""
@@ -142,7 +142,7 @@ class TaskError:
 
 @frozen(kw_only=True)
 class AttemptReport:
-    """One finished try, kept in the task's history. Times are broker seconds (Unix epoch)."""
+    """One finished attempt, kept in the task's history. Times are broker seconds (Unix epoch)."""
 
     attempt: int
     worker: str
@@ -185,7 +185,7 @@ class TaskStatus:
     undelivered: int = 0
     """Dispatches that never started."""
     suspect: bool = False
-    """It shared a process with a crash, so it runs alone next time."""
+    """The task shared a process with a crash, so it runs alone next time."""
     excluded: tuple[str, ...] = ()
     """Names of workers that failed this task; they are avoided while others could take it."""
     outputs: tuple[PayloadInfo, ...] = ()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from paintmq.config import HttpConfig
 
 _OTHERS = 0o077
-"""Permissions of a file that give anything to anybody but its owner."""
+"""Permission bits that give anyone but the owner access to a file."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -112,7 +112,7 @@ def _token_file(wanted: "HttpConfig") -> Path:
 
 
 def _token(file: Path) -> str:
-    """Return the token in the file; make one, and tell it this once, if there is no such file.
+    """Return the token in the file; if there is none, make one and print it this once.
 
     Raises:
         CommandError: the file cannot be used, or others can read it.

@@ -61,7 +61,7 @@ class AsyncTaskHandle(TaskView):
         return await _answer(self._session, answer, timeout, to_what)
 
     async def updates(self, timeout: float | None = None) -> AsyncIterator[Progress]:
-        """Yield how the task gets on, now and after each change; see ``TaskHandle.updates``."""
+        """Yield the task's progress, now and after each change; see ``TaskHandle.updates``."""
         changed = _LoopEvent()
         stop = self._followed.when_changed(changed.set)
         try:
@@ -83,14 +83,14 @@ class AsyncTaskHandle(TaskView):
         loop = asyncio.get_running_loop()
 
         def tell() -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody is there to be told
+            with suppress(RuntimeError):  # the loop is closed, and its callbacks with it
                 loop.call_soon_threadsafe(callback, self)
 
         self._followed.when_done(tell)
 
 
 class AsyncClient:
-    """A connection to a broker that heals itself, for asyncio; see ``Client``."""
+    """A connection to a broker that is renewed by itself, for asyncio; see ``Client``."""
 
     def __init__(
         self,
@@ -248,14 +248,14 @@ class _LoopEvent:
         self._event = asyncio.Event()
 
     def set(self) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed, and its waiters with it
             self._loop.call_soon_threadsafe(self._event.set)
 
     def clear(self) -> None:
         self._event.clear()
 
     async def wait(self, timeout: float | None) -> bool:
-        """Wait until it is set; False if the time is up before."""
+        """Wait until it is set; return False if the time is up before."""
         try:
             await asyncio.wait_for(self._event.wait(), timeout)
         except TimeoutError:

@@ -1,4 +1,4 @@
-"""The blocking client: hand tasks to a broker and wait for what comes of them."""
+"""The blocking client: hand tasks to a broker and wait for their results."""
 
 import queue
 from collections import deque
@@ -26,7 +26,7 @@ ASK_SECONDS = 30.0
 
 
 class Client:
-    """A connection to a broker that heals itself; any thread may use it.
+    """A connection to a broker that is renewed by itself; any thread may use it.
 
     Nothing is opened before the first use. ``max_tasks`` and ``max_bytes`` bound what is
     unfinished at a time: ``submit`` waits for room, so that a fast producer does not fill the
@@ -74,7 +74,7 @@ class Client:
         return tuple(TaskHandle(self._session, task) for task in self._session.recovered)
 
     def connect(self, timeout: float | None = 10.0) -> None:
-        """Wait until the broker has answered. Not needed before anything else.
+        """Wait until the broker has answered. Optional: every other method connects by itself.
 
         Raises:
             TimeoutError: it did not.
@@ -92,7 +92,7 @@ class Client:
 
         Raises:
             InvalidInputError: an input's file cannot be read any more.
-            InvalidTaskError: another task with this id is under way.
+            InvalidTaskError: a different task with this id is unfinished.
             TimeoutError: there was no room for ``timeout`` seconds.
         """
         prepared = task.prepare(queue=queue)
@@ -135,7 +135,7 @@ class Client:
             while waiting:
                 yield waiting.popleft().result(timeout)
         finally:
-            # Whoever stops taking results wants no more of them.
+            # A caller that stops taking results wants no more of them.
             for handle in waiting:
                 self._session.cancel_quietly(handle.id)
 
@@ -213,13 +213,13 @@ class Client:
 
 
 def none_ended(session: Session, pending: int, timeout: float | None) -> str:
-    """Say that ``as_completed`` waited in vain."""
+    """Describe an ``as_completed`` that timed out."""
     trouble = f"; {session.trouble}" if session.trouble else ""
     return f"{pending} tasks have not ended; none in {timeout} s{trouble}"
 
 
 def no_room(session: Session, seconds: float) -> str:
-    """Say that ``submit`` waited for room in vain."""
+    """Describe a ``submit`` that timed out waiting for room."""
     trouble = f"; {session.trouble}" if session.trouble else ""
     return (
         f"no room for another task in {seconds:.1f} s: {session.window.tasks} tasks with"
@@ -228,7 +228,7 @@ def no_room(session: Session, seconds: float) -> str:
 
 
 def is_enough_ahead(waiting: Sequence[TaskView], ahead: int, max_bytes: int) -> bool:
-    """Whether ``map`` is to hand out its next result before it takes another task."""
+    """Return whether ``map`` must yield its next result before it takes another task."""
     if len(waiting) >= ahead or waiting[0].done():
         return True
     return sum(handle.result_bytes for handle in waiting) >= max_bytes

@@ -1,4 +1,4 @@
-"""What the client's machine orders its shell to do: speak to the broker, or tell the program."""
+"""What the client's machine tells its shell to do: send to the broker, or inform the program."""
 
 from typing import TypeAlias
 
@@ -10,7 +10,7 @@ from paintmq.wire.messages import Finished, FromClient, Heartbeat, Progressed, R
 
 @frozen
 class Send:
-    """Say this to the broker; the payloads of a Submit are the task's inputs."""
+    """Send this to the broker; the payloads of a Submit are the task's inputs."""
 
     message: FromClient | Heartbeat
 
@@ -34,7 +34,7 @@ class TaskAccepted:
 
 @frozen
 class TaskProgressed:
-    """The task gets on; a preview may have come along."""
+    """The task has made progress; a preview may have come along."""
 
     message: Progressed
 
@@ -79,7 +79,7 @@ class Answered:
 
 @frozen
 class AlarmRaised:
-    """The broker's store has lost something it had promised; the client makes good for it."""
+    """The broker's store has lost something it had promised; the client submits it again."""
 
     reason: str
 

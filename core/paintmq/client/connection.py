@@ -31,7 +31,7 @@ class Connection:
         self._poller = zmq.Poller()
         self._unsent: deque[list[Buffer]] = deque()
         self._submitting: dict[TaskId, None] = {}
-        """Submissions that may not have left yet. Repeating one would only make the line longer."""
+        """Submissions that may not have left yet: repeating one would only lengthen the line."""
 
     def send(
         self, message: FromClient | Heartbeat, payloads: Mapping[TaskId, Sequence[Payload]]
@@ -51,7 +51,7 @@ class Connection:
         """Return what has arrived, a limited amount at a time.
 
         Raises:
-            WireError: the broker, or something that is none, sent what is no message.
+            WireError: what arrived is no message of the protocol.
         """
         deliveries: list[Delivery] = []
         for _ in range(MESSAGES_A_TURN):
@@ -63,7 +63,7 @@ class Connection:
         return deliveries
 
     def send_what_may_go(self) -> None:
-        """Give the socket what it takes; the rest follows when there is room again."""
+        """Send what the socket takes without blocking; the rest follows when there is room."""
         while True:
             if not self._unsent:
                 self._unsent.extend(self._link.outgoing())
@@ -85,7 +85,7 @@ class Connection:
         self._poller.poll(int(seconds * 1000) + 1)
 
     def flush(self, seconds: float) -> None:
-        """Send everything that is queued, if that can be done in so long."""
+        """Send everything that is queued, for ``seconds`` at most."""
         deadline = monotonic() + seconds
         self.send_what_may_go()
         while (self._unsent or not self._link.is_idle) and (left := deadline - monotonic()) > 0:

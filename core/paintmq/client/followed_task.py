@@ -1,4 +1,4 @@
-"""One task as the client knows it: written by the session's thread, read by any other."""
+"""One task as its client knows it: written by the session's thread, read by any other."""
 
 import logging
 import threading
@@ -39,7 +39,7 @@ _ERRORS: dict[TaskState, type[TaskNotCompletedError]] = {
 
 
 class FollowedTask:
-    """Where one task stands, its ending once it has one, and who wants to be told."""
+    """Where one task stands, its ending once it has one, and the callbacks to run then."""
 
     def __init__(self, task_id: TaskId) -> None:
         self.id = task_id
@@ -114,7 +114,7 @@ class FollowedTask:
         self._error = error
         self._end(progress or evolve(self._progress, waiting_for=""))
 
-    # ---- read by anybody -----------------------------------------------------------------------
+    # ---- read by any thread ---------------------------------------------------------------------
 
     @property
     def done(self) -> bool:
@@ -140,7 +140,7 @@ class FollowedTask:
         return evolve(progress, preview=array_from_payload(message.preview[0], payload))
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait for the ending; False if the time is up before."""
+        """Wait for the ending; return False if the time is up before."""
         with self._changed:
             return self._changed.wait_for(lambda: self._done, timeout)
 
@@ -152,7 +152,7 @@ class FollowedTask:
 
     @property
     def version(self) -> int:
-        """Counts the changes; what it was when it was read is an argument of wait_for_change."""
+        """Counts the changes. Pass the version you have seen to ``wait_for_change``."""
         return self._version
 
     def outcome(self) -> Result:
@@ -174,7 +174,7 @@ class FollowedTask:
         """Call it once the task is done: in the session's thread, or at once if it is.
 
         Returns:
-            What lets go of a callback that was not called yet.
+            A function that removes the callback if it was not called yet.
         """
         with self._changed:
             if not self._done:
@@ -184,7 +184,7 @@ class FollowedTask:
         return partial(self._forget, callback)
 
     def when_changed(self, callback: Callback) -> Callback:
-        """Call it after each change, in the session's thread; return what ends this."""
+        """Call it after each change, in the session's thread; return a function that stops this."""
         with self._changed:
             self._observers.append(callback)
         return lambda: self._observers.remove(callback)

@@ -1,4 +1,4 @@
-"""What a durable client has submitted and nobody has taken the outcome of: one file a task.
+"""Tasks of a durable client whose outcome the program has not taken yet: one file a task.
 
 Rule 1: a task is on disk before it is sent, and off it before its outcome is handed to the program:
 whatever dies when, the program sees the outcome once, or finds the task when it starts again.
@@ -26,7 +26,7 @@ _SUFFIX = ".task"
 
 
 def journal_for(durable: "bool | Path | str") -> "ClientJournal | None":
-    """Return the journal a client is to keep: none, the platform's, or the one at a path."""
+    """Return the journal for a ``durable`` argument: none, the platform's, or at a path."""
     if durable is False:
         return None
     if durable is True:
@@ -111,7 +111,7 @@ def _lock(folder: Path) -> int:
 def _read(path: Path) -> PreparedTask | None:
     """Return the task of a file; None for anything else. What is damaged is put aside."""
     if path.suffix == ".draft":
-        path.unlink()  # its client died while writing, so it never sent the task
+        path.unlink()  # its client died while writing it, before sending the task
         return None
     if path.suffix != _SUFFIX:
         return None

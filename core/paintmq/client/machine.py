@@ -53,29 +53,30 @@ from paintmq.wire.messages import (
 
 @frozen(kw_only=True)
 class ClientTimers:
-    """How patient a client is, in seconds. Source: the timers in ``core/README.md``."""
+    """How long a client waits before it repeats or reconnects, in seconds."""
 
     resend_first: float = 2.0
     resend_most: float = 30.0
     heartbeat: float = 5.0
     """Until the broker says what it would like."""
     silence: float = 15.0
-    """Of a broker that had answered, until another connection is tried; at least 3 heartbeats."""
+    """How long a welcomed broker may be silent before reconnecting; at least 3 heartbeats."""
     connect_first: float = 5.0
-    """A new connection has to be answered."""
+    """How long the first connection may stay unanswered; doubled up to ``connect_most``."""
     connect_most: float = 30.0
 
 
-# What passes by itself. A promise that was already made is worth waiting for.
+# Refusals that pass by themselves. They are waited out for a patient submission, and for a task the
+# broker had promised to finish and then forgot.
 _PASSING = {"queue_full", "bytes_full", "no_worker", "draining", "disk_full", "disk_busy"}
 
 
 @define
 class ClientMachine:
-    """All that a client knows of its tasks, and when to say what.
+    """All that a client knows of its tasks, and when to send what.
 
-    Every method returns what the shell has to do, in order. ``opened`` must have been called
-    before anything can be sent; what is asked for earlier is kept until then.
+    Every method returns what the shell has to do, in order. Nothing is sent before ``opened`` was
+    called; what is asked for earlier is kept until then.
     """
 
     rng: random.Random
@@ -87,16 +88,17 @@ class ClientMachine:
     """How often the broker was found to have forgotten what it had promised."""
     connections: int = field(default=0, init=False)
     gave_up: bool = field(default=False, init=False)
-    """The last connection was given up because nobody answered, and none was welcomed since."""
+    """The last connection was given up because it was not answered, and none was welcomed since."""
 
     _tasks: TrackedTasks = field(init=False)
     _cancels: PendingCancels = field(init=False)
     _asks: dict[int, Ask] = field(factory=dict[int, Ask], init=False)
     _withheld: dict[TaskId, None] = field(factory=dict[TaskId, None], init=False)
-    """UnconfirmedEndings that the shell has not confirmed yet."""
+    """Endings that were reported to the shell and that it has not confirmed yet."""
     _durable_sequence: int = field(default=0, init=False)
     _doubted_until: float = field(default=0.0, init=False)
-    """Until then a store that seems to go back in time is not asked after all tasks again."""
+    """Until then another store that seems to have gone back in time starts no further round of
+    questions."""
     _open: bool = field(default=False, init=False)
     _welcomed: bool = field(default=False, init=False)
     _patience: float = field(default=0.0, init=False)
@@ -128,7 +130,7 @@ class ClientMachine:
         return [submission(task)] if self._open else []
 
     def fetch(self, task_id: TaskId, *, now: float) -> list[Command]:
-        """Ask how a task stands that somebody submitted before."""
+        """Ask for the state of a task that was submitted before, by this client or another."""
         if task_id in self._tasks:
             return []
         self._tasks.add(task_id, None, now=now)
@@ -148,11 +150,11 @@ class ClientMachine:
         return [Send(question)] if self._open else []
 
     def forget_ask(self, request_id: int) -> None:
-        """Nobody waits for this answer any more."""
+        """Drop a question whose answer is no longer wanted."""
         self._asks.pop(request_id, None)
 
     def forget(self, task_id: TaskId) -> None:
-        """Nobody waits for this task any more; the broker brings it to its ending all the same."""
+        """Stop following a task; if the broker has it, it still brings it to its ending."""
         self._tasks.pop(task_id)
         self._cancels.drop(task_id)
 
@@ -177,7 +179,7 @@ class ClientMachine:
     # ---- the connection ------------------------------------------------------------------------
 
     def opened(self, *, now: float) -> list[Command]:
-        """Introduce ourselves on a new connection and take up everything that is unanswered."""
+        """Send a hello on the new connection and repeat everything that is unanswered."""
         timers = self.timers
         self._open, self._welcomed = True, False
         self.connections += 1
@@ -197,8 +199,8 @@ class ClientMachine:
 
     def receive(self, message: ToClient, *, now: float) -> list[Command]:
         """Take in what the broker said."""
-        # Until it is welcomed, a connection may well be answered and still be of no use: a broker
-        # that was restarted in between never got our hello.
+        # Before the welcome, other answers prove nothing: a broker that was restarted in between
+        # answers WhoAreYou for ever, because it never got our hello.
         if self._welcomed or isinstance(message, Welcome):
             self._silent_at = now + max(self.timers.silence, 3 * self._heartbeat)
         match message:
@@ -274,7 +276,7 @@ class ClientMachine:
                 waiting_for=message.waiting_for,
             )
         )
-        # Held back until now, because the broker could not have known the task.
+        # Held back until now: an earlier cancel could have overtaken the submission.
         if self._cancels.is_held(message.task_id):
             commands += self._send_cancel(message.task_id, now)
         return commands
@@ -282,7 +284,7 @@ class ClientMachine:
     def _rejected(self, message: Rejected, now: float) -> list[Command]:
         task = self._tasks.get(message.task_id)
         if task is None or task.accepted:
-            return []  # an answer to a repetition that crossed with the acceptance
+            return []  # the answer to a repetition that crossed with the acceptance
         if (task.promised or task.patient) and message.code in _PASSING:
             wait = max(message.retry_after or 0.0, self._tasks.jittered(task.backoff))
             self._tasks.schedule(task, now + wait)
@@ -299,7 +301,9 @@ class ClientMachine:
             task.accepted = task.promised = True
             if self._cancels.is_held(task_id):
                 commands += self._send_cancel(task_id, now)
-        self._tasks.schedule(task, now + task.backoff)  # no need to ask while it tells by itself
+        self._tasks.schedule(
+            task, now + task.backoff
+        )  # progress that arrives makes a question needless
         return commands
 
     def _finished(self, message: Finished) -> list[Command]:
@@ -339,13 +343,13 @@ class ClientMachine:
         return [CancelSettled(task_id, answer)]
 
     def _reintroduce(self, now: float) -> list[Command]:
-        # On a connection that was never welcomed, it may be our hello that is still under way.
+        # On a connection that was not welcomed yet, our hello may still be on its way.
         if not self._welcomed:
             return []
         return [self._reconnect("the broker was restarted")]
 
     def _refused(self, reason: str, now: float) -> list[Command]:
-        """Give up what the broker has not taken; for what it has, try again later."""
+        """Fail what the broker has not accepted; keep what it has, and reconnect later."""
         self._patience = self.timers.connect_most
         self._silent_at = now + self._tasks.jittered(self._patience)
         commands: list[Command] = []
@@ -362,7 +366,8 @@ class ClientMachine:
         """Notice a store that went back in time: what it had promised may be gone.
 
         Answers that overtook each other look the same, and asking after all tasks brings as many
-        answers: so it is done once in a while only. Each task is asked after in time anyway.
+        answers, so a round of questions starts once in ``resend_first`` seconds at most. Every
+        task is asked after in time anyway.
         """
         before, self._durable_sequence = self._durable_sequence, sequence
         if sequence >= before or now < self._doubted_until:

@@ -31,17 +31,17 @@ class Mailbox:
         self.wake()
 
     def wake(self) -> None:
-        """Let the session's thread look around, with or without an order."""
+        """Wake the session's thread, with or without an order."""
         with self._lock:
             if self._is_awake:
                 return
             self._is_awake = True
-        # Full: it has been woken often enough. Closed: it needs no waking any more.
+        # Full: a wake-up is pending already. Closed: the thread has ended.
         with suppress(OSError):
             self._waker.send(b"!")
 
     def take(self) -> deque[Order]:
-        """Return the orders so far, in the order they came."""
+        """Return the orders so far, oldest first."""
         with suppress(BlockingIOError):
             self._woken.recv(64)
         with self._lock:

@@ -1,4 +1,4 @@
-"""Cancels and questions that the broker has not answered yet, and who waits for each."""
+"""Cancels and questions without an answer yet, with the futures that wait for them."""
 
 import threading
 from concurrent.futures import Future
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class PendingAnswers:
-    """Futures that other threads wait for and the session's thread resolves."""
+    """Futures that the session's thread resolves and other threads wait for."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -35,7 +35,7 @@ class PendingAnswers:
             return self._last_ask, answer
 
     def drop_ask(self, number: int) -> None:
-        """Forget a question whose asker has gone away."""
+        """Drop a question whose answer is no longer wanted."""
         with self._lock:
             self._asks.pop(number, None)
 
@@ -56,7 +56,7 @@ class PendingAnswers:
             _resolve(future, value)
 
     def give_up(self, error: Exception) -> None:
-        """End every wait: nothing more will come."""
+        """End every wait: no answer can arrive any more."""
         with self._lock:
             cancels, self._cancels = self._cancels, {}
             asks, self._asks = self._asks, {}

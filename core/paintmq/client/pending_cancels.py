@@ -29,13 +29,13 @@ class PendingCancels:
         return self._due.get(task_id) == inf
 
     def schedule(self, task_id: TaskId, *, now: float) -> None:
-        """Note that the cancel is said now, and when it is to be said again."""
+        """Record that the cancel is sent now, and when to repeat it."""
         due = now + self.interval * self.rng.uniform(0.8, 1.2)
         self._due[task_id] = due
         self.next_due = min(self.next_due, due)
 
     def drop(self, task_id: TaskId) -> bool:
-        """Forget a cancel; return whether there was one."""
+        """Drop a cancel; return whether there was one."""
         return self._due.pop(task_id, None) is not None
 
     def pop_due(self, *, now: float) -> list[TaskId]:

@@ -1,4 +1,4 @@
-"""Saying again what has not been answered: a submission, or a question after many tasks. Pure."""
+"""Repeating what has not been answered: submissions, and questions after many tasks. Pure."""
 
 from collections.abc import Iterable
 
@@ -24,7 +24,7 @@ def take_up(tasks: Iterable[TrackedTask]) -> list[Send]:
 
 
 def queries(task_ids: Iterable[TaskId]) -> list[Send]:
-    """Ask after the tasks, in as few messages as the limit allows."""
+    """Ask for the state of the tasks, in as few messages as the limit allows."""
     ids = tuple(task_ids)
     return [Send(Query(ids[i : i + IDS_A_QUERY])) for i in range(0, len(ids), IDS_A_QUERY)]
 

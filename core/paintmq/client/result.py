@@ -1,4 +1,4 @@
-"""What a task gave back, and how it gets on: the values a program reads."""
+"""What a program reads of a task: its progress and its result."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class Progress:
-    """How a task gets on, at one moment."""
+    """Where a task stands, at one moment."""
 
     state: TaskState
     step: int = 0
@@ -30,7 +30,7 @@ class Progress:
     """Counts the attempts from 1; 0 before the first."""
     note: str = ""
     waiting_for: str = ""
-    """Why no worker takes the task now, in words; empty when one soon will."""
+    """Why no worker takes the task now, for people; empty when one soon will."""
     preview: "NDArray[np.uint8] | None" = field(default=None, eq=False)
     """The picture so far, uint8, shape (height, width, 3), RGB, where the model shows one."""
 
@@ -44,7 +44,7 @@ class Progress:
 
 @frozen(kw_only=True)
 class Result:
-    """What a task gave back."""
+    """The outputs of a task that succeeded, and how it ran."""
 
     outputs: "Mapping[str, NDArray[Any] | bytes]" = field(eq=False, repr=in_words)
     """By name: arrays (read-only views of what arrived), or bytes. The main one is ``image``."""
@@ -78,16 +78,16 @@ class Result:
 
     @property
     def icc_profile(self) -> bytes | None:
-        """Return the colour profile that the picture sent had, which the main output is in too.
+        """Return the colour profile of the picture that was sent; the main output is in it too.
 
-        None where it had none for RGB. Give it to ``paintmq.image.encode_image``.
+        None if it had no RGB profile. Pass it to ``paintmq.image.encode_image``.
         """
         value = self.outputs.get("icc_profile")
         return value if isinstance(value, bytes) else None
 
     @property
     def note(self) -> str:
-        """Return what the model has to say about its result, in words; mostly nothing."""
+        """Return the model's remark on its result; mostly empty."""
         value = self.outputs.get("note")
         return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
 

@@ -1,7 +1,7 @@
 """The shell around the client's machine: one thread, one socket, one clock.
 
-Rule 1: the machine, the link and the socket belong to the session's thread. Other threads leave
-orders in a queue and wake it up.
+Rule 1: the machine, the link and the socket belong to the session's thread. Other threads put
+orders into its mailbox, which wakes it up.
 Rule 2: what others read is a FollowedTask or a future; the session's thread alone writes it.
 Rule 3: nothing starts in the constructor; a session that was closed stays closed.
 """
@@ -51,7 +51,8 @@ from paintmq.wire.messages import FromClient, Heartbeat, Rejected, Submit, ToCli
 logger = logging.getLogger(__name__)
 
 GOODBYE_SECONDS = 1.0
-"""Long enough for what was just submitted, short enough when the broker is gone."""
+"""Seconds ``close`` gives to unsent messages: enough for what was just submitted, and short enough
+when the broker is gone."""
 
 
 class Session:
@@ -94,7 +95,7 @@ class Session:
     # ---- used by any thread --------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the thread, and with a journal take up what an earlier client left in it.
+        """Start the thread, and with a journal resubmit what an earlier client left in it.
 
         Harmless to repeat.
 
@@ -122,8 +123,8 @@ class Session:
     def close(self, *, goodbye: float = GOODBYE_SECONDS) -> None:
         """Stop the thread; harmless to repeat.
 
-        What is still to be said gets ``goodbye`` seconds to leave, submissions included. Accepted
-        tasks go on in the broker; handles that still wait get a ManagerStoppedError.
+        Unsent messages, submissions included, get ``goodbye`` seconds to leave. Accepted tasks go
+        on in the broker; handles that still wait get a ManagerStoppedError.
         """
         if os.getpid() != self._pid:
             return  # the threads and sockets are the parent's
@@ -139,7 +140,7 @@ class Session:
             thread.join()
 
     def wait_until_connected(self, timeout: float | None) -> bool:
-        """Wait for the broker's first answer; False if the time is up before."""
+        """Wait for the broker's first answer; return False if the time is up before."""
         self.start()
         return self._reachability.wait(timeout)
 
@@ -150,7 +151,7 @@ class Session:
 
     @property
     def trouble(self) -> str:
-        """What is wrong with the connection, in words; empty while the broker answers."""
+        """What is wrong with the connection, for people; empty while the broker answers."""
         return self._reachability.trouble
 
     @property
@@ -169,7 +170,7 @@ class Session:
         """Hand the task over and return at once. Room in the window must have been taken.
 
         Raises:
-            InvalidTaskError: another task with this id is under way.
+            InvalidTaskError: a different task with this id is unfinished.
             StoreError: the task cannot be written to the journal.
         """
         self.start()
@@ -240,7 +241,7 @@ class Session:
             self._obey(self._machine.leave())
             self._connection.flush(self._goodbye)
         except Exception:
-            # A bug of ours: nobody may be left waiting for a thread that is gone.
+            # A bug of ours. Every waiting caller is told below: the thread that would is gone.
             logger.exception("the client's thread failed")
             raise
         finally:
@@ -281,7 +282,7 @@ class Session:
             self._obey(self._machine.receive(message, now=time.monotonic()), delivery.payloads)
 
     def _obey(self, commands: Sequence[Command], payloads: Sequence[Payload] = ()) -> None:
-        """Do what the machine says; the payloads are those of the message it answers."""
+        """Carry out the machine's commands; the payloads are those of the message it answers."""
         for command in commands:
             match command:
                 case Send(message):
@@ -355,7 +356,7 @@ class Session:
         self._obey(self._machine.opened(now=time.monotonic()))
 
     def _abandon(self, reason: str) -> None:
-        """End every wait: nothing more will come."""
+        """End every wait: no answer can arrive any more."""
         with self._lock:
             followed, self._followed = self._followed, {}
         for task_id, task in followed.items():
@@ -389,7 +390,7 @@ class Session:
 
 
 def _check_same(request: TaskRequest, known: TaskRequest) -> None:
-    # The queue is where it is to wait, not what it is.
+    # The queue says where a task waits; it is no part of what the task is.
     if evolve(request, queue="") != evolve(known, queue=""):
         raise InvalidTaskError(
             f"task {request.id} is under way with other contents; use another id or idempotency key"

@@ -1,9 +1,9 @@
-"""What a program hands in: a Task, checked when it is made, turned into bytes when it is sent.
+"""What a program submits: a Task, checked when it is made, turned into bytes when it is sent.
 
 Rule 1: a mistake that can be seen without a broker is reported where the Task is constructed.
 Rule 2: files are read by the client that submits, when it submits, so a long list of Tasks costs
 little memory; nothing a task names is ever opened by the broker or a worker.
-Rule 3: what is sent cannot change any more: arrays are copied, so the caller may reuse them.
+Rule 3: arrays are copied when they are sent, so the caller may reuse them afterwards.
 """
 
 import os
@@ -238,7 +238,7 @@ def _checked_name(name: object) -> str:
 
 def _checked_input(name: str, value: object) -> Input:
     if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value)  # a caller may change what it handed in before it is sent
+        return bytes(value)  # the caller may change its buffer before the task is sent
     if isinstance(value, str | os.PathLike):
         path = Path(os.fspath(value))
         _check_file(name, path)
@@ -303,7 +303,7 @@ def _read(name: str, path: Path) -> bytes:
 
 
 def _check_priority(priority: object) -> None:
-    # True is an int to Python, but nobody means it as a priority.
+    # True is an int to Python, and surely a mistake as a priority.
     if isinstance(priority, bool) or not isinstance(priority, int):
         raise InvalidTaskError(
             f"priority {priority!r} must be a whole number from {MIN_PRIORITY} to {MAX_PRIORITY}"

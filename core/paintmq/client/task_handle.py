@@ -1,4 +1,4 @@
-"""What a program holds of a task it handed in: wait for it, watch it, cancel it."""
+"""Handles of submitted tasks: wait for them, watch them, cancel them."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class TaskView:
-    """What a handle tells at once, without waiting. Always true; safe to use from any thread."""
+    """The properties of a handle, all of which return at once. Truthy; safe in any thread."""
 
     def __init__(self, session: "Session", followed: FollowedTask) -> None:
         self._session = session
@@ -38,7 +38,7 @@ class TaskView:
 
     @property
     def state(self) -> TaskState:
-        """Where the task stands, as far as the broker has told."""
+        """Where the task stands, as far as the broker has reported it."""
         return self._followed.progress().state
 
     @property
@@ -48,7 +48,7 @@ class TaskView:
 
     @property
     def waiting_for(self) -> str:
-        """Why no worker takes the task now, in words; empty when one soon will."""
+        """Why no worker takes the task now, for people; empty when one soon will."""
         return self._followed.progress().waiting_for
 
     def done(self) -> bool:
@@ -61,7 +61,7 @@ class TaskView:
         return self._followed.output_bytes
 
     def progress(self) -> Progress:
-        """Return how the task gets on, as far as the broker has told."""
+        """Return the task's progress, as far as the broker has reported it."""
         return self._followed.progress()
 
     def __bool__(self) -> bool:
@@ -80,7 +80,7 @@ class TaskView:
 
 
 class TaskHandle(TaskView):
-    """One task that was handed in; its methods block the caller, and it alone."""
+    """A submitted task; its methods block the calling thread alone."""
 
     def result(self, timeout: float | None = None) -> Result:
         """Wait for the task's ending, for ``timeout`` seconds at most, and return the result.
@@ -115,7 +115,7 @@ class TaskHandle(TaskView):
         )
 
     def updates(self, timeout: float | None = None) -> Iterator[Progress]:
-        """Yield how the task gets on, now and after each change, until it has ended.
+        """Yield the task's progress, now and after each change, until it has ended.
 
         A slow reader misses the changes in between, never the last one.
 
@@ -153,7 +153,7 @@ class TaskHandle(TaskView):
 def wait_for_answer(
     session: "Session", answer: "Future[T]", timeout: float | None, to_what: str
 ) -> T:
-    """Return the broker's answer, or raise TimeoutError in words."""
+    """Return the broker's answer, or raise a TimeoutError that says what is missing and why."""
     try:
         return answer.result(timeout)
     except FutureTimeoutError:
@@ -163,6 +163,6 @@ def wait_for_answer(
 
 
 def no_answer(session: "Session", timeout: float | None, to_what: str) -> str:
-    """Say that the broker did not answer in time, and whether it answers anything."""
+    """Describe an answer that did not come in time, and any trouble with the connection."""
     trouble = f": {session.trouble}" if session.trouble else ""
     return f"no answer of the broker {to_what} within {timeout} s{trouble}"

@@ -1,4 +1,4 @@
-"""The tasks whose ending a client does not know yet, and when to ask after each."""
+"""The tasks whose ending a client does not know yet, and when to ask for the state of each."""
 
 import random
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from attrs import define, field
 from paintmq.task import TaskId, TaskRequest
 
 QUERIES_A_SECOND = 200
-"""Tasks asked after at most, on average: with many tasks each is asked after less often."""
+"""Tasks asked after at most, on average: the more tasks, the less often each is asked after."""
 
 SMALL_SUBMISSION = 64 * 1024
 """Bytes of input up to which repeating a submission is cheaper than asking whether it arrived."""
@@ -22,20 +22,20 @@ class TrackedTask:
 
     id: TaskId
     request: TaskRequest | None
-    """None: fetched by id, so it cannot be submitted again."""
+    """None for a task that was fetched by its id: it cannot be submitted again."""
     backoff: float = 0.0
     due: float = 0.0
     """When to repeat the submission, or to ask."""
     entry_at: float = inf
     """Time of the task's entry in the heap: no later than ``due``."""
     sent: bool = False
-    """The submission has left at least once."""
+    """The submission was sent at least once."""
     accepted: bool = False
     """The broker has the task, as far as we know."""
     patient: bool = False
-    """A refusal that will pass is waited out."""
+    """Refusals that pass by themselves are waited out."""
     promised: bool = False
-    """It was accepted at some time, also if the broker forgot it since."""
+    """The task was accepted at some time, even if the broker has forgotten it since."""
 
     @property
     def is_query_cheaper(self) -> bool:
@@ -71,13 +71,13 @@ class TrackedTasks:
         return self._tasks.pop(task_id, None)
 
     def reset(self, task: TrackedTask, *, now: float) -> None:
-        """Start the doubling anew."""
+        """Reset the backoff."""
         task.backoff = self.first
         self.schedule(task, now + self.jittered(task.backoff))
 
     def schedule(self, task: TrackedTask, at: float) -> None:
         task.due = at
-        # An entry that is too early finds out when it is popped: no need for another.
+        # An entry that turns out too early is put back when it is popped: no need for another.
         if at < task.entry_at:
             task.entry_at = at
             heappush(self._heap, (at, task.id))

@@ -1,4 +1,4 @@
-"""How much a client may have under way: what turns a fast producer into a patient one."""
+"""Back-pressure: how much a client may have unfinished before ``submit`` waits."""
 
 import threading
 from collections import deque
@@ -17,7 +17,7 @@ class WindowLimits:
 
 @define(eq=False)
 class Window:
-    """A count of tasks and bytes with two limits; who does not fit waits in order of arrival."""
+    """Unfinished tasks and bytes with a limit each; what does not fit waits in order of arrival."""
 
     limits: WindowLimits = field(factory=WindowLimits)
     tasks: int = field(default=0, init=False)
@@ -30,7 +30,7 @@ class Window:
     def enter(self, size: int) -> "Future[None]":
         """Return a future that is done once there is room; until then it may be cancelled.
 
-        A task larger than the whole window is let in when nothing else is under way.
+        A task larger than the whole window is let in when nothing else is unfinished.
         """
         granted: Future[None] = Future()
         with self._lock:
@@ -39,7 +39,7 @@ class Window:
         return granted
 
     def force(self, size: int) -> None:
-        """Count a task in, whether there is room or not."""
+        """Count a task, whether there is room or not."""
         with self._lock:
             self.tasks += 1
             self.bytes += size
@@ -51,7 +51,7 @@ class Window:
             self._admit()
 
     def give_up(self, error: Exception) -> None:
-        """End the wait of all who do not fit yet."""
+        """Fail every caller that still waits for room."""
         with self._lock:
             waiting, self._waiting = self._waiting, deque()
         for _, granted in waiting:

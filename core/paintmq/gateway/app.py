@@ -1,4 +1,4 @@
-"""The routes: hand in a task, follow it, fetch its result, cancel it; and what plugins add."""
+"""The routes: submit a task, follow it, fetch its result, cancel it; and what plugins add."""
 
 import asyncio
 import logging
@@ -43,7 +43,7 @@ REMEMBERED = 1_000
 
 @define
 class Gateway:
-    """The tasks that were handed in by HTTP, and their routes."""
+    """The tasks that were submitted over HTTP, and their routes."""
 
     client: AsyncClient
     _tasks: OrderedDict[str, AsyncTaskHandle] = field(factory=OrderedDict, init=False)
@@ -101,7 +101,7 @@ class Gateway:
         async for progress in handle.updates(timeout=ACCEPTED_WITHIN):
             if progress.state is not TaskState.SUBMITTED:
                 break
-        # What was accepted has its ending told later; a refusal is the answer now.
+        # Only a refusal is the answer to this request; other endings are asked for later.
         await _raise_if_ended_by(handle, TaskRejectedError)
         self._remember(handle)
         where = {"location": f"/v1/tasks/{handle.id}"}
@@ -225,7 +225,7 @@ def status_of(error: Exception) -> int:
 
 
 def _come_again(error: Exception) -> float | None:
-    """Return after how many seconds a refusal may have passed; None: it will not pass."""
+    """Return after how many seconds to try again; None if that would not help."""
     return error.retry_after if isinstance(error, RejectedError | TaskRejectedError) else None
 
 
@@ -242,5 +242,5 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
 
 
 async def _answer_bug(request: Request, error: Exception) -> Response:
-    # Starlette raises it again for the log; the client learns nothing of our insides.
+    # Starlette raises it again for the log; the client is told no internals.
     return JSONResponse({"code": "bug", "message": "something went wrong here; see the log"}, 500)

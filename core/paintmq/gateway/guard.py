@@ -16,7 +16,7 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 METHODS = ("GET", "HEAD", "POST", "DELETE")
 BODY_TYPES = ("application/json", "image/png", "image/jpeg", "image/webp", "image/tiff")
-"""What a POST may carry. A form is not among them: any page could make a browser send one."""
+"""What a POST may carry. No form: any web page could make a browser send one."""
 SLOW_BODY = 10.0
 """Seconds for the next piece of a body to arrive."""
 
@@ -29,7 +29,7 @@ _HEADERS = (
 
 @frozen(kw_only=True)
 class GuardLimits:
-    """How much is let in at once."""
+    """How much may be served at once."""
 
     body: int
     """Bytes of one request's body."""
@@ -40,7 +40,7 @@ class GuardLimits:
 
 
 class _RefusedError(Exception):
-    """The request goes no further."""
+    """The request is answered by the guard and not passed on."""
 
     def __init__(self, status: int, code: str, message: str, **headers: str) -> None:
         super().__init__(message)
@@ -54,8 +54,8 @@ class Guard:
     app: App
     token: str = field(repr=False)
     hosts: frozenset[str]
-    """Values of the Host header that are meant for us: ``localhost:5580``. Any other came by a name
-    that somebody else controls."""
+    """Values of the Host header that are meant for us: ``localhost:5580``. Any other may be a
+    name under somebody else's control (DNS rebinding)."""
     limits: GuardLimits
     _requests: int = field(default=0, init=False)
     _bytes: int = field(default=0, init=False)
@@ -65,7 +65,7 @@ class Guard:
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
             await self._serve(scope, receive, send)
-        else:  # a WebSocket: no route speaks it, so nobody gets past here by it
+        else:  # a WebSocket, which no route serves: it must not bypass the checks
             await send({"type": "websocket.close", "code": 1008})
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,7 +132,7 @@ class Guard:
 
 
 async def _read(receive: Receive, size: int) -> bytes:
-    """Return the whole body, which must be as long as it was said to be."""
+    """Return the whole body, which must be as long as Content-Length said."""
     body = bytearray()
     while size:
         try:
@@ -150,7 +150,7 @@ async def _read(receive: Receive, size: int) -> bytes:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Return a ``receive`` that gives the body once, and then what still comes."""
+    """Return a ``receive`` that returns the body once, and then what arrives after it."""
     given = False
 
     async def replay() -> Message:
@@ -177,7 +177,7 @@ async def _refuse(send: Send, refusal: _RefusedError) -> None:
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),  # what follows may be the rest of a body nobody reads
+        (b"connection", b"close"),  # what follows may be the rest of an unread body
         *((name.encode(), value.encode()) for name, value in refusal.headers.items()),
         *_HEADERS,
     ]

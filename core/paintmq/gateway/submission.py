@@ -1,4 +1,4 @@
-"""From the body of a request to a Task: JSON with base64, or one image as it is."""
+"""From the body of a request to a Task: JSON with base64, or one encoded image."""
 
 import json
 from collections.abc import Iterable
@@ -35,7 +35,7 @@ def task_of_json(body: bytes) -> Task:
     """Return the task a JSON body describes.
 
     Raises:
-        InvalidTaskError: it describes none; the text says where it goes wrong.
+        InvalidTaskError: it describes none; the text says where the fault is.
     """
     try:
         return _task(_DECODER.decode(body))

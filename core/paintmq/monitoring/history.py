@@ -1,4 +1,4 @@
-"""The samples of the last while, and what they say about throughput. Pure."""
+"""The most recent samples, and the throughput computed from them. Pure."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -41,8 +41,8 @@ class History:
     def rate(self, counter: str, *, over: float, queue: str | None = None) -> float:
         """Return how fast a counter of ``QueueStatistics`` grew over the last seconds, a second.
 
-        0.0 until there are two samples. A counter that went back was of a broker that has been
-        restarted since: what it has now is what was counted.
+        0.0 until there are two samples. A counter that fell belongs to a broker that was restarted
+        in between: its whole value was counted since.
         """
         if len(self._samples) < 2:
             return 0.0

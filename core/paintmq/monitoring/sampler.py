@@ -1,4 +1,4 @@
-"""A thread that takes a sample every so often, keeps a history and shows it to plugins."""
+"""A thread that samples the statistics at an interval, keeps a history and tells plugins."""
 
 import logging
 import threading
@@ -17,14 +17,14 @@ from paintmq.statistics import BrokerStatistics
 if TYPE_CHECKING:
     from paintmq.plugin.manager import PluginManager
 
-FAREWELL = 5.0
-"""Seconds an observer may hold up the end of the thread."""
+STOP_SECONDS = 5.0
+"""Seconds ``stop`` waits for an observer that has not returned."""
 
 logger = logging.getLogger(__name__)
 
 
 class StatisticsSampler:
-    """Samples what the configuration wants; never in the way of the broker's loop.
+    """Samples what the configuration asks for, outside the broker's loop.
 
     ``ask`` returns the broker's statistics, and may wait for them. Observers are called in this
     thread, so a slow one delays the next sample and nothing else.
@@ -50,7 +50,7 @@ class StatisticsSampler:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, which an observer that does not come back may hold up: not for long.
+        """End the thread; wait ``STOP_SECONDS`` at most for an observer that has not returned.
 
         Harmless to repeat.
         """
@@ -58,9 +58,9 @@ class StatisticsSampler:
         thread, self._thread = self._thread, None
         if thread is None:
             return
-        thread.join(FAREWELL)
+        thread.join(STOP_SECONDS)
         if thread.is_alive():
-            logger.warning("an observer of statistics does not come back and is left behind")
+            logger.warning("an observer of statistics does not return and is left behind")
 
     def _run(self) -> None:
         meter = SystemMeter() if self._config.collect_system_metrics else None

@@ -1,4 +1,4 @@
-"""Reads the machine's own figures: processor, memory and, where there is a driver, GPUs."""
+"""Reads the machine's load: processor, memory and, where there is a driver, GPUs."""
 
 import logging
 from importlib import import_module

@@ -118,7 +118,7 @@ def test_a_manager_shows_its_statistics_to_its_plugins(observer: Observer) -> No
 def test_an_observer_that_never_returns_does_not_hold_up_the_end(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampler_module, "FAREWELL", 0.01)
+    monkeypatch.setattr(sampler_module, "STOP_SECONDS", 0.01)
     called, go = threading.Event(), threading.Event()
 
     class Hangs:
@@ -135,4 +135,4 @@ def test_an_observer_that_never_returns_does_not_hold_up_the_end(
     sampler.stop()
     go.set()
 
-    assert "does not come back and is left behind" in caplog.text
+    assert "does not return and is left behind" in caplog.text
