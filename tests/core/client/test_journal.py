@@ -8,19 +8,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from tests.harness.client_port import ScriptedBroker
 
 from paintmq import AsyncClient, Client, Task, TaskType
 from paintmq.client.journal import ClientJournal, journal_for
 from paintmq.errors import StoreError, TaskRejectedError
 from paintmq.task import TaskState
 from paintmq.wire.messages import Finished, Rejected, ResultReceived, Submit
-
-if TYPE_CHECKING:
-    from tests.core.client.conftest import ScriptedBroker
 
 
 def make_task(number: int = 0) -> Task:
@@ -128,9 +125,7 @@ def test_durable_names_a_folder_or_takes_the_platforms(tmp_path: Path) -> None:
 # ---- with a client -----------------------------------------------------------------------------
 
 
-def test_a_task_is_on_disk_until_its_outcome_is_taken(
-    broker: "ScriptedBroker", folder: Path
-) -> None:
+def test_a_task_is_on_disk_until_its_outcome_is_taken(broker: ScriptedBroker, folder: Path) -> None:
     broker.when(Submit, lambda m: [done(m.task.id)])
     with Client(broker.endpoint, durable=folder) as client:
         handle = client.submit(make_task())
@@ -147,7 +142,7 @@ def test_a_task_is_on_disk_until_its_outcome_is_taken(
     assert len(broker.of(ResultReceived)) == 1
 
 
-def test_a_refusal_is_an_outcome_too(broker: "ScriptedBroker", folder: Path) -> None:
+def test_a_refusal_is_an_outcome_too(broker: ScriptedBroker, folder: Path) -> None:
     broker.when(Submit, lambda m: [Rejected(task_id=m.task.id, code="unknown_model", reason="")])
     with Client(broker.endpoint, durable=folder) as client:
         handle = client.submit(make_task())
@@ -158,7 +153,7 @@ def test_a_refusal_is_an_outcome_too(broker: "ScriptedBroker", folder: Path) -> 
 
 
 def test_what_a_closed_client_left_is_submitted_again_by_the_next(
-    broker: "ScriptedBroker", folder: Path
+    broker: ScriptedBroker, folder: Path
 ) -> None:
     with Client(broker.endpoint, durable=folder) as client:
         first = client.submit(make_task(3))
@@ -188,7 +183,7 @@ handle.result()
 
 @pytest.mark.slow
 def test_what_a_killed_client_left_is_submitted_again_by_the_next(
-    broker: "ScriptedBroker", folder: Path
+    broker: ScriptedBroker, folder: Path
 ) -> None:
     arguments = [sys.executable, "-c", CLIENT, broker.endpoint, str(folder)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
@@ -206,7 +201,7 @@ def test_what_a_killed_client_left_is_submitted_again_by_the_next(
 
 @pytest.mark.slow
 def test_a_client_that_was_made_before_a_fork_says_so_in_the_child(
-    broker: "ScriptedBroker",
+    broker: ScriptedBroker,
 ) -> None:
     code = """
 import os, sys
@@ -234,7 +229,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def test_an_array_that_is_reused_does_not_spoil_what_is_on_disk(
-    broker: "ScriptedBroker", folder: Path
+    broker: ScriptedBroker, folder: Path
 ) -> None:
     image = np.zeros((4, 4, 3), np.uint8)
     with Client(broker.endpoint, durable=folder) as client:
@@ -249,7 +244,7 @@ def test_an_array_that_is_reused_does_not_spoil_what_is_on_disk(
 
 @pytest.mark.parametrize("kind", ["blocking", "async"])
 def test_a_task_that_cannot_be_written_down_takes_no_room(
-    broker: "ScriptedBroker", folder: Path, kind: str
+    broker: ScriptedBroker, folder: Path, kind: str
 ) -> None:
     task = Task(TaskType.INPAINT, {"model": "opencv"})
     if kind == "blocking":

@@ -4,10 +4,11 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
+from tests.harness.client_port import ScriptedBroker
 
 from paintmq import AsyncClient, Client, Task, TaskState, TaskType
 from paintmq.client.machine import ClientTimers
@@ -28,9 +29,6 @@ from paintmq.wire.messages import (
     WorkerWelcome,
 )
 
-if TYPE_CHECKING:
-    from tests.core.client.conftest import ScriptedBroker
-
 
 def make_task(**changes: Any) -> Task:
     return Task(TaskType.INPAINT, {"model": "opencv"}, **changes)
@@ -45,13 +43,13 @@ def succeeds(task_id: Any) -> Finished:
 
 
 @pytest.fixture
-def client(broker: "ScriptedBroker") -> Iterator[Client]:
+def client(broker: ScriptedBroker) -> Iterator[Client]:
     with Client(broker.endpoint) as made:
         yield made
 
 
 def test_a_restarted_broker_is_introduced_to_and_asked(
-    client: Client, broker: "ScriptedBroker"
+    client: Client, broker: ScriptedBroker
 ) -> None:
     broker.when(Submit, lambda m: [accepts(m)])
     broker.when(Query, lambda m: [succeeds(id_) for id_ in m.task_ids])
@@ -64,7 +62,7 @@ def test_a_restarted_broker_is_introduced_to_and_asked(
     assert len(set(broker.peers)) == 2
 
 
-def test_a_silent_broker_is_left_for_a_new_connection(broker: "ScriptedBroker") -> None:
+def test_a_silent_broker_is_left_for_a_new_connection(broker: ScriptedBroker) -> None:
     broker.when(Heartbeat, lambda _: [])
     broker.when(Submit, lambda m: [accepts(m)])
     broker.when(Query, lambda m: [succeeds(id_) for id_ in m.task_ids])
@@ -76,7 +74,7 @@ def test_a_silent_broker_is_left_for_a_new_connection(broker: "ScriptedBroker") 
 
 
 def test_nonsense_from_the_broker_costs_a_connection_and_no_task(
-    client: Client, broker: "ScriptedBroker", caplog: pytest.LogCaptureFixture
+    client: Client, broker: ScriptedBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     broker.when(Submit, lambda m: [accepts(m)])
     broker.when(Query, lambda m: [succeeds(id_) for id_ in m.task_ids])
@@ -90,7 +88,7 @@ def test_nonsense_from_the_broker_costs_a_connection_and_no_task(
 
 
 def test_what_is_meant_for_workers_is_not_heeded(
-    client: Client, broker: "ScriptedBroker", caplog: pytest.LogCaptureFixture
+    client: Client, broker: ScriptedBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     broker.when(Submit, lambda m: [accepts(m)])
     handle = client.submit(make_task())
@@ -102,9 +100,7 @@ def test_what_is_meant_for_workers_is_not_heeded(
     assert "to a client" in caplog.text
 
 
-def test_a_broker_that_refuses_the_client_says_why(
-    client: Client, broker: "ScriptedBroker"
-) -> None:
+def test_a_broker_that_refuses_the_client_says_why(client: Client, broker: ScriptedBroker) -> None:
     broker.when(ClientHello, lambda _: [Refused("speaks versions 2 to 3")])
     broker.when(Submit, lambda _: [Refused("speaks versions 2 to 3")])
 
@@ -113,7 +109,7 @@ def test_a_broker_that_refuses_the_client_says_why(
 
 
 def test_a_store_that_went_back_is_counted_and_logged(
-    client: Client, broker: "ScriptedBroker", caplog: pytest.LogCaptureFixture
+    client: Client, broker: ScriptedBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     broker.when(Submit, lambda m: [accepts(m, sequence=50)])
     broker.when(Query, lambda m: [UnknownTask(id_) for id_ in m.task_ids])
@@ -130,7 +126,7 @@ def test_a_store_that_went_back_is_counted_and_logged(
 
 
 def test_a_task_too_large_for_the_wire_is_refused_alone(
-    client: Client, broker: "ScriptedBroker"
+    client: Client, broker: ScriptedBroker
 ) -> None:
     broker.when(Submit, lambda m: [succeeds(m.task.id)])
     many = {f"input-{number}": b"x" for number in range(5_000)}
@@ -141,7 +137,7 @@ def test_a_task_too_large_for_the_wire_is_refused_alone(
 
 
 def test_what_was_just_submitted_leaves_before_the_client_closes(
-    broker: "ScriptedBroker",
+    broker: ScriptedBroker,
 ) -> None:
     data = bytes(20_000_000)
     with Client(broker.endpoint) as client:
@@ -153,7 +149,7 @@ def test_what_was_just_submitted_leaves_before_the_client_closes(
 
 
 def test_an_encoded_result_is_decoded_when_it_is_looked_at(
-    client: Client, broker: "ScriptedBroker"
+    client: Client, broker: ScriptedBroker
 ) -> None:
     pixels = np.full((3, 5, 3), 44, np.uint8)
     data = encode_image(pixels, "png")
@@ -176,7 +172,7 @@ def test_an_encoded_result_is_decoded_when_it_is_looked_at(
     np.testing.assert_array_equal(result.image, pixels)
 
 
-def test_a_result_without_a_picture_has_no_image(client: Client, broker: "ScriptedBroker") -> None:
+def test_a_result_without_a_picture_has_no_image(client: Client, broker: ScriptedBroker) -> None:
     broker.when(Submit, lambda m: [succeeds(m.task.id)])
 
     with pytest.raises(KeyError):
@@ -187,7 +183,7 @@ def test_a_result_without_a_picture_has_no_image(client: Client, broker: "Script
 
 
 def test_a_callback_that_raises_is_logged_and_harms_nobody(
-    client: Client, broker: "ScriptedBroker", caplog: pytest.LogCaptureFixture
+    client: Client, broker: ScriptedBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     handle = client.submit(make_task())
     handle.add_done_callback(lambda _: 1 / 0)
@@ -200,7 +196,7 @@ def test_a_callback_that_raises_is_logged_and_harms_nobody(
     assert "a callback raised" in caplog.text
 
 
-def test_a_callback_may_submit_and_is_not_held_up_by_the_window(broker: "ScriptedBroker") -> None:
+def test_a_callback_may_submit_and_is_not_held_up_by_the_window(broker: ScriptedBroker) -> None:
     chain: list[Any] = []
     finished = threading.Event()
     with Client(broker.endpoint, max_tasks=1) as client:
@@ -218,7 +214,7 @@ def test_a_callback_may_submit_and_is_not_held_up_by_the_window(broker: "Scripte
 
 
 def test_waiting_in_a_callback_is_refused_rather_than_for_ever(
-    client: Client, broker: "ScriptedBroker"
+    client: Client, broker: ScriptedBroker
 ) -> None:
     errors: list[Exception] = []
     called = threading.Event()
@@ -242,7 +238,7 @@ def test_waiting_in_a_callback_is_refused_rather_than_for_ever(
     assert "in a callback" in str(errors[0])
 
 
-def test_a_callback_may_close_the_client(broker: "ScriptedBroker") -> None:
+def test_a_callback_may_close_the_client(broker: ScriptedBroker) -> None:
     client = Client(broker.endpoint)
     handle = client.submit(make_task())
     handle.add_done_callback(lambda _: client.close())
@@ -254,7 +250,7 @@ def test_a_callback_may_close_the_client(broker: "ScriptedBroker") -> None:
 
 
 def test_a_preview_is_part_of_the_progress_until_the_next_attempt(
-    client: Client, broker: "ScriptedBroker"
+    client: Client, broker: ScriptedBroker
 ) -> None:
     from paintmq.image import payload_of_array
     from paintmq.wire.messages import Progressed
@@ -285,7 +281,7 @@ def test_a_preview_is_part_of_the_progress_until_the_next_attempt(
 
 
 def test_a_submission_that_is_cancelled_while_it_waits_takes_no_room(
-    broker: "ScriptedBroker",
+    broker: ScriptedBroker,
 ) -> None:
     async def run() -> None:
         async with AsyncClient(broker.endpoint, max_tasks=1) as client:
@@ -305,7 +301,7 @@ def test_a_submission_that_is_cancelled_while_it_waits_takes_no_room(
     asyncio.run(run())
 
 
-def test_tasks_may_come_from_an_asynchronous_source(broker: "ScriptedBroker") -> None:
+def test_tasks_may_come_from_an_asynchronous_source(broker: ScriptedBroker) -> None:
     broker.when(Submit, lambda m: [succeeds(m.task.id)])
     tasks = [make_task() for _ in range(5)]
 
@@ -321,7 +317,7 @@ def test_tasks_may_come_from_an_asynchronous_source(broker: "ScriptedBroker") ->
     assert asyncio.run(run()) == [task.id for task in tasks]
 
 
-def test_many_may_await_one_handle(broker: "ScriptedBroker") -> None:
+def test_many_may_await_one_handle(broker: ScriptedBroker) -> None:
     async def run() -> None:
         async with AsyncClient(broker.endpoint) as client:
             handle = await client.submit(make_task())
@@ -359,7 +355,7 @@ def test_whoever_waits_in_vain_is_told_that_the_broker_is_silent() -> None:
 
 
 def test_a_silent_broker_is_complained_of_although_nobody_set_up_logging(
-    broker: "ScriptedBroker", caplog: pytest.LogCaptureFixture
+    broker: ScriptedBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = Client(broker.endpoint)
     client._session._machine.timers = ClientTimers(connect_first=0.01, connect_most=0.01)
@@ -379,7 +375,7 @@ def test_a_silent_broker_is_complained_of_although_nobody_set_up_logging(
 
 
 def test_asking_again_and_again_for_a_result_leaves_nothing_behind(
-    broker: "ScriptedBroker",
+    broker: ScriptedBroker,
 ) -> None:
     async def run() -> None:
         async with AsyncClient(broker.endpoint) as client:
