@@ -66,7 +66,7 @@ DEFAULT_QUEUE_CONFIGS: Mapping[str, QueueConfig] = {
 
 @frozen(kw_only=True)
 class Timers:
-    """How long things may take, in seconds; what each ends is in ``core/README.md``."""
+    """Durations in seconds; what each one ends is in ``core/README.md``."""
 
     heartbeat: float = setting(5.0, "between two heartbeats", validator=_positive)
     lease: float = setting(30.0, "of silence until a worker's attempts go to others")
@@ -75,7 +75,7 @@ class Timers:
     cancel_grace: float = setting(5.0, "a running model has to heed a cancel before it is killed")
     drain_grace: float = setting(30.0, "running attempts have to finish at shutdown")
     result_kept: float = setting(600.0, "a result is kept after its client has it")
-    result_kept_at_most: float = setting(86_400.0, "a result nobody fetched is kept")
+    result_kept_at_most: float = setting(86_400.0, "an unfetched result is kept")
     dead_kept: float = setting(604_800.0, "a dead letter and its inputs are kept")
     retry_first: float = setting(1.0, "before the second attempt of a failed task")
     retry_most: float = setting(60.0, "between attempts at most")
@@ -84,7 +84,7 @@ class Timers:
 
 @frozen(kw_only=True)
 class Limits:
-    """How much is allowed. Every limit refuses in words."""
+    """Limits. A refusal names the limit and its setting."""
 
     max_payload_bytes: int = setting(256 * MIB, "one input or output", validator=_positive)
     max_task_bytes: int = setting(512 * MIB, "all inputs of one task", validator=_positive)
@@ -133,7 +133,9 @@ class BrokerConfig:
     keys: str = setting("", "folder of the keys that may connect; empty: no keys are asked for")
     key: str = setting("", "this program's own key file, where a broker asks for one")
     insecure: bool = setting(False, "allow another address than loopback without keys")
-    admission: Literal["wait", "strict"] = setting("wait", "strict refuses what nobody can run now")
+    admission: Literal["wait", "strict"] = setting(
+        "wait", "strict refuses what no connected worker can run"
+    )
     durability: Literal["full", "process", "memory"] = setting(
         "memory", "full survives power loss, process a killed broker, memory nothing"
     )
@@ -155,7 +157,7 @@ class WorkersConfig:
 
 @frozen(kw_only=True)
 class NodeConfig:
-    """The nodes a broker with workers starts; `paintmq node` alone needs nothing of it."""
+    """The nodes a broker with workers starts; `paintmq node` by itself needs none of these."""
 
     launcher: str = setting(
         LOCAL, "how they are started: local, in this process; see: paintmq plugins"

@@ -1,13 +1,14 @@
-"""What the models in a worker's memory are worth to it, and so which of them leaves first.
+"""What each model in a worker's memory is worth to it, and so which is evicted first.
 
-Worth is how often the worker has lately used a model, times the seconds its load takes, for each
-megabyte that it fills. So what is asked for all the time stays although a rare model was used after
-it, and of two that are asked for alike, the one leaves that is quicker to bring back for the room
-it gives. What that gains over least recently used first: ``routers/README.md``.
+Worth is how often the worker has recently used a model, times the seconds its load takes, divided
+by the megabytes it fills. So a model in constant use stays even if a rare one was used after it;
+and of two models used equally often, the one goes that is quicker to reload for the room it frees.
+What that gains over least recently used: ``routers/README.md``.
 
-Rule: there is no clock and no random number in it, so the broker, which sees the same uses in the
-same order and is told the same seconds, works out beforehand what a worker will evict. Where it is
-mistaken (it was restarted, say) nothing is lost: workers report what they unload.
+Rule: no clock and no random number. Broker and worker each count the same uses in the same order
+and are told the same load times, so the broker can predict what a load will evict and score it
+before deciding. A wrong prediction (after a restart, say) loses nothing: workers report what they
+unload, and the broker corrects its view.
 """
 
 from collections.abc import Mapping
@@ -16,15 +17,16 @@ from typing import Protocol
 from attrs import define, field
 
 HALVED_AFTER = 100
-"""Uses of any model by the worker after which one use counts half as much. The fewer, the nearer
-this is to least recently used first; the more, the longer what was popular once stays."""
+"""Uses of any model after which an earlier use counts half as much. A lower number is closer to
+least recently used; a higher one keeps once popular models for longer."""
 
 SECONDS_PER_MB = 0.001
-"""Of a load that was not measured: a gigabyte a second, as from a disk."""
+"""Assumed for a load that was not measured: a gigabyte per second, as from a disk."""
 
 _GROWTH = 2.0 ** (1 / HALVED_AFTER)
 _LARGEST = 2.0**32
-"""Of a use. Then all are counted anew, and those no longer worth counting are forgotten."""
+"""Of the weight of a use. Beyond it all weights are scaled down, and models whose weight no longer
+counts are dropped."""
 
 
 class InMemory(Protocol):
@@ -39,13 +41,14 @@ class EvictionPolicy:
     """Counts one worker's uses of models."""
 
     _uses: dict[str, float] = field(factory=dict[str, float], init=False)
-    """Each use counts more than the one before it, rather than all before it less."""
+    """Weight of each model's uses. A new use weighs more than the one before, which ages all
+    others without touching them."""
     _use: float = field(default=1.0, init=False)
-    """What the latest use counted."""
+    """Weight of the latest use."""
     _seconds: dict[str, float] = field(factory=dict[str, float], init=False)
 
     def used(self, model: str) -> None:
-        """Note that the worker was given a batch for the model, or begins to load it."""
+        """Count one use: the worker was given a batch for the model, or begins to load it."""
         self._use *= _GROWTH
         self._uses[model] = self._uses.get(model, 0.0) + self._use
         if self._use > _LARGEST:
@@ -55,15 +58,15 @@ class EvictionPolicy:
             self._use = 1.0
 
     def took(self, model: str, seconds: float) -> None:
-        """Note how long the model took to load."""
+        """Record how long the model took to load."""
         self._seconds[model] = seconds
 
     def of(self, model: str, memory_mb: int) -> float:
-        """Return what a model that fills so much is worth, for comparison with others."""
+        """Return what a model of this size is worth; only comparable within one worker."""
         seconds = self._seconds.get(model)
         a_mb = SECONDS_PER_MB if seconds is None else seconds / max(1, memory_mb)
         return self._uses.get(model, 0.0) * a_mb
 
     def leaving(self, models: Mapping[str, InMemory]) -> list[str]:
-        """Return the models by their worth, least first; those worth the same as they come."""
+        """Return the models in order of eviction, least worth first; ties keep the given order."""
         return sorted(models, key=lambda model: self.of(model, models[model].memory_mb))

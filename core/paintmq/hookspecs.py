@@ -38,7 +38,7 @@ class RegisterModel(Protocol):
         """Offer a model.
 
         Raises:
-            PluginError: the spec makes no sense, or another plugin has a model of that name.
+            PluginError: the spec is not valid, or another plugin has a model of that name.
         """
 
 

@@ -1,12 +1,13 @@
 """Launchers: ways of starting nodes, in this process, in another one, or on other machines.
 
-Whoever runs a broker with workers (``paintmq up``, an embedded QueueManager) asks the launcher of
-``[node] launcher`` for ``[node] count`` nodes, replaces those that end unasked, and stops them all
-in the end. A launcher only starts what it is told: ``paintmq node`` with some arguments.
+A program that runs a broker with workers (``paintmq up``, an embedded QueueManager) asks the
+launcher of ``[node] launcher`` for ``[node] count`` nodes, replaces those that end unexpectedly,
+and stops them all in the end. A launcher starts what it is told to: ``paintmq node`` with some
+arguments.
 
-Rule 1: a launcher and its nodes are used by one thread, which is no other's: a call that takes
-long holds up nothing but other nodes of the same launcher.
-Rule 2: a node ends when its standard input does, so none outlives whoever started it.
+Rule 1: a launcher and its nodes are used by a thread of their own: a call that takes long delays
+nothing but other nodes of the same launcher.
+Rule 2: a node ends when its standard input does, so none outlives the program that started it.
 """
 
 import contextlib
@@ -34,11 +35,11 @@ class NodeOrder:
     """One node that is to run."""
 
     name: str
-    """Its name in the cluster: ``slurm-0``. The same order again means the same name again."""
+    """Its name in the cluster: ``slurm-0``. An order that is repeated keeps its name."""
     number: int
     """0 for the first node."""
     arguments: tuple[str, ...]
-    """For the ``paintmq`` command, wherever that is: ``("node", "--connect", …)``."""
+    """Arguments of the ``paintmq`` command, wherever that is: ``("node", "--connect", …)``."""
     environment: Mapping[str, str]
     """Variables it needs: the settings that differ from the defaults, as ``PAINTMQ_SETTINGS``."""
 
@@ -48,9 +49,10 @@ class NodeOrder:
         return (sys.executable, "-m", "paintmq", *self.arguments)
 
     def portable_command(self, program: Sequence[str] = ("paintmq",)) -> tuple[str, ...]:
-        """Return a command line that carries the variables itself, for where none are passed on.
+        """Return a command line that carries the variables itself, where the environment is not
+        passed on.
 
-        Whoever may list that machine's processes can read the settings in it.
+        Every user who may list that machine's processes can read the settings in it.
         """
         variables = (f"{name}={value}" for name, value in self.environment.items())
         return ("env", *variables, *program, *self.arguments)
@@ -60,36 +62,38 @@ class NodeOrder:
 class NodeEnding:
     """How a node ended without having been stopped."""
 
-    words: str
+    reason: str
     """For the log: ``exited with status 1: error: …``."""
     again: bool = True
-    """Start it again, after a while. False: it left on purpose, as a drained one does."""
+    """Start it again after a while. False: it left on purpose, as a drained one does."""
 
 
 class LaunchedNode(ABC):
     """One node that was started."""
 
     handed_back: tuple[TaskId, ...] = ()
-    """Tasks it gave back unharmed when it was stopped, where that is known."""
+    """Tasks it returned unharmed when it was stopped, where that is known."""
 
     @abstractmethod
     def wait(self, seconds: float) -> NodeEnding | None:
-        """Return how it ended, waiting for that at most so long; None: it runs."""
+        """Wait at most this many seconds for it to end; return how it ended, None if it still
+        runs.
+        """
 
     @abstractmethod
     def stop(self, grace: float) -> None:
-        """Ask it to finish or hand back what runs within so many seconds, and return at once.
+        """Ask it to finish or return what it runs within this many seconds; do not wait for it.
 
         A second call can only shorten the first one's grace.
         """
 
     @abstractmethod
     def kill(self) -> None:
-        """End it now: it did not heed ``stop``."""
+        """End it now: it did not react to ``stop``."""
 
 
 class Launcher(ABC):
-    """Starts nodes. Made once for every start of a broker, by the factory that was registered."""
+    """Starts nodes. Created by the registered factory at every start of a broker."""
 
     @abstractmethod
     def launch(self, order: NodeOrder) -> LaunchedNode:
@@ -139,7 +143,7 @@ class ProcessNode(LaunchedNode):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**_without_settings(os.environ), **order.environment, **environment},
-            start_new_session=True,  # Ctrl-C is ours to handle
+            start_new_session=True,  # Ctrl-C is for us to handle
         )
         node = cls(order.name, process)
         node._reader.start()
@@ -190,7 +194,7 @@ class ProcessNode(LaunchedNode):
             logger.info("%s: %s", self._name, text)
 
     def _close(self) -> None:
-        """Let go of the pipes. What it started may still hold their other ends, and talk on."""
+        """Close the pipes. Processes it started may still hold the other ends and write on."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with contextlib.suppress(OSError):
@@ -201,7 +205,7 @@ class ProcessNode(LaunchedNode):
 
 
 def _without_settings(variables: Mapping[str, str]) -> dict[str, str]:
-    """Leave out settings: what they came to is in the order, and they would override it."""
+    """Remove settings: the order already contains them, and these would override it."""
     return {
         name: value
         for name, value in variables.items()

@@ -1,7 +1,7 @@
 """What a model author writes: a light ModelSpec, and a Model class that only workers import.
 
 Rule 1: this module, and every manifest that uses it, imports nothing heavy.
-Rule 2: functions a spec carries (``needs``, ``run_seconds``, ``batch_key``) are pure and quick: the
+Rule 2: functions of a spec (``needs``, ``run_seconds``, ``batch_key``) are pure and quick: the
 broker calls them.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 API_VERSION = 2
-"""Version of the interface in this module. This one and the one before are accepted.
+"""Version of the interface in this module. This one and the previous one are accepted.
 
 2: Request.seed.
 """
@@ -30,7 +30,7 @@ Effort: TypeAlias = Literal["light", "intensive"]
 
 @frozen
 class NoOptions:
-    """Options of a model that has none."""
+    """Options of a model without any."""
 
 
 @frozen(kw_only=True)
@@ -81,9 +81,9 @@ class WeightFile:
     """Bytes; 0 when unknown."""
     licence: str = ""
     source: str = ""
-    """Where the file comes from, in words."""
+    """Where the file comes from; free text."""
     md5: str = ""
-    """Only where upstream publishes nothing better."""
+    """Only if upstream publishes nothing better."""
     repository: str = ""
     """Where this is a folder: the repository on the Hugging Face hub it is a copy of."""
     parts: tuple[str, ...] = ()
@@ -125,7 +125,7 @@ class ModelSpec:
     run_limit: float = 600.0
     """Seconds one attempt may take unless the task says otherwise."""
     stall_limit: float = 120.0
-    """Seconds a running attempt may be silent (no progress) before it counts as stuck."""
+    """Seconds a running attempt may go without reporting progress before it counts as stuck."""
     load_limit: float = 600.0
     """Seconds loading may take."""
     max_batch: int = 1
@@ -190,13 +190,14 @@ class Request:
     icc_profile: bytes | None = None
     """Colour profile of the main image, if it had one; the host puts it on the result."""
     seed: int = 0
-    """What randomness starts from: the option ``seed``, where the model has one and it is not
-    negative; else 0 to 2**32 - 1, the same whenever the same options and inputs come again."""
+    """What randomness starts from: the option ``seed`` if the model has one and it is not
+    negative; else a number from 0 to 2**32 - 1 that is the same for the same options and
+    inputs."""
 
 
 Outputs: TypeAlias = "Mapping[str, NDArray[np.uint8 | np.uint16] | bytes]"
 """What ``run`` gives back for one request: arrays of shape (H, W), (H, W, 3) or (H, W, 4), or
-bytes, by name. The main result is named ``image``; ``note``, in UTF-8, is told to whoever asked;
+bytes, by name. The main result is named ``image``; ``note``, in UTF-8, is told to the client;
 the name ``icc_profile`` is the host's."""
 
 

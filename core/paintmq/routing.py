@@ -99,7 +99,7 @@ class ResidentView(Protocol):
     def memory_mb(self) -> int: ...
     @property
     def pinned(self) -> bool:
-        """Never evicted."""
+        """Whether it is never evicted."""
         ...
 
     @property
@@ -128,7 +128,7 @@ class WorkerView(Protocol):
     def device_name(self) -> str: ...
     @property
     def idle(self) -> bool:
-        """Runs and holds nothing."""
+        """Whether it runs and holds nothing."""
         ...
 
     @property
@@ -190,7 +190,7 @@ class BoardView(Protocol):
         ...
 
     def offers(self, model: str, worker: WorkerView) -> bool:
-        """Return whether the worker can run the model and has not lately failed to load it."""
+        """Return whether the worker can run the model and has not recently failed to load it."""
         ...
 
     def workers(self) -> Iterable[WorkerView]:
@@ -233,17 +233,17 @@ class BoardView(Protocol):
         ...
 
     def least_load_seconds(self, model: str) -> float:
-        """Return how long the model takes to load where that is quickest."""
+        """Return how long the model takes to load where that is fastest."""
         ...
 
     def victims(self, model: str, worker: WorkerView) -> Sequence[str]:
-        """Return the models the worker would evict to load this one: those that it uses least, for
-        the seconds their loads take and the room they fill.
+        """Return the models the worker would evict to load this one: those worth least to it, by
+        its uses of them, the seconds their loads take and the memory they fill.
         """
         ...
 
     def arrival_rate(self, model: str, *, now: float) -> float:
-        """Return the tasks a second that came for the model in the last minutes."""
+        """Return the recent arrivals per second for the model."""
         ...
 
 
@@ -261,15 +261,15 @@ class QueueView:
 
 
 class Router(ABC):
-    """The strategy: which waiting task a free worker takes next, and where a task belongs.
+    """A strategy: which waiting task a free worker takes next, and which queue gets a new task.
 
     A third party registers one by the hook ``paintmq_register_routers``. Its parameters, an attrs
     class, are checked when the configuration is read and handed to the factory.
     """
 
     recheck_after: float | None = None
-    """Seconds after which pairs that ``score`` refused are worth asking for again although nothing
-    happened; None: only what happens to tasks and workers can change its mind."""
+    """Seconds after which pairs that ``score`` declined are worth asking about again although
+    nothing happened; None: only an event of a task or worker can change its mind."""
 
     level_seconds: float = 0.0
     """Seconds of waiting that one level of priority is worth in the order of tasks, on top of the

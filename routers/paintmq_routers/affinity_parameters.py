@@ -23,8 +23,8 @@ class Objective:
     """A position of the dial."""
 
     own_run: float
-    """How much a task's own run time counts, rather than that of all tasks: 1 favours short ones,
-    which lowers the mean; 0 treats all alike, which lowers the longest waits."""
+    """How much a task's own run time counts, compared with the average: 1 favours short tasks,
+    which lowers the mean; 0 treats all the same, which lowers the longest waits."""
     impatience: float
     """How much faster than usual a task's weight grows with its age."""
     load_price: float

@@ -33,29 +33,29 @@ if TYPE_CHECKING:
     from paintmq.hookspecs import RegisterRouter
 
 STAY = 5.0
-"""How many times as much tasks must weigh to evict a model that others wait for."""
+"""How many times more tasks must weigh to evict a model that others wait for."""
 RESIDENCES = 2.0
-"""An evicted model is regretted if a task comes for it within so many times the time that evicted
-models had lately not been used for."""
+"""An evicted model is regretted if a task comes for it within this many times the time for which
+evicted models had recently been unused."""
 MOST_SERVED = 1000
-"""Tasks that a load is shared among at most."""
+"""Most tasks that one load is shared among."""
 LEARNING = 0.02
 """Weight of one task in the moving average of waits: the last fifty or so count."""
 RESIDENCE_LEARNING = 0.05
 """Weight of one eviction in the moving average of residences."""
 COLD_TRIED = 6
-"""Models that a free worker lacks and that are tried for it; they come in order of promise."""
+"""Models a free worker lacks that are tried for it, in order of promise."""
 FREE_TRIED = 6
-"""Free workers that are tried for a model none of them has."""
+"""Free workers that are tried for a model that none of them has."""
 MOST_COPIES = 16
 """Copies that are asked when they will be free."""
 CONGESTED = 10.0
 """Run times that tasks wait on average when a second of loading counts twice, as it does at most:
 it delays them all."""
 RECHECK_SECONDS = 0.25
-"""After that a refused pair is looked at again: a run may take longer than expected."""
+"""Seconds after which a declined pair is reconsidered: a run may take longer than expected."""
 RANKING_SECONDS = 1.0
-"""After that the order of promise is worked out again; ages hardly change before."""
+"""Seconds after which the order of promise is recomputed; ages hardly change before."""
 
 
 class ModelAffinity(Router):
@@ -188,13 +188,13 @@ class ModelAffinity(Router):
         return load, max(1.0, min(served, MOST_SERVED))
 
     def _idle_copy(self, backlog: BacklogView, board: BoardView) -> WorkerView | None:
-        """Return the idle worker with the model that runs the task quickest; of those alike, the
-        longest idle.
+        """Return the idle worker with the model that runs the task fastest; of equals, the longest
+        idle.
         """
         best: WorkerView | None = None
         for copy in islice(board.idle_copies(backlog.model), FREE_TRIED):
             if best is not None and (
-                copy.device_name == best.device_name  # then they run alike
+                copy.device_name == best.device_name  # then they run equally fast
                 or board.run_seconds(backlog, copy) >= board.run_seconds(backlog, best)
             ):
                 continue
@@ -209,7 +209,8 @@ class ModelAffinity(Router):
         if seconds < 0:
             return False
         until = now + seconds
-        # An idle copy is one that still loads: it takes the tasks itself, nobody waits for it.
+        # An idle copy is one that is still loading: it takes the tasks itself, so none waits for
+        # it.
         for copy in islice(board.copies(backlog.model), MOST_COPIES):
             if not copy.idle and copy.free_at(now) <= until:
                 return True
@@ -268,7 +269,7 @@ class ModelAffinity(Router):
     def choose_worker(
         self, backlog: BacklogView, free: Iterable[WorkerView], board: BoardView, *, now: float
     ) -> WorkerView | None:
-        self._load_price = self._objective.load_price  # a free worker's time delays nobody
+        self._load_price = self._objective.load_price  # a free worker's time delays no task
         best = self._idle_copy(backlog, board)
         if best is None or self._terms:
             if best is None and self._waits_anyway(backlog, board, now):
@@ -298,8 +299,9 @@ class ModelAffinity(Router):
 
         Worked out for one worker and used for all: exact scores decide, this is their order.
         """
-        # A long ranking is not made anew for each backlog that comes or goes, but once it was used
-        # as often as it is long: so it costs each decision the same, however many models there are.
+        # A long ranking is not recomputed for each backlog that comes or goes, but after it was
+        # used as often as it is long: so its cost per decision is constant, however many models
+        # there are.
         self._ranking_uses += 1
         outdated = self._ranked_version != board.version and self._ranking_uses > len(self._ranking)
         if now >= self._ranked_until or outdated:
@@ -358,7 +360,7 @@ class ModelAffinity(Router):
     # ---- preloading ----------------------------------------------------------------------------
 
     def choose_preload(self, board: BoardView, *, now: float) -> tuple[WorkerView, str] | None:
-        """Load a model that tasks keep coming for and nobody has, if that disturbs nobody.
+        """Load a model that tasks keep coming for and no worker has, if that delays nothing.
 
         One at a time, only while nothing waits and another worker stays idle, and only into free
         memory: loading whatever might be wanted makes everything later.

@@ -91,4 +91,4 @@ def test_the_launcher_of_the_page_starts_what_it_is_told(
     ending = launcher.launch(order).wait(45.0)
 
     assert ending is not None
-    assert ending.words.endswith("--job-name=slurm-0 --partition=a100 paintmq node")
+    assert ending.reason.endswith("--job-name=slurm-0 --partition=a100 paintmq node")

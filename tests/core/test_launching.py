@@ -82,7 +82,7 @@ def test_a_process_gets_the_orders_settings_and_none_of_ours(
 
     node = run("import os; print(sorted(v for v in os.environ if v.startswith('PAINTMQ_')))")
 
-    assert "['PAINTMQ_LOG', 'PAINTMQ_SETTINGS']" in ending_of(node).words
+    assert "['PAINTMQ_LOG', 'PAINTMQ_SETTINGS']" in ending_of(node).reason
 
 
 @pytest.mark.parametrize(
@@ -112,4 +112,4 @@ def test_a_process_is_told_how_long_it_has_and_then_killed() -> None:
         assert node.wait(0.01) is None
     node.kill()
 
-    assert ending_of(node).words == "was killed by signal 9: told stop 2.5"
+    assert ending_of(node).reason == "was killed by signal 9: told stop 2.5"

@@ -21,7 +21,7 @@ from paintmq.cli.failures import FAILED, CommandError
 from paintmq.config import PluginsConfig
 from paintmq.hookspecs import PROJECT
 from paintmq.plugin.discovery import find_plugins, import_target
-from paintmq.plugin.guarded_call import PluginThread, in_words
+from paintmq.plugin.guarded_call import PluginThread, describe
 from paintmq.plugin.manager import PluginManager
 
 
@@ -104,7 +104,7 @@ def contract_tests(candidate: Candidate) -> Sequence[ContractTest]:
         plugin = thread.call(lambda: import_target(candidate.manifest))
         manager.register(plugin, candidate.manifest)
     except Exception as error:  # a plugin's code: whatever it raises, this is the place to say so
-        raise CommandError(f"{candidate.manifest} cannot be loaded: {in_words(error)}") from error
+        raise CommandError(f"{candidate.manifest} cannot be loaded: {describe(error)}") from error
     finally:
         thread.close()
     models, routers = list(manager.catalog().specs), list(manager.routers)

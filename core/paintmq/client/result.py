@@ -7,7 +7,7 @@ from attrs import field, frozen
 
 from paintmq.client.task import Payload
 from paintmq.errors import InvalidInputError, TaskFailedError
-from paintmq.image.summary import in_words
+from paintmq.image.summary import summary_of
 from paintmq.task import PayloadInfo, TaskId, TaskState
 from paintmq.wire.messages import Finished
 
@@ -46,7 +46,7 @@ class Progress:
 class Result:
     """The outputs of a task that succeeded, and how it ran."""
 
-    outputs: "Mapping[str, NDArray[Any] | bytes]" = field(eq=False, repr=in_words)
+    outputs: "Mapping[str, NDArray[Any] | bytes]" = field(eq=False, repr=summary_of)
     """By name: arrays (read-only views of what arrived), or bytes. The main one is ``image``."""
     task_id: TaskId
     queue: str = ""

@@ -17,7 +17,7 @@ from attrs import field, frozen
 
 from paintmq.errors import InvalidInputError, InvalidOptionError, InvalidTaskError
 from paintmq.identifiers import new_task_id, task_id_for_key
-from paintmq.image.summary import in_words
+from paintmq.image.summary import summary_of
 from paintmq.task import (
     MAX_PRIORITY,
     MIN_PRIORITY,
@@ -63,7 +63,7 @@ class Task:
     config: Mapping[str, Any]
     """``model`` names the model, ``device`` is ``auto`` (default), ``cpu`` or ``cuda``; everything
     else is an option of the model."""
-    inputs: Mapping[str, Input] = field(factory=dict, repr=in_words)
+    inputs: Mapping[str, Input] = field(factory=dict, repr=summary_of)
     """By name, such as ``image`` and ``mask``."""
     priority: int = field(default=0, kw_only=True)
     """0 to 9, higher sooner."""

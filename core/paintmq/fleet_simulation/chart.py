@@ -1,4 +1,4 @@
-"""Draws how long tasks waited under each router: one curve a router, as a PNG."""
+"""Draws how long tasks waited under each router: one curve per router, as a PNG."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -30,7 +30,7 @@ DASH = 6
 
 
 def draw_waits(path: Path, title: str, waits: Mapping[str, Sequence[float]]) -> None:
-    """Draw, for each name, the share of tasks that waited at most so many seconds.
+    """Draw, for each name, the share of tasks that waited at most a given time.
 
     The axis of seconds is logarithmic, from 10 ms on.
     """

@@ -15,7 +15,8 @@ from paintmq.task import Json
 def compare(
     traffic: Traffic, routers: Mapping[str, Mapping[str, Json]], *, rivals: bool = False
 ) -> dict[str, tuple[Outcome, Summary]]:
-    """Return what came of the traffic under each router, by name; no names: all installed ones.
+    """Return the outcome of the traffic under each router, by name; without names, all installed
+    ones.
 
     Raises:
         ConfigError: a router is not installed or does not take its parameters.

@@ -28,10 +28,10 @@ class Description:
 def read_description(
     path: Path, trace: Path | None = None, journal: Path | None = None
 ) -> Description:
-    """Read a TOML file; ``trace``, JSON lines, or a broker's ``journal`` replaces its traffic.
+    """Read a TOML file; ``trace`` (JSON lines) or a broker's ``journal`` replaces its traffic.
 
     Raises:
-        ConfigError: it cannot be read or makes no sense; names the file and the table.
+        ConfigError: it cannot be read or is not valid; the text names file and table.
     """
     try:
         with path.open("rb") as file:

@@ -1,7 +1,7 @@
 """The physics of a fleet: workers that load, evict and run, in simulated time.
 
 A policy only decides who gets what; loads and runs take the same time under all of them. Workers
-evict as those of the system do whose policy it is: PaintMQ's by worth, all others' by last use.
+evict as in the system whose policy it is: by worth under PaintMQ's, by last use under all others.
 """
 
 from collections import deque
@@ -15,7 +15,7 @@ from paintmq.eviction import EvictionPolicy
 from paintmq.fleet_simulation.traffic import SimulatedModel, SimulatedWorker, Traffic, TrafficTask
 
 PATIENCE = 10_000
-"""Times a policy may ask to be woken while nothing else happens, before it counts as stuck."""
+"""How often a policy may ask to be woken while nothing else happens before it counts as stuck."""
 
 
 @frozen
@@ -31,7 +31,7 @@ class Policy(Protocol):
 
     @property
     def evicts_by_worth(self) -> bool:
-        """Whether its workers let go of what is worth least, rather than was unused longest."""
+        """Whether its workers evict the model worth least rather than the least recently used."""
         ...
 
     def arrived(self, task: int, *, now: float) -> None: ...
@@ -68,7 +68,7 @@ class Ending:
 
 @frozen
 class Outcome:
-    """What became of all tasks, in order of arrival, and what it cost."""
+    """The outcome of all tasks in order of arrival, and what it cost."""
 
     endings: Sequence[Ending]
     loads: int

@@ -1,4 +1,4 @@
-"""Makes traces from a few numbers: skewed, bursty, with tenants and priorities."""
+"""Generates traces from a few numbers: skewed, bursty, with tenants and priorities."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -13,19 +13,20 @@ _T = TypeVar("_T")
 
 @frozen(kw_only=True)
 class Pattern:
-    """How tasks come."""
+    """How tasks arrive."""
 
     tasks: int = 2_000
     load: float = 0.5
-    """Share of the fleet's time that running takes, loading not counted."""
+    """Share of the fleet's time spent running, not counting loads."""
     skew: float = 1.0
-    """Zipf exponent of the models' popularity, in their order; 0: all alike."""
+    """Zipf exponent of the models' popularity, in their order; 0: all the same."""
     spread: float = 0.3
     """Sigma of the lognormal factor on run times."""
     batch: float = 1.0
-    """Tasks for one model that come together, on average (geometric); 1: each alone."""
+    """Average number of tasks for one model that arrive together (geometric); 1: each by
+    itself."""
     burst_every: float = 0.0
-    """Seconds between bursts of one model on average; 0: none."""
+    """Average seconds between bursts of one model; 0: none."""
     burst_size: int = 0
     hot_share: float = 0.0
     """Share of tasks that go to one hot model, which changes every ``hot_seconds``."""
@@ -35,10 +36,10 @@ class Pattern:
     tenants: Mapping[str, float] = {"": 1.0}
     """Shares of the tenants."""
     dump_tenant: str = ""
-    """A tenant that dumps ``dump_size`` tasks at once, after a quarter of the time."""
+    """A tenant that submits ``dump_size`` tasks at once, after a quarter of the time."""
     dump_size: int = 0
     sizes: Sequence[int] = (0,)
-    """Pixels of images, all alike in frequency; run times grow with them beyond a megapixel."""
+    """Image sizes in pixels, equally frequent; run times grow with them beyond a megapixel."""
 
 
 def generate(

@@ -1,4 +1,4 @@
-"""Makes traffic of a broker's journal: what came, when, and how long it ran."""
+"""Turns a broker's journal into traffic: what arrived, when, and how long it ran."""
 
 from collections.abc import Sequence
 from pathlib import Path

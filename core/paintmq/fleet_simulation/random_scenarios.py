@@ -1,4 +1,4 @@
-"""Scenarios drawn at random over wide ranges, so that nothing is tuned to a few named ones."""
+"""Scenarios drawn at random over wide ranges, so that no policy is tuned to a few named ones."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -91,7 +91,7 @@ def _pattern(
 ) -> Pattern:
     load = rng.uniform(0.3, 1.3)
     run = sum(model.run for model in models) / len(models)
-    # Bursts bring a fifth of the tasks, so many at once as the fleet works off in some runs.
+    # Bursts bring a fifth of the tasks, each as many at once as the fleet completes in a few runs.
     burst_size = round(_log_uniform(rng, 5, 100)) if rng.random() < 0.3 else 0
     rate = load * sum(worker.speed for worker in workers) / run
     return Pattern(

@@ -15,7 +15,7 @@ from paintmq.fleet_simulation.traffic import Traffic
 
 @define(eq=False)
 class RivalPolicy:
-    """What all rivals keep track of; each decides in ``next_grant``."""
+    """Shared bookkeeping of all rivals; each decides in ``next_grant``."""
 
     traffic: Traffic
     name = "rival"
@@ -213,7 +213,8 @@ class SwarmLike(RivalPolicy):
 
 @define(eq=False)
 class SoonestCompletion(RivalPolicy):
-    """Pushes to the worker that should end the task soonest, its load and the loads ahead included.
+    """Pushes to the worker that should finish the task first, counting its load and the loads
+    ahead.
 
     Late enough information is what it lacks: what it bound it never moves.
     """
@@ -245,8 +246,8 @@ class SoonestCompletion(RivalPolicy):
 
 @define(eq=False)
 class LongestQueue(RivalPolicy):
-    """A free worker goes on with a model it has while tasks wait for it, then turns to the longest
-    queue: exhaustive service, as it is known from polling systems.
+    """A free worker continues with a model it has while tasks wait for it, then turns to the
+    longest queue: exhaustive service, as in polling systems.
     """
 
     name = "longest queue"
@@ -281,9 +282,10 @@ RIVALS: Sequence[type[RivalPolicy]] = (
 
 
 def clairvoyant_mean(traffic: Traffic) -> float:
-    """Return a mean latency nobody can beat: the whole fleet as one machine that never loads.
+    """Return a lower bound of the mean latency: the whole fleet as one machine that never loads.
 
-    Shortest remaining time first is optimal there; and no task ends sooner than its own run.
+    Shortest remaining time first is optimal on one machine, and no task ends sooner than its own
+    run.
     """
     speed = sum(worker.speed for worker in traffic.workers)
     fastest = max(worker.speed for worker in traffic.workers)

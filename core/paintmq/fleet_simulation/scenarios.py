@@ -24,7 +24,7 @@ def catalogue() -> list[SimulatedModel]:
             ("background", 1.0, 0.3, 1536),
         )
     ]
-    # Popular and rare ones of each kind alternate, so that popularity is not size.
+    # Popular and rare models of each kind alternate, so that popularity does not follow size.
     mixed: list[SimulatedModel] = []
     for place in range(8):
         mixed += [kind[place] for kind in (quick, small, large) if place < len(kind)]
@@ -32,7 +32,7 @@ def catalogue() -> list[SimulatedModel]:
 
 
 def rare_models() -> list[SimulatedModel]:
-    """Return 60 models of one kind, most of them hardly ever asked for."""
+    """Return 60 models of one kind, most of them rarely requested."""
     return [SimulatedModel(name=f"m-{i:02}", load=6, run=3, memory_mb=5 * GB) for i in range(60)]
 
 
@@ -44,9 +44,9 @@ def fleet(*gigabytes: int) -> list[SimulatedWorker]:
 
 
 ROOMY = (24, 24, 24, 24, 16, 16, 12, 12)
-"""The catalogue fits about once."""
+"""The catalogue just about fits into memory."""
 TIGHT = (24, 24, 16, 12)
-"""It does not."""
+"""The catalogue does not fit."""
 
 _Maker = Callable[[int, int], Traffic]
 

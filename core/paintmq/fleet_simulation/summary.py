@@ -1,4 +1,4 @@
-"""Numbers that a simulation comes to."""
+"""Figures that summarise a simulation."""
 
 from collections.abc import Sequence
 

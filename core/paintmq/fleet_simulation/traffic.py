@@ -1,4 +1,4 @@
-"""What a simulation is given: models, workers and the tasks that come."""
+"""The input of a simulation: models, workers and arriving tasks."""
 
 from collections.abc import Sequence
 

@@ -1,10 +1,10 @@
 """Encoded image files to pixels and back, with every limit checked before anything is decoded.
 
-Rule 1: only PNG, JPEG, WebP and TIFF are opened, each told by its first bytes; a file that is some
+Rule 1: only PNG, JPEG, WebP and TIFF are opened, each told by its first bytes; a file in some
 other format never reaches a decoder.
 Rule 2: width and height are read from the header and checked first, so that a small file cannot
 claim much memory.
-Rule 3: whatever is wrong with a file, the error is InvalidInputError in words for its sender.
+Rule 3: whatever is wrong with a file, the error is InvalidInputError with a text for its sender.
 
 PIL, numpy and OpenCV are imported where they are used: a client that only sends files needs none.
 """

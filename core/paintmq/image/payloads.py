@@ -3,7 +3,7 @@
 A payload is a PayloadInfo and its bytes. Clients make payloads of arrays and files, model hosts
 make pixels and masks of payloads, and the other way round with results.
 
-Rule 1: whoever turns a payload into pixels checks its digest and its limits first.
+Rule 1: code that turns a payload into pixels checks its digest and its limits first.
 Rule 2: an array is never copied on its way to or from a payload; what comes out of a payload is a
 read-only view of its bytes.
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from paintmq.image.files import Pixels
 
 ARRAY_DTYPES = ("bool", "uint8", "uint16", "int32", "float32")
-"""What an array payload may hold, always little-endian."""
+"""Types an array payload may hold, always little-endian."""
 
 MASK_THRESHOLD = 127
 """A mask pixel above this, of 255, is filled."""
@@ -89,7 +89,7 @@ def payload_of_bytes(name: str, data: Buffer) -> tuple[PayloadInfo, Buffer]:
 
 
 def check_payload(info: PayloadInfo, buffer: Buffer) -> None:
-    """Check that the bytes are those the payload's description speaks of.
+    """Check that the bytes match the payload's description.
 
     Raises:
         InvalidInputError: they are not.
@@ -259,7 +259,7 @@ def _check_size(info: PayloadInfo, limits: Limits) -> None:
 
 
 def _check_shape(shape: Sequence[int], limits: Limits, name: str) -> None:
-    """Hold arrays to the limits of files."""
+    """Apply the limits of files to arrays."""
     height, width = shape[0], shape[1] if len(shape) > 1 else 1
     if max(height, width) > limits.max_side or height * width > limits.max_pixels:
         raise InvalidInputError(

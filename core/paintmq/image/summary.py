@@ -1,9 +1,9 @@
-"""Pictures in the words of a ``repr``: what they are, not their pixels."""
+"""Pictures in a ``repr``: their shape and type, not their pixels."""
 
 from collections.abc import Mapping
 
 
-def in_words(pictures: Mapping[str, object]) -> str:
+def summary_of(pictures: Mapping[str, object]) -> str:
     """Return the pictures by name: ``{'image': uint8 (64, 64, 3), 'mask': 512 bytes}``."""
     return "{" + ", ".join(f"{name!r}: {_one(each)}" for name, each in pictures.items()) + "}"
 

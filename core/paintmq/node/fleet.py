@@ -174,9 +174,9 @@ class NodeFleet:
             return
         place.node = None
         if ending.again:
-            self._again_later(place, ending.words)
+            self._again_later(place, ending.reason)
         else:
-            logger.info("node %s: %s", place.order.name, ending.words)
+            logger.info("node %s: %s", place.order.name, ending.reason)
             place.launch_at = math.inf
 
     def _again_later(self, place: _Place, words: str) -> None:

@@ -1,1 +1,1 @@
-"""Plugins: found by entry point, loaded, checked, set aside, and what they registered."""
+"""Plugins: finding, loading and checking them, and what they registered."""

@@ -1,4 +1,4 @@
-"""Which models are installed, and whether a task makes sense for its model.
+"""Which models are installed, and whether a task is valid for its model.
 
 Pure: the broker's machine asks it about every task, and a client may ask before it submits.
 """
@@ -63,9 +63,10 @@ class Catalog:
         return spec
 
     def check(self, request: TaskRequest) -> CheckedTask:
-        """Return what the task comes to: its options parsed, its needs on each device.
+        """Return the checked task: its options parsed, its needs on each device.
 
-        Missing inputs are left to the worker, which sees them decoded; unknown names are not.
+        Missing inputs are left to the worker, which sees them decoded; unknown names are refused
+        here.
 
         Raises:
             InvalidTaskError: or one of its subclasses; the text is fit for the client.
@@ -89,7 +90,7 @@ class Catalog:
 
 
 def _check_task_type(spec: ModelSpec, task_type: str) -> None:
-    """``plugin`` fits every model; any other type only the models that declare it."""
+    """``plugin`` suits every model; any other type only the models that declare it."""
     if task_type == TaskType.PLUGIN or task_type in spec.task_types:
         return
     usable = ", ".join(dict.fromkeys([*spec.task_types, TaskType.PLUGIN.value]))

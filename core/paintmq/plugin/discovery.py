@@ -29,7 +29,7 @@ class FoundPlugin:
     distribution: str
     version: str
     load: Callable[[], object]
-    """Import the target. Whatever the plugin's code raises comes out."""
+    """Import the target. Exceptions of the plugin's code propagate."""
 
 
 @frozen(kw_only=True)
@@ -47,12 +47,14 @@ def find_plugins() -> Sequence[FoundPlugin]:
 
 
 def import_target(target: str) -> object:
-    """Import what an entry point with this target would give. What the plugin raises comes out."""
+    """Import what an entry point with this target would provide. Exceptions of the plugin
+    propagate.
+    """
     return metadata.EntryPoint(name="", value=target, group=PROJECT).load()
 
 
 def select(found: Iterable[FoundPlugin], config: PluginsConfig) -> Selection:
-    """Decide which plugins the disable and allow lists leave."""
+    """Decide which plugins may be loaded under the disable and allow lists."""
     plugins = list(found)
     refused: dict[tuple[str, str], str] = {}
     for plugin in plugins:

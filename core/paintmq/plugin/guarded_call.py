@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @define
 class _Call(Generic[T]):
-    """One call: what it gave, or what it raised."""
+    """One call and its result or exception."""
 
     function: Callable[[], T]
     ended: threading.Event = field(factory=threading.Event, init=False)
@@ -29,13 +29,13 @@ class _Call(Generic[T]):
     def run(self) -> None:
         try:
             self.value.append(self.function())
-        except BaseException as error:  # noqa: BLE001 -- whatever it is, it is the caller's to judge
+        except BaseException as error:  # noqa: BLE001 -- whatever it is, the caller decides what it means
             self.error = error
         self.ended.set()
 
 
 class PluginThread:
-    """Runs one call after the other; close it when there are no more for now."""
+    """Runs calls one after the other; close it when there are no more for now."""
 
     def __init__(self, limit: float) -> None:
         """``limit`` is how many seconds one call may take."""
@@ -59,25 +59,25 @@ class PluginThread:
         call = _Call(function)
         self._calls.put(call)
         if not call.ended.wait(self._limit):
-            self._calls.put(None)  # for the day it comes back
+            self._calls.put(None)  # for the day it returns
             self._thread = None
             raise PluginError(f"it has not finished after {self._limit:g} seconds")
         if isinstance(call.error, Exception):
             raise call.error
         if call.error is not None:
-            raise PluginError(in_words(call.error)) from call.error
+            raise PluginError(describe(call.error)) from call.error
         return call.value[0]
 
     def close(self) -> None:
-        """End the thread, which has nothing to do. A later call starts another."""
+        """End the idle thread. A later call starts another."""
         if self._thread is not None:
             self._calls.put(None)
             self._thread.join()
             self._thread = None
 
 
-def in_words(error: BaseException) -> str:
-    """Return what a plugin did, in one line."""
+def describe(error: BaseException) -> str:
+    """Describe in one line what a plugin did wrong."""
     match error:
         case PluginError():
             return str(error)
@@ -90,5 +90,5 @@ def in_words(error: BaseException) -> str:
 def _run(calls: "queue.SimpleQueue[_Call[Any] | None]") -> None:
     while (call := calls.get()) is not None:
         call.run()
-        # What a call holds is not to live on while the thread waits for the next.
+        # Do not keep a call's objects alive while the thread waits for the next.
         del call

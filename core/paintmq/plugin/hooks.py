@@ -1,7 +1,7 @@
-"""The hooks of the plugins that were taken in: who implements what, and calling one at a time.
+"""The hooks of accepted plugins: who implements what, and calling one at a time.
 
-A thin, typed layer over pluggy. pluggy's own calls stop at the first implementation that raises, so
-each is called alone here, and whoever calls decides what an exception means.
+A thin, typed layer over pluggy. pluggy's own calls stop at the first implementation that raises,
+so each implementation is called by itself here, and the caller decides what an exception means.
 """
 
 import inspect
@@ -32,7 +32,7 @@ class HookTable:
         return bool(self._plugins.has_plugin(plugin_name))
 
     def add(self, plugin: object, name: str) -> None:
-        """Take in a plugin's hooks.
+        """Accept a plugin's hooks.
 
         Raises:
             PluginError: it implements a hook there is not, or wraps one.
@@ -49,32 +49,32 @@ class HookTable:
                     raise PluginError(f"{hook} must not be a hook wrapper")
 
     def discard(self, name: str) -> None:
-        """Forget a plugin, if it was taken in."""
+        """Remove a plugin's hooks, if it was accepted."""
         if name in self:
             self._plugins.unregister(name=name)
 
     def implementations(self, hook: str) -> list[pluggy.HookImpl]:
-        """Return who implements the hook, in the order to be called in."""
-        # pluggy keeps them in the reverse of the order they are to be called in.
+        """Return the implementations of the hook, in calling order."""
+        # pluggy lists them in the reverse of their calling order.
         return list(reversed(getattr(self._plugins.hook, hook).get_hookimpls()))
 
     def implements(self, plugin_name: str, hook: str) -> bool:
         return any(each.plugin_name == plugin_name for each in self.implementations(hook))
 
     def call_one(self, plugin_name: str, hook: str, arguments: Mapping[str, object]) -> None:
-        """Call the hook of one plugin, if it has it. What it raises comes out."""
+        """Call the hook of one plugin, if it has it. Exceptions propagate."""
         for implementation in self.implementations(hook):
             if implementation.plugin_name == plugin_name:
                 call(implementation, arguments)
 
 
 def call(implementation: pluggy.HookImpl, arguments: Mapping[str, object]) -> None:
-    """Call one implementation with those of the arguments it takes. What it raises comes out."""
+    """Call one implementation with the arguments it accepts. Exceptions propagate."""
     implementation.function(*(arguments[name] for name in implementation.argnames))
 
 
 class _Finder(pluggy.PluginManager):
-    """Takes every function called ``paintmq_...`` for a hook, decorated or not."""
+    """Treats every function called ``paintmq_...`` as a hook implementation, decorated or not."""
 
     def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
         if not name.startswith(_PREFIX) or not _is_function(plugin, name):
@@ -93,7 +93,7 @@ def _check_name(hook: str) -> None:
 
 
 def _is_function(plugin: object, name: str) -> bool:
-    # Looked up without running properties or a module's __getattr__.
+    # Looked up statically, without running properties or a module's __getattr__.
     return isinstance(
         inspect.getattr_static(plugin, name, None),
         types.FunctionType | types.MethodType | staticmethod | classmethod,

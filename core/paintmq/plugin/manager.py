@@ -1,9 +1,10 @@
 """Plugins: loading them, setting aside those that cannot be used, and calling their hooks.
 
 Rule 1: nothing a plugin does while it is loaded reaches the host: an exception of any kind,
-``sys.exit``, not coming back, a clash or nonsense sets it aside, whole, and the others work on.
+``sys.exit``, a call that never returns, a clash or an invalid registration sets the whole plugin
+aside, and the others are used.
 Rule 2: the rest of PaintMQ calls the methods here, never a hook directly.
-Rule 3: there is no manager of the module: whoever needs plugins is given one.
+Rule 3: there is no module-level manager: code that needs plugins is given one.
 """
 
 import logging
@@ -19,7 +20,7 @@ from paintmq.config import LOCAL, NodeConfig, PluginsConfig, RouterConfig
 from paintmq.errors import ConfigError, PluginError
 from paintmq.plugin.catalog import Catalog
 from paintmq.plugin.discovery import FoundPlugin, find_plugins, select
-from paintmq.plugin.guarded_call import PluginThread, in_words
+from paintmq.plugin.guarded_call import PluginThread, describe
 from paintmq.plugin.hooks import HookTable, call
 from paintmq.plugin.options import nearest, options_to_json
 from paintmq.plugin.registry import Offered, PluginRoute, Registry
@@ -48,7 +49,7 @@ HEAVY_MODULES = (
 """What a manifest must not import: each costs the broker and every command seconds or memory."""
 
 FAILURES_ALLOWED = 5
-"""An observer that raised so many times in a row is no longer called."""
+"""An observer that raised this many times in a row is no longer called."""
 
 _DEFAULTS = PluginsConfig()
 
@@ -58,7 +59,7 @@ class PluginManager:
 
     def __init__(self, config: PluginsConfig = _DEFAULTS) -> None:
         self.warnings: list[str] = []
-        """What is wrong with the settings, in words."""
+        """Problems with the plugin settings, one line each."""
         self._config = config
         self._hooks = HookTable()
         self._registry = Registry()
@@ -102,7 +103,7 @@ class PluginManager:
         self._keep(report)
 
     def reports(self) -> list[PluginReport]:
-        """Return what became of every plugin, ours first, in order of loading."""
+        """Return the outcome of loading each plugin, ours first, in order of loading."""
         return list(self._reports.values())
 
     # ---- what plugins provide ------------------------------------------------------------------
@@ -146,7 +147,7 @@ class PluginManager:
         return router.make(f"[router] {config.name}", config.parameters)
 
     def describe_router(self, config: RouterConfig) -> Json:
-        """Return the name of a configured router and all its parameters, those nobody set too.
+        """Return the name of a configured router and all its parameters, defaults included.
 
         Raises:
             ConfigError: no such router is installed, or it does not take these parameters.
@@ -194,21 +195,21 @@ class PluginManager:
         return bool(self._hooks.implementations("paintmq_statistics"))
 
     def deliver_events(self, batch: Sequence[Mapping[str, Json]]) -> None:
-        """Hand a batch of events to every observer; see ``plugin_observers`` for the thread."""
+        """Pass a batch of events to every observer; ``plugin_observers`` explains the thread."""
         self._observe("paintmq_events", batch=batch)
 
     def deliver_statistics(self, sample: "BrokerStatistics") -> None:
-        """Hand one sample to every observer."""
+        """Pass one sample to every observer."""
         self._observe("paintmq_statistics", sample=sample)
 
     def register_commands(self, app: "typer.Typer") -> None:
-        """Let plugins add subcommands; one that fails is left out and reported."""
+        """Let plugins add subcommands; one that fails is omitted and reported."""
         for implementation in self._hooks.implementations("paintmq_register_commands"):
             try:
                 self._thread.call(partial(call, implementation, {"app": app}))
             except Exception as error:  # noqa: BLE001 -- rule 1
                 self._blame(
-                    implementation.plugin_name, f"its commands are left out: {in_words(error)}"
+                    implementation.plugin_name, f"its commands are left out: {describe(error)}"
                 )
         self._thread.close()
 
@@ -231,8 +232,8 @@ class PluginManager:
             try:
                 self._thread.call(partial(call, implementation, {"register": register}))
             except Exception as error:  # noqa: BLE001 -- rule 1
-                words = f"its routes are left out: {in_words(error)}"
-                self._blame(implementation.plugin_name, words)
+                reason = f"its routes are left out: {describe(error)}"
+                self._blame(implementation.plugin_name, reason)
             else:
                 routes += own
         self._thread.close()
@@ -252,7 +253,7 @@ class PluginManager:
                     self._blame(
                         implementation.plugin_name,
                         f"{hook} raised {FAILURES_ALLOWED} times in a row and is no longer called;"
-                        f" last: {in_words(error)}",
+                        f" last: {describe(error)}",
                     )
 
     # ---- loading -------------------------------------------------------------------------------
@@ -277,7 +278,7 @@ class PluginManager:
             self._thread.call(partial(self._call_registering_hooks, report, registry))
         except Exception as error:  # noqa: BLE001 -- rule 1
             self._hooks.discard(report.name)
-            report = evolve(report, state="set aside", reason=in_words(error))
+            report = evolve(report, state="set aside", reason=describe(error))
         else:
             self._registry = registry
             provides = (*registry.provided_by(report.title), *self._extras(report.name))
@@ -307,7 +308,7 @@ class PluginManager:
 
     def _extras(self, plugin_name: str) -> tuple[str, ...]:
         return tuple(
-            words for hook, words in _EXTRAS.items() if self._hooks.implements(plugin_name, hook)
+            what for hook, what in _EXTRAS.items() if self._hooks.implements(plugin_name, hook)
         )
 
     def _unmatched_settings(self) -> list[str]:
@@ -329,7 +330,7 @@ class PluginManager:
     def _keep(self, report: PluginReport) -> None:
         self._reports[report.distribution, report.name] = report
         if report.state == "set aside":
-            # Whoever had to wait for it wants to know why, even where little is logged.
+            # Whoever waited for a slow plugin wants to know which, even where little is logged.
             waited = report.load_seconds >= self._config.load_limit
             level = logging.ERROR if waited else logging.WARNING
             logger.log(level, "plugin %s is set aside: %s", report.title, report.reason)
@@ -354,7 +355,7 @@ _EXTRAS = {
     "paintmq_register_routes": "routes",
     "paintmq_register_commands": "commands",
 }
-"""Hooks that provide something without a name of its own, and what ``paintmq plugins`` calls it."""
+"""Hooks that provide something without a name of its own, and how ``paintmq plugins`` calls it."""
 
 
 def _report_of(found: FoundPlugin) -> PluginReport:

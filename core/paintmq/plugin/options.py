@@ -1,9 +1,9 @@
-"""A model's options: from JSON to an instance of its attrs class and back, and as a table of words.
+"""A model's options: from JSON to an instance of its attrs class and back, and as a table.
 
-Rule 1: what a client sent is checked in full before its task is queued, and every refusal names the
-option, the value and what is allowed.
-Rule 2: nothing is guessed: ``"5"`` is no number and ``1`` is no truth value. An int becomes a float
-where a float is wanted, because JSON knows no difference.
+Rule 1: a client's options are checked completely before its task is queued, and every refusal
+names the option, the value and what is allowed.
+Rule 2: nothing is guessed: ``"5"`` is no number and ``1`` is no truth value. An int becomes a
+float where a float is wanted, because JSON does not distinguish them.
 """
 
 import types
@@ -21,7 +21,7 @@ from paintmq.errors import InvalidOptionError, PluginError
 from paintmq.task import Json
 
 _MANY = 12
-"""So many choices of a Literal or Enum are spelt out in an error; the rest is only counted."""
+"""Choices of a Literal or Enum that an error lists; further ones are only counted."""
 
 
 class _WrongValueError(Exception):
@@ -30,9 +30,9 @@ class _WrongValueError(Exception):
 
 @frozen
 class _Kind:
-    """A type an option may have: its words, and how a JSON value becomes one."""
+    """A type an option may have: how it is described, and how a JSON value becomes one."""
 
-    words: str
+    text: str
     convert: Callable[[object], Any]
 
 
@@ -42,11 +42,11 @@ class OptionInfo:
 
     name: str
     kind: str
-    """What values it takes, in words: ``whole number``, ``one of a, b`` …"""
+    """The values it takes: ``whole number``, ``one of a, b`` …"""
     default: Json = None
     required: bool = False
     limits: str = ""
-    """What the validators allow, in words: ``at least 1`` …"""
+    """What the validators allow: ``at least 1`` …"""
     help: str = ""
 
 
@@ -57,7 +57,7 @@ class _Field:
 
     @property
     def alias(self) -> str:
-        """Name of the constructor's argument: the field's, without leading underscores."""
+        """Name of the constructor's argument: the field's without leading underscores."""
         return self.attribute.alias or self.attribute.name
 
 
@@ -83,7 +83,7 @@ def parse_options(options_class: type, values: Mapping[str, Json], *, model: str
             except _WrongValueError as error:
                 raise _refusal(name, owner, values[name], f"must be {error}") from None
         elif entry.attribute.default is attrs.NOTHING:
-            raise InvalidOptionError(f"option {name!r}{owner} is required: {entry.kind.words}")
+            raise InvalidOptionError(f"option {name!r}{owner} is required: {entry.kind.text}")
     try:
         return options_class(**arguments)
     except (ValueError, TypeError) as error:
@@ -170,7 +170,7 @@ def _describe(entry: _Field) -> OptionInfo:
         default = default.factory()
     return OptionInfo(
         name=attribute.name,
-        kind=entry.kind.words,
+        kind=entry.kind.text,
         default=_plain(default),
         required=required,
         limits=_limits(attribute.validator),
@@ -198,10 +198,10 @@ _BOUNDS = {">=": "at least", ">": "more than", "<=": "at most", "<": "less than"
 
 
 def _limits(validator: object) -> str:
-    """Return what attrs' own validators allow, in words; nothing for others."""
+    """Describe what attrs' own validators allow; empty for others."""
     inner = getattr(validator, "_validators", None)
     if inner is not None:
-        return ", ".join(words for each in inner if (words := _limits(each)))
+        return ", ".join(text for each in inner if (text := _limits(each)))
     if hasattr(validator, "compare_op") and hasattr(validator, "bound"):
         return f"{_BOUNDS.get(validator.compare_op, validator.compare_op)} {validator.bound}"
     if hasattr(validator, "max_length"):
@@ -262,13 +262,13 @@ def _kind(hint: Any, where: str) -> _Kind:
     raise PluginError(f"{where} has type {hint!r}, which JSON cannot express")
 
 
-def _simple(words: str, accepted: type | tuple[type, ...]) -> _Kind:
+def _simple(text: str, accepted: type | tuple[type, ...]) -> _Kind:
     def convert(value: object) -> Any:
         if not isinstance(value, accepted) or (isinstance(value, bool) and accepted is not bool):
-            raise _WrongValueError(words)
+            raise _WrongValueError(text)
         return value
 
-    return _Kind(words, convert)
+    return _Kind(text, convert)
 
 
 def _float(value: object) -> float:
@@ -293,21 +293,21 @@ _SIMPLE: Mapping[Any, _Kind] = {
 
 
 def _one_of(choices: Mapping[Any, Any]) -> _Kind:
-    words = _choices(list(choices))
+    text = _choices(list(choices))
 
     def convert(value: object) -> Any:
         for known, chosen in choices.items():
             # 1 == True and 1 == 1.0 in Python, not in JSON
             if type(known) is type(value) and known == value:
                 return chosen
-        text = nearest(value, [str(known) for known in choices]) if isinstance(value, str) else ""
-        raise _WrongValueError(words + text)
+        hint = nearest(value, [str(known) for known in choices]) if isinstance(value, str) else ""
+        raise _WrongValueError(text + hint)
 
-    return _Kind(words, convert)
+    return _Kind(text, convert)
 
 
 def _any_of(kinds: Sequence[_Kind]) -> _Kind:
-    words = " or ".join(kind.words for kind in kinds)
+    text = " or ".join(kind.text for kind in kinds)
 
     def convert(value: object) -> Any:
         for kind in kinds:
@@ -315,40 +315,40 @@ def _any_of(kinds: Sequence[_Kind]) -> _Kind:
                 return kind.convert(value)
             except _WrongValueError:
                 continue
-        raise _WrongValueError(words)
+        raise _WrongValueError(text)
 
-    return _Kind(words, convert)
+    return _Kind(text, convert)
 
 
 def _many_of(make: type, arguments: tuple[Any, ...], where: str) -> _Kind:
     if make is tuple and arguments[-1] is not Ellipsis:
         kinds = [_kind(each, where) for each in arguments]
-        words = f"a list of {len(kinds)}: {', '.join(kind.words for kind in kinds)}"
+        text = f"a list of {len(kinds)}: {', '.join(kind.text for kind in kinds)}"
     else:
         kinds = [_kind(arguments[0], where)]
-        words = f"a list, each {kinds[0].words}"
+        text = f"a list, each {kinds[0].text}"
 
     def convert(value: object) -> Any:
         if not isinstance(value, list | tuple):
-            raise _WrongValueError(words)
+            raise _WrongValueError(text)
         if make is list or arguments[-1] is Ellipsis:
             return make(kinds[0].convert(item) for item in value)
         if len(value) != len(kinds):
-            raise _WrongValueError(words)
+            raise _WrongValueError(text)
         return tuple(kind.convert(item) for kind, item in zip(kinds, value, strict=True))
 
-    return _Kind(words, convert)
+    return _Kind(text, convert)
 
 
 def _mapping_of(kind: _Kind) -> _Kind:
-    words = f"a table, each {kind.words}"
+    text = f"a table, each {kind.text}"
 
     def convert(value: object) -> Any:
         if not isinstance(value, Mapping):
-            raise _WrongValueError(words)
+            raise _WrongValueError(text)
         return {str(key): kind.convert(item) for key, item in value.items()}
 
-    return _Kind(words, convert)
+    return _Kind(text, convert)
 
 
 def _nested(options_class: type, value: object) -> Any:

@@ -1,4 +1,4 @@
-"""What plugins have registered, by kind and name; nonsense and clashes are refused in words."""
+"""What plugins registered, by kind and name; invalid and clashing entries are refused."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -37,7 +37,7 @@ class Offered(Generic[T]):
     """Title of the plugin."""
 
     def make(self, setting: str, options: Mapping[str, Json]) -> T:
-        """Return a fresh one.
+        """Create one.
 
         Raises:
             ConfigError: it does not take these options; the text begins with the setting.
@@ -45,7 +45,7 @@ class Offered(Generic[T]):
         checked = self.options(setting, options)
         try:
             return self.factory(checked)
-        except Exception as error:  # a plugin's code; the operator chose it, so say so and stop
+        except Exception as error:  # a plugin's code: the operator chose it, so report it and stop
             raise ConfigError(
                 f"{setting} of plugin {self.owner} cannot be made: {error}"
             ) from error
@@ -94,7 +94,7 @@ class Registry:
     """(kind, name) -> title of the plugin that registered it."""
 
     def copy(self) -> "Registry":
-        """Return a registry to try a plugin on, so that a refused one leaves nothing behind."""
+        """Return a copy to try a plugin on, so that a refused one leaves nothing behind."""
         return evolve(
             self,
             models=dict(self.models),
@@ -153,7 +153,7 @@ class Registry:
 
 
 def check_spec(spec: Any) -> None:
-    """Check that what a plugin registers as a ModelSpec is one, and means something.
+    """Check that a registered object is a usable ModelSpec.
 
     Raises:
         PluginError: with the model, the field and what is allowed.

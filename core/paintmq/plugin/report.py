@@ -1,4 +1,4 @@
-"""What became of one plugin: for ``paintmq plugins`` and for logs."""
+"""The outcome of loading one plugin: for ``paintmq plugins`` and for logs."""
 
 from typing import Literal, TypeAlias
 
@@ -11,7 +11,7 @@ PluginState: TypeAlias = Literal["ready", "disabled", "set aside"]
 
 @frozen(kw_only=True)
 class PluginReport:
-    """One plugin as it was found, and how far it came."""
+    """One plugin as it was found, and how far loading it got."""
 
     name: str
     """Name of the entry point, or the name it was registered by."""
@@ -22,7 +22,7 @@ class PluginReport:
     reason: str = ""
     """Why it is disabled or set aside."""
     warnings: tuple[str, ...] = ()
-    """What its author should mend; it works all the same."""
+    """What its author should fix; the plugin works nevertheless."""
     provides: tuple[str, ...] = ()
     """``model lama``, ``router least-loaded``, ``events`` … in the order of registration."""
     load_seconds: float = 0.0

@@ -1,4 +1,4 @@
-"""What settings must hold among each other; each by itself is checked where it is defined."""
+"""Conflicts between settings; each setting by itself is checked where it is defined."""
 
 from itertools import pairwise
 
@@ -7,7 +7,7 @@ from paintmq.transport.addresses import is_loopback
 
 
 def conflicts(config: Config) -> list[str]:
-    """Return every pair of settings that cannot both be meant, one line each."""
+    """Return every pair of settings that contradict each other, one line each."""
     return [
         *_ports(config),
         *_exposure(config),
@@ -32,7 +32,7 @@ def _ports(config: Config) -> list[str]:
 
 
 def exposure(broker: BrokerConfig) -> str:
-    """Return why strangers could use the broker although nobody said that they may; else ""."""
+    """Return why strangers could reach the broker without having been allowed to; else ""."""
     if broker.keys or broker.insecure or is_loopback(broker.host):
         return ""
     return (

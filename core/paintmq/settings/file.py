@@ -48,7 +48,9 @@ class Settings:
     """File name or variable of every key that one of them set."""
 
     def origin(self, path: KeyPath) -> str:
-        """Return who set the key, or anything in it if it is a table; ``"default"``: nobody did."""
+        """Return what set the key, or anything in it if it is a table; ``"default"`` if nothing
+        did.
+        """
         found = [origin for key, origin in self.origins.items() if key[: len(path)] == path]
         return ", ".join(dict.fromkeys(found)) or "default"
 
@@ -88,7 +90,7 @@ def load_settings(
 
     known = _merged(defaults, from_file)
     from_variables: dict[str, Any] = {}
-    if not problems:  # a variable is judged against a file that is sound by itself
+    if not problems:  # a variable is judged only against a file that is valid by itself
         for name, text in sorted(environ.items()):
             if not name.startswith(PREFIX) or "__" not in name:
                 continue
@@ -118,7 +120,7 @@ def load_settings(
 
 
 def find_config_file(environ: Mapping[str, str]) -> Path | None:
-    """Return the settings file to read when nobody named one."""
+    """Return the settings file to read when none was named."""
     if named := environ.get(FILE_VARIABLE):
         return Path(named)
     here = Path(FILE_NAME)
@@ -152,7 +154,7 @@ def _read_file(file: Path) -> dict[str, Any]:
 
 
 def _defaults(base: Config) -> dict[str, Any]:
-    """Return the base as nested dictionaries; keys that are unset are left out, as in TOML."""
+    """Return the base as nested dictionaries; unset keys are omitted, as in TOML."""
     raw: dict[str, Any] = cattrs.Converter(unstruct_collection_overrides={tuple: list}).unstructure(
         base
     )
@@ -196,7 +198,7 @@ def _leaves(table: Mapping[str, Any], above: KeyPath = ()) -> Iterator[KeyPath]:
 
 
 def _locate(name: str, known: Mapping[str, Any]) -> tuple[KeyPath, object] | str:
-    """Return the key a variable sets and the type it has, or what is wrong with its name."""
+    """Return the key a variable sets and its type, or what is wrong with its name."""
     kind: object = Config
     path: KeyPath = ()
     for part in name.removeprefix(PREFIX).lower().split("__"):
@@ -210,7 +212,7 @@ def _locate(name: str, known: Mapping[str, Any]) -> tuple[KeyPath, object] | str
                 return f"{'.'.join((*path, part))}: unknown key{nearest_key(part, path, kind)}"
             path, kind = (*path, part), types[part]
         elif get_args(kind) and get_args(kind)[0] is str and len(get_args(kind)) == 2:
-            # A shell exports no name with a hyphen; what starts programs from a file may.
+            # A shell cannot export a name with a hyphen; a supervisor's environment file may.
             same = [key for key in existing if _as_variable(key) == _as_variable(part)]
             kind = get_args(kind)[1]
             if not same and isinstance(kind, type) and attrs.has(kind):
@@ -245,7 +247,7 @@ def _parsed(text: str, kind: object) -> object:
 
 
 def _culprits(line: str, origins: Mapping[KeyPath, str]) -> str:
-    """Return who set the keys a conflict is about."""
+    """Return what set the keys of a conflict."""
     names = [
         origin
         for path, origin in origins.items()

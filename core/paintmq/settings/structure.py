@@ -1,4 +1,4 @@
-"""From tables, as TOML gives them, to settings; every problem named by the key's path.
+"""From tables, as TOML gives them, to settings; every problem is named by the key's path.
 
 Nothing is converted silently: text is no number, and 1 is not true.
 """

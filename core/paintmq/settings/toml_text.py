@@ -1,4 +1,4 @@
-"""Settings as TOML: for people in ``paintmq config``, for nodes that are launched elsewhere."""
+"""Settings as TOML: for people in ``paintmq config``, for nodes launched elsewhere."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ _OF_A_NODE = ("workers", "timers", "limits", "plugins", "weights")
 
 
 def node_settings(config: Config) -> str:
-    """Return what a node must know of the settings, as the text of a file: what is not default."""
+    """Return the settings a node needs, as the text of a file: what differs from the defaults."""
     lines: list[str] = []
     for name in _OF_A_NODE:
         section = getattr(config, name)
@@ -29,7 +29,7 @@ def node_settings(config: Config) -> str:
         lines += ["[queues]", *(f"{toml_key(name)} = false" for name in dropped)]
     for name, queue in config.queues.items():
         default = DEFAULT_QUEUE_CONFIGS.get(name)
-        # A queue of one's own is named even where nothing of it differs.
+        # A queue that is not a default one is named even where nothing in it differs.
         same = [f"[queues.{toml_key(name)}]"] if default is None else []
         changed = list(_changed(f"queues.{toml_key(name)}", queue, default or type(queue)()))
         lines += changed or same
@@ -37,7 +37,7 @@ def node_settings(config: Config) -> str:
 
 
 def _changed(path: str, section: Any, default: object) -> Iterator[str]:
-    """Give a table's header and the keys that differ from the default, if any do."""
+    """Write a table's header and the keys that differ from the default, if any do."""
     lines = [
         f"{attribute.name} = {toml_value(value)}"
         for attribute in attrs.fields(type(section))
@@ -50,7 +50,7 @@ def _changed(path: str, section: Any, default: object) -> Iterator[str]:
 
 
 def toml_lines(settings: "Settings") -> Iterator[str]:
-    """Give the settings as lines of TOML; what was not set by default says who set it."""
+    """Write the settings as lines of TOML, with the source of each value that is not a default."""
     file = settings.file or "none; defaults and variables alone"
     yield f"# The effective settings of PaintMQ. File: {file}"
     yield "# A variable such as PAINTMQ_BROKER__PORT overrides the key broker.port."
@@ -81,7 +81,7 @@ def _section(
         origin = settings.origin((*path, attribute.name))
         if origin != "default":
             remarks.append(f"set by {origin}")
-        # TOML has no word for "unset": the key is shown, but as a comment.
+        # TOML has no value for "unset": the key is shown as a comment.
         line = (
             f"# {attribute.name} ="
             if current is None

@@ -1,4 +1,4 @@
-"""A QueueManager that disturbs nobody: ports that are free, nothing on disk."""
+"""A QueueManager for tests: on free ports, with nothing on disk."""
 
 from typing import TYPE_CHECKING, Any
 

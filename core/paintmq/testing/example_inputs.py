@@ -1,4 +1,4 @@
-"""Inputs for any model, made up from its spec and a seed: pictures with structure, and masks."""
+"""Inputs for any model, generated from its spec and a seed: structured pictures, and masks."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ def make_inputs(inputs: Sequence[InputSpec], size: tuple[int, int], seed: int) -
                 made[wanted.name] = make_mask(size, seed)
             case "data":
                 raise TypeError(
-                    f"nobody can guess what the data input {wanted.name!r} holds: override"
+                    f"the data input {wanted.name!r} cannot be made up: override"
                     " make_inputs() and return it there"
                 )
     return made

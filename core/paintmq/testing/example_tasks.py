@@ -1,4 +1,4 @@
-"""Example tasks, payloads, models and workers: a test names only what it is about."""
+"""Example tasks, payloads, models and workers: a test states only what it is about."""
 
 import hashlib
 from typing import Any
@@ -8,7 +8,7 @@ from paintmq.task import PayloadInfo, TaskId, TaskRequest
 from paintmq.wire.messages import WorkerHello
 
 PATIENCE = 20.0
-"""Seconds after which a message that did not come is a failure; never waited for in a good run."""
+"""Seconds after which a missing message is a failure; never waited for in a good run."""
 
 
 def make_spec(name: str = "toy", **changes: Any) -> ModelSpec:

@@ -10,7 +10,7 @@ from attrs import frozen
 from paintmq.plugin.manager import HEAVY_MODULES
 
 MANIFEST_MODULES = 25
-"""So many modules a manifest may import beside its own package and PaintMQ. attrs and a bit of the
+"""Modules a manifest may import besides its own package and PaintMQ. attrs and a bit of the
 standard library fit; one of numpy, pillow or pydantic does not."""
 
 MANIFEST_SECONDS = 0.020
@@ -49,7 +49,7 @@ class ManifestCost:
 
     @property
     def fault(self) -> str:
-        """What its author should mend; empty when there is nothing."""
+        """What its author should fix; empty if nothing."""
         if self.heavy:
             return (
                 f"manifest {self.manifest} imports {', '.join(self.heavy)}; every command would"
@@ -88,7 +88,7 @@ def measure_manifest(manifest: str) -> ManifestCost:
 
 
 def _measure(manifest: str) -> tuple[float, list[str]]:
-    # Whoever measures coverage here does not want to measure its own price there.
+    # A coverage tool of the caller must not be measured too.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
     environment["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What every model must keep to, as tests: inherit ModelContract and name your plugin.
+"""What every model must satisfy, as tests: inherit ModelContract and name your plugin.
 
 ::
 
@@ -56,10 +56,10 @@ class ModelContract(SpecContract):
     leak_mb: ClassVar[int] = 24
     """Growth of the process over four rounds of load, run and unload that is not called a leak."""
     at_once: ClassVar[int] = 8
-    """How many tasks a real worker gets at once; fewer where one takes many seconds."""
+    """Number of tasks a real worker gets at once; lower it where one takes many seconds."""
     batch_tolerance: ClassVar[float] = 2
-    """Levels by which a pixel may differ between a batch and one task alone: sums of floating-point
-    numbers depend a little on their order."""
+    """Levels by which a pixel may differ between a run in a batch and a run alone: sums of
+    floating-point numbers depend a little on their order."""
     timeout: ClassVar[float] = 120.0
     """Seconds in which those tasks must be done by a worker that starts for them."""
 
@@ -345,7 +345,7 @@ class ModelContract(SpecContract):
     def test_tasks_at_once_each_get_their_own_result(
         self, bench: ModelBench, loaded: Model, context: ScriptedContext
     ) -> None:
-        """Through a real broker and worker process; compared with each task run alone, here."""
+        """Through a real broker and worker process; compared with each task run by itself, here."""
         seeds = range(self.at_once)
         alone = [bench.run(loaded, self.request_for(bench, seed), context) for seed in seeds]
         plugins = PluginManager.installed()
@@ -378,7 +378,7 @@ def _same(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
 
 
 def _difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> float:
-    """Return by how much two mappings of outputs differ at most; infinity: not comparable."""
+    """Return the largest difference between two mappings of outputs; infinity: not comparable."""
     if list(first) != list(second):
         return float("inf")
     most = 0.0

@@ -4,7 +4,7 @@ from paintmq.routing import BacklogView, BoardView, Router, WorkerView
 
 
 class PlainRouter(Router):
-    """Whoever came first, on whoever has been idle longest."""
+    """The first task to arrive, on the worker that has been idle longest."""
 
     def score(
         self, backlog: BacklogView, worker: WorkerView, board: BoardView, *, now: float

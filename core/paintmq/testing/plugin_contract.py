@@ -1,4 +1,4 @@
-"""What every plugin must keep to, whatever it provides: its manifest is light and makes sense."""
+"""What every plugin must satisfy, whatever it provides: its manifest is light and valid."""
 
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ class PluginContract:
 
     @classmethod
     def plugins(cls) -> PluginManager:
-        """Return a manager with this plugin alone."""
+        """Return a manager with only this plugin."""
         manager = PluginManager()
         manager.register(import_target(cls.plugin), cls.plugin)
         return manager

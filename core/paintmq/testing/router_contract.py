@@ -1,4 +1,4 @@
-"""What every router must keep to, as tests: inherit RouterContract and name your plugin.
+"""What every router must satisfy, as tests: inherit RouterContract and name your plugin.
 
 ::
 

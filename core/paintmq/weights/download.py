@@ -25,9 +25,9 @@ from paintmq.weights.hub import fetch_repository
 
 _CHUNK = 256 * 1024
 _SILENCE = 60.0
-"""Seconds a server may send nothing before the download counts as broken off."""
+"""Seconds without a byte after which a download counts as broken off."""
 _CONTINUATIONS = 5
-"""How often a download that breaks off is taken up again by itself, as long as more arrives."""
+"""How often a broken download is resumed automatically, as long as more arrives each time."""
 
 
 def download(file: WeightFile, folder: WeightFolder, progress: Progress | None = None) -> Path:
@@ -92,7 +92,7 @@ def _alone(part: Path) -> Iterator[None]:
 
 
 def _takes(stream: IO[str], lock: Path) -> bool:
-    """Return whether nobody else has it; its last owner may just have removed it under us."""
+    """Return whether no other process has it; its last owner may just have removed it under us."""
     try:
         import fcntl
     except ImportError:  # Windows, where two cannot write one file anyway

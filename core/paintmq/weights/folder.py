@@ -33,7 +33,7 @@ class WeightStatus:
     """Where it was looked for, in order."""
     state: WeightState
     problem: str = ""
-    """What is wrong with it, in words."""
+    """What is wrong with it; empty if nothing."""
 
 
 @frozen
@@ -111,8 +111,8 @@ class WeightFolder:
         if status.path.is_dir():
             return _verified_folder(status, status.path, progress)
         if _stands_in(status.path, file):
-            words = f"another file in place of {file.name}, by [weights.paths]"
-            return evolve(status, state="unverifiable", problem=words)
+            problem = f"another file in place of {file.name}, by [weights.paths]"
+            return evolve(status, state="unverifiable", problem=problem)
         if not (file.sha256 or file.md5):
             return evolve(status, state="unverifiable", problem="no checksum is known")
         problem = weight_problem(status.path, file, progress)
@@ -138,8 +138,8 @@ def check_runnable_weights(path: Path, file: WeightFile, trusts: Callable[[str],
         ModelError: its checksum is neither the model's nor trusted by the operator.
     """
     sha256, md5 = checksums(path)
-    # MD5 no longer withstands somebody who makes two files at once, but nobody can make a second
-    # file to the MD5 of a given one, and some upstreams publish nothing else.
+    # MD5 does not resist an attacker who makes two files at once; but no one can make a second
+    # file with the MD5 of a given one, and some upstreams publish nothing else.
     known = (file.sha256 and sha256 == file.sha256) or (file.md5 and md5 == file.md5)
     if known or trusts(sha256):
         return
@@ -151,7 +151,7 @@ def check_runnable_weights(path: Path, file: WeightFile, trusts: Callable[[str],
 
 
 def weight_problem(path: Path, file: WeightFile, progress: Progress | None = None) -> str:
-    """Return in words how a file differs from what its model expects; empty if it does not."""
+    """Describe how a file differs from what its model expects; empty if it does not."""
     problem = _size_problem(path, file)
     if problem or not (file.sha256 or file.md5):
         return problem
@@ -176,7 +176,7 @@ def _stands_in(path: Path, file: WeightFile) -> bool:
 def _verified_folder(status: WeightStatus, folder: Path, progress: Progress | None) -> WeightStatus:
     manifest = read_manifest(folder)
     if manifest is None:
-        words = "no checksums were recorded: it was not fetched by `paintmq models download`"
-        return evolve(status, state="unverifiable", problem=words)
+        problem = "no checksums were recorded: it was not fetched by `paintmq models download`"
+        return evolve(status, state="unverifiable", problem=problem)
     problem = manifest_problem(folder, manifest, progress)
     return evolve(status, state="wrong" if problem else "verified", problem=problem)

@@ -127,7 +127,7 @@ class HuggingFaceHub:
 
     def look_up(self, repository: str) -> Listing:
         library = _library()
-        with _in_our_words(repository):
+        with _readable_errors(repository):
             info = library.HfApi().model_info(repository, files_metadata=True)
         files = {each.rfilename: each for each in info.siblings or ()}
         return Listing(
@@ -146,7 +146,7 @@ class HuggingFaceHub:
     ) -> None:
         library, bar = _library(), _counting_bar(done)
         for name in names:
-            with _in_our_words(repository):
+            with _readable_errors(repository):
                 library.hf_hub_download(
                     repository, name, revision=revision, local_dir=into, tqdm_class=bar
                 )
@@ -178,8 +178,8 @@ def _counting_bar(done: Callable[[int], None]) -> Any:
 
 
 @contextmanager
-def _in_our_words(repository: str) -> Iterator[None]:
-    """Turn what the library raises into one line, without the address, which may hold a key."""
+def _readable_errors(repository: str) -> Iterator[None]:
+    """Turn the library's exceptions into one line without the address, which may hold a key."""
     try:
         yield
     # The library's errors, and those of what it uses, have no common base.
@@ -189,7 +189,7 @@ def _in_our_words(repository: str) -> Iterator[None]:
             case "GatedRepoError":
                 why = "its licence has to be accepted at huggingface.co first, and HF_TOKEN be set"
             case "RepositoryNotFoundError":
-                why = "the hub has no such repository, or shows it to nobody without HF_TOKEN"
+                why = "the hub has no such repository, or shows it only with HF_TOKEN"
             case name if response is not None:
                 why = f"the hub answered {response.status_code} ({name})"
             case name:

@@ -43,7 +43,7 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def manifest_problem(folder: Path, manifest: Manifest, progress: Progress | None = None) -> str:
-    """Return in words how a folder differs from its manifest; empty if it does not."""
+    """Describe how a folder differs from its manifest; empty if it does not."""
     total = sum(size for _, size in _sizes(folder, manifest))
     before = 0
 

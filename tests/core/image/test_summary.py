@@ -6,7 +6,7 @@ import numpy as np
 
 from paintmq import Task, TaskType
 from paintmq.client import Result
-from paintmq.image.summary import in_words
+from paintmq.image.summary import summary_of
 from paintmq.task import TaskId
 
 
@@ -19,11 +19,11 @@ def test_a_picture_is_told_by_what_it_is_and_not_by_its_pixels() -> None:
         "path": Path("photo.png"),
     }
 
-    assert in_words(pictures) == (
+    assert summary_of(pictures) == (
         "{'array': uint8 (64, 48, 3), 'number': float32 (), 'file': 2,048 bytes,"
         " 'view': 10 bytes, 'path': PosixPath('photo.png')}"
     )
-    assert in_words({}) == "{}"
+    assert summary_of({}) == "{}"
 
 
 def test_a_task_and_its_result_fit_on_a_line_of_a_log() -> None:

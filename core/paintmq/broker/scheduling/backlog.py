@@ -39,14 +39,14 @@ class WaitingTask:
     waiting: Waiting
     id: TaskId
     key: tuple[float, int]
-    """Its place in line: rank, then order of arrival."""
+    """Its place in line: by rank, then by order of arrival."""
     priority: int
     tenant: str
     queue: str
     arrived_at: float
     batch_keys: dict[DeviceKind, str | None]
     runs: dict[DeviceKind, RunKey]
-    """What its run time depends on, a device."""
+    """By device: what its run time depends on."""
     work: float
     """Seconds it adds to its queue's expected work."""
     backlog: "Backlog | None" = None
@@ -79,9 +79,11 @@ class RankedTasks:
     _tail: deque[_Item] = field(factory=deque[_Item], init=False)
     """Behind the head, in order: most tasks come in the order of their ranks."""
     _strays: list[_Item] = field(factory=list, init=False)
-    """Behind the head too, a heap: those that came later than some of the tail but rank before."""
+    """Behind the head too, as a heap: tasks that arrived after some of the tail but rank before
+    it."""
     _members: dict[TaskId, _Item] = field(factory=dict[TaskId, _Item], init=False)
-    """Items behind the head that are not among these were removed, and are passed over."""
+    """The tasks still in line. An item behind the head that is not listed here was removed and is
+    skipped."""
 
     def __len__(self) -> int:
         return len(self._members)
@@ -137,7 +139,7 @@ class RankedTasks:
                 self._head.append(item)
 
     def _tidy(self) -> None:
-        """Drop what was removed from behind the head once it is the larger part."""
+        """Discard removed items behind the head once they outnumber the live ones."""
         listed = len(self._head) + len(self._tail) + len(self._strays)
         if listed > 2 * len(self._members) + HEAD:
             self._tail = deque(item for item in self._tail if self._is_member(item))
@@ -146,7 +148,7 @@ class RankedTasks:
             self._refill()
 
     def _is_member(self, item: _Item) -> bool:
-        """Return whether the task was neither removed nor given another place since."""
+        """Return whether the task is still in line at this very place."""
         return self._members.get(item[1].id) is item
 
 
@@ -173,18 +175,18 @@ class Backlog:
     ready: RankedTasks = field(factory=RankedTasks, init=False)
     """May be started now."""
     listed: tuple[float, int] | None = field(default=None, init=False)
-    """The key of its first task when the board last sorted it in."""
+    """The key of its first task when the scheduling board last indexed it."""
     head: WaitingTask | None = field(default=None, init=False)
     """The first task that may be started now."""
     front_arrived_at: float = field(default=0.0, init=False)
     front_priority: float = field(default=0.0, init=False)
     parked: RankedTasks = field(factory=RankedTasks, init=False)
-    """Beyond their tenant's window."""
+    """Held back because their tenant's window is full."""
     lowest: dict[DeviceKind, Needs] = field(factory=dict[DeviceKind, Needs], init=False)
     highest: dict[DeviceKind, Needs] = field(factory=dict[DeviceKind, Needs], init=False)
-    """Bounds of its tasks' needs: whoever fits the highest fits them all."""
+    """Bounds of its tasks' needs: a worker that meets the highest can run every task here."""
     queues: dict[str, None] = field(factory=dict[str, None], init=False)
-    """Where its tasks come from."""
+    """The queues its tasks come from; a dict to keep their order."""
 
     @property
     def model(self) -> str:
@@ -201,7 +203,7 @@ class Backlog:
         return self.ready.first(count)
 
     def look_at_front(self) -> tuple[float, int] | None:
-        """Work out what is said of its first tasks; return the place in line of the first."""
+        """Update what routers see of its first tasks; return the key of the first one."""
         front = self.ready.first(FRONT)
         if not front:
             self.head = None
@@ -220,7 +222,7 @@ class Backlog:
         yield from self.parked
 
     def cover(self, checked: CheckedTask, queue: str) -> None:
-        """Widen the bounds by one more task."""
+        """Widen the bounds so that they include one more task."""
         self.queues[queue] = None
         for device in self.key.devices:
             needs = checked.needs[device]

@@ -1,4 +1,4 @@
-"""The backlogs by what their tasks have in common, kept right while workers of new kinds join."""
+"""Backlogs by what their tasks have in common, re-sorted as workers of new kinds join."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -13,8 +13,8 @@ from paintmq.plugin.catalog import CheckedTask
 class BacklogTable:
     """Sorts tasks into backlogs by model and by the set of worker profiles that fit them.
 
-    So there are only as many backlogs a model as there are groups of its tasks that workers
-    actually tell apart, however finely their needs vary.
+    The number of backlogs a model therefore depends on how many groups of its tasks the workers
+    tell apart, not on how finely the tasks' needs vary.
     """
 
     _profiles: list[Profile]
@@ -26,9 +26,7 @@ class BacklogTable:
         return iter(list(self._backlogs.values()))
 
     def mask(self, checked: CheckedTask, queues: Sequence[str]) -> int:
-        """Return which of the known profiles could run the task in one of these queues, as a bit
-        mask.
-        """
+        """Return which known profiles could run the task in one of these queues, as a mask."""
         return sum(
             1 << number
             for number, profile in enumerate(self._profiles)
@@ -36,7 +34,7 @@ class BacklogTable:
         )
 
     def backlog_for(self, waiting: Waiting) -> Backlog:
-        """Return the backlog the task belongs to; a new one if need be."""
+        """Return the backlog the task belongs to, creating it if necessary."""
         key = BacklogKey(
             model=waiting.checked.spec.name,
             devices=tuple(waiting.checked.jobs),
@@ -57,7 +55,7 @@ class BacklogTable:
         del self._backlogs[backlog.key]
 
     def add_profile(self, profile: Profile) -> Iterable[WaitingTask]:
-        """Note that workers of a new kind (the last in the list) joined.
+        """Account for a new worker profile, the last one in the list.
 
         Returns:
             Tasks that must change their backlog: of those they are in, only others fit the worker.

@@ -1,8 +1,9 @@
 """Decisions: which batch goes to which worker next, as the router ranks what is possible.
 
-Rule 1: a decision is asked for when something happened that could allow one: a worker became free,
-a task came to a backlog, or a time was reached. Nothing is scanned in between.
-Rule 2: a router that raises or answers nonsense costs nobody anything: the task that came first is
+Rule 1: the router is asked only when something happened that could allow a decision: a worker
+became free, a task reached a backlog, or a time was reached. Nothing is scanned in between, so a
+turn of the loop costs what changed, not what waits.
+Rule 2: a router that raises or gives an invalid answer delays no task: the task that came first is
 taken instead, and the fault is counted.
 """
 
@@ -22,9 +23,10 @@ from paintmq.routing import QueueView, Router
 from paintmq.task import PeerId, TaskId
 
 SOONEST_LOOK = 0.01
-"""Seconds between two looks at least: estimates and the clock do not agree to the last bit."""
+"""Least seconds between two checks: an estimate and the clock may disagree in the last bit, and
+the same moment would fall due again and again."""
 PRELOAD_PATIENCE = 30.0
-"""Seconds beyond twice its expected time after which a preload nobody confirmed is forgotten."""
+"""Seconds beyond twice its expected time after which an unconfirmed preload is given up."""
 
 
 @frozen
@@ -48,15 +50,15 @@ class Decisions:
     _workers_to_ask: dict[PeerId, None] = field(factory=dict[PeerId, None], init=False)
     _cooling: list[tuple[float, int, PeerId]] = field(factory=list, init=False)
     _nearly_free: Deadlines[PeerId] = field(factory=Deadlines[PeerId], init=False)
-    """When a busy worker that no other is like is to be sent its next task."""
+    """When to send the next task to a busy worker whose profile no other worker shares."""
     _preloads: list[tuple[float, PeerId, str]] = field(factory=list, init=False)
-    """When an unconfirmed preload no longer counts."""
+    """When each unconfirmed preload is given up."""
     _refused_at: float | None = field(default=None, init=False)
-    """When the router last let a possible pair pass; asked again ``recheck_after`` later."""
+    """When the router last declined a possible pair; it is asked again ``recheck_after`` later."""
 
     @property
     def will_ask_again(self) -> bool:
-        """Whether the router let a possible pair pass, and is asked again after a time."""
+        """Whether the router declined a possible pair and is to be asked again after a time."""
         return self._recheck_at() is not None
 
     def next_pick(self, *, now: float) -> Pick | None:
@@ -82,10 +84,10 @@ class Decisions:
         return None
 
     def next_wakeup(self) -> float | None:
-        """Return when ``next_pick`` is next worth calling although nothing happens; None: never."""
+        """Return when ``next_pick`` is due even if nothing happens until then; None: never."""
         others = (self._line.next_time(), self._recheck_at(), self._nearly_free.next())
         if others == (None, None, None) and not self._cooling and not self._preloads:
-            return None  # as most of the time, and this is asked after every message
+            return None  # the usual case, and this is asked after every message
         times = [heap[0][0] for heap in (self._cooling, self._preloads) if heap]
         times += [time for time in others if time is not None]
         return min(times, default=None)
@@ -113,7 +115,7 @@ class Decisions:
         return worker.session, model
 
     def ask_about(self, worker: Worker) -> None:
-        """Have the router asked what the worker should take."""
+        """Queue the worker for the router's next round."""
         if not worker.draining:
             self._workers_to_ask[worker.session] = None
 
@@ -122,18 +124,18 @@ class Decisions:
         self._nearly_free.discard(session)
 
     def cool_off(self, worker: Worker, until: float) -> None:
-        """Ask about the worker again once it may try a model again that it failed to load."""
+        """Ask about the worker again once it may retry a model that it failed to load."""
         heappush(self._cooling, (until, worker.number, worker.session))
 
     def replace_router(self, router: Router) -> None:
-        """Let another router decide from now on."""
+        """Use another router from now on."""
         self.router = router
         self._refused_at = None
         for worker in self._board.live():
             self.ask_about(worker)
 
     def choose_queue(self, queues: Sequence[QueueView], *, now: float) -> str:
-        """Return the name of one of these queues, all of which could hold a task."""
+        """Return which of these queues, all able to hold the task, gets it."""
         try:
             chosen = self.router.choose_queue(queues, now=now)
             if not any(queue.name == chosen for queue in queues):
@@ -144,7 +146,7 @@ class Decisions:
         return chosen
 
     def _wake(self, now: float) -> None:
-        """Act on times that were reached."""
+        """Handle every time that was reached."""
         self._line.wake(now=now)
         while self._cooling and self._cooling[0][0] <= now:
             worker = self._board.get(heappop(self._cooling)[2])
@@ -165,20 +167,21 @@ class Decisions:
             self._line.ask_all()
 
     def _recheck_at(self) -> float | None:
-        """Return when the router is to be asked again for what it refused."""
+        """Return when to ask the router again about the pairs it declined."""
         if self._refused_at is None or self.router.recheck_after is None:
             return None
         return self._refused_at + self.router.recheck_after
 
     def _pick_for_worker(self, session: PeerId, now: float) -> Pick | None:
         worker = self._board.get(session)
-        # Who leaves or is gone is asked about no more: see stop_asking_about.
+        # A worker that leaves is taken off this list: see stop_asking_about.
         assert worker is not None
         if not worker.idle:
             return self._prefetch(worker, now)
         chosen = self._ask_router_for_worker(worker, now)
         if chosen is None and self._line.unpark_for(worker, now):
-            # Rather than leave it idle, a task beyond its tenant's window was let in.
+            # The window protects other tenants. Where none of them can use this worker, leaving it
+            # idle would protect no one, so a parked task may run.
             chosen = self._ask_router_for_worker(worker, now)
         return self._take(chosen, worker, now) if chosen is not None else None
 
@@ -224,10 +227,13 @@ class Decisions:
         return self._take(backlog, worker, now)
 
     def _prefetch(self, worker: Worker, now: float) -> Pick | None:
-        """Give a briefly busy worker its next task of a model it has, if none is idle.
+        """Give a busy worker its next task of a model it has, if no idle worker could take the
+        task.
 
-        Only a short one, for it is bound to what may turn out to be busy for longer; any one where
-        no other worker could take it.
+        Without this the device idles for a round trip between two tasks. But a task sent early is
+        bound to its worker: if the current run takes longer than expected, it waits there while
+        others become free. So it is either a short task, whose bad luck costs little, or one that
+        no other worker could run anyway.
         """
         best = self._short_one(worker, now) if worker.may_prefetch(now) else None
         best = best or self._ahead_for_the_only_one(worker, now)
@@ -252,8 +258,10 @@ class Decisions:
         return best
 
     def _ahead_for_the_only_one(self, worker: Worker, now: float) -> Backlog | None:
-        """Return what the router gives the worker next, if it has the model, should soon be free,
-        and nobody else could take the task, however long this one turns out to be busy.
+        """Return what the router gives this worker next, if only this worker could run it.
+
+        The worker must have the model and be expected to finish soon. Binding the task early then
+        loses nothing, however long the current run turns out to be.
         """
         if self._board.live_in(worker.profile) > 1 or not worker.may_hold_more():
             return None
@@ -271,14 +279,16 @@ class Decisions:
         return None if shared or worker.holds(chosen.first()[0].id) else chosen
 
     def _suspect_before(self, backlog: Backlog, worker: Worker) -> bool:
-        """Return whether a suspect's turn has come: it needs the worker for itself, so that one
-        which is never idle would keep it waiting for ever.
+        """Return whether a suspect task is ahead of this backlog in line for the worker.
+
+        A suspect runs alone. If the worker were kept busy by prefetching, it would never be idle
+        and the suspect would wait for ever.
         """
         before = takewhile(lambda other: other is not backlog, self._view.backlogs_for(worker))
         return any(other.key.suspect for other in before)
 
     def _take(self, backlog: Backlog, worker: Worker, now: float) -> Pick:
-        """Bind the backlog's first batch to the worker."""
+        """Bind the backlog's next batch to the worker."""
         tasks = self._batch(backlog, worker, now)
         spec = backlog.spec
         if worker.has(spec.name):
@@ -304,7 +314,8 @@ class Decisions:
             for task in backlog.first(64)
             if task.batch_keys.get(worker.device) == key and not worker.holds(task.id)
         ]
-        # Leave their share to other idle workers that have the model too.
+        # Leave a fair share to the other idle workers that have the model: a batch of all tasks on
+        # one worker would take longer than two halves on two.
         sharers = sum(
             other.idle and self._board.may_take(other, backlog, now=now)
             for other in self._board.copies(backlog.model).values()
@@ -313,7 +324,7 @@ class Decisions:
         return alike[: min(backlog.spec.max_batch, -(-len(alike) // (sharers + 1)))]
 
     def bind(self, worker: Worker, tasks: Sequence[WaitingTask]) -> Holding:
-        """Count a batch as held by the worker."""
+        """Count the batch as held by the worker."""
         device = worker.device
         expected = sum(
             self._view.estimates.run_seconds(item.runs[device], worker.device_name)

@@ -10,27 +10,28 @@ from paintmq.model import Job, ModelSpec
 from paintmq.task import DeviceKind
 
 WEIGHT = 0.2
-"""Of a new measurement: a change is learned to two thirds within five tasks."""
+"""Weight of a new measurement: two thirds of a change are learned within five tasks."""
 
 RATE_TASKS = 16
-"""Last tasks of a model that its arrival rate is measured over."""
+"""The latest tasks of a model from which its arrival rate is measured."""
 
 FALLBACK_SECONDS = 1.0
-"""For a spec whose estimate fails or makes no sense; measurements soon replace it."""
+"""Used where a spec's estimate fails or is not usable; measurements soon replace it."""
 
 
 MOST_KEPT = 10_000
-"""Averages of one sort: beyond that (names of devices are the workers' own) none is begun."""
+"""Averages of one kind at most. Workers choose their device names, so the number is bounded:
+beyond it, unknown keys are not learned."""
 
 
 @frozen
 class RunKey:
-    """What a task's run time depends on, but for the device it runs on."""
+    """What a task's run time depends on, apart from the name of the device."""
 
     model: str
     device: DeviceKind
     bucket: int
-    """Doublings of the number of pixels."""
+    """The number of pixels, as a power of two."""
     declared: float
     """The spec's own estimate, seconds."""
 
@@ -116,7 +117,7 @@ class Estimates:
         times.append(now)
 
     def arrival_rate(self, model: str, *, now: float) -> float:
-        """Return the tasks a second that lately came for the model."""
+        """Return the model's recent arrivals per second."""
         times = self._arrivals.get(model)
         if times is None or self._since is None:
             return 0.0

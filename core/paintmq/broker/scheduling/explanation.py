@@ -1,4 +1,4 @@
-"""What ``paintmq why`` says of one waiting task: every filter, every score, what would help."""
+"""What ``paintmq why`` reports about one waiting task: filters, scores and what would help."""
 
 from collections.abc import Mapping
 
@@ -7,17 +7,18 @@ from attrs import field, frozen
 
 @frozen(kw_only=True)
 class WorkerVerdict:
-    """How one worker stands to the task."""
+    """Why one worker does or does not take the task."""
 
     worker: str
     verdict: str
-    """``unfit`` (a filter says no), ``busy``, ``idle`` or ``avoided`` (the router rather waits)."""
+    """``unfit`` (a filter rules it out), ``busy``, ``idle`` or ``avoided`` (the router prefers to
+    wait)."""
     reason: str = ""
-    """For people; empty when nothing stands in the way."""
+    """Human-readable; empty when nothing stands in the way."""
     free_in: float = 0.0
-    """Seconds until it should be done with what it holds."""
+    """Seconds until it should have finished what it holds."""
     terms: Mapping[str, float | str] = field(factory=dict[str, float | str])
-    """What the router's score is made of."""
+    """The terms of the router's score."""
 
 
 @frozen(kw_only=True)
@@ -33,7 +34,7 @@ class Explanation:
     unblocked_by: str
     """The event that would let it start."""
     position: int
-    """From 1, among the tasks of its model that the same workers can run."""
+    """Counted from 1, among the tasks of its model that the same workers can run."""
     backlog: int
-    """How many tasks that are."""
+    """The number of those tasks."""
     workers: tuple[WorkerVerdict, ...] = ()

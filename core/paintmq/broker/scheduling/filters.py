@@ -1,4 +1,4 @@
-"""Filters: whether a worker may run a task at all, and if not, why not, in words."""
+"""Filters: whether a worker can run a task at all, and the reason if it cannot."""
 
 from collections.abc import Collection, Iterable, Mapping
 
@@ -12,7 +12,7 @@ from paintmq.wire.messages import WorkerHello
 
 @frozen
 class Profile:
-    """What a worker can do, as far as filters care; many workers share one."""
+    """What a worker can do, as far as filters are concerned; many workers share one profile."""
 
     device: DeviceKind
     gpu_memory_mb: int
@@ -22,11 +22,11 @@ class Profile:
     models: frozenset[str]
     unavailable: tuple[tuple[str, str], ...]
     queues: tuple[str, ...] | None = None
-    """Those whose tasks its key lets it run, in order; None: all."""
+    """The queues its key allows, sorted; None: all."""
 
 
 def profile_of(hello: WorkerHello, queues: Iterable[str] | None = None) -> Profile:
-    """Return what the worker can do; ``queues``: what its key is for, if it is not for all."""
+    """Return the worker's profile; ``queues`` limits it to those its key allows."""
     return Profile(
         device=hello.device,
         gpu_memory_mb=hello.gpu_memory_mb,
@@ -39,7 +39,7 @@ def profile_of(hello: WorkerHello, queues: Iterable[str] | None = None) -> Profi
 
 
 def needs_objection(profile: Profile, needs: Needs) -> str:
-    """Return what the worker lacks; empty when it has enough of everything."""
+    """Return what the worker lacks; empty if it has enough of everything."""
     if profile.device == "cuda" and needs.gpu_memory_mb > profile.gpu_memory_mb:
         return f"needs {needs.gpu_memory_mb} MB GPU memory, has {profile.gpu_memory_mb}"
     if profile.memory_mb and needs.memory_mb > profile.memory_mb:
@@ -50,7 +50,7 @@ def needs_objection(profile: Profile, needs: Needs) -> str:
 
 
 def model_objection(profile: Profile, model: str) -> str:
-    """Return why the worker does not offer the model; empty when it does."""
+    """Return why the worker does not offer the model; empty if it does."""
     if model in profile.models:
         return ""
     reason = dict(profile.unavailable).get(model, "no installed plugin provides it there")
@@ -58,7 +58,7 @@ def model_objection(profile: Profile, model: str) -> str:
 
 
 def queue_objection(profile: Profile, queues: Iterable[str]) -> str:
-    """Return why the worker may run no task of these queues; empty when it may of one of them."""
+    """Return why the worker's key allows none of these queues; empty if it allows one."""
     if profile.queues is None or not set(queues).isdisjoint(profile.queues):
         return ""
     return f"has a key for {' and '.join(profile.queues)} alone"

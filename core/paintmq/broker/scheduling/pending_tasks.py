@@ -1,4 +1,4 @@
-"""The line: every task that waits, in its backlog, in its tenant's window or for its time."""
+"""Pending tasks: in a backlog, held back by a tenant's window, or waiting for their time."""
 
 from collections.abc import Sequence
 from heapq import heappop, heappush
@@ -20,20 +20,20 @@ from paintmq.task import DeviceKind, TaskId
 
 @define(eq=False)
 class PendingTasks:
-    """Where each waiting task stands, and which backlogs the router should be asked about."""
+    """Where each waiting task is, and which backlogs the router should be asked about."""
 
     _board: WorkerTable
     _view: SchedulingBoard
     _window: TenantWindow
     level_seconds: float
-    """What a level of priority is worth to the router, on top of the ranks as given."""
+    """Seconds that one level of priority is worth to the router, on top of the given ranks."""
     table: BacklogTable = field(init=False)
     tasks: dict[TaskId, WaitingTask] = field(factory=dict[TaskId, WaitingTask], init=False)
-    """All that wait, also for a time or for their tenant's turn."""
+    """All waiting tasks, including those held back by a backoff or a tenant's window."""
     to_ask: dict[int, Backlog] = field(factory=dict[int, Backlog], init=False)
-    """Backlogs for which something happened that could let a task start."""
+    """Backlogs in which something changed that could let a task start."""
     work: dict[str, float] = field(factory=dict[str, float], init=False)
-    """Seconds of work that wait or run in each queue."""
+    """Seconds of work waiting or running, by queue."""
     _added: int = field(default=0, init=False)
     _delayed: list[tuple[float, int, WaitingTask]] = field(factory=list, init=False)
 
@@ -43,7 +43,7 @@ class PendingTasks:
     # ---- coming and going ----------------------------------------------------------------------
 
     def add(self, waiting: Waiting, *, now: float) -> None:
-        """Let a task wait for a worker.
+        """Add a waiting task.
 
         Raises:
             ValueError: it waits already.
@@ -62,7 +62,7 @@ class PendingTasks:
             self._view.estimates.arrived(waiting.checked.spec.name, now=now)
 
     def remove(self, task_id: TaskId) -> None:
-        """Forget a waiting task: it was cancelled, or expired. Unknown ids are ignored."""
+        """Remove a waiting task that was cancelled or has expired. Unknown ids are ignored."""
         task = self.tasks.pop(task_id, None)
         if task is None:
             return
@@ -71,18 +71,18 @@ class PendingTasks:
         self._admit(self._window.leave(task))
 
     def depart(self, task: WaitingTask) -> None:
-        """Let a task out of the line: a worker takes it. It still counts as work of its queue."""
+        """Remove a task that a worker takes. It still counts as work of its queue."""
         del self.tasks[task.id]
         self._window.started(task)
         self._take_out(task)
 
     def end_hold(self, task: WaitingTask) -> None:
-        """Forget a task that a worker held."""
+        """Release a task that a worker held."""
         self.add_work(task, -task.work)
         self._admit(self._window.leave(task))
 
     def make_task(self, waiting: Waiting, now: float) -> WaitingTask:
-        """Return the task with all that is worked out once."""
+        """Return the task with everything that is computed once."""
         checked, request = waiting.checked, waiting.request
         runs = {device: run_key(checked.spec, job) for device, job in checked.jobs.items()}
         self._added += 1
@@ -101,28 +101,29 @@ class PendingTasks:
         )
 
     def _rank(self, waiting: Waiting) -> float:
-        """Return the task's virtual arrival time, by what a level is worth to the router."""
+        """Return the task's virtual arrival time, with the router's worth of a priority level."""
         return waiting.rank - waiting.request.priority * self.level_seconds
 
     def wake(self, *, now: float) -> None:
-        """Line up the tasks whose pause is over."""
+        """Line up the tasks whose pause has ended."""
         while self._delayed and self._delayed[0][0] <= now:
             task = heappop(self._delayed)[2]
             if self.tasks.get(task.id) is task:
                 self._line_up(task)
 
     def next_time(self) -> float | None:
-        """Return when the next pause is over."""
+        """Return when the next pause ends."""
         return self._delayed[0][0] if self._delayed else None
 
     # ---- backlogs and windows ------------------------------------------------------------------
 
     def _line_up(self, task: WaitingTask) -> None:
-        """Put a task whose time has come into its backlog, or park it there."""
+        """Put a task whose time has come into its backlog; park it if its window is full."""
         backlog = self.table.backlog_for(task.waiting)
         task.backlog = backlog
         if not self._board.has_live(backlog.key.profiles):
-            # Nobody could take it, so it must not use up its tenant's window.
+            # No worker could take it, so it must not use up a place in its tenant's window: tasks
+            # that can never start would keep out those that can.
             self._into_ready(backlog, task)
             return
         is_in, displaced = self._window.enter(task)
@@ -137,12 +138,13 @@ class PendingTasks:
             self.to_ask[backlog.number] = backlog
 
     def _admit(self, tasks: Sequence[WaitingTask]) -> None:
-        """Let parked tasks of a tenant take part, as another left the window."""
+        """Move parked tasks into the places that others left in their tenant's window."""
         for task in tasks:
             assert task.backlog is not None
             task.backlog.parked.remove(task)
-            # It stands behind whoever came while it was parked, or a tenant that dumps hundreds of
-            # tasks would still be ahead of everybody else for as long as they last.
+            # It goes behind the tasks that arrived while it was parked. With its original rank, a
+            # tenant that submits hundreds of tasks at once would stay ahead of everyone else until
+            # they are done, which is what the window is there to prevent.
             parked_for = max(0.0, self._view.now - task.arrived_at)
             task.key = (self._rank(task.waiting) + parked_for, task.key[1])
             self._into_ready(task.backlog, task)
@@ -157,7 +159,7 @@ class PendingTasks:
             self._view.changed(backlog)
 
     def _take_out(self, task: WaitingTask) -> None:
-        """Take a task out of the backlog it is in, if any."""
+        """Remove a task from its backlog, if it is in one."""
         backlog, task.backlog = task.backlog, None
         if backlog is None:
             return
@@ -175,20 +177,20 @@ class PendingTasks:
         self._line_up(task)
 
     def ask_all(self) -> None:
-        """Have the router asked about every backlog."""
+        """Mark every backlog for the router's next round."""
         self.to_ask.update((backlog.number, backlog) for backlog in self.table)
 
     def ask_about_model(self, model: str) -> None:
-        """Have the router asked about a model: who should take its tasks has changed."""
+        """Mark a model's backlogs: the workers that should take its tasks have changed."""
         self.to_ask.update((item.number, item) for item in self._view.backlogs_of(model))
 
     def add_profile(self, profile: Profile) -> None:
-        """Sort tasks anew among backlogs, as workers of a new kind (already listed) join."""
+        """Redistribute tasks among backlogs for a new, already listed, kind of worker."""
         for task in self.table.add_profile(profile):
             self._line_up_again(task)
 
     def reconsider_windows(self, profile: int) -> None:
-        """Re-enter tenants' tasks that only workers of this profile could run."""
+        """Let tenants' tasks that depend on this profile enter their windows again."""
         for backlog in self.table:
             if backlog.key.profiles >> profile & 1:
                 for task in sorted(backlog.tasks(), key=lambda task: task.key):
@@ -196,16 +198,17 @@ class PendingTasks:
                         self._line_up_again(task)
 
     def after_departure(self, worker: Worker) -> None:
-        """Note that a worker left or is leaving."""
+        """Account for a worker that left or is leaving."""
         if not self._board.live_in(worker.profile):
             self.reconsider_windows(worker.profile)
         for backlog in self._view.backlogs():
-            # Waiting for this worker has ended, or an excluded one is the only one left.
+            # A router may have waited for this very worker; or it was the last that was not
+            # excluded, so that the excluded ones may be used again.
             if backlog.key.profiles >> worker.profile & 1:
                 self.to_ask[backlog.number] = backlog
 
     def rank_anew(self, level_seconds: float) -> None:
-        """Give every task its place by another worth of a level."""
+        """Recompute every task's place with another worth of a priority level."""
         in_line = [task for backlog in self.table for task in backlog.tasks()]
         for task in in_line:
             self._take_out(task)
@@ -217,7 +220,9 @@ class PendingTasks:
             self._line_up(task)
 
     def unpark_for(self, worker: Worker, now: float) -> bool:
-        """Let the best parked task in that an otherwise idle worker could take, if any."""
+        """Let the best parked task in that this idle worker could take; return whether there was
+        one.
+        """
         parked = (
             backlog
             for backlog in self.table
@@ -234,18 +239,20 @@ class PendingTasks:
         return True
 
     def unpark(self, task: WaitingTask) -> None:
-        """Let a parked task be started although its tenant's window is full."""
+        """Let a parked task start although its tenant's window is full."""
         assert task.backlog is not None
         self._window.started(task)
         task.backlog.parked.remove(task)
         self._into_ready(task.backlog, task)
 
     def add_work(self, task: WaitingTask, seconds: float) -> None:
-        """Count work of the task's queue."""
+        """Add seconds of work to the task's queue; negative ones remove work."""
         self.work[task.queue] = self.work.get(task.queue, 0.0) + seconds
 
     def check(self, held: list[WaitingTask]) -> None:
-        """Raise AssertionError if a task stands nowhere or twice; ``held``: those workers hold."""
+        """Raise AssertionError if a task is missing or counted twice; ``held``: those that workers
+        hold.
+        """
         self._window.check()
         waiting = {task.id for backlog in self.table for task in backlog.tasks()}
         delayed = {task.id for _, _, task in self._delayed if self.tasks.get(task.id) is task}

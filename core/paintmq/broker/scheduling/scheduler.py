@@ -39,9 +39,9 @@ class Scheduler:
         rng: random.Random,
         queue_devices: Mapping[str, DeviceKind] | None = None,
     ) -> None:
-        """Make an engine without tasks or workers.
+        """Create an engine without tasks or workers.
 
-        ``rng`` is for routers to come; the built-in ones break every tie by an order.
+        ``rng`` is for future routers; the built-in ones break every tie by a fixed order.
         """
         self._board = WorkerTable()
         self._estimates = Estimates()
@@ -58,7 +58,7 @@ class Scheduler:
 
     @property
     def faults(self) -> int:
-        """Wrong answers of the router so far."""
+        """Invalid answers of the router so far."""
         return self._decisions.faults
 
     @property
@@ -68,7 +68,7 @@ class Scheduler:
     # ---- tasks ---------------------------------------------------------------------------------
 
     def add(self, waiting: Waiting, *, now: float) -> None:
-        """Let a task wait for a worker.
+        """Add a task that waits for a worker.
 
         Raises:
             ValueError: it waits already.
@@ -76,7 +76,7 @@ class Scheduler:
         self._line.add(waiting, now=now)
 
     def remove(self, task_id: TaskId) -> None:
-        """Forget a waiting task: it was cancelled, or expired. Unknown ids are ignored."""
+        """Remove a waiting task that was cancelled or has expired. Unknown ids are ignored."""
         self._line.remove(task_id)
 
     def is_waiting(self, task_id: TaskId) -> bool:
@@ -92,7 +92,7 @@ class Scheduler:
         now: float,
         queues: Sequence[str] | None = None,
     ) -> None:
-        """Add a worker; one that was known by this session starts afresh.
+        """Add a worker; a session that is already known starts afresh.
 
         ``queues``: those whose tasks it may run; None: all.
         """
@@ -109,15 +109,15 @@ class Scheduler:
 
     @property
     def kinds(self) -> int:
-        """How many kinds of workers there ever were: alike in models and hardware."""
+        """Number of worker kinds seen so far; workers of one kind share models and hardware."""
         return len(self._board.profiles)
 
     def knows_kind(self, hello: WorkerHello, queues: Sequence[str] | None = None) -> bool:
-        """Return whether there was ever such a worker."""
+        """Return whether a worker with this profile was ever connected."""
         return self._board.number_of(profile_of(hello, queues)) is not None
 
     def worker_left(self, session: PeerId, *, now: float) -> None:
-        """Forget a worker and all it holds. Unknown sessions are ignored."""
+        """Remove a worker and everything it holds. Unknown sessions are ignored."""
         self._view.now = now
         worker = self._board.leave(session)
         if worker is None:
@@ -129,7 +129,7 @@ class Scheduler:
         self._line.after_departure(worker)
 
     def worker_draining(self, session: PeerId, trouble: str = "", *, now: float) -> None:
-        """Give the worker nothing more: it leaves, or is in trouble and will come anew."""
+        """Give the worker no more tasks: it is leaving, or in trouble until it reconnects."""
         worker = self._board.get(session)
         if worker is None:
             return
@@ -145,7 +145,7 @@ class Scheduler:
         return list(worker.resident) if worker is not None else []
 
     def model_loaded(self, session: PeerId, message: ModelLoaded, *, now: float) -> None:
-        """Learn that a model is ready, and how long that took."""
+        """Record that the worker loaded a model, and how long that took."""
         worker = self._board.get(session)
         if worker is None:
             return
@@ -158,7 +158,7 @@ class Scheduler:
         self._decisions.ask_about(worker)
 
     def model_unloaded(self, session: PeerId, message: ModelUnloaded, *, now: float) -> None:
-        """Learn that a model is gone, or could not be loaded."""
+        """Record that a model left the worker's memory or could not be loaded."""
         worker = self._board.get(session)
         if worker is None:
             return
@@ -171,7 +171,7 @@ class Scheduler:
     # ---- attempts ------------------------------------------------------------------------------
 
     def started(self, session: PeerId, task_id: TaskId, *, loading: bool, now: float) -> None:
-        """Learn that the worker has begun with the task: loading its model, or running."""
+        """Record that the worker began with the task: loading its model, or running it."""
         worker = self._board.get(session)
         if worker is None:
             return
@@ -190,7 +190,7 @@ class Scheduler:
                     self._board.resident(worker, item, now=now)
 
     def claimed(self, session: PeerId, waiting: Waiting, *, now: float) -> None:
-        """Note that the worker still holds an attempt at this task, after a reconnect."""
+        """Record that a worker that reconnected still holds an attempt at this task."""
         worker = self._board.get(session)
         if worker is None:
             return
@@ -202,7 +202,7 @@ class Scheduler:
         self._decisions.stop_asking_about(session)
 
     def released(self, session: PeerId, task_id: TaskId, *, ran: float | None, now: float) -> None:
-        """Give the worker's credit back; ``ran``: the seconds it took, if the attempt succeeded."""
+        """Return the worker's credit; ``ran``: the seconds it took, if the attempt succeeded."""
         worker = self._board.get(session)
         if worker is None:
             return
@@ -226,7 +226,7 @@ class Scheduler:
         return self._decisions.next_pick(now=now)
 
     def next_wakeup(self, *, now: float) -> float | None:
-        """Return when ``next_pick`` is next worth calling although nothing happens; None: never."""
+        """Return when ``next_pick`` is due even if nothing happens until then; None: never."""
         return self._decisions.next_wakeup()
 
     def next_preload(self, *, now: float) -> tuple[PeerId, str] | None:
@@ -234,7 +234,7 @@ class Scheduler:
         return self._decisions.next_preload(now=now)
 
     def replace_router(self, router: Router, *, now: float) -> None:
-        """Let another router decide from now on; nothing that waits or runs is touched."""
+        """Use another router from now on; waiting and running tasks are not touched."""
         self._view.now = now
         self._line.rank_anew(router.level_seconds)
         self._decisions.replace_router(router)
@@ -243,7 +243,7 @@ class Scheduler:
     # ---- queues --------------------------------------------------------------------------------
 
     def choose_queue(self, checked: CheckedTask, candidates: Sequence[str], *, now: float) -> str:
-        """Return which of the candidates, all of which could hold the task, takes it."""
+        """Return which of the candidates, all able to hold the task, gets it."""
         if self._board.any_restricted:
             candidates = [name for name in candidates if self.could_run(checked, (name,))] or (
                 candidates
@@ -259,7 +259,7 @@ class Scheduler:
         return self._decisions.choose_queue(views, now=now)
 
     def expected_work(self, queue: str) -> float:
-        """Return the seconds of work that wait or run in the queue."""
+        """Return the seconds of work waiting or running in the queue."""
         return max(0.0, self._line.work.get(queue, 0.0))
 
     def _queue_view(self, name: str, checked: CheckedTask) -> QueueView:
@@ -292,18 +292,18 @@ class Scheduler:
         )
 
     def why_none_could(self, checked: CheckedTask, queues: Sequence[str]) -> str:
-        """Return what every connected worker lacks to run the task in any of these queues, in one
-        line.
+        """Return, in one line, what each connected worker lacks to run the task in any of these
+        queues.
         """
         return why_none_could(self._board, checked, queues)
 
     def waiting_for(self, task_id: TaskId, *, now: float) -> str:
-        """Return what the task waits for, in words; empty when a connected worker will take it."""
+        """Return what the task waits for; empty if a connected worker will take it."""
         task = self._line.tasks.get(task_id)
         return waiting_for(self._board, task, now=now) if task is not None else ""
 
     def explain(self, task_id: TaskId, *, now: float) -> Explanation:
-        """Return everything that stands between a waiting task and a worker.
+        """Return everything that keeps a waiting task from starting.
 
         Raises:
             KeyError: the task does not wait.
@@ -313,12 +313,12 @@ class Scheduler:
         return explain(self._view, self.router, name, self._line.tasks[task_id], now=now)
 
     def conserves_work(self, *, now: float) -> bool:
-        """Return whether no task waits that an idle worker could take, unless the router objects;
-        for tests and simulations, after ``next_pick`` has returned None.
+        """Return whether work is conserved: no idle worker could take a waiting task that the
+        router would let it take. For tests and simulations, after ``next_pick`` has returned None.
         """
         self._view.now = now
         if self._decisions.will_ask_again:
-            return True  # the router let a pair pass: as time goes by it may think otherwise
+            return True  # the router declined a pair and may decide otherwise as time passes
         return not any(
             self.router.score(backlog, worker, self._view, now=now) is not None
             for backlog in self._view.backlogs()
@@ -326,7 +326,7 @@ class Scheduler:
         )
 
     def check_invariants(self) -> None:
-        """Raise AssertionError if the engine contradicts itself; for tests and simulation."""
+        """Raise AssertionError if the engine contradicts itself; for tests and simulations."""
         self._board.check()
         held = [
             task

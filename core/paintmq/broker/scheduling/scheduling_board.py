@@ -1,4 +1,4 @@
-"""What routers are shown: backlogs, workers and estimates, gathered into one read-only view."""
+"""What routers see: backlogs, workers and estimates, combined into one read-only view."""
 
 from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ class SchedulingBoard:
     board: WorkerTable
     estimates: Estimates
     now: float = field(default=0.0, init=False)
-    """The time of the decision that is being taken."""
+    """The time of the decision being made."""
     version: int = field(default=0, init=False)
     _order: list[tuple[tuple[float, int], Backlog]] = field(factory=list, init=False)
     """Backlogs with tasks ready to start, by their first task."""
@@ -32,7 +32,7 @@ class SchedulingBoard:
     _specs: dict[str, ModelSpec] = field(factory=dict[str, ModelSpec], init=False)
 
     def changed(self, backlog: Backlog) -> None:
-        """Keep the index right after the first tasks of a backlog changed."""
+        """Update the index after the first tasks of a backlog changed."""
         key = backlog.look_at_front()
         if key == backlog.listed:
             return

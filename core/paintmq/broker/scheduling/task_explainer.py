@@ -1,4 +1,4 @@
-"""Explains in words and numbers what a waiting task waits for."""
+"""Explains what a waiting task waits for and what would let it start."""
 
 from collections.abc import Sequence
 
@@ -12,13 +12,13 @@ from paintmq.plugin.catalog import CheckedTask
 from paintmq.routing import Router
 
 MOST_WORKERS = 50
-"""Workers listed in an explanation; the fitting ones first."""
+"""Workers listed in an explanation at most; those that could run the task come first."""
 _LINE = "\n"
 
 
 def why_none_could(board: WorkerTable, checked: CheckedTask, queues: Sequence[str]) -> str:
-    """Return what every kind of connected worker lacks to run the task in any of these queues, in
-    one line.
+    """Return, in one line, what each kind of connected worker lacks to run the task in these
+    queues.
     """
     reasons = dict.fromkeys(
         f"{worker.name} "
@@ -33,14 +33,14 @@ def why_none_could(board: WorkerTable, checked: CheckedTask, queues: Sequence[st
 
 
 def _absent(worker: Worker) -> str:
-    """Return why the worker takes no task at all: perhaps several lines; empty when it does."""
+    """Return why the worker takes no task at all, possibly in several lines; empty if it does."""
     if worker.trouble:
         return f"can run nothing now: {worker.trouble}"
     return "is leaving" if worker.draining else ""
 
 
 def unfit(board: WorkerTable, worker: Worker, checked: CheckedTask, queues: Sequence[str]) -> str:
-    """Return which filter keeps the worker from the task; empty when none does."""
+    """Return the filter that rules the worker out; empty if none does."""
     return objection(board.profiles[worker.profile], checked, queues)
 
 
@@ -49,7 +49,7 @@ def _own_queues(board: WorkerTable, worker: Worker) -> Sequence[str]:
 
 
 def waiting_for(board: WorkerTable, task: WaitingTask, *, now: float) -> str:
-    """Return what the task waits for, in words; empty when a connected worker will take it."""
+    """Return what the task waits for; empty if a connected worker will take it."""
     backlog = task.backlog
     if backlog is None:
         return f"its next attempt, in {max(0.0, task.waiting.not_before - now):.1f} s"
@@ -64,7 +64,7 @@ def waiting_for(board: WorkerTable, task: WaitingTask, *, now: float) -> str:
 def explain(
     view: SchedulingBoard, router: Router, router_name: str, task: WaitingTask, *, now: float
 ) -> Explanation:
-    """Return every filter and every score that stands between the task and the workers."""
+    """Return every filter and every score that lies between the task and the workers."""
     board, backlog = view.board, task.backlog
     verdicts = [_verdict(view, router, worker, task, now) for worker in board.all()]
     verdicts.sort(key=lambda verdict: verdict.verdict == "unfit")

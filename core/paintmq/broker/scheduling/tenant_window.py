@@ -1,7 +1,8 @@
 """The tenant window: how many tasks of one tenant take part in scheduling at a time.
 
-Without it, a tenant that dumps hundreds of tasks makes everybody wait for all of them. Tasks beyond
-the window are parked; where a worker would otherwise stay idle, the engine takes parked ones too.
+Without it, a tenant that submits hundreds of tasks at once makes all others wait for every one of
+them. Tasks beyond the window are parked; the engine still starts a parked task where a worker
+would otherwise stay idle, so the window costs no throughput.
 """
 
 from collections import defaultdict
@@ -13,10 +14,10 @@ from paintmq.broker.scheduling.backlog import RankedTasks, WaitingTask
 from paintmq.task import TaskId
 
 WIDEST = 8
-"""Times its usual size that a window may have."""
+"""How many times its usual size a window may grow to."""
 
 MOST_PASSED = 64
-"""Times the first parked task of a tenant may be passed by others of a model that just ran."""
+"""How often a tenant's first parked task may be passed by others of a model that just ran."""
 
 
 @define(eq=False)
@@ -24,10 +25,10 @@ class _Tenant:
     inside: int = 0
     """Tasks in the window, waiting or held by a worker."""
     waiting: dict[TaskId, WaitingTask] = field(factory=dict[TaskId, WaitingTask])
-    """Those of them that wait."""
+    """Those in the window that wait."""
     parked: RankedTasks = field(factory=RankedTasks)
     parked_of: defaultdict[str, RankedTasks] = field(factory=lambda: defaultdict(RankedTasks))
-    """The same by model."""
+    """Parked tasks by model."""
     passed: int = 0
     """Times the first parked task was passed."""
 
@@ -43,10 +44,11 @@ class _Tenant:
             del self.parked_of[task.model]
 
     def next_in(self, model: str) -> WaitingTask:
-        """Return the parked task that takes a place which one of this model left.
+        """Return the parked task that takes the place which one of this model left.
 
-        It is one of the same model for a while, or a window of a few tasks would have workers
-        change models for every task, whatever that costs.
+        For a while it is one of the same model. With a window of a few tasks, taking strictly the
+        first one would interleave models, and workers would load another model for almost every
+        task.
         """
         first = self.parked.first()[0]
         if model in self.parked_of and self.passed < MOST_PASSED:
@@ -60,11 +62,11 @@ class _Tenant:
 
 @define
 class TenantWindow:
-    """Lets the best-ranked ``size`` tasks of each tenant in; tasks without a tenant all pass.
+    """Admits the best-ranked ``size`` tasks of each tenant; tasks without a tenant always pass.
 
-    A tenant has a larger window, up to ``WIDEST`` times as large, while the others have more tasks
-    on average: where everybody waits nobody needs protection, and choosing among few tasks each
-    would make workers change models for almost every one of them.
+    A window grows, up to ``WIDEST`` times, to the average number of tasks that the other tenants
+    have. If everyone has a backlog, no one needs protection from it, and choosing among a few
+    tasks of each would make workers change models for almost every one.
     """
 
     size: int
@@ -73,7 +75,7 @@ class TenantWindow:
     _tenants: dict[str, _Tenant] = field(factory=dict[str, _Tenant], init=False)
 
     def enter(self, task: WaitingTask) -> tuple[bool, WaitingTask | None]:
-        """Let a waiting task in or park it.
+        """Admit a waiting task to the window, or park it.
 
         Returns:
             Whether it is in, and a task that has to leave the window for it, if any.
@@ -97,10 +99,11 @@ class TenantWindow:
         return True, last
 
     def started(self, task: WaitingTask) -> None:
-        """Note that a task waits no longer; in the window it still counts."""
+        """Record that a worker took the task; it keeps its place in the window until it ends."""
         tenant = self._tenants.get(task.tenant)
         if tenant is None:
-            # It has none, or was let past a full window of which nothing is left.
+            # It has no tenant, or it started beyond a full window and its tenant has no tasks
+            # left.
             return
         if tenant.waiting.get(task.id) is task:
             del tenant.waiting[task.id]
@@ -109,7 +112,7 @@ class TenantWindow:
             self._tasks -= 1
 
     def leave(self, task: WaitingTask) -> Sequence[WaitingTask]:
-        """Forget a task; return the parked ones that are in the window instead."""
+        """Remove a task; return the parked ones admitted in its place."""
         tenant = self._tenants.get(task.tenant)
         if tenant is None:
             return ()

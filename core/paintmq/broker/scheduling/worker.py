@@ -8,12 +8,13 @@ from paintmq.task import DeviceKind, PeerId, TaskId
 from paintmq.wire.messages import WorkerHello
 
 PREFETCH_SECONDS = 0.25
-"""A busy worker is given its next task so long before its end: then a message's way is hidden, and
-the task loses little by being bound a moment too soon."""
+"""Seconds before its expected end at which a busy worker may be sent its next task. That hides the
+message's travel time, and a task bound so briefly before loses little if another worker becomes
+free first."""
 
 OVERDUE_SHARE = 0.15
-"""A run that has outlasted its estimate is expected to take this share of its age longer: long runs
-have long tails."""
+"""A run that exceeds its estimate is expected to take this share of its age longer: the longer a
+run has lasted, the longer it is likely to go on."""
 
 
 @define(eq=False)
@@ -33,11 +34,11 @@ class Holding:
     device: DeviceKind
     suspect: bool
     expected: float
-    """Seconds it should run, once it has begun."""
+    """Seconds it should run after it has started."""
     tasks: dict[TaskId, WaitingTask] = field(factory=dict[TaskId, WaitingTask], init=False)
     started_at: float | None = field(default=None, init=False)
     claimed: bool = field(default=False, init=False)
-    """Taken over from an older connection, task by task: batches are not known to be such then."""
+    """Taken over from an older connection one task at a time, so its batches are unknown."""
 
 
 @define
@@ -57,11 +58,11 @@ class Worker:
     number: int
     """Order of arrival: breaks ties."""
     profile: int
-    """Number of its profile: its bit in a backlog's mask."""
+    """Index of its profile: its bit in a backlog's mask."""
     idle_since: float
     draining: bool = field(default=False, init=False)
     trouble: str = field(default="", init=False)
-    """Why it can run nothing for now; then it counts as draining, until it says hello anew."""
+    """Why it cannot run anything for now; it counts as draining until it reconnects."""
     holdings: list[Holding] = field(factory=list[Holding], init=False)
     resident: dict[str, Resident] = field(factory=dict[str, Resident], init=False)
     """Least recently used first."""
@@ -71,7 +72,7 @@ class Worker:
     _loading_mb: dict[str, int] = field(factory=dict[str, int], init=False)
     _worth: EvictionPolicy = field(factory=EvictionPolicy, init=False)
     _leaving: list[str] | None = field(default=None, init=False)
-    """The resident models in the order in which they would leave; None: to be worked out."""
+    """The resident models in order of eviction; None: not computed yet."""
 
     @property
     def name(self) -> str:
@@ -118,11 +119,11 @@ class Worker:
         return at
 
     def may_prefetch(self, now: float) -> bool:
-        """Return whether it is busy, but so shortly that its next task may be sent already."""
+        """Return whether it is busy but finishes so soon that its next task may be sent."""
         return self.may_hold_more() and self.free_at(now) - now <= PREFETCH_SECONDS
 
     def may_hold_more(self) -> bool:
-        """Return whether it is busy, and may be given a task beside what it holds."""
+        """Return whether it is busy and may hold another task besides."""
         return (
             0 < len(self.holdings) < self.hello.credit
             and not self.draining
@@ -130,12 +131,12 @@ class Worker:
         )
 
     def cooling(self, model: str, now: float) -> bool:
-        """Return whether it lately failed to load the model."""
+        """Return whether it recently failed to load the model."""
         cool_off = self.cool_offs.get(model)
         return cool_off is not None and cool_off.until > now
 
     def victims(self, memory_mb: int) -> list[str]:
-        """Return the models it will evict, those worth least first, to load that much more."""
+        """Return the models it will evict to load that much more, those worth least first."""
         if not self.memory_mb:
             return []
         excess = self.memory_used_mb + memory_mb - self.memory_mb
@@ -155,24 +156,24 @@ class Worker:
         return victims
 
     def use(self, model: str, now: float) -> None:
-        """Note that a task of a resident model was given to it."""
+        """Record that it was given a task of a resident model."""
         resident = self.resident.pop(model)
         resident.used_at = now
         self.resident[model] = resident
         self._leaving = None
 
     def count(self, model: str) -> None:
-        """Note one more use of a model, as the worker itself does: a batch, or a load begun."""
+        """Count one use of a model, exactly when the worker counts it: per batch or load begun."""
         self._worth.used(model)
         self._leaving = None
 
     def took(self, model: str, seconds: float) -> None:
-        """Note how long the worker took to load a model."""
+        """Record how long the worker took to load a model."""
         self._worth.took(model, seconds)
         self._leaving = None
 
     def reserve(self, model: str, memory_mb: int, ready_at: float) -> None:
-        """Count a model as on its way into memory."""
+        """Count a model as being loaded."""
         if model not in self.loading:
             self._loading_mb[model] = memory_mb
             self.memory_used_mb += memory_mb

@@ -1,7 +1,8 @@
-"""The worker board: who is connected, what each holds, and which models it has or is loading.
+"""Connected workers: what each holds, and which models it has or is loading.
 
-Rule 1: what was decided here counts at once. A model a worker was told to load is a copy from that
-moment on, and the memory it will need is taken; reports of workers confirm or correct.
+Rule 1: a decision made here counts at once. From the moment a worker is told to load a model, it
+counts as a copy and its memory as taken. Otherwise the next decisions, before its report arrives,
+would load the same model elsewhere or fill the same memory twice. Reports confirm or correct.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,17 +17,17 @@ from paintmq.task import PeerId, TaskId
 from paintmq.wire.messages import ResidentModel, WorkerHello
 
 FIRST_COOL_OFF, LONGEST_COOL_OFF = 5.0, 300.0
-"""Seconds for which a worker is not asked again to load a model that it failed to load."""
+"""Seconds before a worker is asked again to load a model that it failed to load."""
 
 
 @define(eq=False)
 class WorkerTable:
-    """The connected workers, and the indices that make decisions quick."""
+    """The connected workers and the indices that make decisions quick."""
 
     profiles: list[Profile] = field(factory=list[Profile], init=False)
-    """Every profile seen so far; a backlog's mask names them by their place."""
+    """Every profile seen so far; bits of a backlog's mask are positions in this list."""
     any_restricted: bool = field(default=False, init=False)
-    """Whether one of them may serve some queues alone."""
+    """Whether some profile is limited to certain queues."""
     _profile_numbers: dict[Profile, int] = field(factory=dict[Profile, int], init=False)
     _workers: dict[PeerId, Worker] = field(factory=dict[PeerId, Worker], init=False)
     _idle: dict[int, dict[PeerId, Worker]] = field(
@@ -49,7 +50,7 @@ class WorkerTable:
     # ---- joining and leaving -------------------------------------------------------------------
 
     def number_of(self, profile: Profile) -> int | None:
-        """Return the number of a profile that was seen before."""
+        """Return the index of a profile that was seen before."""
         return self._profile_numbers.get(profile)
 
     def add_profile(self, profile: Profile) -> int:
@@ -92,7 +93,7 @@ class WorkerTable:
         self._note_busy(worker)
 
     def take_back(self, worker: Worker, task_id: TaskId, *, now: float) -> WaitingTask | None:
-        """Return the task, no longer held; the credit is free once its whole batch is gone."""
+        """Release the task from its worker; the credit returns with the last task of its batch."""
         for holding in worker.holdings:
             task = holding.tasks.pop(task_id, None)
             if task is None:
@@ -101,8 +102,8 @@ class WorkerTable:
                 worker.holdings.remove(holding)
                 wanted = any(other.model == holding.model for other in worker.holdings)
                 if holding.model in worker.loading and not wanted:
-                    # Given back before it was loaded. If it is loaded all the same, the worker
-                    # will say so.
+                    # Returned before its model was loaded. If the model is loaded all the same,
+                    # the worker reports it.
                     self.unloaded(worker, holding.model)
                 if worker.idle and not worker.draining:
                     self._note_idle(worker, now)
@@ -123,7 +124,7 @@ class WorkerTable:
     # ---- what they have in memory --------------------------------------------------------------
 
     def will_load(self, worker: Worker, model: str, memory_mb: int, ready_at: float) -> None:
-        """Count the model as a copy from now on, and what it will evict as gone."""
+        """Count the model as a copy from now on, and what it will evict as unloaded."""
         if model in worker.resident:
             return
         if model not in worker.loading:
@@ -164,7 +165,7 @@ class WorkerTable:
         return self._workers.get(session)
 
     def all(self) -> Iterable[Worker]:
-        """Return all connected workers, leaving ones too."""
+        """Return all connected workers, including those that are leaving."""
         return self._workers.values()
 
     def live(self) -> Iterator[Worker]:
@@ -201,7 +202,7 @@ class WorkerTable:
         return merge(*groups, key=lambda worker: (worker.idle_since, worker.number))
 
     def may_take(self, worker: Worker, backlog: Backlog, *, now: float) -> bool:
-        """Return whether the worker may run the backlog's tasks, once it is free."""
+        """Return whether the worker may run the backlog's tasks once it is free."""
         key = backlog.key
         if worker.draining or not key.profiles >> worker.profile & 1:
             return False
@@ -210,15 +211,16 @@ class WorkerTable:
         return not key.excluded or worker.name not in key.excluded or not self._others(backlog)
 
     def _others(self, backlog: Backlog) -> bool:
-        """Return whether a live worker that is not excluded could take the tasks."""
+        """Return whether a live worker that is not excluded could run the tasks."""
         key = backlog.key
         return any(worker.name not in key.excluded for worker in self.live_of(key.profiles))
 
     def check(self) -> None:
-        """Raise AssertionError if an index or a guarantee is broken; for tests and simulation."""
+        """Raise AssertionError if an index or a guarantee is broken; for tests and simulations."""
         for worker in self._workers.values():
             name = worker.name
-            # A claim that comes late, over a connection that was thought dead, is no decision.
+            # An attempt that a worker claims late, over a connection that was thought dead, was
+            # not a decision made here.
             given = [holding for holding in worker.holdings if not holding.claimed]
             assert len(given) <= max(1, worker.hello.credit), f"I11: {name} holds too much"
             alone = len(given) == 1 and len(given[0].tasks) == 1

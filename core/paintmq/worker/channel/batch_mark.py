@@ -1,8 +1,8 @@
-"""Which batch a model host is at, noted by the host itself before it touches a payload.
+"""Which batch a model host is working on, written by the host itself before it touches a payload.
 
-The note lies in the crash journal of its worker (``crash_journal.py``), in memory, so that it
-outlives host and node together. It names the journal's run: what a host of an earlier node writes
-in its last moments means nothing to the next.
+The mark lies in the crash journal of its worker (``crash_journal.py``), in shared memory, so that
+it outlives host and node together. It names the journal's run: what a host of an earlier node
+writes in its last moments means nothing to the next.
 """
 
 import contextlib
@@ -13,19 +13,19 @@ from attrs import frozen
 from paintmq.worker.channel.messages import MarkPlace
 
 MARK_SIZE = 40
-"""Bytes at the beginning of the journal's file that are the host's to write."""
+"""Bytes at the beginning of the journal's file that the host writes."""
 
 
 @frozen(eq=False)
 class BatchMark:
-    """The host's end of the note."""
+    """The host's end of the mark."""
 
     _descriptor: int
     _run: str
 
     @classmethod
     def at(cls, place: MarkPlace) -> "BatchMark":
-        """Return the mark at this place; where it cannot be had, one that notes nothing."""
+        """Return the mark at this place; if it cannot be opened, one that records nothing."""
         try:
             flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(place.path, flags) if place.path else -1
@@ -34,22 +34,22 @@ class BatchMark:
         return cls(descriptor, place.run)
 
     def set(self, batch: int) -> None:
-        """Note that the payloads of this batch are touched from now on."""
+        """Record that this batch's payloads are touched from now on."""
         if self._descriptor >= 0:
             with contextlib.suppress(OSError):  # memory is full: no reason to fail a task
                 os.pwrite(self._descriptor, _text(self._run, batch), 0)
 
     def clear(self) -> None:
-        """Note that nothing is touched."""
+        """Record that no payload is touched."""
         self.set(0)
 
 
 def marked_batch(text: bytes, run: str) -> int:
-    """Return the number of the batch that a host of this run was at; 0 if it was at none."""
+    """Return the number of the batch that a host of this run was working on; 0 if none."""
     name, _, number = text.decode(errors="replace").rstrip().partition(" ")
     return int(number) if name == run and number.isdecimal() else 0
 
 
 def _text(run: str, batch: int) -> bytes:
-    # One write is whole or not at all for whoever reads after our death.
+    # A single write is either complete or absent for a reader after our death.
     return f"{run} {batch}".ljust(MARK_SIZE).encode()

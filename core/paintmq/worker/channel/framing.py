@@ -25,7 +25,7 @@ _DECODERS: list[msgspec.msgpack.Decoder[Any]] = [msgspec.msgpack.Decoder(kind) f
 _ENCODER = msgspec.msgpack.Encoder()
 
 MAX_BODY = 16 * 1024 * 1024
-"""Bytes of a message without its payloads; a broken peer is noticed, not obeyed."""
+"""Most bytes of a message without its payloads; beyond it the peer is broken."""
 READ_AHEAD = 64 * 1024
 
 
@@ -49,7 +49,7 @@ class HostDelivery:
     """A message with the payloads that followed it."""
 
     message: Any
-    """A HostMessage; of which direction, the reader's owner knows."""
+    """A HostMessage; the owner of the reader knows of which direction."""
     payloads: tuple[Buffer, ...]
 
 
@@ -63,19 +63,19 @@ class FrameReader:
     _message: HostMessage | None = field(default=None, init=False)
     _payloads: list[bytearray] = field(factory=list[bytearray], init=False)
     _open: deque[memoryview] = field(factory=deque[memoryview], init=False)
-    """What is still to be filled of the current message's payloads."""
+    """The unfilled rest of the current message's payloads."""
 
     def space(self) -> memoryview:
-        """Return where the next bytes are to be put."""
+        """Return where to receive the next bytes."""
         if self._open and not self._pending:
             return self._open[0]
         return self._small
 
     def received(self, count: int) -> list[HostDelivery]:
-        """Return the messages that are complete now that ``count`` bytes lie in ``space()``.
+        """Return the messages completed by the ``count`` bytes received into ``space()``.
 
         Raises:
-            WireError: the stream makes no sense; nothing more can be read from it.
+            WireError: the stream is malformed; nothing more can be read from it.
         """
         if self._open and not self._pending:
             self._fill_direct(count)
@@ -112,7 +112,7 @@ class FrameReader:
             return False
         length, number = _HEADER.unpack_from(self._pending)
         if length > MAX_BODY or number >= len(_DECODERS):
-            raise WireError(f"a host frame of kind {number} and {length} bytes makes no sense")
+            raise WireError(f"a host frame of kind {number} and {length} bytes is malformed")
         end = _HEADER.size + length
         if len(self._pending) < end:
             return False

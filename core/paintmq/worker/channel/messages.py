@@ -21,7 +21,7 @@ Key: TypeAlias = tuple[TaskId, Fence]
 
 @frozen
 class MarkPlace:
-    """Where a host is to note which batch it is at (``batch_mark.py``); an empty path: nowhere."""
+    """Where a host marks the batch it is working on (``batch_mark.py``); an empty path: nowhere."""
 
     path: str = ""
     run: str = ""
@@ -40,11 +40,11 @@ class Configure:
     scratch: str
     """Folder of this host alone; the agent removes it once the host is gone."""
     mark: MarkPlace = MarkPlace()
-    """Where to note which batch is being touched."""
+    """Where to mark the batch being touched."""
     path: tuple[str, ...] = ()
-    """The agent's ``sys.path``: the host finds the plugins that the agent found."""
+    """The agent's ``sys.path``: the host finds the same plugins."""
     models: tuple[SpecOutline, ...] = ()
-    """The models it may be asked for; the specs of installed plugins go before these."""
+    """Models the host may be asked for; specs of installed plugins take precedence."""
     plugins: Mapping[str, Any] = field(factory=dict)
     """The PluginsConfig, as plain data."""
     weights: Mapping[str, Any] = field(factory=dict)
@@ -115,7 +115,7 @@ class HostBeat:
     """The host's I/O thread lives; sent every second whatever the model does."""
 
     memory_mb: int
-    """Resident set of the process."""
+    """Resident set size of the process."""
     gpu_memory_free_mb: int = 0
 
 
@@ -138,7 +138,7 @@ class HostLoadFailed:
 
 @frozen
 class HostUnloaded:
-    """The model is gone."""
+    """The model was unloaded."""
 
     model: str
 
@@ -188,12 +188,12 @@ class AttemptsEnded:
     batch: int
     outcomes: tuple[Outcome, ...]
     memory_mb: int = 0
-    """Resident set of the process afterwards; growth that never ends is seen here."""
+    """Resident set size afterwards; a leak shows here."""
 
 
 @frozen
 class HostLeaving:
-    """The process is no longer usable (a sticky CUDA error, say) and exits now, by itself."""
+    """The process is no longer usable (a sticky CUDA error, say) and exits by itself."""
 
     reason: str
 

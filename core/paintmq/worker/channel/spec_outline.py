@@ -1,8 +1,8 @@
 """A ModelSpec as plain data, for hosts that cannot find its plugin by themselves.
 
-Plugins that were registered by hand (tests, embedding applications) are not installed, so a child
-process does not see them. What a host needs of a spec travels as names; functions the broker alone
-calls (needs, estimates, batch keys) stay behind.
+Plugins registered by hand (tests, embedding applications) are not installed, so a child process
+does not see them. The parts of a spec that a host needs are passed by name; the functions that
+only the broker calls (needs, estimates, batch keys) are left out.
 """
 
 from importlib import import_module
@@ -53,7 +53,7 @@ def outline_of(spec: ModelSpec) -> SpecOutline:
 
 
 def spec_of(outline: SpecOutline) -> ModelSpec:
-    """Return a spec that will do for running the model.
+    """Return a spec sufficient for running the model.
 
     Raises:
         PluginError: its options class cannot be imported.

@@ -1,4 +1,4 @@
-"""What an exception in a model means: a code, words for the client, whether to try again."""
+"""What an exception in a model means: its code, its text for the client, whether to try again."""
 
 import gc
 import sys
@@ -14,7 +14,7 @@ MAX_MESSAGE = 2_000
 
 
 def task_error(error: BaseException) -> TaskError:
-    """Return how the attempt's failure is reported."""
+    """Return how the failure is reported."""
     text = "".join(traceback.format_exception(error))[-MAX_TRACEBACK:]
     code, message, retryable = _meaning(error)
     return TaskError(code=code, message=message[:MAX_MESSAGE], retryable=retryable, traceback=text)
@@ -63,7 +63,7 @@ def is_device_broken(error: BaseException) -> bool:
 
 
 def free_memory() -> None:
-    """Give back what nobody refers to any more, on the GPU too."""
+    """Release memory that is no longer referenced, on the GPU too."""
     gc.collect()
     torch: Any = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():

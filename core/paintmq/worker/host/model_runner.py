@@ -1,8 +1,9 @@
 """Loads models and runs batches of attempts with them: the work of a model host, without its I/O.
 
-Rule 1: whatever a model raises, every attempt of the batch gets an Outcome. Rule 2: one attempt's
-bad input or failure never ends its neighbours: a failing batch is split and tried one by one.
-Rule 3: a batch is marked, then announced, then touched; and no longer marked once it is over.
+Rule 1: whatever a model raises, every attempt of the batch gets an Outcome.
+Rule 2: an attempt's bad input or failure never ends its neighbours: a failing batch is split and
+its attempts are tried one by one.
+Rule 3: a batch is marked, then announced, then touched; the mark is removed when it is over.
 """
 
 import logging
@@ -75,7 +76,7 @@ class _Ready:
 
 @define(eq=False)
 class ModelRunner:
-    """The models of one host, and what is done with them, by one thread."""
+    """The models of one host, and their runs, on one thread."""
 
     _setup: HostSetup
     _send: Send
@@ -88,7 +89,7 @@ class ModelRunner:
     """Attempts of the current batch that have no Outcome yet."""
 
     def load(self, name: str) -> None:
-        """Load the model and say so, or say why not."""
+        """Load the model and report it, or report why not."""
         started = time.perf_counter()
         used = device_memory_used_mb()
         try:
@@ -127,7 +128,7 @@ class ModelRunner:
         return model
 
     def unload(self, name: str) -> None:
-        """Drop the model, give its memory back, and say so."""
+        """Drop the model, release its memory, and report it."""
         model = self._models.pop(name, None)
         if model is not None:
             try:

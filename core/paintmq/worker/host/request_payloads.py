@@ -69,9 +69,10 @@ def make_request(
 
 
 def _seed(options: Any, item: RunItem) -> int:
-    """Return what randomness starts from: as asked, else drawn from what the task is about.
+    """Return what randomness starts from: as asked, else derived from the task's options and
+    inputs.
 
-    Retries and repetitions give the same bytes then, and tasks that differ do not share a pattern.
+    Retries and repetitions then give the same bytes, and different tasks do not share a pattern.
     """
     asked = getattr(options, "seed", None)
     if isinstance(asked, int) and not isinstance(asked, bool) and asked >= 0:
@@ -109,7 +110,7 @@ def make_outputs(
         raise ModelError(f"the model returned {type(given).__name__}, not outputs by name")
     named: dict[str, Any] = dict(given)
     image, mask = request.inputs.get("image"), request.inputs.get("mask")
-    # A model whose options say that this job extends the picture gives back a larger one.
+    # A model whose options say that this job extends the picture returns a larger one.
     extends = getattr(request.options, "extends", False) is True
     inpaints = item.task_type == TaskType.INPAINT and not extends
     if inpaints and image is not None and mask is not None:
@@ -164,7 +165,7 @@ def keep_outside_mask(
     kept = image.copy()
     filled = mask != 0
     rows, columns = np.flatnonzero(filled.any(axis=1)), np.flatnonzero(filled.any(axis=0))
-    if rows.size:  # only the box around the mask is gone through pixel by pixel
+    if rows.size:  # only the box around the mask is compared pixel by pixel
         box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
         target = kept[box][:, :, : result.shape[2]]
         np.copyto(target, result[box], where=filled[box][:, :, None])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PROGRESS_INTERVAL = 0.1
 """Seconds before the first report and between two; others are dropped: progress is lossy by
-contract, and a quick task's result says it all."""
+contract, and a quick task's result tells everything."""
 PREVIEW_INTERVAL = 0.5
 
 
@@ -64,7 +64,7 @@ class HostRunContext:
 
     @property
     def scratch(self) -> Path:
-        """An empty folder, made when first asked for and removed after the attempt."""
+        """An empty folder, created when first asked for and removed after the attempt."""
         if self._scratch is None:
             task_id, fence = self._keys[0]
             self._scratch = self._scratch_root / f"{task_id}-{fence.attempt}"
