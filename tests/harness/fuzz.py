@@ -18,6 +18,7 @@ from paintmq.wire.codec import decode, encode
 from paintmq.wire.frames import Buffer
 from paintmq.wire.link import Link, LinkLimits
 from tests.harness.mutator import Mutator
+from tests.harness.socket_fuzz import attack_sockets
 
 _MEMORY = 4 * 1024 * 1024
 """Payload bytes that one link may hold while it is attacked."""
@@ -91,8 +92,6 @@ def _reports(inputs: int, seed: int, *, sockets: bool) -> Iterator[object]:
     if not sockets:
         yield attack(inputs, seed)
         return
-    from tests.harness.socket_fuzz import attack_sockets  # it needs the Mutator of this module
-
     for transport in ("router", "pushpull"):
         for keys in (False, True):
             yield attack_sockets(inputs // 4, seed, transport=transport, keys=keys)

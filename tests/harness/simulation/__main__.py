@@ -19,6 +19,7 @@ from paintmq.routing import Router
 from paintmq.testing.plain_router import PlainRouter
 from tests.harness.simulation.cluster import SimulatedCluster
 from tests.harness.simulation.counts import Counts
+from tests.harness.simulation.oracle import judged_run
 from tests.harness.simulation.shrink import calmest_weather, in_words
 
 
@@ -26,7 +27,7 @@ def run_seed(seed: int, hours: float, routers: str) -> tuple[int, Counts, str]:
     """Return the seed, what its run did, and what went wrong, if anything."""
     cluster = SimulatedCluster(seed, hours=hours, routers=router_makers(routers))
     try:
-        return seed, cluster.run(), ""
+        return seed, judged_run(cluster), ""
     except Exception:  # noqa: BLE001 -- whatever went wrong is the result of this run
         last = "\n".join(cluster.last_lines())
         words = f"{last}\n{cluster.weather}\n{cluster.scale}\n{format_exc()}"
@@ -74,7 +75,8 @@ def main(arguments: Iterable[str] | None = None) -> int:
     except ConfigError as error:
         parser.error(f"--routers: {error}")
     if chosen.trace is not None:
-        SimulatedCluster(chosen.trace, hours=chosen.hours, routers=routers, trace=print).run()
+        cluster = SimulatedCluster(chosen.trace, hours=chosen.hours, routers=routers, trace=print)
+        judged_run(cluster)
         return 0
     if chosen.shrink is not None:
         needed = calmest_weather(chosen.shrink, hours=chosen.hours, routers=routers)

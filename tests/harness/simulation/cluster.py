@@ -1,4 +1,4 @@
-"""One run: a cluster under faults, then healed, then judged."""
+"""One run: a cluster under faults, then healed. Whether it kept its promises: ``oracle.py``."""
 
 import hashlib
 import random
@@ -133,14 +133,7 @@ class SimulatedCluster:
         ]
 
     def run(self) -> Counts:
-        """Run through the faults to a quiet end, and check every promise.
-
-        Raises:
-            AssertionError: a promise was broken; ``last_lines`` tells what happened before.
-        """
-        # Imported here: the oracle reads the cluster, and the cluster ends by asking the oracle.
-        from tests.harness.simulation.oracle import judge
-
+        """Run through the faults to a quiet end; ``oracle.judge`` then checks every promise."""
         end = self.agenda.now + self.scale.hours * HOUR
         self.broker.start()
         for node in self.nodes:
@@ -152,7 +145,6 @@ class SimulatedCluster:
         self.agenda.run(end)
         self.faults.heal()
         self._let_quieten(end + QUIET_WITHIN)
-        judge(self)
         return self._counts()
 
     # ---- messages ------------------------------------------------------------------------------

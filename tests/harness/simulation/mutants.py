@@ -30,6 +30,7 @@ from paintmq.worker.machine.commands import Command as Order
 from paintmq.worker.machine.host_control import HostControl
 from tests.harness.simulation.broker import SimulatedBroker
 from tests.harness.simulation.cluster import Scale, SimulatedCluster
+from tests.harness.simulation.oracle import judged_run
 from tests.harness.simulation.world import Weather
 
 
@@ -54,7 +55,7 @@ class Mutant:
 
     def _complaint(self, seed: int) -> str:
         try:
-            SimulatedCluster(seed, scale=self.scale, weather=self.weather).run()
+            judged_run(SimulatedCluster(seed, scale=self.scale, weather=self.weather))
         except AssertionError as error:
             return str(error)
         return ""

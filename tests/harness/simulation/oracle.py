@@ -6,7 +6,19 @@ The invariants I1 to I22 are those of ``core/README.md``.
 from paintmq.broker.records import BrokerBooted, TaskAccepted, TaskChanged, TaskPurged
 from paintmq.task import Fence, TaskId, TaskState, TaskStatus
 from tests.harness.simulation.cluster import SimulatedCluster
+from tests.harness.simulation.counts import Counts
 from tests.harness.simulation.host import Nature, output_of
+
+
+def judged_run(cluster: SimulatedCluster) -> Counts:
+    """Run the cluster to its quiet end, check every promise, and return what was counted.
+
+    Raises:
+        AssertionError: a promise was broken; the cluster's ``last_lines`` tell what came before.
+    """
+    counts = cluster.run()
+    judge(cluster)
+    return counts
 
 
 def judge(cluster: SimulatedCluster) -> None:

@@ -7,6 +7,7 @@ import attrs
 
 from paintmq.routing import Router
 from tests.harness.simulation.cluster import SimulatedCluster
+from tests.harness.simulation.oracle import judged_run
 from tests.harness.simulation.world import Weather
 
 
@@ -23,7 +24,7 @@ def calmest_weather(
             seed, scale=drawn.scale, weather=weather, hours=hours, routers=routers
         )
         try:
-            cluster.run()
+            judged_run(cluster)
         except Exception:  # noqa: BLE001 -- whatever goes wrong is what is looked for
             return True
         return False

@@ -10,6 +10,7 @@ from tests.harness.simulation import host
 from tests.harness.simulation.cluster import Scale, SimulatedCluster
 from tests.harness.simulation.faults import BROKER
 from tests.harness.simulation.host import Behaviour, Nature
+from tests.harness.simulation.oracle import judged_run
 from tests.harness.simulation.world import EPOCH, Weather
 
 TASKS = 30
@@ -60,7 +61,7 @@ def outcomes(fault: Fault | None) -> dict[TaskId, TaskState]:
         )
     if fault is not None:
         cluster.agenda.at(EPOCH + 25.0, lambda: fault(cluster))
-    cluster.run()
+    judged_run(cluster)
     memory = cluster.clients[STAYS].memory
     return {task_id: heard[0].state for task_id, heard in memory.endings.items()}
 

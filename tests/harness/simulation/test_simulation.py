@@ -10,17 +10,20 @@ from pathlib import Path
 import pytest
 
 from paintmq.testing.plain_router import PlainRouter
+from tests.harness.simulation import shrink
 from tests.harness.simulation.__main__ import main
 from tests.harness.simulation.cluster import Scale, SimulatedCluster
 from tests.harness.simulation.counts import Counts
 from tests.harness.simulation.mutants import MUTANTS, Mutant
+from tests.harness.simulation.oracle import judged_run
 from tests.harness.simulation.shrink import calmest_weather, in_words
 from tests.harness.simulation.world import Weather
 
 ONE_HISTORY = """
 from tests.harness.simulation.cluster import SimulatedCluster
+from tests.harness.simulation.oracle import judged_run
 cluster = SimulatedCluster(7, hours=0.1, digested=True)
-cluster.run()
+judged_run(cluster)
 print(cluster.digest.hexdigest())
 """
 
@@ -46,7 +49,7 @@ def test_a_trace_tells_what_happened_in_words() -> None:
     lines: list[str] = []
     weather = Weather(broker_kills=30.0)
     cluster = SimulatedCluster(7, scale=Scale(hours=0.1), weather=weather, trace=lines.append)
-    cluster.run()
+    judged_run(cluster)
 
     assert any("FAULT broker killed for" in line for line in lines)
     assert any("client-0 -> broker Submit(task=TaskRequest(id=" in line for line in lines)
@@ -98,7 +101,7 @@ def test_a_router_that_is_not_installed_is_named_before_anything_is_run(
 
 def test_in_fair_weather_every_good_task_succeeds() -> None:
     cluster = SimulatedCluster(1, scale=Scale(hours=0.5), weather=Weather())
-    counts = cluster.run()
+    counts = judged_run(cluster)
 
     assert counts.tasks == 60
     assert counts.faults.total() == 0
@@ -110,7 +113,7 @@ def test_a_failing_seed_is_shrunk_to_the_faults_it_needs(monkeypatch: pytest.Mon
         assert not (cluster.weather.broker_kills and cluster.weather.duplication), "planted"
         return Counts()
 
-    monkeypatch.setattr(SimulatedCluster, "run", run)
+    monkeypatch.setattr(shrink, "judged_run", run)
     found = (calmest_weather(seed, hours=0.5, routers=(PlainRouter,)) for seed in range(60))
     needed = next(weather for weather in found if weather is not None)
 
