@@ -1,6 +1,6 @@
-"""What is counted: one queue, and the whole broker, at one moment. Plain values, JSON-able.
+"""Statistics of one queue and of the whole broker at one moment. Plain values that fit into JSON.
 
-Every accepted task stands in exactly one place, so at any moment and for any queue
+Every accepted task is in exactly one state, so at any moment and for any queue
 ``accepted == waiting + running + succeeded + failed + cancelled + expired + dead``.
 """
 
@@ -11,17 +11,16 @@ from attrs import field, frozen
 
 @frozen(kw_only=True)
 class QueueStatistics:
-    """One queue. Numbers of tasks, unless a field says otherwise.
+    """One queue. Fields are numbers of tasks unless they say otherwise.
 
-    ``waiting`` and ``running`` are gauges of this moment; the endings are counted since the broker
-    started, those that it found in its journal included. A task that is requeued from the dead
-    leaves ``dead``.
+    ``waiting`` and ``running`` are gauges. Endings are counted since the broker started and include
+    those found in its journal. A dead task that is requeued is subtracted from ``dead``.
     """
 
     name: str
     port: int
     waiting: int = 0
-    """Queued: not with a worker, or back from one."""
+    """Queued: not given to a worker yet, or returned by one."""
     running: int = 0
     """With a worker: leased, loading or running."""
     succeeded: int = 0
@@ -30,7 +29,7 @@ class QueueStatistics:
     expired: int = 0
     dead: int = 0
     rejected: int = 0
-    """Refused at submission for this queue's sake (full); never accepted, so not in the balance."""
+    """Refused at submission because of this queue; never accepted, so not part of the balance."""
     bytes_waiting: int = 0
     """Bytes of input of the waiting tasks."""
     workers: int = 0
@@ -46,7 +45,7 @@ class QueueStatistics:
 
     @property
     def accepted(self) -> int:
-        """Tasks this queue has ever taken and that stand somewhere."""
+        """Tasks this queue has accepted, whatever state they are in."""
         return self.waiting + self.running + self.ended
 
 
@@ -58,7 +57,7 @@ class GpuMetrics:
     memory_used_mb: int
     memory_total_mb: int
     utilisation: float
-    """Share of the time it computed, from 0 to 1."""
+    """Fraction of the time it was computing, from 0 to 1."""
 
 
 @frozen(kw_only=True)
@@ -66,9 +65,9 @@ class SystemMetrics:
     """The machine at one moment. Megabytes are 2**20 bytes."""
 
     cpu: float
-    """Share of all cores in use since the sample before, from 0 to 1."""
+    """Fraction of all cores in use since the previous sample, from 0 to 1."""
     load: float
-    """Processes that want to run, averaged over a minute."""
+    """Load average over one minute."""
     memory_used_mb: int
     memory_total_mb: int
     process_memory_mb: int
@@ -79,7 +78,7 @@ class SystemMetrics:
 
 @frozen(kw_only=True)
 class BrokerStatistics:
-    """The whole broker: its queues, and what cannot be said of one queue."""
+    """The whole broker: its queues, and what does not belong to a single queue."""
 
     queues: Mapping[str, QueueStatistics] = field(factory=dict[str, QueueStatistics])
     workers: int = 0
@@ -87,35 +86,35 @@ class BrokerStatistics:
     clients: int = 0
     """Connected clients."""
     accepted: int = 0
-    """Tasks accepted, counted when it happens: the left side of the balance."""
+    """Tasks accepted, counted at acceptance: the left side of the balance."""
     rejected: int = 0
-    """Refused at submission for any reason, those without a queue included."""
+    """Refused at submission for any reason, also before a queue was chosen."""
     duplicates: int = 0
-    """Submissions of a task that was already accepted."""
+    """Repeated submissions of a task that was already accepted."""
     retries: int = 0
     """Attempts that ended without ending their task."""
     stale_answers: int = 0
-    """Answers of workers whose attempt was no longer theirs."""
+    """Answers from workers whose fence was no longer current."""
     leases_lost: int = 0
     """Attempts whose worker fell silent."""
     crashes: int = 0
     """Attempts whose process died, confirmed by its supervisor."""
     router_faults: int = 0
-    """Decisions in which the router raised or made no sense, so that the first task was taken."""
+    """Decisions in which the router raised or returned nonsense, so the first task was taken."""
     router_fault: str = ""
-    """What the last of them was."""
+    """Description of the most recent router fault."""
     bytes_in_flight: int = 0
     """Bytes of input and output the broker holds."""
     uptime: float = 0.0
     """Seconds since this broker started."""
     system: SystemMetrics | None = None
-    """The machine the sample was taken on; only in samples of the monitoring."""
+    """The machine on which the sample was taken; only set in samples of the monitoring."""
 
     def total(self, field_name: str) -> int:
-        """Return the sum of one counter over all queues, such as ``total("waiting")``."""
+        """Return the sum of one counter over all queues, as in ``total("waiting")``."""
         return sum(int(getattr(queue, field_name)) for queue in self.queues.values())
 
     @property
     def unaccounted(self) -> int:
-        """Accepted tasks that stand nowhere: 0, or a task was lost or counted twice."""
+        """Accepted tasks that are in no state: not 0 only if a task was lost or counted twice."""
         return self.accepted - self.total("accepted")

@@ -120,7 +120,7 @@ def _never_die(self: Lifecycle, entry: Any, status: Any, **more: Any) -> None:
 _crash = Lifecycle.crash
 
 
-def _charge_everybody(self: Lifecycle, entry: Any, *, alone: bool, **more: Any) -> None:
+def _charge_every_task(self: Lifecycle, entry: Any, *, alone: bool, **more: Any) -> None:
     _crash(self, entry, alone=True, **more)
 
 
@@ -294,7 +294,7 @@ RULES: Sequence[BrokenRule] = (
         "I9",
         Lifecycle,
         "crash",
-        _charge_everybody,
+        _charge_every_task,
         "a_neighbour_of_a_crash_is_charged_nothing_and_runs_alone_next_time",
     ),
     BrokenRule(
@@ -391,7 +391,7 @@ RULES: Sequence[BrokenRule] = (
         "results that clients have are kept whatever they weigh",
         "I14",
         Retention,
-        "note_spent",
+        "add_spent",
         _nothing,
         "results_that_clients_have_go_early_when_they_fill_the_memory",
     ),
@@ -452,7 +452,7 @@ RULES: Sequence[BrokenRule] = (
         "a_full_queue_refuses_and_says_how_long_to_wait",
     ),
     BrokenRule(
-        "a client that is lost takes everybody's tasks along",
+        "a lost client takes other clients' tasks along",
         "I16",
         Membership,
         "drop",
@@ -564,7 +564,7 @@ RULES: Sequence[BrokenRule] = (
         "flipped_bits_anywhere_in_the_database_never_give_wrong_data",
     ),
     BrokenRule(
-        "nobody asks what a free worker could take",
+        "no one asks what a free worker could take",
         "I21",
         Decisions,
         "ask_about",
@@ -588,7 +588,7 @@ RULES: Sequence[BrokenRule] = (
         "inputs_are_kept_with_the_acceptance_they_came_with",
     ),
     BrokenRule(
-        "an assignment carries nobody's inputs",
+        "an assignment carries no inputs",
         "I22",
         sender,
         "payload_keys",

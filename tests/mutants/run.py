@@ -1,7 +1,7 @@
-"""Break one rule after the other, and say which of them nobody minds.
+"""Break one rule after the other, and report those whose test passes all the same.
 
     python -m tests.mutants.run              # all of them
-    python -m tests.mutants.run I7 tenant    # by invariant, or by words of their names
+    python -m tests.mutants.run I7 tenant    # by invariant, or by part of their names
     python -m tests.mutants.run --part 0/3   # every third
     python -m tests.mutants.run --table      # print the table of README.md
 
@@ -25,7 +25,7 @@ from tests.harness.simulation.mutants import MUTANTS
 from tests.mutants.rules import RULES, BrokenRule
 
 TESTS = Path(__file__).parent.parent
-# A failure is all that is asked for: nobody reads which example was the smallest, nor the words.
+# Only the failure counts, so neither a minimal example nor a readable message is worth its time.
 settings.register_profile(
     "mutants", deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate]
 )
@@ -64,12 +64,12 @@ def test_called(name: str) -> str:
     return f"{found[0]}::test_{name}"
 
 
-def chosen_rules(words: Sequence[str], part: str) -> list[BrokenRule]:
+def chosen_rules(names: Sequence[str], part: str) -> list[BrokenRule]:
     number, parts = (int(each) for each in part.split("/"))
     return [
         rule
         for rule in RULES[number::parts]
-        if not words or any(word == rule.invariant or word in rule.name for word in words)
+        if not names or any(name == rule.invariant or name in rule.name for name in names)
     ]
 
 
@@ -85,7 +85,7 @@ def table() -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("words", nargs="*", help="an invariant, or words of a name")
+    parser.add_argument("names", nargs="*", help="an invariant, or a part of a name")
     parser.add_argument("--part", default="0/1", help="N/M: from the Nth on, every Mth rule")
     parser.add_argument("--table", action="store_true")
     chosen = parser.parse_args()
@@ -93,13 +93,13 @@ def main() -> int:
         print(table())
         return 0
     missed = 0
-    for rule in chosen_rules(chosen.words, chosen.part):
+    for rule in chosen_rules(chosen.names, chosen.part):
         began = time.monotonic()
         wrong = objection(rule)
         missed += bool(wrong)
-        words = wrong or f"caught in {time.monotonic() - began:.1f} s"
-        print(f"{rule.invariant:>3} {rule.name}: {words}", flush=True)
-    print(f"{missed} not minded")
+        verdict = wrong or f"caught in {time.monotonic() - began:.1f} s"
+        print(f"{rule.invariant:>3} {rule.name}: {verdict}", flush=True)
+    print(f"{missed} not caught")
     return 1 if missed else 0
 
 

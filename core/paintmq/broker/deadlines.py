@@ -1,4 +1,4 @@
-"""Deadlines by key: which are due, and when the next one is."""
+"""Deadlines by key: which are due, and when the next one falls due."""
 
 import heapq
 from collections.abc import Hashable, Iterator
@@ -9,16 +9,17 @@ from attrs import define, field
 Key = TypeVar("Key", bound=Hashable)
 
 SLACK = 64
-"""Dead heap entries that are not worth cleaning up."""
+"""Number of dead heap entries below which rebuilding the heap is not worth it."""
 
 
 @define
 class Deadlines(Generic[Key]):
-    """A heap of deadlines in which moving one further away costs nothing.
+    """A heap of deadlines in which postponing one is free.
 
-    Heartbeats push a lease's deadline away every few seconds. So a later time is only noted; the
-    heap entry stays where it is and is corrected when it surfaces. Dead entries are dropped once
-    they are the larger part: a deadline of a day that is met in a second costs nothing for long.
+    Heartbeats postpone a lease's deadline every few seconds. So the new time is only stored in a
+    dictionary; the heap entry stays where it is and is corrected when it reaches the top. Dead
+    entries are removed once they outnumber the live ones: without that, a deadline a day ahead that
+    is met within a second would occupy the heap for a day.
     """
 
     _when: dict[Key, float] = field(factory=dict[Key, float], init=False)
@@ -31,7 +32,7 @@ class Deadlines(Generic[Key]):
     _count: int = field(default=0, init=False)
 
     def set(self, key: Key, when: float) -> None:
-        """Make ``when`` the deadline of ``key``, instead of any it had."""
+        """Set the deadline of ``key``, replacing any it had."""
         self._when[key] = when
         live = self._live.get(key)
         if live is None or when < live[0]:
@@ -45,14 +46,14 @@ class Deadlines(Generic[Key]):
         return self._when.get(key)
 
     def next(self) -> float | None:
-        """Return the earliest deadline; exactly then ``pop_due`` returns it."""
+        """Return the earliest deadline; at exactly that time ``pop_due`` yields its key."""
         self._settle()
         return self._heap[0][0] if self._heap else None
 
     def pop_due(self, now: float) -> Iterator[Key]:
-        """Hand out the keys whose deadline is not after ``now``, earliest first.
+        """Yield the keys whose deadline is not after ``now``, earliest first.
 
-        Each is removed when it is handed out, so acting on one may discard or set others.
+        Each key is removed before it is yielded, so acting on one may discard or set others.
         """
         while True:
             self._settle()
@@ -69,7 +70,7 @@ class Deadlines(Generic[Key]):
         return len(self._when)
 
     def _push(self, key: Key, when: float) -> None:
-        self._count += 1  # ties break by age, so that a run can be replayed
+        self._count += 1  # ties are broken by age, so that a run can be replayed
         self._live[key] = entry = (when, self._count, key)
         heapq.heappush(self._heap, entry)
         if len(self._heap) > 2 * len(self._live) + SLACK:

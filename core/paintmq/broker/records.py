@@ -1,4 +1,4 @@
-"""What the journal records: enough to rebuild the broker's state, and to audit it afterwards."""
+"""The records of the journal: enough to rebuild the broker's state and to audit it later."""
 
 from collections.abc import Iterable
 from typing import TypeAlias, assert_never
@@ -10,7 +10,7 @@ from paintmq.task import TaskId, TaskRequest, TaskState, TaskStatus
 
 @frozen
 class BrokerBooted:
-    """A broker started on this store with this incarnation."""
+    """A broker with this incarnation started on the store."""
 
     incarnation: int
     at: float
@@ -18,7 +18,7 @@ class BrokerBooted:
 
 @frozen
 class TaskAccepted:
-    """A task was accepted; its input payloads are stored with this record."""
+    """A task was accepted; its input payloads are stored in the same commit."""
 
     request: TaskRequest
     status: TaskStatus
@@ -26,7 +26,7 @@ class TaskAccepted:
 
 @frozen
 class TaskChanged:
-    """A task's status is now this one."""
+    """A task has this status now."""
 
     task_id: TaskId
     event: str
@@ -36,7 +36,7 @@ class TaskChanged:
 
 @frozen
 class TaskPurged:
-    """The task and its payloads are forgotten."""
+    """A task and its payloads were removed."""
 
     task_id: TaskId
 
@@ -46,21 +46,21 @@ Record: TypeAlias = BrokerBooted | TaskAccepted | TaskChanged | TaskPurged
 
 @frozen
 class StoredTask:
-    """A task as a store gives it back."""
+    """A task as a store returns it."""
 
     request: TaskRequest
     status: TaskStatus
 
 
 def replay(records: Iterable[Record]) -> dict[TaskId, StoredTask]:
-    """Return the tasks that remain after these records, by id, in order of acceptance."""
+    """Return the tasks that these records leave, by id, in order of acceptance."""
     tasks: dict[TaskId, StoredTask] = {}
     apply_records(tasks, records)
     return tasks
 
 
 def apply_records(tasks: dict[TaskId, StoredTask], records: Iterable[Record]) -> None:
-    """Bring tasks to where these further records leave them."""
+    """Apply further records to tasks, in place."""
     for record in records:
         match record:
             case TaskAccepted(request, status):
@@ -82,9 +82,9 @@ class Recovered:
     tasks: tuple[StoredTask, ...] = ()
     durable_sequence: int = 0
     last_time: float = 0.0
-    """Latest broker time in the store: the clock of a new broker starts no earlier."""
+    """Latest broker time in the store; the clock of a new broker must not start earlier."""
     damaged: tuple[TaskId, ...] = ()
-    """Tasks whose row or payload failed its checksum, and are given back as FAILED(corrupt)."""
+    """Tasks whose row or payload failed its checksum; they are returned as FAILED(corrupt)."""
     notes: tuple[str, ...] = field(default=())
 
 

@@ -33,7 +33,7 @@ def test_a_state_that_does_not_exist_is_refused_naming_those_that_do(
     status, _, errors = operated.command("tasks", "--state", "waiting")
 
     assert status == 2
-    assert "no state 'waiting'; there are submitted, queued," in errors
+    assert "unknown state 'waiting'; known states: submitted, queued," in errors
 
 
 def test_why_says_what_is_missing_and_what_would_help(operated: OperatedBroker) -> None:

@@ -46,7 +46,7 @@ def test_every_map_inside_a_body_is_described(cls: type) -> None:
 
 def test_every_subject_of_a_question_is_described() -> None:
     refusal = ready().ask("weather").error
-    machines = refusal.partition("there are ")[2].split(", ")
+    machines = refusal.partition("known subjects: ")[2].split(", ")
     questions = PAGE.partition("**Questions.**")[2].partition("**Sending")[0]
     first_column = re.findall(r"^\| (`.*?`) \| ", questions, re.MULTILINE)
 

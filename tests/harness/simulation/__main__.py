@@ -1,4 +1,6 @@
-"""Run many seeds, on all cores; a seed that fails prints what happened and how to replay it."""
+"""Run many seeds in several processes; for a seed that fails, print the last events and how to
+replay it.
+"""
 
 import argparse
 import gc
@@ -30,12 +32,12 @@ def run_seed(seed: int, hours: float, routers: str) -> tuple[int, Counts, str]:
         return seed, judged_run(cluster), ""
     except Exception:  # noqa: BLE001 -- whatever went wrong is the result of this run
         last = "\n".join(cluster.last_lines())
-        words = f"{last}\n{cluster.weather}\n{cluster.scale}\n{format_exc()}"
-        return seed, Counts(hours=hours), words
+        report = f"{last}\n{cluster.weather}\n{cluster.scale}\n{format_exc()}"
+        return seed, Counts(hours=hours), report
 
 
 def collect_seldom() -> None:
-    """Look for garbage in cycles less often: a run makes values by the million, and few cycles."""
+    """Look for garbage cycles less often: a run makes millions of values and few cycles."""
     gc.freeze()
     gc.set_threshold(50_000)
 
@@ -80,8 +82,8 @@ def main(arguments: Iterable[str] | None = None) -> int:
         return 0
     if chosen.shrink is not None:
         needed = calmest_weather(chosen.shrink, hours=chosen.hours, routers=routers)
-        words = "does not fail" if needed is None else f"needs {in_words(needed) or 'no faults'}"
-        print(f"seed {chosen.shrink} {words}")  # noqa: T201
+        verdict = "does not fail" if needed is None else f"needs {in_words(needed) or 'no faults'}"
+        print(f"seed {chosen.shrink} {verdict}")  # noqa: T201
         return 0
     began = time.monotonic()
     total, failed = Counts(), []

@@ -73,7 +73,7 @@ class SimulatedBroker:
     disk_full: bool = field(default=False, init=False)
     draining: bool = field(default=False, init=False)
     wall_clock: float = field(default=0.0, init=False)
-    """Seconds by which somebody has set the wall clock; read at a start only."""
+    """Seconds by which the wall clock was set; it is only read at a start."""
     _outbox: deque[tuple[int, tuple[Send, ...]]] = field(
         factory=deque[tuple[int, tuple[Send, ...]]], init=False
     )

@@ -68,14 +68,14 @@ class SimulatedCluster:
         trace: Callable[[str], None] | None = None,
         digested: bool = False,
     ) -> None:
-        """Make the cluster of a seed; what of ``scale`` and ``weather`` is not given is drawn.
+        """Make the cluster of a seed; ``scale`` and ``weather`` are drawn unless they are given.
 
-        ``routers`` are changed for each other while the broker runs. ``trace`` is told every event
-        in words; ``digested`` keeps a digest of all of them.
+        ``routers`` replace each other while the broker runs. ``trace`` is called with a line per
+        event; ``digested`` keeps a digest of all events.
         """
         self.rng = random.Random(seed)
         drawn = Weather.draw(self.rng), Scale.draw(self.rng, hours=hours)
-        # Drawn also when it is given: so much the rest of the run stays the same.
+        # Drawn even if given, so that the rest of the run is the same.
         self.weather, self.scale = weather or drawn[0], scale or drawn[1]
         self.agenda = Agenda()
         self.network = Network(self.agenda, self.rng, self.weather)
@@ -167,19 +167,19 @@ class SimulatedCluster:
         self._note(name, "->", BROKER, message)
         self.network.transmit(name, BROKER, message, self.broker.receive, peer)
 
-    def _note(self, *words: object) -> None:
-        # Most runs end well and nobody reads what happened, so it is not put in words yet.
-        self._log.append((self.agenda.now, words))
+    def _note(self, *details: object) -> None:
+        # Most runs end well, so the text is only made when it is read.
+        self._log.append((self.agenda.now, details))
         if self._trace is not None:
             self._trace(self.last_lines(1)[0])
         if self.digest is not None:
             self.digest.update(self.last_lines(1)[0].encode())
 
     def last_lines(self, count: int = 200) -> list[str]:
-        """Return what happened last, in words."""
+        """Return the last events as text."""
         return [
-            f"{at - EPOCH:10.3f} {' '.join(map(str, words))}"
-            for at, words in list(self._log)[-count:]
+            f"{at - EPOCH:10.3f} {' '.join(map(str, details))}"
+            for at, details in list(self._log)[-count:]
         ]
 
     # ---- tasks ---------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What goes wrong in one run, and when: every fault is counted by its kind, and ends some time."""
+"""What goes wrong in one run, and when. Faults are counted by kind, and all of them end."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -119,7 +119,7 @@ class Faults:
             self._commit("router replaced", "by", type(router).__name__)
             self.broker.replace_router(router)
 
-    # ---- everybody else ------------------------------------------------------------------------
+    # ---- nodes and clients ---------------------------------------------------------------------
 
     def _kill_node(self) -> None:
         node = self.network.rng.choice(self.nodes)

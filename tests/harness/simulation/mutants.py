@@ -1,7 +1,6 @@
 """The broker with one rule broken on purpose: a checker that never fails proves nothing.
 
-Each mutant must be caught by the simulation within a stated number of seeds. The first nine are
-those that a prototype of this design was tried with; the number of seeds is generous.
+The simulation must catch each mutant within the stated number of seeds, which is generous.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -43,7 +42,7 @@ class Mutant:
     """The invariants, one of which the judge must name: a pattern."""
     breaks: Callable[[ExitStack], None]
     seeds: int = 60
-    """Within so many runs of half an hour it must be caught."""
+    """Runs of half an hour within which it must be caught."""
     weather: Weather | None = None
     """Of the faults that bring it to light, more; None: the usual mixes."""
     scale: Scale = field(default=Scale(hours=0.5))
@@ -130,7 +129,7 @@ def _charge_a_crash(self: Lifecycle, entry: TaskEntry, *, now: float) -> None:
 _crash = Lifecycle.crash
 
 
-def _charge_everybody(
+def _charge_every_task(
     self: Lifecycle, entry: TaskEntry, *, alone: bool, detail: str, now: float
 ) -> None:
     _crash(self, entry, alone=True, detail=detail, now=now)
@@ -215,7 +214,7 @@ def _report_every_ending(self: ClientMachine, message: Finished) -> list[Command
     return [TaskEnded(message), Say(ResultReceived(message.task_id))]
 
 
-def _ask_nobody(self: Decisions, worker: Worker) -> None:
+def _ask_no_worker(self: Decisions, worker: Worker) -> None:
     pass
 
 
@@ -275,7 +274,7 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "has no quarantine",
         "I8|I9",
-        _replace(Lifecycle, "crash", _charge_everybody),
+        _replace(Lifecycle, "crash", _charge_every_task),
         weather=Weather(host_kills=60.0),
         scale=Scale(hours=0.5, nodes=1, tasks=900),
     ),
@@ -322,8 +321,8 @@ MUTANTS: Sequence[Mutant] = (
         _replace(StepBuilder, "change", _record_no_starts),
     ),
     Mutant(
-        "lets nobody wait who is tried again",
-        "I1|waits for nothing",
+        "does not put retried tasks back into the scheduler",
+        "I1|not in the scheduler",
         _replace(Lifecycle, "_wait", _do_not_let_the_revived_wait),
     ),
     Mutant(
@@ -334,7 +333,7 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "does not ask what a free worker could take",
         "I1|I21",
-        _replace(Decisions, "ask_about", _ask_nobody),
+        _replace(Decisions, "ask_about", _ask_no_worker),
     ),
     Mutant(
         "forgets results before their clients have them",

@@ -1,4 +1,4 @@
-"""What must be true at the end of a run, judged from outside: the log, the clients, the truth.
+"""What must hold at the end of a run, judged from outside by the log, the clients and the truth.
 
 The invariants I1 to I22 are those of ``core/README.md``.
 """
@@ -31,13 +31,13 @@ def judge(cluster: SimulatedCluster) -> None:
     cluster.broker.check_store()
     clients_heard_the_truth(cluster, endings)
     the_dead_deserved_it(cluster, endings)
-    nobody_paid_for_a_worker(endings)
+    no_task_paid_for_a_worker(endings)
 
 
 def read_log(cluster: SimulatedCluster) -> dict[TaskId, list[TaskStatus]]:
     """Return how each task ended, having checked that each did so once and in order.
 
-    More than one ending has a task that was requeued when it was dead, or that the disk damaged.
+    A task has more than one ending if it was requeued when dead, or if the disk damaged it.
     """
     endings: dict[TaskId, list[TaskStatus]] = {}
     ended: dict[TaskId, None] = {}
@@ -105,7 +105,7 @@ def clients_heard_the_truth(
 def the_dead_deserved_it(
     cluster: SimulatedCluster, endings: dict[TaskId, list[TaskStatus]]
 ) -> None:
-    """Crashes are charged to who ran alone in the process that died, and to nobody else."""
+    """Only a task that ran alone in the process that died is charged with a crash."""
     truth, limits = cluster.truth, cluster.broker.limits
     each_ending = [(task_id, status) for task_id, ends in endings.items() for status in ends]
     for task_id, status in each_ending:
@@ -133,10 +133,10 @@ def the_dead_deserved_it(
             assert status.state is not TaskState.SUCCEEDED, f"{task_id} cannot have succeeded"
 
 
-def nobody_paid_for_a_worker(endings: dict[TaskId, list[TaskStatus]]) -> None:
-    """What is wrong with a worker is charged to none of the tasks that it was given.
+def no_task_paid_for_a_worker(endings: dict[TaskId, list[TaskStatus]]) -> None:
+    """A worker's faults are not charged to the tasks that it was given.
 
-    A task's history may be cut: then it is not known what was counted.
+    A task whose history was cut is skipped: its charges cannot be recounted.
     """
     for task_id, ends in endings.items():
         reports = ends[-1].history

@@ -56,8 +56,8 @@ class SimulatedStore:
     def crash(self) -> None:
         """Lose what was not committed; a lying disk loses a little more.
 
-        The transaction under way is lost as a whole or kept as a whole, and if it was kept nobody
-        was told; after a torn write some task's record cannot be read.
+        The transaction under way is lost or kept as a whole, and if it was kept, the broker never
+        learned of it; after a torn write some task's record cannot be read.
         """
         self._generation += 1
         if self._under_way and self.rng.random() < 0.5:

@@ -1,4 +1,4 @@
-"""Virtual time, and a network nobody should have to rely on."""
+"""Virtual time, and an unreliable network."""
 
 import random
 from collections.abc import Callable
@@ -156,6 +156,6 @@ def _arrive(deliver: Callable[..., None], peer: PeerId, data: bytes) -> None:
 
 
 _HEARTBEATS = frozenset({Heartbeat, BrokerHeartbeat})
-# Two of three messages are heartbeats, and most of them are alike; nobody may change a message.
+# Two of three messages are heartbeats, and most of them are equal; messages are never changed.
 _decode = lru_cache(maxsize=512)(decode)
 _encode_heartbeat = lru_cache(maxsize=512)(encode)

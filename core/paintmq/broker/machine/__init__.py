@@ -1,4 +1,4 @@
-"""The broker's state machine: what a task, a lease and a session is. Pure."""
+"""The broker's state machine: tasks, leases and sessions. Pure."""
 
 from paintmq.broker.machine.machine import BrokerMachine
 from paintmq.broker.machine.step import Send, Step

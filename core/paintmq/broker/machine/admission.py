@@ -1,4 +1,8 @@
-"""What is checked before a task is accepted, in this order; every refusal says what to do."""
+"""The checks a task must pass before it is accepted.
+
+Cheap checks come first, so that a flood of bad submissions costs little. A refused task leaves
+nothing behind, and the refusal names the limit or the setting to change.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +20,7 @@ from paintmq.task import TaskRequest
 from paintmq.wire.messages import Rejected
 
 LONGEST_RETRY = 60.0
-"""Seconds; who waits longer than that misses room that others make."""
+"""Seconds. A client told to wait longer would miss the room that other tasks leave meanwhile."""
 
 
 @define
@@ -38,28 +42,28 @@ class Admission:
     ) -> tuple[str, CheckedTask] | Rejected:
         """Return the queue and the checked task, or the refusal.
 
-        ``allowed``: the queues where whoever submits it may do so; None: all.
+        ``allowed``: the queues that the client's key may submit to; None: all.
         """
         if self.draining:
             return _reject(request, "draining", "the broker is shutting down", retry_after=30.0)
         if self.disk_full:
             return _reject(request, "disk_full", "the broker's disk is full", retry_after=60.0)
         if self.disk_busy:
-            reason = "the broker's disk is slow, and too much waits for it"
+            reason = "the broker's disk is slow and too many records wait to be written"
             return _reject(request, "disk_busy", reason, retry_after=1.0)
-        if (refusal := self._is_overgrown(request)) is not None:
+        if (refusal := self._exceeds_sizes(request)) is not None:
             return refusal
         try:
             checked = self.catalog.check(request)
         except InvalidTaskError as error:
             return _reject(request, error.code, str(error))
-        if (refusal := self._over_a_limit(request)) is not None:
+        if (refusal := self._exceeds_limits(request)) is not None:
             return refusal
         return self._queue_for(request, checked, now, allowed)
 
-    def _is_overgrown(self, request: TaskRequest) -> Rejected | None:
+    def _exceeds_sizes(self, request: TaskRequest) -> Rejected | None:
         limits = self._limits
-        if (longest := longest_word(request)) > MAX_NAME:
+        if (longest := longest_text(request)) > MAX_NAME:
             reason = f"a name in the task has {longest} characters, at most {MAX_NAME} are allowed"
             return _reject(request, "invalid_task", reason)
         options = len(msgspec.msgpack.encode(request.options))
@@ -72,7 +76,7 @@ class Admission:
             )
         return None
 
-    def _over_a_limit(self, request: TaskRequest) -> Rejected | None:
+    def _exceeds_limits(self, request: TaskRequest) -> Rejected | None:
         limits, size = self._limits, request.input_bytes
         for info in request.inputs:
             if info.size > limits.max_payload_bytes:
@@ -100,7 +104,7 @@ class Admission:
             return _reject(
                 request,
                 "queue_full",
-                f"the broker keeps {limits.max_kept_tasks} tasks, most of them ended but not "
+                f"the broker keeps {limits.max_kept_tasks} tasks, most of them ended and not yet "
                 f"confirmed by their clients (limits.max_kept_tasks)",
                 retry_after=60.0,
             )
@@ -125,7 +129,9 @@ class Admission:
         if request.queue and request.queue not in self.queues:
             known = ", ".join(self.queues)
             return _reject(
-                request, "invalid_task", f"no queue {request.queue!r}; there are {known}"
+                request,
+                "invalid_task",
+                f"there is no queue {request.queue!r}; known queues: {known}",
             )
         feasible = feasibility(self.queues, checked)
         if not feasible.queues:
@@ -134,7 +140,7 @@ class Admission:
             )
         if allowed is not None:
             others, feasible = feasible.queues, feasible.within(allowed)
-            if (refusal := _beyond_key(request, feasible, allowed, others)) is not None:
+            if (refusal := _refused_by_key(request, feasible, allowed, others)) is not None:
                 return refusal
         if request.queue and request.queue not in feasible.queues:
             return _reject(
@@ -167,7 +173,7 @@ class Admission:
         return self._scheduler.choose_queue(checked, open_queues, now=now), checked
 
     def _seconds_until_room(self, name: str) -> float:
-        """Return how long a task of the queue should take: then there is room for one more."""
+        """Return the expected duration of one of the queue's tasks: then one more fits in."""
         counts = self._tasks.counts[name]
         one = self._scheduler.expected_work(name) / max(1, counts.waiting + counts.running)
         return max(1.0, min(LONGEST_RETRY, one))
@@ -180,30 +186,30 @@ class Admission:
         )
 
 
-def longest_word(request: TaskRequest) -> int:
-    """Return the length of the longest text in a request, its options left aside."""
-    words = [request.task_type, request.model, request.tenant, request.queue]
+def longest_text(request: TaskRequest) -> int:
+    """Return the length of the longest string in a request, not counting its options."""
+    texts = [request.task_type, request.model, request.tenant, request.queue]
     for info in request.inputs:
-        words += (info.name, info.digest, info.dtype)
-    return max(map(len, words))
+        texts += (info.name, info.digest, info.dtype)
+    return max(map(len, texts))
 
 
-def _beyond_key(
+def _refused_by_key(
     request: TaskRequest, feasible: Feasibility, allowed: Sequence[str], others: Sequence[str]
 ) -> Rejected | None:
-    """Refuse a task that only queues can hold which its client's key is not for.
+    """Return the refusal of a task that fits only into queues outside the client's key, if so.
 
-    ``feasible`` is of the ``allowed`` queues alone; ``others`` could hold it, allowed or not.
+    ``feasible`` covers only the ``allowed`` queues; ``others`` are all queues that could hold it.
     """
     if request.queue and request.queue not in allowed:
-        words = f"your key is for {' and '.join(allowed)} alone, not for queue {request.queue}"
-        return _reject(request, "not_allowed", words)
+        reason = f"your key allows {' and '.join(allowed)}, not queue {request.queue}"
+        return _reject(request, "not_allowed", reason)
     if not feasible.queues:
         return _reject(
             request,
             "no_queue_fits",
-            f"no queue that your key is for can hold this task: {feasible.reason()}; "
-            f"{', '.join(others)} could, with another key",
+            f"none of the queues that your key allows can hold this task: {feasible.reason()}; "
+            f"with another key, {', '.join(others)} could",
         )
     return None
 

@@ -1,4 +1,4 @@
-"""What each message of a client means."""
+"""What the broker does for each message from a client."""
 
 from attrs import define, evolve
 
@@ -34,7 +34,7 @@ from paintmq.wire.messages import (
 
 @define
 class ClientHandler:
-    """Takes what clients say: submissions, queries, cancels and questions."""
+    """Handles messages from clients: submissions, queries, cancellations and control requests."""
 
     _incarnation: int
     _membership: Membership
@@ -66,7 +66,7 @@ class ClientHandler:
         now: float,
         queues: tuple[str, ...] | None = None,
     ) -> None:
-        """Take in a message; ``queues``: those where its sender may submit tasks; None: all."""
+        """Handle a message; ``queues``: those the sender's key may submit to; None: all."""
         self._membership.heard(peer, now)
         match message:
             case ClientHello():
@@ -105,7 +105,7 @@ class ClientHandler:
                     Rejected(
                         task_id=request.id,
                         code="conflict",
-                        reason=f"task {request.id} was submitted before with other contents; "
+                        reason=f"task {request.id} was already submitted with different contents; "
                         f"use another id or idempotency key",
                     ),
                 )

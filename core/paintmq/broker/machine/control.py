@@ -1,4 +1,4 @@
-"""Questions off the hot path: statistics, why a task waits, workers, dead letters."""
+"""Control requests, off the hot path: statistics, why a task waits, workers, dead letters."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -20,12 +20,15 @@ MOST_ROWS = 1_000
 
 
 class BadQuestionError(Exception):
-    """The arguments of a question make no sense; the text goes to whoever asked."""
+    """The arguments of a control request are invalid; the text is sent to the client."""
 
 
 @define
 class ControlRequests:
-    """A closed table of subjects; nothing a peer sends is looked up by reflection."""
+    """Answers control requests.
+
+    The subjects are a closed table: nothing a peer sends is looked up by reflection.
+    """
 
     _tasks: TaskTable
     _sessions: Sessions
@@ -37,9 +40,9 @@ class ControlRequests:
     duplicates: int = field(default=0, init=False)
 
     def answer(self, ask: Ask, *, now: float, queues: tuple[str, ...] | None = None) -> Answer:
-        """Answer a question, or say what is wrong with it.
+        """Answer a control request, or say what is wrong with it.
 
-        ``queues``: those where whoever asks may submit tasks; None: all.
+        ``queues``: those the client's key may submit to; None: all.
         """
         subjects: dict[str, Callable[[Mapping[str, Json], float], Json]] = {
             "statistics": self._statistics,
@@ -57,7 +60,8 @@ class ControlRequests:
         if subject is None:
             known = ", ".join(subjects)
             return Answer(
-                request_id=ask.request_id, error=f"no subject {ask.subject!r}; there are {known}"
+                request_id=ask.request_id,
+                error=f"unknown subject {ask.subject!r}; known subjects: {known}",
             )
         try:
             return Answer(request_id=ask.request_id, value=subject(ask.arguments, now))
@@ -65,7 +69,7 @@ class ControlRequests:
             return Answer(request_id=ask.request_id, error=str(error))
 
     def statistics(self, *, now: float) -> BrokerStatistics:
-        """Return the counts of this moment; every accepted task is in exactly one of them."""
+        """Return the current counts; every accepted task is in exactly one of them."""
         workers = self._sessions.workers_by_queue()
         queues = {}
         for name, counts in self._tasks.counts.items():
@@ -122,7 +126,7 @@ class ControlRequests:
     def _route(
         self, queues: tuple[str, ...] | None, arguments: Mapping[str, Json], now: float
     ) -> Json:
-        """Tell the queue a task would go to now, or why it would be refused; store nothing."""
+        """Return the queue a task would go to now, or why it would be refused. Stores nothing."""
         request = _request(arguments)
         decision = self._admission.decide(request, now=now, allowed=queues)
         if isinstance(decision, Rejected):
@@ -130,14 +134,14 @@ class ControlRequests:
         return {"queue": decision[0]}
 
     def _list_tasks(self, arguments: Mapping[str, Json], now: float) -> Json:
-        """List tasks in order of acceptance; those of one ``state`` as they came to it.
+        """List tasks in order of acceptance; those of one ``state``, in the order they entered it.
 
-        ``model``, ``queue`` and ``tenant`` choose among them.
+        ``model``, ``queue`` and ``tenant`` filter them.
         """
         wanted = arguments.get("state")
         states = {state.value: state for state in TaskState}
         if wanted is not None and wanted not in states:
-            raise BadQuestionError(f"no state {wanted!r}; there are {', '.join(states)}")
+            raise BadQuestionError(f"unknown state {wanted!r}; known states: {', '.join(states)}")
         entries = self._tasks if wanted is None else self._tasks.in_state(states[str(wanted)])
         chosen = [entry for entry in entries if _matches(entry, arguments)]
         rows: list[Json] = [_summary(entry, now) for entry in chosen[:MOST_ROWS]]
@@ -216,8 +220,7 @@ class ControlRequests:
         entry = self._tasks.get(TaskId(task_id)) if isinstance(task_id, str) else None
         if entry is None:
             raise BadQuestionError(
-                f"no task {task_id!r}: it was never accepted here, or was forgotten after its "
-                f"time-to-live"
+                f"no task {task_id!r}: it was never accepted here, or its retention time is over"
             )
         return entry
 
@@ -229,7 +232,7 @@ class ControlRequests:
 
 
 def _request(arguments: Mapping[str, Json]) -> TaskRequest:
-    """Return as much of a request as routing looks at."""
+    """Build a request with the fields that routing looks at."""
     match arguments:
         case {
             "task_type": str(task_type),
@@ -273,7 +276,7 @@ def _summary(entry: TaskEntry, now: float) -> dict[str, Json]:
     status = entry.status
     error = status.error
     if error is None and status.history and not status.state.is_final:
-        error = status.history[-1].error  # of the attempt before: why it waits again
+        error = status.history[-1].error  # of the previous attempt: why it waits again
     return {
         "id": entry.id,
         "state": status.state.value,
@@ -295,7 +298,7 @@ def _summary(entry: TaskEntry, now: float) -> dict[str, Json]:
 
 
 def _json(value: Any) -> Json:
-    """Return a nested attrs dictionary as JSON has it."""
+    """Return what ``attrs.asdict`` gave as JSON values."""
     match value:
         case dict():
             return {str(key): _json(item) for key, item in value.items()}

@@ -1,4 +1,4 @@
-"""What a task remembers of its attempts, and what is counted against it."""
+"""A task's record of its attempts, and what is counted against it."""
 
 from attrs import evolve
 
@@ -9,7 +9,7 @@ from paintmq.task import AttemptReport, TaskError, TaskStatus
 def with_report(
     status: TaskStatus, outcome: str, error: TaskError | None, *, now: float, keep: int
 ) -> TaskStatus:
-    """Return the status with its current attempt, which ends now, in the history.
+    """Return the status with its current attempt, which ends now, added to the history.
 
     Only the last ``keep`` attempts are kept.
     """
@@ -26,22 +26,28 @@ def with_report(
 
 
 def with_crash(status: TaskStatus, limits: Limits, *, alone: bool) -> tuple[TaskStatus, bool, int]:
-    """Return the status with a death of its worker's process counted, whether that was one too
-    many, and how often it was tried. Only who ran alone is to blame.
+    """Count the death of the task's worker process.
+
+    Only a task that ran alone in the process is charged. One that shared it becomes a suspect and
+    runs alone next time, which either clears it or convicts it.
+
+    Returns:
+        The new status, whether the task has used up its tries, and the number of tries so far.
     """
     if alone:
-        # It may be the worker's doing: another is preferred.
+        # The worker itself may be at fault, so another one is preferred next time.
         status = evolve(
             status, crashes=status.crashes + 1, excluded=with_name(status.excluded, status.worker)
         )
         return status, status.crashes >= limits.crashes, status.crashes
     if status.suspect:
-        # A suspect is only ever dispatched alone, so this worker broke that rule; bound it.
+        # A suspect is only ever dispatched alone, so this worker broke that rule. Count it, or a
+        # faulty worker could keep the task in the queue for ever.
         status = evolve(status, losses=status.losses + 1)
         return status, status.losses >= limits.losses, status.losses
     return evolve(status, suspect=True), False, 1
 
 
 def with_name(names: tuple[str, ...], name: str) -> tuple[str, ...]:
-    """Return the names with this one, each once."""
+    """Return the names with this one added, unless it is empty or already there."""
     return names if name in names or not name else (*names, name)

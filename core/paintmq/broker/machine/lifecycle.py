@@ -1,8 +1,8 @@
 """The life of a task in the broker: every transition, and nothing else.
 
-Rule 1: each method that changes a task's status writes exactly one record of it.
-Rule 2: a terminal status is left only by ``revive``, which an operator asks for.
-Rule 3: who answers for an attempt is decided by the fence alone; see ``current``.
+Rule 1: each method that changes a task's status writes exactly one record of the change.
+Rule 2: a final status is left only by ``revive``, which an operator asks for.
+Rule 3: the fence alone decides whether a worker's answer counts; see ``current``.
 """
 
 import random
@@ -49,34 +49,34 @@ class Lifecycle:
     # ---- into the queue ------------------------------------------------------------------------
 
     def accept(self, entry: TaskEntry, *, now: float) -> None:
-        """Take a new task in and let it wait."""
+        """Accept a new task into its queue."""
         self.step.tasks.add(entry)
         self.step.record(TaskAccepted(entry.request, entry.status))
         self._wait(entry, now=now)
 
     def restore(self, entry: TaskEntry, *, now: float) -> None:
-        """Take in a task that the journal held when the broker started."""
+        """Take over a task that the journal held when the broker started."""
         self.step.tasks.add(entry)
         status = entry.status
         if status.state.is_final:
             self.retention.schedule_purge(entry, now=now, restarted=True)
             if status.acknowledged_at is not None:
-                self.retention.note_spent(entry)
+                self.retention.add_spent(entry)
         elif entry.checked is None:
             error = TaskError(
                 code="unknown_model",
-                message=f"model {entry.request.model!r} is no longer installed; install it again "
-                f"and requeue the task",
+                message=f"model {entry.request.model!r} is no longer installed: install it again, "
+                f"then requeue the task",
             )
             self._finish(entry, TaskState.DEAD, now=now, error=error)
         elif status.state.is_leased:
-            # Its worker may still be at it: it has until then to claim the attempt by its fence.
+            # Its worker may still be running it, and has until then to claim it by its fence.
             self.deadlines.set(("lease", entry.id, 0), now + self._timers.restart_grace)
         else:
             self._wait(entry, now=now)
 
     def revive(self, entry: TaskEntry, *, now: float) -> None:
-        """Let a dead task start afresh, its history kept."""
+        """Put a dead task back into its queue with fresh counters; its history is kept."""
         self.deadlines.discard(("purge", entry.id, 0))
         self.step.change(
             entry,
@@ -104,7 +104,7 @@ class Lifecycle:
     # ---- attempts ------------------------------------------------------------------------------
 
     def dispatch(self, *, now: float) -> None:
-        """Give waiting tasks to free workers, as the scheduler picks them."""
+        """Lease waiting tasks to free workers, as the scheduler picks them."""
         while (pick := self.scheduler.next_pick(now=now)) is not None:
             assignments = [self._lease(task_id, pick.session, now) for task_id in pick.task_ids]
             self.step.send(pick.session, Assign(tuple(assignments)))
@@ -129,7 +129,7 @@ class Lifecycle:
         return Assignment(task=entry.request, fence=status.fence, run_limit=entry.checked.run_limit)
 
     def holds(self, task_id: TaskId, fence: Fence, worker: str) -> bool:
-        """Return whether this worker, by this fence, has the right to answer for the task."""
+        """Return whether this worker holds the task's lease under this fence."""
         entry = self.step.tasks.get(task_id)
         return (
             entry is not None
@@ -139,29 +139,29 @@ class Lifecycle:
         )
 
     def current(self, task_id: TaskId, fence: Fence, worker: str) -> TaskEntry | None:
-        """Return the task the worker answers for; None, and count it, if it has lost the right."""
+        """Return the task of a worker's answer; None, and count it, if the fence is stale."""
         if not self.holds(task_id, fence, worker):
             self.stale_answers += 1
             return None
         return self.step.tasks.get(task_id)
 
     def renew(self, entry: TaskEntry, *, now: float) -> None:
-        """Push the lease's end away: its worker has named the fence."""
+        """Extend the lease: its worker has named the fence."""
         entry.delivered = True
         self.deadlines.set(("lease", entry.id, 0), now + self._timers.lease)
 
     def start(self, entry: TaskEntry, *, loading: bool, now: float) -> None:
-        """Note that the worker has begun to load the model, or to run the attempt."""
+        """Record that the worker has begun to load the model, or to run the attempt."""
         self.renew(entry, now=now)
         state = TaskState.LOADING if loading else TaskState.RUNNING
         if entry.status.state is state:
-            return  # a message that came twice
+            return  # a duplicate message
         assert entry.checked is not None
         spec = entry.checked.spec
         limit = spec.load_limit if loading else entry.checked.run_limit
         self.deadlines.set(("run", entry.id, 0), now + limit + RUN_LIMIT_MARGIN)
         self.step.change(entry, "start", evolve(entry.status, state=state, started_at=now))
-        assert entry.session is not None  # who says so has claimed it
+        assert entry.session is not None  # the sender has claimed the attempt
         self.scheduler.started(entry.session, entry.id, loading=loading, now=now)
         self.step.tell(
             entry,
@@ -176,7 +176,7 @@ class Lifecycle:
     def progress(
         self, entry: TaskEntry, step: int, total: int, preview: tuple[PayloadInfo, ...], now: float
     ) -> None:
-        """Pass the worker's progress on to those who watch."""
+        """Pass the worker's progress on to the clients that watch the task."""
         self.start(entry, loading=False, now=now)
         self.step.tell(
             entry,
@@ -192,7 +192,7 @@ class Lifecycle:
         )
 
     def claim(self, entry: TaskEntry, session: PeerId, *, now: float) -> None:
-        """Let a worker go on with an attempt it still holds, perhaps over a new connection."""
+        """Let a worker continue an attempt it still holds, perhaps over a new connection."""
         if entry.session != session:
             if entry.session is not None:
                 self.scheduler.released(entry.session, entry.id, ran=None, now=now)
@@ -207,7 +207,7 @@ class Lifecycle:
         self._finish(entry, TaskState.SUCCEEDED, now=now, outputs=outputs, outcome="succeeded")
 
     def fail(self, entry: TaskEntry, error: TaskError, *, now: float) -> None:
-        """End the attempt with the model's error; try again if that may help."""
+        """End the attempt with the model's error, and retry if that may help."""
         self._end_attempt(entry, now=now)
         failures = entry.status.failures + 1
         excluded = with_name(entry.status.excluded, entry.status.worker)
@@ -226,26 +226,28 @@ class Lifecycle:
         )
 
     def _may_load_elsewhere(self, entry: TaskEntry, excluded: tuple[str, ...], now: float) -> bool:
-        """Return whether the attempt did not come so far as to run, which says nothing of the task,
-        and there is another worker: its machine may have the weights or libraries that this lacks.
+        """Return whether the attempt failed before it ran and another worker could take the task.
+
+        A failure to load says nothing about the task: the other machine may have the weights or
+        libraries that this one lacks.
         """
         if entry.status.state is TaskState.RUNNING or entry.checked is None:
             return False
         return self.scheduler.has_other(entry.waiting(), excluded, now=now)
 
     def crash(self, entry: TaskEntry, *, alone: bool, detail: str, now: float) -> None:
-        """End the attempt with its worker process; blame the task only if it ran alone."""
+        """End an attempt whose worker process died; charge the task only if it ran alone."""
         self._end_attempt(entry, now=now)
         self.crashes += 1
-        message, _, words = f"its worker process died: {detail}".partition("\n")
-        error = TaskError(code="worker_crashed", message=message, traceback=words)
+        message, _, traceback = f"its worker process died: {detail}".partition("\n")
+        error = TaskError(code="worker_crashed", message=message, traceback=traceback)
         status, spent, tries = with_crash(entry.status, self._limits, alone=alone)
         self._retry_or_die(
             entry, status, spent=spent, tries=tries, outcome="crashed", error=error, now=now
         )
 
     def lose(self, entry: TaskEntry, *, now: float) -> None:
-        """Take the lease back: its worker fell silent, or never showed that it has the attempt."""
+        """Revoke the lease: its worker fell silent, or never showed that it has the attempt."""
         session = entry.session
         self._end_attempt(entry, now=now, may_still_run=True)
         status = entry.status
@@ -253,28 +255,29 @@ class Lifecycle:
             status = evolve(status, losses=status.losses + 1)
             self.leases_lost += 1
             spent = status.losses >= self._limits.losses
-            outcome, words = "lost", "its worker fell silent"
+            outcome, message = "lost", "its worker fell silent"
         else:
             status = evolve(status, undelivered=status.undelivered + 1)
             spent = status.undelivered >= self._limits.undelivered
-            outcome, words = "undelivered", "its worker never took it up"
+            outcome, message = "undelivered", "its worker never started it"
         if session is not None:
             self.step.send(session, Abandon(task_id=entry.id, fence=entry.status.fence, grace=0.0))
-        error = TaskError(code=f"attempt_{outcome}", message=words)
+        error = TaskError(code=f"attempt_{outcome}", message=message)
         self._retry_or_die(
             entry, status, spent=spent, tries=0, outcome=outcome, error=error, now=now
         )
 
     def hand_back(self, entry: TaskEntry, *, trouble: str = "", now: float) -> None:
-        """Queue the task again: its worker gave the attempt back unharmed.
+        """Queue the task again: its worker returned the attempt without having run it.
 
-        It drains; or it is in ``trouble``, which is no task's fault: it gets none until that is
-        over. So only a task that is not to wait for workers ends with it, if there is no other.
+        The worker is draining, or it is in ``trouble`` and gets no tasks until that is over.
+        Trouble is not the task's fault and is not counted against it. Only a ``strict`` task,
+        which must not wait for a worker, dies if there is no other.
         """
         self._end_attempt(entry, now=now)
-        status, words = entry.status, "its worker gave it back"
+        status, message = entry.status, "its worker returned it"
         if trouble:
-            words = f"{status.worker} gave it back: {trouble}"
+            message = f"{status.worker} returned it: {trouble}"
             assert entry.checked is not None
             spent = entry.request.strict and not self.scheduler.could_run(
                 entry.checked, (status.queue,)
@@ -282,13 +285,13 @@ class Lifecycle:
         else:
             status = evolve(status, undelivered=status.undelivered + 1)
             spent = status.undelivered >= self._limits.undelivered
-        error = TaskError(code="attempt_handed_back", message=words)
+        error = TaskError(code="attempt_handed_back", message=message)
         self._retry_or_die(
             entry, status, spent=spent, tries=0, outcome="handed_back", error=error, now=now
         )
 
     def cancel(self, entry: TaskEntry, *, now: float) -> None:
-        """End the task now; a worker that is at it is asked to stop, then made to."""
+        """End the task now. A worker that is running it is asked to stop, then forced to."""
         if entry.status.state.is_leased:
             session, fence = entry.session, entry.status.fence
             self._end_attempt(entry, now=now, may_still_run=True)
@@ -303,7 +306,7 @@ class Lifecycle:
         self._finish(entry, TaskState.CANCELLED, now=now, error=error, outcome="cancelled")
 
     def expire(self, entry: TaskEntry, *, now: float) -> None:
-        """End a task that was not started in time."""
+        """End a task that did not start in time."""
         self.scheduler.remove(entry.id)
         error = TaskError(
             code="expired",
@@ -311,12 +314,16 @@ class Lifecycle:
         )
         self._finish(entry, TaskState.EXPIRED, now=now, error=error)
 
-    # ---- inside --------------------------------------------------------------------------------
+    # ---- internals -----------------------------------------------------------------------------
 
     def _end_attempt(
         self, entry: TaskEntry, *, now: float, ran: float | None = None, may_still_run: bool = False
     ) -> None:
-        """Take the lease away; the worker's credit too, unless it may still be at it (a zombie)."""
+        """Revoke the lease and return the worker's credit.
+
+        If the worker may still be running the attempt, it becomes a zombie and the credit stays
+        taken until the worker says that it has stopped.
+        """
         self.deadlines.discard(("lease", entry.id, 0))
         self.deadlines.discard(("run", entry.id, 0))
         session, entry.session = entry.session, None
@@ -338,7 +345,7 @@ class Lifecycle:
         error: TaskError,
         now: float,
     ) -> None:
-        """Queue the task again, after a backoff if ``tries`` is not 0, or declare it dead."""
+        """Queue the task again, after a backoff if ``tries`` is not 0; end it if ``spent``."""
         if spent:
             entry.status = status  # the counters; the record below carries them
             self._finish(entry, TaskState.DEAD, now=now, error=error, outcome=outcome)
@@ -355,7 +362,9 @@ class Lifecycle:
                 entry,
                 TaskState.EXPIRED,
                 now=now,
-                error=TaskError(code="expired", message="its deadline passed before a retry"),
+                error=TaskError(
+                    code="expired", message="its deadline passed before it could be retried"
+                ),
             )
             return
         self._wait(entry, now=now)

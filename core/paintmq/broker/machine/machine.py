@@ -1,8 +1,8 @@
 """The broker as a pure state machine: messages in, records and messages out.
 
-No sockets, no clock, no threads: ``now`` is an argument, so that a test, a simulation and a server
-run the very same code. What each message means is decided here; what becomes of a task, in
-``lifecycle.py``; who runs it, in ``scheduler.py``.
+It has no socket, clock or thread: ``now`` is an argument, so that tests, the simulation and the
+server run the same code. Inputs are dispatched to the handlers of clients and workers here; the
+transitions of a task are in ``lifecycle.py``, the choice of its worker in ``scheduler.py``.
 """
 
 import random
@@ -104,7 +104,7 @@ class BrokerMachine:
     # ---- inputs --------------------------------------------------------------------------------
 
     def restore(self, tasks: Sequence[StoredTask], *, now: float) -> Step:
-        """Take over what the journal held. Call it once, before anything else."""
+        """Take over the tasks that the journal held. Call this once, before anything else."""
         self._control.started_at = now
         for task in tasks:
             entry = TaskEntry(task.request, task.status, self._checked(task.request))
@@ -120,10 +120,9 @@ class BrokerMachine:
         now: float,
         queues: tuple[str, ...] | None = None,
     ) -> Step:
-        """Take in what a client or a worker sent.
+        """Handle a message from a client or a worker.
 
-        ``queues``: those where this client may submit tasks, or whose tasks this worker may run;
-        None: all.
+        ``queues``: those that the sender's key may submit to, or whose tasks it may run; None: all.
         """
         self._advance(now)
         if peer in self._sessions.workers:
@@ -135,49 +134,49 @@ class BrokerMachine:
         elif isinstance(message, ClientHello):
             self._clients.hello(peer, message, now)
         elif not isinstance(message, ClientGoodbye | WorkerGoodbye):
-            # It knew a broker that ran here before, or was silent for too long; it will introduce
-            # itself and repeat.
+            # The peer knows an earlier broker at this address, or was silent for too long. It will
+            # introduce itself and repeat what it said.
             self._workers.heard_of_stranger(message)
             self._life.step.send(peer, WhoAreYou())
         return self._finish_step(now)
 
     def peer_lost(self, peer: PeerId, *, now: float) -> Step:
-        """Take note that a peer cannot be reached. It may come back: its leases run on."""
+        """Record that a peer cannot be reached. It may come back, so its leases continue."""
         self._advance(now)
         self._membership.drop(peer, now, gone=False)
         return self._finish_step(now)
 
     def tick(self, *, now: float) -> Step:
-        """Let time pass."""
+        """Act on every deadline that has passed."""
         self._advance(now)
         return self._finish_step(now)
 
     def next_deadline(self) -> float | None:
-        """Return when ``tick`` is next worth calling; None while nothing can fall due."""
+        """Return when ``tick`` should next be called; None if nothing can fall due."""
         deadline = self._life.deadlines.next()
         if self._admission.draining:
-            return deadline  # nothing more is given away, whoever's pause ends
+            return deadline  # nothing more is dispatched, so no end of a backoff matters
         wakeup = self._scheduler.next_wakeup(now=self._now)
         if wakeup is None or deadline is None:
             return deadline if wakeup is None else wakeup
         return min(wakeup, deadline)
 
     def replace_router(self, router: Router, *, now: float) -> Step:
-        """Let another router decide from now on; no task is touched."""
+        """Use another router from now on; tasks and leases are unaffected."""
         self._advance(now)
         self._scheduler.replace_router(router, now=now)
         return self._finish_step(now)
 
     def set_disk_full(self, *, full: bool) -> None:
-        """Refuse new tasks while the disk is full; running work is still recorded."""
+        """Refuse new tasks while the disk is full; running tasks are still recorded."""
         self._admission.disk_full = full
 
     def set_disk_busy(self, *, busy: bool) -> None:
-        """Refuse new tasks while too much waits to be written."""
+        """Refuse new tasks while too many records wait to be written."""
         self._admission.disk_busy = busy
 
     def set_draining(self) -> None:
-        """Accept and dispatch nothing more; attempts that run may still end."""
+        """Accept and dispatch nothing more; running attempts may still end."""
         self._admission.draining = True
 
     # ---- outputs -------------------------------------------------------------------------------
@@ -186,16 +185,16 @@ class BrokerMachine:
         return self._control.statistics(now=now)
 
     def stored_task(self, task_id: TaskId) -> StoredTask | None:
-        """Return one task as ``stored`` has it; None if it is not known."""
+        """Return one task as the journal must hold it; None if it is unknown."""
         entry = self._tasks.get(task_id)
         return None if entry is None else StoredTask(entry.request, entry.status)
 
     def stored(self) -> dict[TaskId, StoredTask]:
-        """Return what a restart from the journal must find."""
+        """Return all tasks as a restart from the journal must find them."""
         return self._tasks.stored()
 
     def is_idle(self) -> bool:
-        """Return whether no attempt is under way."""
+        """Return whether no attempt is running."""
         return not self._tasks.any_leased
 
     def unfinished(self) -> Iterable[TaskEntry]:
@@ -203,7 +202,7 @@ class BrokerMachine:
         return (entry for entry in self._tasks if not entry.status.state.is_final)
 
     def watchers_of(self, entry: TaskEntry) -> list[str]:
-        """Return the names of the connected clients that are told of the task."""
+        """Return the names of the connected clients that watch the task."""
         clients = (self._sessions.clients.get(peer) for peer in entry.watchers)
         return [client.hello.name for client in clients if client is not None]
 
@@ -220,18 +219,20 @@ class BrokerMachine:
             purged = ("purge", entry.id, 0) in deadlines
             assert purged == state.is_final, f"{entry.id} is {state}, to be purged: {purged}"
             if state is TaskState.QUEUED:
-                assert self._scheduler.is_waiting(entry.id), f"{entry.id} waits for nothing"
+                assert self._scheduler.is_waiting(entry.id), (
+                    f"{entry.id} is queued, but not in the scheduler"
+                )
 
     def conserves_work(self, *, now: float) -> bool:
-        """Return whether no task waits that an idle worker could take, unless the router objects;
-        for tests and simulations.
+        """Return whether no task waits that an idle worker could take and the router would give it.
+
+        For tests and simulations.
         """
         return self._scheduler.conserves_work(now=now)
 
     # ---- time ----------------------------------------------------------------------------------
 
     def _advance(self, now: float) -> None:
-        """Act on every deadline that has passed."""
         self._now = now
         for kind, key, number in self._life.deadlines.pop_due(now):
             if kind == "peer":

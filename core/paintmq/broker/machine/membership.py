@@ -1,4 +1,4 @@
-"""Who is there: peers say hello, are heard of, and go."""
+"""Which peers are connected: they introduce themselves, keep in touch, and leave."""
 
 from attrs import define
 
@@ -19,7 +19,7 @@ from paintmq.wire.messages import (
 
 @define
 class Membership:
-    """Knows every connected peer, and what ends with one that goes."""
+    """Admits peers, and settles what a peer leaves behind."""
 
     sessions: Sessions
     _tasks: TaskTable
@@ -40,7 +40,10 @@ class Membership:
         self._life.deadlines.set(("peer", peer, 0), now + self._timers.lease)
 
     def drop(self, peer: PeerId, now: float, *, gone: bool) -> None:
-        """Forget a connection; ``gone``: for certain, so its unfinished business ends too."""
+        """Forget a connection.
+
+        ``gone``: the peer certainly will not come back, so tasks that depend on it end as well.
+        """
         self._life.deadlines.discard(("peer", peer, 0))
         if self.sessions.workers.pop(peer, None) is not None:
             self._life.zombies.settle(peer, (), now=now)

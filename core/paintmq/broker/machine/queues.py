@@ -1,4 +1,4 @@
-"""Queues: which tasks one may hold, and what it counts."""
+"""Queues: which tasks one can hold, and its counters."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ from paintmq.task import TaskState
 
 
 def objection(queue: QueueConfig, checked: CheckedTask) -> str:
-    """Return why the queue cannot hold the task, in words; empty when it can."""
+    """Return the reason why the queue cannot hold the task; empty if it can."""
     needs = checked.needs.get(queue.device)
     if needs is None:
         return f"runs {queue.device} tasks, needs {' or '.join(checked.needs)}"
@@ -27,26 +27,26 @@ def objection(queue: QueueConfig, checked: CheckedTask) -> str:
 
 @frozen
 class Feasibility:
-    """Which queues could hold a task, in the order of the configuration, and why others cannot."""
+    """The queues that can hold a task, in order of configuration, and why the others cannot."""
 
     queues: tuple[str, ...]
     objections: Mapping[str, str]
 
     def reason(self) -> str:
-        """Return one line that names every queue that cannot hold the task, and why."""
+        """Return one line with the objection of each queue that cannot hold the task."""
         return "; ".join(f"{name}: {why}" for name, why in self.objections.items())
 
     def within(self, allowed: Sequence[str]) -> "Feasibility":
-        """Return the same for these queues alone."""
+        """Return the same, restricted to these queues."""
         others = [name for name in allowed if name not in self.queues]
         return Feasibility(
             queues=tuple(name for name in self.queues if name in allowed),
-            objections={name: self.objections.get(name, "there is none") for name in others},
+            objections={name: self.objections.get(name, "no such queue") for name in others},
         )
 
 
 def feasibility(queues: Mapping[str, QueueConfig], checked: CheckedTask) -> Feasibility:
-    """Ask every queue whether it could ever hold the task."""
+    """Determine which queues could ever hold the task."""
     objections = {name: objection(queue, checked) for name, queue in queues.items()}
     return Feasibility(
         queues=tuple(name for name, why in objections.items() if not why),
@@ -56,12 +56,12 @@ def feasibility(queues: Mapping[str, QueueConfig], checked: CheckedTask) -> Feas
 
 @define
 class QueueCounts:
-    """What is in a queue now, and what came out of it since the broker started."""
+    """Counters of one queue: its tasks now, and those that ended since the broker started."""
 
     by_state: dict[TaskState, int] = field(factory=lambda: dict.fromkeys(TaskState, 0), init=False)
     """Tasks the broker still knows."""
     ended: dict[TaskState, int] = field(factory=lambda: dict.fromkeys(TaskState, 0), init=False)
-    """Tasks that came to this ending, forgotten ones too; a revived one is taken back."""
+    """Tasks that ended in each state, including purged ones; a revived task is subtracted."""
     accepted: int = field(default=0, init=False)
     rejected: int = field(default=0, init=False)
     bytes_waiting: int = field(default=0, init=False)

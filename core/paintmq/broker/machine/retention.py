@@ -1,4 +1,4 @@
-"""What becomes of a task after its end: how long it is kept, and what a client is told of it."""
+"""Retention: how long an ended task is kept, and what clients are told about it."""
 
 from attrs import define, evolve, field
 
@@ -13,7 +13,7 @@ from paintmq.wire.messages import Finished
 
 @define
 class Retention:
-    """Keeps ended tasks for as long as somebody may ask for them, within the memory allowed."""
+    """Keeps ended tasks while clients may ask for them, within the memory allowed."""
 
     _step: StepBuilder
     _deadlines: Deadlines[DeadlineKey]
@@ -24,17 +24,17 @@ class Retention:
     _spent_bytes: int = field(default=0, init=False)
 
     def acknowledge(self, entry: TaskEntry, *, now: float) -> None:
-        """Note that a client has the result, so that it need not be kept for long."""
+        """Record that a client has the result, so that it need not be kept for long."""
         if not entry.status.state.is_final or entry.status.acknowledged_at is not None:
             return
         self._step.change(entry, "acknowledge", evolve(entry.status, acknowledged_at=now))
         self.schedule_purge(entry, now=now)
-        self.note_spent(entry)
+        self.add_spent(entry)
         while self._spent_bytes > self._limits.max_spent_bytes:
             self._purge_oldest()
 
     def make_room(self) -> None:
-        """Forget confirmed results where the table of tasks has no room for one more."""
+        """Purge confirmed results, oldest first, until there is room for one more task."""
         while self._spent and len(self._step.tasks) >= self._limits.max_kept_tasks:
             self._purge_oldest()
 
@@ -44,22 +44,22 @@ class Retention:
         self.purge(oldest)
 
     def purge(self, entry: TaskEntry) -> None:
-        """Forget the task."""
+        """Remove the task and its payloads."""
         self._step.record(TaskPurged(entry.id))
         self._step.tasks.remove(entry)
         self._deadlines.discard(("purge", entry.id, 0))
         self._spent_bytes -= self._spent.pop(entry.id, 0)
 
-    def note_spent(self, entry: TaskEntry) -> None:
+    def add_spent(self, entry: TaskEntry) -> None:
         size = sum(output.size for output in entry.status.outputs)
         self._spent[entry.id] = size
         self._spent_bytes += size
 
     def schedule_purge(self, entry: TaskEntry, *, now: float, restarted: bool = False) -> None:
-        """Say when the task is forgotten.
+        """Set the time at which the task will be purged.
 
-        ``restarted``: the broker starts. While it was away nobody could fetch anything, and its
-        machine's clock may be wrong; so there is time left for what nobody has fetched.
+        ``restarted``: the broker is starting. No client could fetch results while it was down, and
+        the machine's clock may be wrong, so unconfirmed results are kept for a while in any case.
         """
         status, timers = entry.status, self._timers
         ended = status.ended_at if status.ended_at is not None else now
@@ -75,7 +75,7 @@ class Retention:
 
 
 def finished_message(entry: TaskEntry) -> Finished:
-    """Return what a client is told of a task that has ended."""
+    """Return what clients are told about a task that has ended."""
     status = entry.status
     error = None if status.error is None else evolve(status.error, traceback="")
     started, ended = status.started_at, status.ended_at

@@ -1,4 +1,4 @@
-"""Who is connected: workers and clients, by their routing id."""
+"""Sessions: the connected workers and clients, by routing id."""
 
 from typing import assert_never
 
@@ -8,12 +8,12 @@ from paintmq.task import PeerId
 from paintmq.wire.messages import ClientHello, WorkerHello
 
 MAX_NAME = 255
-"""Characters of a name."""
+"""Longest name, in characters."""
 MAX_INTRODUCTION = 65_536
-"""Characters of all that a peer says of itself: it is kept for as long as it is connected."""
+"""Characters a worker may use to describe its models; they are kept while it is connected."""
 MAX_CREDIT = 1_000
 MAX_TROUBLE = 4_000
-"""Characters that are kept of what a worker says is wrong with it."""
+"""Characters kept of a worker's description of its trouble."""
 
 
 @define
@@ -23,10 +23,10 @@ class WorkerSession:
     peer: PeerId
     hello: WorkerHello
     queues: tuple[str, ...] | None = None
-    """What its key is for; None: every queue."""
+    """The queues that its key allows; None: all."""
     draining: bool = False
     trouble: str = ""
-    """Why it can run nothing for now, in its own words; then it counts as draining, too."""
+    """Why it cannot run anything for now, as it says itself; it then counts as draining as well."""
 
 
 @define
@@ -39,13 +39,13 @@ class ClientSession:
 
 @define
 class Sessions:
-    """Connected peers. When one falls silent is kept with the broker's other deadlines."""
+    """The connected peers. Their silence is watched by the broker's deadlines, not here."""
 
     workers: dict[PeerId, WorkerSession] = field(factory=dict[PeerId, WorkerSession], init=False)
     clients: dict[PeerId, ClientSession] = field(factory=dict[PeerId, ClientSession], init=False)
 
     def workers_by_queue(self) -> dict[str, int]:
-        """Return how many workers have each queue as their home."""
+        """Return the number of workers per home queue."""
         counts: dict[str, int] = {}
         for worker in self.workers.values():
             counts[worker.hello.queue] = counts.get(worker.hello.queue, 0) + 1
@@ -53,7 +53,7 @@ class Sessions:
 
 
 def version_objection(oldest: int, newest: int, *, ours: int, our_oldest: int) -> str:
-    """Return why a peer that speaks these versions cannot be served; empty when it can."""
+    """Return why a peer with these protocol versions cannot be served; empty if it can."""
     if newest < our_oldest:
         return (
             f"speaks protocol {oldest} to {newest}, this broker {our_oldest} to {ours}: update it"
@@ -67,7 +67,7 @@ def version_objection(oldest: int, newest: int, *, ours: int, our_oldest: int) -
 
 
 def introduction_objection(hello: WorkerHello | ClientHello) -> str:
-    """Return what is wrong with what a peer says of itself; empty when nothing is."""
+    """Return what is wrong with a peer's introduction; empty if nothing is."""
     match hello:
         case ClientHello(name=name):
             return _name_objection(name)
@@ -81,17 +81,19 @@ def introduction_objection(hello: WorkerHello | ClientHello) -> str:
 def _name_objection(name: str) -> str:
     if len(name) <= MAX_NAME:
         return ""
-    return f"the name {name[:20]!r}… has {len(name)} characters, {MAX_NAME} at most"
+    return f"the name {name[:20]!r}… has {len(name)} characters, at most {MAX_NAME} are allowed"
 
 
 def _worker_objection(hello: WorkerHello) -> str:
     reasons = hello.unavailable.items()
     said = sum(map(len, hello.models)) + sum(len(name) + len(reason) for name, reason in reasons)
     if said > MAX_INTRODUCTION:
-        return f"{said} characters about models are too many, {MAX_INTRODUCTION} at most"
+        return f"its list of models has {said} characters, at most {MAX_INTRODUCTION} are allowed"
     strangers = {item.model for item in hello.resident}.difference(hello.models)
     if strangers:
-        return f"model {min(strangers)[:MAX_NAME]!r} is in memory but not among those it can run"
+        return (
+            f"model {min(strangers)[:MAX_NAME]!r} is in memory but not among the models it can run"
+        )
     if not 1 <= hello.credit <= MAX_CREDIT:
-        return f"a credit of {hello.credit} makes no sense, 1 to {MAX_CREDIT} does"
+        return f"a credit of {hello.credit} is not allowed, it must be 1 to {MAX_CREDIT}"
     return ""

@@ -1,4 +1,4 @@
-"""What one input to the broker's machine leads to: records and messages, collected in order."""
+"""The output of the broker's machine for one input: records and messages, in order."""
 
 from typing import Literal, TypeAlias
 
@@ -20,14 +20,14 @@ class Send:
 
 @frozen
 class Step:
-    """What one input to the machine led to. Records must be durable before the sends leave."""
+    """The output for one input. The records must be durable before the messages leave."""
 
     records: tuple[Record, ...] = ()
     sends: tuple[Send, ...] = ()
 
 
 NOTHING = Step()
-"""What most ticks lead to."""
+"""The output of most ticks."""
 
 DeadlineKind: TypeAlias = Literal["expire", "lease", "run", "purge", "zombie", "peer"]
 DeadlineKey: TypeAlias = tuple[DeadlineKind, str | PeerId, int]
@@ -35,7 +35,7 @@ DeadlineKey: TypeAlias = tuple[DeadlineKind, str | PeerId, int]
 
 @define
 class StepBuilder:
-    """Collects a step; the only way to change a task's status, so that none goes unrecorded."""
+    """Collects a step. Every change of a task's status goes through it, so none goes unrecorded."""
 
     tasks: TaskTable
     _records: list[Record] = field(factory=list[Record], init=False)
@@ -60,6 +60,6 @@ class StepBuilder:
         self._sends.append(Send(peer, message))
 
     def tell(self, entry: TaskEntry, message: FromBroker) -> None:
-        """Tell every client that watches the task."""
+        """Send a message to every client that watches the task."""
         for client in entry.watchers:
             self.send(client, message)

@@ -1,6 +1,6 @@
-"""Every task the broker knows, and the sums and indices that must always agree with them.
+"""Every task the broker knows, with the sums and indices that must always agree with them.
 
-Rule 1: nothing that happens often goes through all tasks: a broker may hold hundreds of thousands.
+Rule 1: no frequent operation iterates over all tasks: a broker may hold hundreds of thousands.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,18 +19,18 @@ _LEASED = (TaskState.LEASED, TaskState.LOADING, TaskState.RUNNING)
 
 @define
 class TaskEntry:
-    """One task: what was asked, where it stands, and who wants to know."""
+    """One task: its request, its status, and the clients that watch it."""
 
     request: TaskRequest
     status: TaskStatus
     checked: CheckedTask | None
-    """None for a task from the journal whose model is no longer installed."""
+    """None if the task came from the journal and its model is no longer installed."""
     session: PeerId | None = None
     """The worker connection that holds its lease."""
     delivered: bool = False
     """The worker has shown that it has the current attempt."""
     watchers: list[PeerId] = field(factory=list[PeerId])
-    """Clients to be told, in the order they asked; see ``TaskTable.watch``."""
+    """Clients to be told, in the order they asked; changed only by ``TaskTable``."""
 
     @property
     def id(self) -> TaskId:
@@ -43,7 +43,7 @@ class TaskEntry:
         return self.status.accepted_at + self.request.expires_in
 
     def waiting(self) -> Waiting:
-        """Return what the scheduler needs to know of the task."""
+        """Return the scheduler's view of the task."""
         assert self.checked is not None
         return Waiting(
             request=self.request,
@@ -58,20 +58,20 @@ class TaskEntry:
 
 @define
 class TaskTable:
-    """Tasks by id, with counts by queue, the bytes they hold, and who watches which."""
+    """Tasks by id, with counts per queue, the bytes they hold, and their watchers."""
 
     _entries: dict[TaskId, TaskEntry] = field(factory=dict[TaskId, TaskEntry], init=False)
     counts: dict[str, QueueCounts] = field(factory=dict[str, QueueCounts], init=False)
     unfinished: int = field(default=0, init=False)
     input_bytes: int = field(default=0, init=False)
-    """Inputs of unfinished tasks."""
+    """Bytes of the inputs of unfinished tasks."""
     output_bytes: int = field(default=0, init=False)
-    """Results that no client has confirmed."""
+    """Bytes of results that no client has confirmed."""
     _by_state: dict[TaskState, dict[TaskId, TaskEntry]] = field(init=False)
     _arrivals: dict[str, Deadlines[TaskId]] = field(
         factory=dict[str, Deadlines[TaskId]], init=False
     )
-    """When each waiting task was accepted, by queue."""
+    """The time of acceptance of each waiting task, by queue."""
     _watched: dict[PeerId, dict[TaskId, TaskEntry]] = field(
         factory=dict[PeerId, dict[TaskId, TaskEntry]], init=False
     )
@@ -90,7 +90,7 @@ class TaskTable:
         return self._entries.get(task_id)
 
     def add(self, entry: TaskEntry) -> None:
-        """Take in a new task, accepted now or found in the journal."""
+        """Add a task that was accepted now or found in the journal."""
         self._entries[entry.id] = entry
         counts = self._counts(entry.status.queue)
         counts.accepted += 1
@@ -116,24 +116,24 @@ class TaskTable:
             del self._watched[client][entry.id]
 
     def watch(self, entry: TaskEntry, client: PeerId) -> None:
-        """Let a client be told of the task."""
+        """Have a client told about the task from now on."""
         if client not in entry.watchers:
             entry.watchers.append(client)
             self._watched.setdefault(client, {})[entry.id] = entry
 
     def unwatch(self, client: PeerId) -> list[TaskEntry]:
-        """Tell the client nothing any more; return the tasks that it watched."""
+        """Stop telling the client anything; return the tasks that it watched."""
         entries = list(self._watched.pop(client, {}).values())
         for entry in entries:
             entry.watchers.remove(client)
         return entries
 
     def in_state(self, state: TaskState) -> list[TaskEntry]:
-        """Return the tasks in a state, in the order they came to it."""
+        """Return the tasks in a state, in the order they entered it."""
         return list(self._by_state[state].values())
 
     def leased(self) -> list[TaskEntry]:
-        """Return the tasks of which an attempt is under way."""
+        """Return the tasks that a worker holds a lease of."""
         return [entry for state in _LEASED for entry in self._by_state[state].values()]
 
     @property
@@ -141,12 +141,12 @@ class TaskTable:
         return any(self._by_state[state] for state in _LEASED)
 
     def oldest_arrival(self, queue: str) -> float | None:
-        """Return when the longest-waiting task of a queue was accepted; None: none waits."""
+        """Return when the longest-waiting task of a queue was accepted; None if none waits."""
         arrivals = self._arrivals.get(queue)
         return None if arrivals is None else arrivals.next()
 
     def stored(self) -> dict[TaskId, StoredTask]:
-        """Return what the journal must hold: the state that a restart would find."""
+        """Return what the journal must hold, which is what a restart would find."""
         return {e.id: StoredTask(e.request, e.status) for e in self._entries.values()}
 
     def check_invariants(self) -> None:
@@ -160,7 +160,9 @@ class TaskTable:
         for state, entries in again._by_state.items():
             assert self._by_state[state].keys() == entries.keys(), f"{state} tasks are misplaced"
         listed = sum(len(entries) for entries in self._watched.values())
-        assert listed == sum(len(entry.watchers) for entry in self), "forgotten tasks are watched"
+        assert listed == sum(len(entry.watchers) for entry in self), (
+            "purged tasks are still watched"
+        )
         assert self.unfinished == again.unfinished, "unfinished tasks miscounted"
         assert self.input_bytes == again.input_bytes, "input bytes miscounted"
         assert self.output_bytes == again.output_bytes, "output bytes miscounted"
@@ -179,7 +181,7 @@ class TaskTable:
         return len(self._entries)
 
     def _counts(self, queue: str) -> QueueCounts:
-        # A queue that is gone from the configuration may still hold tasks from the journal.
+        # A queue that was removed from the configuration may still hold tasks from the journal.
         if queue not in self.counts:
             self.counts[queue] = QueueCounts()
         return self.counts[queue]

@@ -1,4 +1,4 @@
-"""What each message of a worker means."""
+"""What the broker does for each message from a worker."""
 
 from collections.abc import Sequence
 from typing import assert_never
@@ -36,7 +36,7 @@ from paintmq.wire.messages import (
 
 @define
 class WorkerHandler:
-    """Takes what workers say: hellos and claims, how attempts go on and end."""
+    """Handles messages from workers: introductions, claims, progress and endings of attempts."""
 
     _incarnation: int
     _membership: Membership
@@ -53,8 +53,8 @@ class WorkerHandler:
         now: float,
         queues: tuple[str, ...] | None = None,
     ) -> None:
-        """Let a worker in; ``queues``: those whose tasks it may run; None: all."""
-        if self._membership.refuses(peer, hello) or self._has_no_business(peer, hello, queues):
+        """Admit a worker; ``queues``: those whose tasks its key may run; None: all."""
+        if self._membership.refuses(peer, hello) or self._is_not_admitted(peer, hello, queues):
             return
         known = self._membership.sessions.workers.get(peer)
         self._membership.heard(peer, now)
@@ -70,7 +70,7 @@ class WorkerHandler:
         if said_before != (evolve(hello, running=()), queues):
             self._join(WorkerSession(peer, hello, queues), rejoins=known is not None, now=now)
         self._claims(peer, hello.name, hello.running, now)
-        # What the worker does not claim now, it no longer has: it was restarted.
+        # The worker was restarted: whatever it does not claim now, it no longer has.
         gone = {None} if hello.replaces in (b"", peer) else {None, hello.replaces}
         for entry in self._tasks.leased():
             if entry.status.worker == hello.name and entry.session in gone:
@@ -78,21 +78,21 @@ class WorkerHandler:
         if hello.replaces != peer:
             self._membership.drop(hello.replaces, now, gone=True)
 
-    def _has_no_business(
+    def _is_not_admitted(
         self, peer: PeerId, hello: WorkerHello, queues: tuple[str, ...] | None
     ) -> bool:
-        """Refuse a worker whose key is not for its queue, or one of too many kinds."""
+        """Refuse a worker whose key does not allow its queue, or one kind of worker too many."""
         most = self._limits.max_worker_kinds
         if queues is not None and hello.queue not in queues:
-            words = f"your key is for {' and '.join(queues)} alone, not for queue {hello.queue}"
+            reason = f"your key allows {' and '.join(queues)}, not queue {hello.queue}"
         elif self._scheduler.knows_kind(hello, queues) or self._scheduler.kinds < most:
             return False
         else:
-            words = (
-                f"{most} kinds of workers are known, a new one is too many "
+            reason = (
+                f"the broker knows {most} kinds of workers and takes no further kind "
                 f"(limits.max_worker_kinds)"
             )
-        self._life.step.send(peer, Refused(words))
+        self._life.step.send(peer, Refused(reason))
         return True
 
     def _join(self, worker: WorkerSession, *, rejoins: bool, now: float) -> None:
@@ -153,7 +153,7 @@ class WorkerHandler:
                 )
 
     def heard_of_stranger(self, message: ToBroker) -> None:
-        """Count an answer of a worker that is not connected, if its attempt is over for certain."""
+        """Count an answer from a worker without a session, if its attempt is certainly over."""
         match message:
             case (
                 AttemptStarted(task_id=task_id, fence=fence)
@@ -179,7 +179,7 @@ class WorkerHandler:
     ) -> None:
         task_id, fence = message.task_id, message.fence
         self._life.zombies.leave(task_id, fence.attempt, now=now)
-        # Stale or not, the worker may stop repeating itself.
+        # Stale or not, the worker need not repeat its answer any more.
         self._life.step.send(peer, AttemptRecorded(task_id=task_id, fence=fence))
         entry = self._life.current(task_id, fence, worker.hello.name)
         if entry is None:
@@ -204,7 +204,7 @@ class WorkerHandler:
     def _current(
         self, peer: PeerId, worker: WorkerSession, task_id: TaskId, fence: Fence, now: float
     ) -> TaskEntry | None:
-        """Return the task the worker speaks of; tell it to stop if it has lost the right to."""
+        """Return the task of a worker's message; tell it to stop if its fence is stale."""
         entry = self._life.current(task_id, fence, worker.hello.name)
         if entry is None:
             self._life.step.send(peer, Abandon(task_id=task_id, fence=fence, grace=0.0))

@@ -1,7 +1,8 @@
-"""Attempts that ended for the broker while their worker may still be at them.
+"""Attempts that have ended for the broker but may still be running on their worker.
 
-They were cancelled, or their lease ran out. The worker's credit goes back to the scheduler only
-when the worker says that it has stopped, or is gone: a stubborn model is given no neighbour.
+They were cancelled, or their lease ran out. The worker's credit returns to the scheduler only when
+the worker says that it has stopped or is gone: until then the device is busy with a model that does
+not stop, and another task beside it would suffer.
 """
 
 from collections.abc import Sequence
@@ -16,12 +17,12 @@ from paintmq.task import PeerId, TaskId
 
 @define
 class ZombieAttempts:
-    """Which worker may still be at which attempt."""
+    """The attempts that workers may still be running."""
 
     _scheduler: Scheduler
     _deadlines: Deadlines[DeadlineKey]
     _patience: float
-    """Seconds after which a worker that says nothing counts as having stopped."""
+    """Seconds after which a worker that does not report counts as having stopped."""
     _sessions: dict[tuple[TaskId, int], PeerId] = field(
         factory=dict[tuple[TaskId, int], PeerId], init=False
     )
@@ -31,14 +32,14 @@ class ZombieAttempts:
         self._deadlines.set(("zombie", task_id, attempt), now + self._patience)
 
     def leave(self, task_id: TaskId, attempt: int, *, now: float) -> None:
-        """Give the worker's credit back: it says that it has stopped, or it is gone."""
+        """Return the worker's credit: it says that it has stopped, or it is gone."""
         session = self._sessions.pop((task_id, attempt), None)
         self._deadlines.discard(("zombie", task_id, attempt))
         if session is not None:
             self._scheduler.released(session, task_id, ran=None, now=now)
 
     def settle(self, session: PeerId, running: Sequence[TaskId], *, now: float) -> None:
-        """Give back the credit of attempts that the worker's heartbeat no longer names."""
+        """Return the credit of attempts that the worker's heartbeat no longer names."""
         for task_id, attempt in [key for key, peer in self._sessions.items() if peer == session]:
             if task_id not in running:
                 self.leave(task_id, attempt, now=now)

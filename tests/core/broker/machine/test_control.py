@@ -200,7 +200,7 @@ def test_a_long_listing_is_cut_and_says_so(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_state_that_does_not_exist_is_named_with_those_that_do() -> None:
-    assert "there are submitted, queued" in ready().ask("tasks", state="waiting").error
+    assert "known states: submitted, queued" in ready().ask("tasks", state="waiting").error
 
 
 def test_an_attempt_that_nobody_claimed_yet_runs_on_no_worker() -> None:

@@ -71,9 +71,9 @@ def test_a_task_that_only_other_queues_could_hold_is_refused_and_both_are_named(
 
     assert rejection(broker).code == "no_queue_fits"
     assert rejection(broker).reason == (
-        "no queue that your key is for can hold this task: "
+        "none of the queues that your key allows can hold this task: "
         "gpu-low: needs 9000 MB GPU memory, has 4096; cpu-light: runs cpu tasks, needs cuda; "
-        "gpu-high, gpu-medium could, with another key"
+        "with another key, gpu-high, gpu-medium could"
     )
     assert request.id not in broker.machine.stored()
 
@@ -82,7 +82,7 @@ def test_a_queue_that_there_is_not_holds_nothing() -> None:
     broker = ready()
     submit(broker, "nightly")
 
-    assert "nightly: there is none" in rejection(broker).reason
+    assert "nightly: no such queue" in rejection(broker).reason
 
 
 def test_a_queue_that_the_client_chose_must_be_one_its_key_is_for() -> None:
@@ -90,7 +90,7 @@ def test_a_queue_that_the_client_chose_must_be_one_its_key_is_for() -> None:
     submit(broker, "gpu-low", "cpu-light", name="1", queue="serverless")
     assert rejection(broker).code == "not_allowed"
     assert rejection(broker).reason == (
-        "your key is for gpu-low and cpu-light alone, not for queue serverless"
+        "your key allows gpu-low and cpu-light, not queue serverless"
     )
 
     request = submit(broker, "gpu-low", "cpu-light", name="2", queue="gpu-low")
@@ -142,7 +142,7 @@ def test_a_worker_at_home_in_a_queue_that_its_key_is_not_for_is_refused() -> Non
     receive(broker, W1, make_hello(queue="cpu-light"), "serverless", "gpu-low")
 
     assert broker.heard(W1, Refused)[-1].reason == (
-        "your key is for serverless and gpu-low alone, not for queue cpu-light"
+        "your key allows serverless and gpu-low, not queue cpu-light"
     )
     assert not broker.heard(W1, WorkerWelcome)
 

@@ -1,4 +1,4 @@
-"""Every table of the machine is bounded, and what is one too many is refused in words."""
+"""Every table of the machine is bounded, and one entry too many is refused with a reason."""
 
 from typing import Any
 
@@ -46,17 +46,17 @@ def rejection(broker: BrokerHarness) -> Rejected:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"name": "x" * (MAX_NAME + 1)}, "has 256 characters, 255 at most"),
-        ({"node": "x" * (MAX_NAME + 1)}, "has 256 characters, 255 at most"),
-        ({"device_name": "x" * (MAX_NAME + 1)}, "has 256 characters, 255 at most"),
-        ({"models": ("x" * MAX_INTRODUCTION, "y")}, "65537 characters about models are too many"),
-        ({"unavailable": {"m": "y" * MAX_INTRODUCTION}}, "65540 characters about models"),
+        ({"name": "x" * (MAX_NAME + 1)}, "has 256 characters, at most 255 are allowed"),
+        ({"node": "x" * (MAX_NAME + 1)}, "has 256 characters, at most 255 are allowed"),
+        ({"device_name": "x" * (MAX_NAME + 1)}, "has 256 characters, at most 255 are allowed"),
+        ({"models": ("x" * MAX_INTRODUCTION, "y")}, "its list of models has 65537 characters"),
+        ({"unavailable": {"m": "y" * MAX_INTRODUCTION}}, "its list of models has 65540 characters"),
         (
             {"resident": (ResidentModel(model="other", memory_mb=1),)},
-            "model 'other' is in memory but not among those it can run",
+            "model 'other' is in memory but not among the models it can run",
         ),
-        ({"credit": 0}, "a credit of 0 makes no sense"),
-        ({"credit": 10**12}, "a credit of 1000000000000 makes no sense, 1 to 1000 does"),
+        ({"credit": 0}, "a credit of 0 is not allowed"),
+        ({"credit": 10**12}, "a credit of 1000000000000 is not allowed, it must be 1 to 1000"),
     ],
 )
 def test_a_worker_that_says_too_much_of_itself_is_refused(
@@ -107,7 +107,7 @@ def test_workers_of_too_many_kinds_are_refused_and_those_of_known_kinds_are_not(
     broker.receive(W1, make_hello(cores=2))
 
     broker.receive(W2, make_hello("node/cpu-1", cores=3))
-    assert "2 kinds of workers are known" in broker.heard(W2, Refused)[0].reason
+    assert "knows 2 kinds of workers" in broker.heard(W2, Refused)[0].reason
 
     broker.receive(W2, make_hello("node/cpu-1", cores=1))
     assert len(broker.heard(W2, WorkerWelcome)) == 1

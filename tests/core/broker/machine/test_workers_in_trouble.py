@@ -82,7 +82,7 @@ def test_it_is_told_what_is_wrong_with_the_only_worker_that_fits() -> None:
     assert said["explanation"]["unblocked_by"] == (
         "node/cpu-0 working again, or another worker to connect"
     )
-    assert said["task"]["reason"] == f"node/cpu-0 gave it back: {TROUBLE}"
+    assert said["task"]["reason"] == f"node/cpu-0 returned it: {TROUBLE}"
     assert TROUBLE in broker.heard(ALICE, Progressed)[-1].note
 
 
@@ -99,7 +99,7 @@ def test_a_task_that_is_not_to_wait_for_workers_ends_with_the_last_that_could_ru
     (finished,) = broker.heard(ALICE, Finished)
     assert finished.state is TaskState.DEAD
     assert finished.error is not None
-    assert finished.error.message == f"node/cpu-1 gave it back: {TROUBLE}"
+    assert finished.error.message == f"node/cpu-1 returned it: {TROUBLE}"
     broker.submit(make_request("2", strict=True))
     assert TROUBLE.splitlines()[0] in broker.heard(ALICE, Rejected)[-1].reason
 
