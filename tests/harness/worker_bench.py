@@ -104,8 +104,8 @@ class Bench:
         message = AttemptsEnded(batch=number, outcomes=(outcome(number),), memory_mb=memory_mb)
         return self.host(message)
 
-    def exit(self, detail: str = "was killed by SIGSEGV", *words: str) -> list[Command]:
-        return self.did(self.machine.host_exited(detail, words=words, now=self.now))
+    def exit(self, detail: str = "was killed by SIGSEGV", *lines: str) -> list[Command]:
+        return self.did(self.machine.host_exited(detail, lines=lines, now=self.now))
 
     def at(self, now: float) -> list[Command]:
         self.now = now

@@ -34,16 +34,16 @@ def host_objection(config: "Config", *, patience: float = PATIENCE) -> str:
         how = _wait_until_ready(host, time.monotonic() + patience)
     finally:
         host.close()
-    return ": ".join(filter(None, [how, *host.last_words[-1:]])) if how else ""
+    return ": ".join(filter(None, [how, *host.last_lines[-1:]])) if how else ""
 
 
 def _wait_until_ready(host: HostProcess, until: float) -> str:
     while (left := until - time.monotonic()) > 0:
-        select.select([host.socket.fileno(), host.words_descriptor], [], [], min(left, 0.1))
-        host.hear()
+        select.select([host.socket.fileno(), host.stderr_descriptor], [], [], min(left, 0.1))
+        host.read_stderr()
         if any(isinstance(delivery.message, HostReady) for delivery in host.read()):
             return ""
-        if (how := host.exit_in_words()) is not None:
+        if (how := host.exit_description()) is not None:
             return how
     return "is not ready after a while"
 

@@ -85,7 +85,8 @@ def home_queue(
     """Return the queue whose port a worker connects to; empty if no queue is for its device.
 
     A GPU worker is at home in the most demanding queue it satisfies, a CPU worker where tasks of
-    its strength wait. This is a door, not a bond: the broker gives it any task it can run.
+    its strength wait. It only decides where the worker connects: the broker gives it any task that
+    it can run.
     """
     fitting = {name: queue for name, queue in queues.items() if queue.device == device}
     if device == "cuda":

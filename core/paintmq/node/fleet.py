@@ -29,7 +29,7 @@ from paintmq.transport.sockets import Context
 START_PATIENCE = 30.0
 """Seconds that ``start`` waits for a launcher to have started its nodes; then it goes on alone."""
 STOP_PATIENCE = 30.0
-"""Seconds beyond their grace that nodes have to end; then the launcher is left behind."""
+"""Seconds beyond their grace that nodes have to end; then ``stop`` returns without them."""
 KILL_AFTER = 10.0
 """Seconds beyond its grace after which a node that was stopped is killed."""
 LOOK_EVERY = 0.5
@@ -124,7 +124,7 @@ class NodeFleet:
             raise self._refusal
 
     def stop(self, grace: float) -> None:
-        """Let what runs finish within so many seconds, and end all nodes."""
+        """Let what runs finish within ``grace`` seconds, and end all nodes."""
         self._grace = grace if self._grace is None else min(grace, self._grace)
         self._asked.set()
         thread, self._thread = self._thread, None
@@ -160,9 +160,9 @@ class NodeFleet:
         except ConfigError:
             if not self._first_round.is_set():
                 raise
-            self._again_later(place, "cannot be launched: its settings no longer work")
+            self._launch_later(place, "cannot be launched: its settings no longer work")
         except Exception as error:  # noqa: BLE001 -- a plugin's code; the others' nodes go on
-            self._again_later(place, f"cannot be launched: {type(error).__name__}: {error}")
+            self._launch_later(place, f"cannot be launched: {type(error).__name__}: {error}")
 
     def _look_after(self, place: _Place) -> None:
         if place.node is None:
@@ -174,17 +174,17 @@ class NodeFleet:
             return
         place.node = None
         if ending.again:
-            self._again_later(place, ending.reason)
+            self._launch_later(place, ending.reason)
         else:
             logger.info("node %s: %s", place.order.name, ending.reason)
             place.launch_at = math.inf
 
-    def _again_later(self, place: _Place, words: str) -> None:
+    def _launch_later(self, place: _Place, reason: str) -> None:
         lasted = time.monotonic() - place.launched_at >= LASTING
         place.failures = 1 if lasted else place.failures + 1
         delay = min(AGAIN_FIRST * 2.0 ** min(place.failures - 1, 10), AGAIN_MOST)
         place.launch_at = time.monotonic() + delay
-        logger.warning("node %s: %s; again in %g s", place.order.name, words, delay)
+        logger.warning("node %s: %s; again in %g s", place.order.name, reason, delay)
 
     def _ending_of(self, node: LaunchedNode, *, seconds: float) -> NodeEnding | None:
         try:

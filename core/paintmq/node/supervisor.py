@@ -1,4 +1,4 @@
-"""The workers of one machine, in one loop: started, watched, drained, and gone without a trace."""
+"""The workers of one machine in one loop: started, watched, drained, and cleaned up."""
 
 import contextlib
 import logging
@@ -56,7 +56,7 @@ class NodeSupervisor:
         self._loop: _NodeLoop | None = None
         self._thread: threading.Thread | None = None
         self.failure: Exception | None = None
-        """What ended a started node's thread, if it was neither ``stop`` nor the broker."""
+        """The exception that ended a started node's thread, if one did."""
 
     def start(self) -> None:
         """Start the workers' agents in a thread; model hosts start when they are needed.
@@ -102,7 +102,7 @@ class NodeSupervisor:
             self._loop.request_stop(self._config.timers.drain_grace if grace is None else grace)
 
     def wait(self, timeout: float) -> bool:
-        """Wait for a node that was started to end, at most so long; return whether it has."""
+        """Wait at most ``timeout`` seconds for a started node to end; return whether it has."""
         if self._thread is not None:
             self._thread.join(timeout)
         return self._thread is None or not self._thread.is_alive()

@@ -22,7 +22,7 @@ MODELS_SHARE = 0.7
 """Of a worker's memory that models may fill; the rest is for images and intermediate results."""
 GPU_MODELS_SHARE = 0.9
 GROWTH_SHARE = 0.25
-"""A warm host that has grown by so much of its memory is replaced."""
+"""A warm host that has grown by this share of its memory is replaced."""
 GROWTH_LEAST_MB = 1024
 
 
@@ -43,7 +43,7 @@ class WorkerPlan:
         """Return one setup a worker: GPUs first, then the CPU.
 
         By default one a GPU and one for the CPU, as far as this node's key is for a queue of that
-        device; ``workers.count`` takes so many, in that order, and further ones share the CPU.
+        device; ``workers.count`` sets the number, taken in that order; further ones share the CPU.
 
         Raises:
             ConfigError: no queue is meant for a device of this node.

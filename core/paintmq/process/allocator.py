@@ -1,8 +1,9 @@
-"""What becomes of freed memory, in processes that are ours alone: for the next picture, or back.
+"""Whether freed memory is kept for the next picture or returned to the system.
 
-The GNU C library gives large blocks back to the system at once. Each picture then gets fresh pages,
-and for a processor in a virtual machine 12 MB of them can take as long as three copies. Elsewhere
-than with that library nothing is done here.
+The GNU C library returns large blocks at once. Each picture then gets fresh pages, and in a virtual
+machine 12 MB of those can cost as much as copying them three times. With any other C library
+nothing is done here. For processes of our own only: the allocator of an embedding program is not
+ours to tune.
 """
 
 import contextlib
@@ -14,11 +15,11 @@ _M_MMAP_THRESHOLD = -3
 KEPT_BYTES = 256 * 1024 * 1024
 """Freed memory that a process may keep at the end of its heap."""
 LARGE_BYTES = 32 * 1024 * 1024
-"""Blocks from here on are given back at once, as before: weights, and the largest pictures."""
+"""Blocks of this size and more are still returned at once: weights, and the largest pictures."""
 
 
 def keep() -> None:
-    """Let freed blocks serve the next ones of their size."""
+    """Keep freed blocks for the next allocations."""
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError, OSError):  # another C library
             library = ctypes.CDLL(None)
@@ -27,7 +28,7 @@ def keep() -> None:
 
 
 def give_back() -> None:
-    """Give the system all that is free now."""
+    """Return everything that is free now to the system."""
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError, OSError):
             ctypes.CDLL(None).malloc_trim(0)

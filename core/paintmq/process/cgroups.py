@@ -1,6 +1,6 @@
 """How many cores and how much memory this process may really use: hardware, affinity, cgroups.
 
-A container sees its host's processors and memory; what it may use of them stands in its control
+A container sees its host's processors and memory; what it may use of them is written in its control
 group, and in every group above that one.
 """
 
@@ -48,7 +48,9 @@ def usable_memory_mb(*, root: Path = CGROUP_ROOT, own: Path = OWN_CGROUP) -> int
 
 
 def oom_kills(*, root: Path = CGROUP_ROOT, own: Path = OWN_CGROUP) -> int:
-    """Return how many processes of our group were killed for memory; 0 where nobody counts."""
+    """Return how many processes of our group were killed for memory; 0 where the system does not
+    count them.
+    """
     for folder in _version_2(root, own):
         for line in _read(folder / "memory.events").splitlines():
             name, _, count = line.partition(" ")

@@ -1,5 +1,5 @@
-"""How many files a broker's process may have open: each connection is one, each payload that is
-being written is one, and a journal that can open none has to wait.
+"""How many files a broker's process may have open: one for each connection and for each payload
+that is being written; a journal that can open none has to wait.
 """
 
 import contextlib
@@ -26,21 +26,21 @@ def most() -> int:
 
 
 def wanted(config: Config) -> int:
-    """Return how many a broker may come to need."""
+    """Return how many files a broker may come to need."""
     return RESERVE + config.limits.max_peers * _for_a_pair(config)
 
 
 def allow(count: int) -> None:
-    """Let this process open so many, or as many as it may be allowed; never fewer than before."""
+    """Let this process open ``count`` files, or as many as it may; never fewer than before."""
     allowed = most() if most() != resource.RLIM_INFINITY else count
     if limit() != resource.RLIM_INFINITY and limit() < min(count, allowed):
-        # A system may say that it has no limit, and then not allow so many.
+        # A system may report no limit and refuse the number all the same.
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(count, allowed), most()))
 
 
 def peers_within(files: int, config: Config) -> int:
-    """Return how many clients, and as many workers, can be served with so many open files."""
+    """Return how many clients, and as many workers, can be served with ``files`` open files."""
     if files == resource.RLIM_INFINITY:
         return config.limits.max_peers
     room = max(1, (files - RESERVE) // _for_a_pair(config))
@@ -53,6 +53,6 @@ def limits_within(config: Config) -> Limits:
 
 
 def _for_a_pair(config: Config) -> int:
-    """Return how many a client and a worker need together."""
+    """Return how many files a client and a worker need together."""
     piped = any(queue.transport == "pushpull" for queue in config.queues.values())
     return 1 + (_PIPED if piped else 1)

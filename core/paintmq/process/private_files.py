@@ -1,11 +1,11 @@
-"""Files that hold somebody's pictures: for their owner alone, in whatever folder they are put."""
+"""Files that hold pictures of users: readable by their owner alone, in whatever folder they are."""
 
 import os
 from pathlib import Path
 
 
 def opener(path: str, flags: int) -> int:
-    """To be given to ``open``: a file that is made can be read and written by its owner alone."""
+    """For ``open(opener=…)``: a file that it makes can be read and written by its owner alone."""
     return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 

@@ -5,16 +5,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _SECONDS = 0.0005
-"""For which a thread keeps the lock while another wants it. With Python's own 5 ms a commit, in
-which the journal's thread takes the lock dozens of times, lasted 100 ms and more beside a busy
-loop."""
+"""How long a thread keeps the lock while another wants it. The journal's thread takes the lock
+dozens of times in a commit; with Python's own 5 ms each, a commit beside a busy loop took 100 ms
+and more."""
 
 
 @contextmanager
 def shared_often() -> Iterator[None]:
-    """Let the journal's thread have its turn soon, however busy the loop is.
+    """Give the journal's thread its turn soon, however busy the loop is.
 
-    Not for a broker inside another's program, whose threads are not ours.
+    Not for a broker embedded in another program, whose threads are not ours to tune.
     """
     before = sys.getswitchinterval()
     sys.setswitchinterval(_SECONDS)

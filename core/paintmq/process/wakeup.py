@@ -17,7 +17,7 @@ class Wakeup:
 
     def set(self) -> None:
         """Wake the loop. Safe from any thread and from a signal handler, also after ``close``."""
-        # A full buffer wakes as well as one byte more; a closed one has nobody left to wake.
+        # A full buffer wakes the loop as well as one more byte would; a closed one has no loop.
         with contextlib.suppress(OSError):
             self._write.send(b"\0")
 

@@ -47,13 +47,13 @@ def test_a_host_that_closes_its_output_is_not_listened_to_without_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     heard = Counter[bool]()
-    hear = HostProcess.hear
+    read_stderr = HostProcess.read_stderr
 
     def count(host: HostProcess) -> bool:
-        heard[host.is_mute] += 1
-        return hear(host)
+        heard[host.stderr_closed] += 1
+        return read_stderr(host)
 
-    monkeypatch.setattr(HostProcess, "hear", count)
+    monkeypatch.setattr(HostProcess, "read_stderr", count)
     make_node()
     broker.hear(WorkerHello)
     job = make_job(1, do="mute", seconds=0.3)

@@ -1,8 +1,8 @@
-"""A copy of a journal that is in use: its database as of one record, and the files that names.
+"""A copy of a journal in use: its database as of one record, and the payload files it names.
 
-Rule 1: the folder appears under its name when it is whole and checked, so what is there is good.
+Rule 1: the folder gets its name only when it is complete and checked.
 Rule 2: it is a journal like any other: point ``broker.journal`` at it, or copy it back.
-Rule 3: a backup that fails harms nothing but itself.
+Rule 3: a backup that fails does not affect the journal.
 """
 
 import contextlib
@@ -40,7 +40,9 @@ class Backup:
         self._thread: threading.Thread | None = None
         self.state = BackupState(path=str(path))
         if not path.is_absolute():
-            raise StoreError(f"{path} is no absolute path, so where it lies is not sure")
+            raise StoreError(
+                f"{path} is not an absolute path, and the broker may run in another folder than you"
+            )
         if path.exists() or self._aside.exists():
             found = path if path.exists() else self._aside
             raise StoreError(f"there is something at {found} already: a backup takes a new folder")
@@ -54,21 +56,21 @@ class Backup:
         return self.state.state == "running"
 
     def copy_database(self, copy: CopyDatabase) -> None:
-        """Have the database copied; errors of it, on either side, end the backup alone."""
+        """Copy the database; an error on either side ends the backup and nothing else."""
         try:
             copy(self._aside / self._database)
         except (OSError, sqlite3.Error) as error:
             self.fail(str(error))
 
     def copy_files(self, blobs: BlobFolder) -> None:
-        """Copy what the copied database names, in a thread of its own."""
+        """Copy the files that the copied database names, in a thread of its own."""
         self._thread = threading.Thread(
             target=self._finish, args=(blobs,), name="paintmq-backup", daemon=True
         )
         self._thread.start()
 
-    def give_up(self) -> None:
-        """End it, because the journal is closed; nothing is left of it."""
+    def cancel(self) -> None:
+        """End it, because the journal is being closed, and remove what was copied."""
         self._given_up.set()
         if self._thread is not None:
             self._thread.join()

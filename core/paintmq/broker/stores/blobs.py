@@ -3,7 +3,7 @@
 Rule 1: a file appears under its name only when it is whole (write aside, fsync, rename), and a
 record may name it only when its folder was synced too.
 Rule 2: the name is the SHA-256 that the writer computed, never what a peer claimed.
-Rule 3: a file is removed only when no row names it and nobody is writing it (a pin).
+Rule 3: a file is removed only when no row names it and no thread is writing it (a pin).
 """
 
 import errno
@@ -78,7 +78,7 @@ class BlobFolder:
             failpoint("blob.after_folder_fsync")
 
     def unpin(self, digests: Iterable[str]) -> None:
-        """Take note that the files are named by rows now, or that their writing was given up."""
+        """Record that rows name these files now, or that they will not be used after all."""
         with self._lock:
             for digest in digests:
                 self._pins[digest] -= 1

@@ -2,7 +2,7 @@
 
 ``task`` and ``payload`` are the present, read once at start; ``log`` is the past, for auditors.
 One connection, used by one thread at a time, in exclusive locking mode: with a second connection
-SQLite before 3.51.3 may lose commits while checkpointing, and nobody else has any business here.
+SQLite before 3.51.3 may lose commits while checkpointing, and no other program needs one.
 """
 
 import contextlib
@@ -32,10 +32,11 @@ DATABASE_NAME = "paintmq.db"
 SCHEMA_VERSION = 1
 
 LOG_LOOKED_AT = 100_000
-"""Records of the log that are counted at the start: a long log must not make it slow."""
+"""Records at the end of the log that are checked for gaps at the start: counting a long log in full
+would make every start slow."""
 
 PAGES_A_STEP = 256
-"""Of a backup: a mebibyte, so that commits wait for a few milliseconds at most."""
+"""Pages that a backup copies between two commits: a mebibyte, a few milliseconds."""
 
 _SCHEMA = """
 CREATE TABLE task (
@@ -104,9 +105,9 @@ class Database:
         """Whether the write-ahead log may hold something that the database does not."""
         self._last_sequence = 0
         self._log_start: tuple[int, float] | None = None
-        """First row of the log; None: it may be another by now."""
+        """First row of the log; None: not known, read it again."""
         private_files.make(path)  # what SQLite puts beside it gets the same mode
-        # The connection is opened by the broker's thread and then used by the writer's alone.
+        # Opened by the broker's thread, then used by the writer's thread alone.
         self._connection = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, timeout=0.5
         )
@@ -154,7 +155,7 @@ class Database:
         return (row[0], row[1]) if row else (0, 0.0)
 
     def missing_log_rows(self) -> int:
-        """Return how many rows are missing in the log, as far back as is quickly looked at."""
+        """Return how many of the last ``LOG_LOOKED_AT`` rows are missing in the log."""
         first, last, count = self._connection.execute(
             "SELECT min(sequence), max(sequence), count(*) FROM log "
             "WHERE sequence > (SELECT max(sequence) FROM log) - ?",
@@ -216,7 +217,7 @@ class Database:
             self._connection.execute("ROLLBACK")
 
     def write(self, entry: Entry, payloads: list[NewPayload]) -> list[str]:
-        """Write a record; return the digests of files that it makes superfluous, perhaps."""
+        """Write a record; return the digests of files that may no longer be needed after it."""
         record = encode_record(entry.record)
         check = checksum(str(entry.sequence).encode(), repr(entry.at).encode(), record)
         self._connection.execute(
@@ -311,8 +312,9 @@ class Database:
             )
 
     def prune_log(self, *, before: float, keep: int, at_most: int) -> int:
-        """Forget records older than that, and all but the last ``keep``, the oldest first and some
-        at a time, but never the last; return how many. Where there are none it costs nothing.
+        """Delete records older than ``before`` and all but the last ``keep``, oldest first and at
+        most ``at_most`` of them; return how many. The last record always stays: it holds the
+        sequence. Where there is nothing to delete, no statement is run.
         """
         if self._log_start is None:
             self._log_start = self._connection.execute(
@@ -333,7 +335,7 @@ class Database:
         return cursor.rowcount
 
     def give_back_pages(self, at_most: int) -> int:
-        """Return up to so many free pages to the file system; say how many are left."""
+        """Return up to ``at_most`` free pages to the file system; return how many are left."""
         self._connection.execute(f"PRAGMA incremental_vacuum({at_most})").fetchall()
         return int(self._connection.execute("PRAGMA freelist_count").fetchone()[0])
 

@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 
 class Shortage:
-    """Does things again and again until there is room for them.
+    """Repeats actions until there is room for them.
 
     ``with_files`` and ``end`` may be called by any thread; the rest is the writer's.
     """
@@ -37,7 +37,7 @@ class Shortage:
         self._next_disk_check = 0.0
 
     def end(self) -> None:
-        """Let nothing wait any longer: the journal is being closed."""
+        """End every wait: the journal is being closed."""
         self._ended.set()
 
     def with_space(self, action: Callable[[], _T]) -> _T:
@@ -87,8 +87,8 @@ class Shortage:
         return lacking
 
     def check_disk(self, *, pending: int) -> bool:
-        """Look, once a second, whether the disk has room for so many bytes and more; return
-        whether it has again.
+        """Look, once a second, whether the disk has room beyond ``pending`` bytes; return whether
+        it has room again after it had none.
         """
         now = time.monotonic()
         if now < self._next_disk_check:
@@ -106,8 +106,8 @@ class Shortage:
         logger.warning("the disk of the journal %s %s", self._folder.path, state)
         self._wake()
 
-    def _wait(self, words: str, error: Exception) -> None:
+    def _wait(self, shortage: str, error: Exception) -> None:
         if self._ended.wait(RETRY_SECONDS):
             raise StoreError(
-                f"{words}: what was not yet stored is lost, but nobody was told of it"
+                f"{shortage}: what was not stored yet is lost, but no peer was told of it"
             ) from error

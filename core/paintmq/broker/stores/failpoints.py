@@ -55,7 +55,7 @@ _remaining = {_name: int(_count or 1)} if _name else {}
 
 
 def failpoint(name: str) -> None:
-    """Die here, as of SIGKILL, if a test armed this point."""
+    """End the process here, as SIGKILL would, if a test armed this point."""
     if name in _remaining:
         _remaining[name] -= 1
         if _remaining[name] == 0:

@@ -76,7 +76,7 @@ class StoreFolder:
         return int.from_bytes(first) if len(data) == 16 and first == second else 0
 
     def write_sequence(self, number: int, *, sync: bool) -> None:
-        """Note the last committed number. Unsynced it survives a kill, synced a power loss."""
+        """Store the last committed number. Unsynced it survives a kill, synced a power loss."""
         failpoint("sequence.before_write")
         os.pwrite(self._sequence, number.to_bytes(8) * 2, 0)
         failpoint("sequence.after_write")
@@ -110,7 +110,7 @@ class StoreFolder:
             os.posix_fallocate(descriptor, 0, size)
             failpoint("ballast.after_allocate")
         except OSError:
-            # No space aside is a smaller evil than no broker.
+            # A broker without a ballast is better than none.
             with contextlib.suppress(OSError):
                 ballast.unlink()
         finally:

@@ -61,11 +61,11 @@ class Journal:
         return collected
 
     def back_up(self, path: Path) -> BackupState:
-        """Start a backup to that path, or tell how far it is; see ``Store.back_up``."""
+        """Start a backup to that path, or return how far it is; see ``Store.back_up``."""
         return self._store.back_up(path)
 
     def close(self) -> None:
-        """Make everything durable and let go of the store.
+        """Make everything durable and close the store.
 
         Raises:
             StoreError: that failed.

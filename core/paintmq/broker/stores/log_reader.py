@@ -1,9 +1,9 @@
-"""Reads what a journal has to tell of the past, without changing it and beside a running broker.
+"""Reads the log of a journal without changing it, also beside a running broker.
 
 The journal of a running broker is locked against other readers, so its files are copied first: the
-database, then its write-ahead log. Everything the copied database may have missed or caught half
-written is in the log, unless the broker began the log anew meanwhile; its header shows that, and
-then the copy is made again.
+database, then its write-ahead log. Whatever the copy of the database missed or caught half written
+is in the write-ahead log, unless the broker restarted that log meanwhile; its header shows that,
+and then the copy is made again.
 """
 
 import shutil
@@ -23,9 +23,9 @@ from paintmq.errors import StoreError
 from paintmq.task import TaskStatus
 
 COPIES = 5
-"""Copies that are tried of a journal in use."""
+"""How often a journal in use is copied before giving up."""
 WAL_HEADER = 32
-"""Bytes; two numbers in it change whenever the log begins anew."""
+"""Bytes; two numbers in it change whenever the log restarts."""
 
 
 def read_past(path: Path) -> list[StoredTask]:

@@ -1,4 +1,4 @@
-"""The bytes behind the tasks. The machine never sees them; messages are completed from here."""
+"""Payloads of tasks in memory. The machine never sees them; the shell adds them to its messages."""
 
 from collections import OrderedDict, deque
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from paintmq.task import TaskId, TaskState
 from paintmq.wire.messages import Assign, AttemptSucceeded, Finished, FromBroker, Submit, ToBroker
 
 CACHE_BYTES = 256 * 1024 * 1024
-"""Durable payloads kept in memory beside the disk, so that most are never read back."""
+"""Durable payloads kept in memory as well, so that most are never read back from disk."""
 
 
 @define
@@ -28,7 +28,7 @@ class PayloadCache:
     """Payloads in memory: all of them, or those not yet durable and some that were used lately."""
 
     _all: bool
-    """Nobody else keeps them."""
+    """The store keeps no payloads, so all of them must stay here."""
     _cache_bytes: int = CACHE_BYTES
     _held: OrderedDict[PayloadKey, _Held] = field(
         factory=OrderedDict[PayloadKey, _Held], init=False
@@ -39,7 +39,7 @@ class PayloadCache:
     _bytes: int = field(default=0, init=False)
     _unwritten: deque[tuple[int, int]] = field(factory=deque[tuple[int, int]], init=False)
     unwritten_bytes: int = field(default=0, init=False)
-    """Of payloads whose records are not durable yet."""
+    """Bytes of payloads whose records are not durable yet."""
 
     def __len__(self) -> int:
         return len(self._held)
@@ -69,7 +69,7 @@ class PayloadCache:
         self._bytes += held.size
 
     def follow(self, records: Sequence[Record]) -> None:
-        """Forget what nobody can ask for once these records stand."""
+        """Drop the payloads that can no longer be asked for after these records."""
         for record in records:
             match record:
                 case TaskChanged(task_id, _, status) if not keeps_inputs(status.state):

@@ -57,10 +57,10 @@ class SqliteStore(Store):
             blobs = BlobFolder(self._path / "blobs", sync=self._sync)
             recovered = self._recover(self._folder, self._database, blobs)
         except (sqlite3.Error, OSError) as error:
-            self._let_go()
+            self._close_files()
             raise StoreError(_unreadable(self._path, error)) from error
         except BaseException:
-            self._let_go()
+            self._close_files()
             raise
         self._writer = Writer(
             self._database,
@@ -92,14 +92,14 @@ class SqliteStore(Store):
             if writer is not None:
                 writer.close()
         finally:
-            self._let_go()
+            self._close_files()
 
     def _opened(self) -> Writer:
         if self._writer is None:
             raise StoreError(f"the journal {self._path} is not open")
         return self._writer
 
-    def _let_go(self) -> None:
+    def _close_files(self) -> None:
         database, self._database = self._database, None
         folder, self._folder = self._folder, None
         if database is not None:
@@ -172,7 +172,7 @@ def _restore(
 
 
 def _is_there(key: PayloadKey, info: PayloadInfo, database: Database, blobs: BlobFolder) -> bool:
-    """Look without reading; the content is proven when it is fetched."""
+    """Check that it exists, without reading it; its content is checked when it is fetched."""
     stored = database.payload(key, with_data=False)
     if stored is None or stored.size != info.size:
         return False

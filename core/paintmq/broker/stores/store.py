@@ -1,9 +1,9 @@
 """What a store promises the broker.
 
 Rule 1: ``append`` never waits for a disk; what it was given becomes durable in order, later.
-Rule 2: nobody is told anything that a record not yet durable could have caused. The store only says
-how far it has come (``collect``); keeping messages back until then is the outbox's work.
-Rule 3: a failed write is never tried again on trust: after an error the store is finished.
+Rule 2: no peer is told anything that depends on a record which is not durable yet. The store only
+says how far it has come (``collect``); holding messages back until then is the outbox's work.
+Rule 3: a failed write is never repeated in the hope that it works now: the store has failed.
 """
 
 from abc import ABC, abstractmethod
@@ -64,7 +64,7 @@ class BackupState:
     files: int = 0
     """Payload files in it."""
     size: int = 0
-    """Bytes, all in all."""
+    """Bytes in total."""
     damaged: int = 0
     """Payload files of the journal that are lost or changed, and so are not in it."""
     error: str = ""
@@ -92,18 +92,18 @@ class Store(ABC):
 
     @abstractmethod
     def fetch(self, key: PayloadKey) -> None:
-        """Read a payload; ``collect`` will give it."""
+        """Read a payload; ``collect`` will return it."""
 
     @abstractmethod
     def collect(self) -> Collected:
-        """Return the news.
+        """Return what became durable or was fetched since the last call.
 
         Raises:
             StoreError: writing failed; the broker must stop.
         """
 
     def back_up(self, path: Path) -> BackupState:
-        """Start a backup into a new folder at that path, or tell how far one to that path is.
+        """Start a backup into a new folder at that path, or return how far the one to it is.
 
         Raises:
             StoreError: it cannot be made, or another is under way.
@@ -112,7 +112,7 @@ class Store(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Make everything appended durable and let go of the store. Harmless to repeat.
+        """Make everything appended durable and close the store. Harmless to repeat.
 
         Raises:
             StoreError: something appended could not be made durable.

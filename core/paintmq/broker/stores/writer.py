@@ -29,7 +29,8 @@ logger = logging.getLogger(__name__)
 BATCH_RECORDS = 512
 BATCH_BYTES = 4 * 1024 * 1024
 INLINE_BYTES = 256 * 1024
-"""A larger payload becomes a file: in a row it would be written twice and stall the writer."""
+"""A larger payload becomes a file: as a row it would be written twice, to the write-ahead log and
+to the database, and hold up the commits behind it."""
 IDLE_SECONDS = 0.05
 WAL_CHECKPOINT_BYTES = 32 * 1024 * 1024
 WAL_TRUNCATE_BYTES = 128 * 1024 * 1024
@@ -124,7 +125,7 @@ class Writer:
             )
 
     def back_up(self, path: Path) -> BackupState:
-        """Start a backup to that path, or tell how far it is.
+        """Start a backup to that path, or return how far it is.
 
         Raises:
             StoreError: it cannot be made, or another is under way.
@@ -152,7 +153,7 @@ class Writer:
         if self._thread.ident is not None:
             self._thread.join()
         if self._backup is not None:
-            self._backup.give_up()
+            self._backup.cancel()
         self._pool.shutdown()
         if self._failure is not None:
             raise self._failure
@@ -179,7 +180,7 @@ class Writer:
         self._wake()
 
     def _work(self) -> bool:
-        """Do what there is to do, or wait for it; return False when it is time to end."""
+        """Do what there is to do, or wait for it; return False when the thread should end."""
         with self._changed:
             if not (self._queue or self._fetches or self._closing or self._backup_wanted):
                 self._changed.wait(IDLE_SECONDS if self._upkeep_due else DISK_CHECK_SECONDS)
@@ -266,7 +267,7 @@ class Writer:
 
         self._backup.copy_database(partial(self._database.copy_to, between=go_on))
         if failure:
-            raise failure[0]  # the journal's own trouble, not the copy's
+            raise failure[0]  # it is the journal that failed, not the copy
         if self._backup.is_running:
             self._backup.copy_files(self._blobs)
 
@@ -281,7 +282,7 @@ class Writer:
                 digest = future.result()
             except OSError as error:
                 if self._shortage.is_of_files(error):
-                    # Slower, but nobody has to wait until others close theirs.
+                    # Slower, but it need not wait until other files are closed.
                     rows.append(_in_row(key, data))
                     continue
                 if not is_full(error):
@@ -296,7 +297,7 @@ class Writer:
             self._database.begin()
             for entry, payloads in rows:
                 freed += self._database.write(entry, payloads)
-            # A broker that is never idle must not keep its log for ever.
+            # Pruned here too: a broker that is never idle would otherwise never prune its log.
             self._log_time = rows[-1][0].at
             self._prune_log(at_most=2 * len(rows))
             self._database.commit()

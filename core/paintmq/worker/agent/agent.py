@@ -56,7 +56,7 @@ from paintmq.worker.machine.commands import (
     StartHost,
     StopHost,
 )
-from paintmq.worker.machine.host_life import with_telling_word
+from paintmq.worker.machine.host_life import with_telling_line
 from paintmq.worker.machine.machine import WorkerMachine
 from paintmq.worker.machine.profile import WorkerProfile, WorkerTimers
 
@@ -65,7 +65,8 @@ RECEIVE_BUDGET = 64
 STOP_GRACE = 2.0
 """Seconds a host has to unload its models when it is stopped."""
 PROBE_AFTER = 2.5
-"""Seconds without a word of the host after which the system is asked whether it runs."""
+"""Seconds of silence after which the system is asked whether the host is running at all: a model
+that holds the interpreter lock cannot send beats, and is no reason to kill it."""
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class WorkerAgent:
         clock: Clock = time.monotonic,
     ) -> None:
         self.has_left = False
-        """It drained and said goodbye; only ``close`` is left to do."""
+        """It has drained and said goodbye; only ``close`` remains to be called."""
         self.handed_back: dict[TaskId, None] = {}
         """Tasks it gave back unharmed when it drained, in that order."""
         self._setup = setup
@@ -140,13 +141,13 @@ class WorkerAgent:
             died_with = ", ".join(task for task, _ in found.keys)
             logger.warning("%s: an earlier process died while it ran %s", self.name, died_with)
             alone, now = found_alone and found.size == 1, self._clock()
-            self._obey(self._machine.crashes_found(found.keys, alone=alone, now=now))
+            self._carry_out(self._machine.crashes_found(found.keys, alone=alone, now=now))
         self._connect()
         self._flush()  # no turn of the loop comes before the first deadline
 
     def drain(self, grace: float) -> None:
-        """Take nothing more, finish or hand back within so many seconds, then leave."""
-        self._obey(self._machine.drain(grace, now=self._clock()))
+        """Take nothing more, finish or hand back within ``grace`` seconds, then leave."""
+        self._carry_out(self._machine.drain(grace, now=self._clock()))
 
     def next_deadline(self) -> float:
         """Return when ``tick`` is next worth calling, by the agent's clock."""
@@ -165,7 +166,7 @@ class WorkerAgent:
                 self._machine.host_alive(now=now)
         deadline = self._machine.next_deadline()
         if deadline is not None and deadline <= now:
-            self._obey(self._machine.tick(now=now))
+            self._carry_out(self._machine.tick(now=now))
         self._flush()
 
     def close(self) -> None:
@@ -191,7 +192,7 @@ class WorkerAgent:
         )
         self._link = Link()
         self._watch_broker()
-        self._obey(self._machine.connected(peer, now=self._clock()))
+        self._carry_out(self._machine.connected(peer, now=self._clock()))
 
     def _disconnect(self, *, linger: float = 0.0) -> None:
         if self._connection is not None:
@@ -215,8 +216,10 @@ class WorkerAgent:
             try:
                 deliveries = self._link.receive([frame.buffer for frame in frames])
             except WireError as error:
-                logger.warning("%s: the broker speaks nonsense: %s", self.name, error)
-                self._obey([Reconnect("a message was not understood")])
+                logger.warning(
+                    "%s: a message of the broker is not understood: %s", self.name, error
+                )
+                self._carry_out([Reconnect("a message was not understood")])
                 return
             for delivery in deliveries:
                 self._delivered(cast("ToWorker", delivery.message), delivery.payloads)
@@ -231,7 +234,7 @@ class WorkerAgent:
                 logger.warning("%s: the broker refuses it: %s", self.name, reason)
             case _:
                 pass
-        self._obey(self._machine.receive(message, now=self._clock()))
+        self._carry_out(self._machine.receive(message, now=self._clock()))
 
     def _open_pipes(self, tasks_port: int, results_port: int) -> None:
         if self._connection is not None:
@@ -239,9 +242,9 @@ class WorkerAgent:
             self._link.work_apart = True
             self._watch_broker()
 
-    def _say(self, message: FromWorker) -> None:
+    def _send_to_broker(self, message: FromWorker) -> None:
         if self._connection is None:
-            return  # what must arrive is said again once there is a connection
+            return  # what must arrive is repeated once there is a connection
         leaves = self._machine.is_draining
         if leaves and isinstance(message, AttemptReturned) and not message.cancelled:
             self.handed_back[message.task_id] = None
@@ -261,22 +264,22 @@ class WorkerAgent:
 
     # ---- commands ------------------------------------------------------------------------------
 
-    def _obey(self, commands: list[Command]) -> None:
+    def _carry_out(self, commands: list[Command]) -> None:
         """Carry out the machine's commands, in order."""
         if self._journal is not None:
             self._journal.write(self._machine.handed_over)
         for command in commands:
             match command:
                 case SendToBroker(message):
-                    self._say(message)
+                    self._send_to_broker(message)
                 case SendToHost(message):
-                    self._order(message)
+                    self._send_to_host(message)
                 case StartHost():
                     self._start_host()
                 case StopHost():
                     self._dismissed = True
                     self._kill_at = self._clock() + STOP_GRACE
-                    self._order(Shutdown())
+                    self._send_to_host(Shutdown())
                 case KillHost(reason):
                     logger.warning("%s: its model host %s", self.name, reason)
                     self._dismissed = True
@@ -305,7 +308,7 @@ class WorkerAgent:
             )
         except OSError as error:
             detail, now = f"cannot be started: {error}", self._clock()
-            self._obey(self._machine.host_exited(detail, now=now))
+            self._carry_out(self._machine.host_exited(detail, now=now))
             self._report_death(detail, (), now=now)
             return
         logger.info("%s: started model host %d", self.name, host.process.pid)
@@ -313,13 +316,13 @@ class WorkerAgent:
         self._dismissed = False
         self._probe_at = self._clock() + PROBE_AFTER
         self._readiness.watch(host.socket.fileno(), self._host_ready)
-        self._readiness.watch(host.words_descriptor, self._words_ready)
+        self._readiness.watch(host.stderr_descriptor, self._stderr_ready)
         if host.exit_descriptor >= 0:
             self._readiness.watch(host.exit_descriptor, self._host_ready)
         mark = self._journal.mark_place if self._journal is not None else MarkPlace()
-        self._order(evolve(setup.configure, scratch=host.scratch, mark=mark))
+        self._send_to_host(evolve(setup.configure, scratch=host.scratch, mark=mark))
 
-    def _order(self, message: ToHost) -> None:
+    def _send_to_host(self, message: ToHost) -> None:
         if self._host is None:
             return
         self._host.send(message, self._payloads.to_host(message))
@@ -338,46 +341,48 @@ class WorkerAgent:
             host.write()
             self._watch_host(host)
         self._hear_host(host, budget=READ_BUDGET)
-        if (detail := host.exit_in_words()) is not None:
+        if (detail := host.exit_description()) is not None:
             self._hear_host(host, budget=sys.maxsize)  # what it managed to say before
             self._end_host(host)
             dismissed, now = self._dismissed, self._clock()
-            self._obey(self._machine.host_exited(detail, words=host.last_words, now=now))
+            self._carry_out(self._machine.host_exited(detail, lines=host.last_lines, now=now))
             if not dismissed:
-                self._report_death(detail, host.last_words, now=now)
+                self._report_death(detail, host.last_lines, now=now)
 
-    def _words_ready(self) -> None:
+    def _stderr_ready(self) -> None:
         if self._host is not None:
-            self._host.hear()
-            if self._host.is_mute:  # or it would be ready for ever
-                self._readiness.forget(self._host.words_descriptor)
+            self._host.read_stderr()
+            if self._host.stderr_closed:  # a closed pipe is always ready: the loop would spin
+                self._readiness.forget(self._host.stderr_descriptor)
 
-    def _report_death(self, detail: str, words: Sequence[str], *, now: float) -> None:
+    def _report_death(self, detail: str, lines: Sequence[str], *, now: float) -> None:
         """Tell the operator, in full once, and in a line when the next host dies the same way."""
-        death = with_telling_word(detail, words)
+        death = with_telling_line(detail, lines)
         wait = self._machine.host_pause(now=now)
         then = f"; the next one is started {f'in {wait:.0f} s' if wait else 'when it is needed'}"
         logger.warning("%s: the model host %s%s", self.name, death, then)
-        if len(words) > 1 and death != self._last_death:
-            logger.warning("%s: its last words were\n  %s", self.name, "\n  ".join(words))
+        if len(lines) > 1 and death != self._last_death:
+            logger.warning("%s: its last words were\n  %s", self.name, "\n  ".join(lines))
         self._last_death = death
 
     def _hear_host(self, host: HostProcess, *, budget: int) -> None:
         try:
             deliveries = host.read(budget=budget)
         except WireError as error:
-            logger.warning("%s: its model host speaks nonsense: %s", self.name, error)
+            logger.warning(
+                "%s: a message of its model host is not understood: %s", self.name, error
+            )
             host.kill()
             return
         for delivery in deliveries:
             if isinstance(delivery.message, AttemptsEnded):
-                host.forget_words()  # they were of these tasks, and of no later one's crash
+                host.forget_lines()  # what these tasks printed explains no later crash
             self._payloads.answered(delivery.message, delivery.payloads)
-            self._obey(self._machine.receive_from_host(delivery.message, now=self._clock()))
+            self._carry_out(self._machine.receive_from_host(delivery.message, now=self._clock()))
 
     def _end_host(self, host: HostProcess) -> None:
         self._readiness.forget(host.socket.fileno())
-        self._readiness.forget(host.words_descriptor)
+        self._readiness.forget(host.stderr_descriptor)
         self._readiness.forget(host.exit_descriptor)
         host.close()
         self._host = None

@@ -1,4 +1,4 @@
-"""What a worker runs, written down before a payload is touched, so that no crash goes unseen.
+"""What a worker runs, written down before a payload is touched, so that every crash is seen.
 
 A task can take the whole node down: through the driver, or by exhausting memory. The next process
 of the same name finds here what ran, and reports it. Two write: the agent notes what it hands to
@@ -57,7 +57,8 @@ class CrashJournal:
 
     @classmethod
     def open(cls, folder: Path, worker: str) -> "CrashJournal | None":
-        """Return the worker's journal; None where another live process has it, or nobody can.
+        """Return the worker's journal; None where another live process has it, or the file
+        cannot be made.
 
         Two nodes of one name on one machine do no harm: the second has no journal.
         """
@@ -85,7 +86,7 @@ class CrashJournal:
         return MarkPlace(str(self.path), self._run)
 
     def write(self, handed_over: Sequence[HandedOver]) -> None:
-        """Note what the host has from now on; return once it is noted.
+        """Record what the host has from now on; return once it is written.
 
         Where there is no room for the note, the work goes on without: only a crash of the whole
         node would then go unseen.
@@ -99,7 +100,8 @@ class CrashJournal:
         ]
         note = {"boot": self._boot, "run": self._run, "batches": rows}
         text = json.dumps(note).encode() if rows else b""
-        # One write is whole or not at all for whoever reads after our death; spaces cover the rest.
+        # Whoever reads after our death finds this write whole or not at all; spaces cover what
+        # is left of a longer one.
         self._length = max(self._length, len(text))
         self._put(text.ljust(self._length), MARK_SIZE)
         self._written = batches
@@ -115,7 +117,7 @@ class CrashJournal:
             self._is_full = False
 
     def close(self) -> None:
-        """Remove the journal: the worker leaves in order, and nothing of its crashed."""
+        """Remove the journal: the worker leaves in order and has no crash to report."""
         self.path.unlink(missing_ok=True)
         os.close(self._descriptor)
         with contextlib.suppress(OSError):  # another worker's journal may be in it
@@ -123,7 +125,7 @@ class CrashJournal:
 
 
 def _parse(text: bytes) -> HandedOver | None:
-    """Return the batch that was begun. Anything else than a whole note of this boot is nothing."""
+    """Return the batch that was begun. Anything but a whole note of this boot counts as none."""
     try:
         note = json.loads(text[MARK_SIZE:].rstrip(b"\0"))
         if note["boot"] != _boot_id():

@@ -27,9 +27,9 @@ from paintmq.worker.channel.messages import ToHost
 READ_BUDGET = 64
 """Reads of one turn of the loop: a busy host must not starve the broker's messages."""
 _TAIL = 40
-"""Lines of a host's last words that are kept for when it dies: of a fault, its traceback."""
+"""Last lines of the host's output, kept to explain its death: for a fault, the traceback."""
 _LINE_LENGTH = 2000
-"""Characters of each; progress bars and binary nonsense may have no end of the line at all."""
+"""Characters of each; progress bars and binary output may contain no newline at all."""
 
 _SCRATCH = "paintmq-host-"
 _MODULE = "paintmq.worker.host"
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 def sweep_scratch() -> None:
-    """Remove the scratch folders of this user's nodes that were killed and could not."""
+    """Remove the scratch folders that killed nodes of this user left behind."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*-*"):
         owner = folder.name.removeprefix(_SCRATCH).partition("-")[0]
         with contextlib.suppress(OSError):
@@ -83,12 +83,12 @@ class HostProcess:
     """Readable once the process has ended (pidfd); -1 where the system has no such thing."""
     _reader: FrameReader
     at_end: bool = field(default=False, init=False)
-    """The host has closed its end: it is gone, or about to be."""
-    is_mute: bool = field(default=False, init=False)
-    """It has closed its standard output and error: there will be nothing more to hear."""
+    """The host has closed its end: it is gone, or about to go."""
+    stderr_closed: bool = field(default=False, init=False)
+    """It has closed its standard output and error: nothing more will come."""
     _oom_kills_before: int = field(factory=oom_kills, init=False)
     _unsent: deque[memoryview] = field(factory=deque[memoryview], init=False)
-    _last_words: deque[str] = field(factory=lambda: deque[str](maxlen=_TAIL), init=False)
+    _last_lines: deque[str] = field(factory=lambda: deque[str](maxlen=_TAIL), init=False)
     _partial_line: bytes = field(default=b"", init=False)
 
     @classmethod
@@ -129,22 +129,22 @@ class HostProcess:
         return cls(name, scratch, process, ours, exit_descriptor, FrameReader(max_payload_bytes))
 
     @property
-    def words_descriptor(self) -> int:
+    def stderr_descriptor(self) -> int:
         """Readable when the host has written to its standard error."""
         assert self.process.stderr is not None
         return self.process.stderr.fileno()
 
     @property
-    def last_words(self) -> tuple[str, ...]:
+    def last_lines(self) -> tuple[str, ...]:
         """The last lines that it wrote to its standard error; empty ones are left out."""
-        return tuple(line for line in self._last_words if line)
+        return tuple(line for line in self._last_lines if line)
 
     @property
     def wants_to_write(self) -> bool:
         return bool(self._unsent)
 
     def send(self, message: ToHost, payloads: Sequence[Buffer] = ()) -> None:
-        """Queue the message and write what fits. To a host that is gone, nothing is sent."""
+        """Queue the message and write what fits; a host that is gone gets nothing."""
         self._unsent.extend(encode(message, payloads))
         self.write()
 
@@ -166,7 +166,7 @@ class HostProcess:
         """Return the messages that have come, as far as one turn's budget goes.
 
         Raises:
-            WireError: the host speaks nonsense; kill it.
+            WireError: the host sent something that is not our protocol; kill it.
         """
         deliveries: list[HostDelivery] = []
         for _ in range(budget):
@@ -182,13 +182,15 @@ class HostProcess:
             deliveries += self._reader.received(count)
         return deliveries
 
-    def _hear_out(self) -> None:
-        """Read what lies in the pipe, which holds a mebibyte at most; more may be coming."""
+    def _read_stderr_to_end(self) -> None:
+        """Read what is in the pipe, at most the mebibyte that a pipe can hold: a host that keeps
+        writing must not keep us here.
+        """
         for _ in range(16):
-            if not self.hear():
+            if not self.read_stderr():
                 return
 
-    def hear(self) -> bool:
+    def read_stderr(self) -> bool:
         """Log what the host, or a model in it, wrote to its standard output or error.
 
         Returns whether there was anything.
@@ -202,18 +204,18 @@ class HostProcess:
         for line in lines:
             self._note_line(line)
         self._partial_line = _overwritten(rest)
-        self.is_mute = not data
+        self.stderr_closed = not data
         return bool(data)
 
-    def forget_words(self) -> None:
+    def forget_lines(self) -> None:
         """Forget what it has printed until now."""
-        self._hear_out()
-        self._last_words.clear()
+        self._read_stderr_to_end()
+        self._last_lines.clear()
         self._partial_line = b""
 
     def _note_line(self, line: bytes) -> None:
         text = _overwritten(line).decode(errors="replace").rstrip()
-        self._last_words.append(text)
+        self._last_lines.append(text)
         logger.debug("%s: %s", self.name, text)
 
     def is_stopped(self) -> bool:
@@ -223,8 +225,8 @@ class HostProcess:
         except psutil.Error:
             return False
 
-    def exit_in_words(self) -> str | None:
-        """Return how the process ended; None while it lives."""
+    def exit_description(self) -> str | None:
+        """Return how the process ended, as part of a sentence; None while it lives."""
         status = self.process.poll()
         if status is None and self.at_end:
             status = self._insist_on_exit()
@@ -238,7 +240,7 @@ class HostProcess:
         return f"exited with status {status}"
 
     def _insist_on_exit(self) -> int:
-        """Return the status of a process that closed its socket, and so cannot be of use."""
+        """Return the status of a process that closed its socket: it is of no further use."""
         try:
             return self.process.wait(timeout=0.5)
         except subprocess.TimeoutExpired:
@@ -258,7 +260,7 @@ class HostProcess:
         """Make sure that nothing of the host is left: process, descriptors, scratch folder."""
         self.kill()
         self.process.wait()
-        self._hear_out()
+        self._read_stderr_to_end()
         if self._partial_line:
             self._note_line(self._partial_line)
         self.socket.close()

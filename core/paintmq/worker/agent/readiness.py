@@ -12,7 +12,7 @@ Source: TypeAlias = "zmq.Socket[bytes] | int"
 
 @define(eq=False)
 class Readiness:
-    """Calls back who can read or write now. One thread; level-triggered."""
+    """Calls back for every source that can be read or written now. One thread; level-triggered."""
 
     _poller: zmq.Poller = field(factory=zmq.Poller, init=False)
     _callbacks: dict[Source, Callable[[], None]] = field(
@@ -33,7 +33,7 @@ class Readiness:
             self._poller.unregister(source)
 
     def wait(self, seconds: float | None) -> None:
-        """Wait until something is ready, at most so long, and call back what is."""
+        """Wait at most that long for a source to be ready, and call back for those that are."""
         limit = None if seconds is None else max(0, round(seconds * 1000))
         for source, _ in self._poller.poll(limit):
             # An earlier callback of this round may have forgotten the source.

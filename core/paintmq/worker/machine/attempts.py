@@ -1,6 +1,6 @@
 """What a worker owes the broker: one answer for every attempt it accepted.
 
-Rule 1: an ending is repeated until the broker has recorded it. Rule 2: handing back is said once;
+Rule 1: an ending is repeated until the broker has recorded it. Rule 2: handing back is sent once;
 if it is lost, the lease ends by itself. Rule 3: what was abandoned is never reported as done.
 """
 
@@ -40,8 +40,8 @@ class Answers:
         self.endings = UnconfirmedEndings(self._timers)
 
     def accept(self, item: Assignment) -> HeldAttempt | None:
-        """Owe an answer for this; None for a duplicate of what is held or has ended, and for what
-        was handed back before it came.
+        """Take it on, and owe an answer for it; None for a duplicate of what is held or has ended,
+        and for what was handed back before it came.
         """
         key = item.task.id, item.fence
         if key in self.held or self.endings.is_over(key) or key in self._abandoned:

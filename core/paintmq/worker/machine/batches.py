@@ -42,11 +42,11 @@ class Batch:
     attempts: dict[Key, HeldAttempt]
     """Those that the host has not answered."""
     size: int
-    """How many there were at first: whoever was alone is to blame for a crash."""
+    """How many there were at first: a crash is charged to an attempt that was alone."""
     begun: bool = field(default=False, init=False)
-    """The host has said that it is at it: its payloads may have been touched."""
+    """The host has said that it has begun it: its payloads may have been touched."""
     put_backs: int = field(default=0, init=False)
-    """How often a host died that had it next and had not begun it."""
+    """How often a host died that was to begin it next."""
     run_until: float = field(default=float("inf"), init=False)
     stall_at: float = field(default=float("inf"), init=False)
 
@@ -119,7 +119,7 @@ class Batches:
         return next((batch for batch in self.sent if batch.number == number), None)
 
     def drop_waiting(self, key: Key) -> bool:
-        """Take an attempt that the host has not seen out; return whether there was one."""
+        """Remove an attempt that the host has not been sent; return whether there was one."""
         for batch in self.waiting:
             if batch.attempts.pop(key, None) is not None:
                 if not batch.attempts:
@@ -137,7 +137,7 @@ class Batches:
         return [key for batch in gone for key in batch.attempts]
 
     def pop_abandoned(self) -> list[HeldAttempt]:
-        """Take out what waits, though the broker abandoned it when the host had it."""
+        """Remove what waits again after its host died, though the broker had abandoned it there."""
         gone = [
             held
             for batch in self.waiting
@@ -154,16 +154,16 @@ class Batches:
         self.sent.clear()
 
     def host_lost(self) -> Batch | None:
-        """Put back what had not begun; return the batch that has to answer for the host's death.
+        """Put back what had not begun; return the batch that is charged with the host's death.
 
-        What never begins, however often it is handed over, kills hosts while they read it: in the
-        end it answers as well.
+        A batch that is handed over again and again and never begins kills hosts while they read
+        it, so after ``PUT_BACKS`` times it is charged as well.
         """
-        guilty = self.running
-        if guilty is not None and not guilty.begun and guilty.put_backs < PUT_BACKS:
-            guilty.put_backs += 1
-            guilty = None
-        if guilty is not None:
+        charged = self.running
+        if charged is not None and not charged.begun and charged.put_backs < PUT_BACKS:
+            charged.put_backs += 1
+            charged = None
+        if charged is not None:
             self.sent.popleft()
         self.put_back()
-        return guilty
+        return charged

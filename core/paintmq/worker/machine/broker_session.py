@@ -1,7 +1,7 @@
-"""A worker's standing with the broker: who it is there, whether it was welcomed, what is due when.
+"""A worker's session with the broker: its identity there, whether it was welcomed, what is due.
 
-Rule: the worker never waits for the broker. What it says on a connection follows its hello in
-order, so that nothing has to be held back until the welcome comes.
+Rule: the worker never waits for the broker. A connection keeps messages in order, so whatever it
+sends after its hello is read after it, and nothing need be held back until the welcome comes.
 """
 
 from math import inf
@@ -22,7 +22,7 @@ class BrokerSession:
     previous: PeerId = field(default=PeerId(b""), init=False)
     """The connection before this one, now certainly dead."""
     greeting: bool = field(default=False, init=False)
-    """A hello was said that has not been answered."""
+    """A hello was sent and has not been answered."""
     silent_at: float = field(default=inf, init=False)
     """When the connection counts as dead unless the broker speaks."""
     beat_at: float = field(default=inf, init=False)
@@ -34,7 +34,7 @@ class BrokerSession:
         self.previous, self.peer = self.peer, peer
 
     def greeted(self, *, now: float) -> None:
-        """Note that a hello was said."""
+        """Record that a hello was sent."""
         wait = min(self._timers.welcome_first * 2**self._in_vain, self._timers.welcome_most)
         self._in_vain = min(self._in_vain + 1, 16)
         self.greeting = True
@@ -49,7 +49,7 @@ class BrokerSession:
         self.heard(now=now)
 
     def heard(self, *, now: float) -> None:
-        """Note that the broker said something."""
+        """Record that the broker sent something."""
         if not self.greeting and self.beat_at < inf:
             self.silent_at = now + self._timers.beats_missed * self._heartbeat
 

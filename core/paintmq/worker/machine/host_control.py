@@ -51,7 +51,7 @@ HOST_WINDOW = 2
 
 
 class HostControl:
-    """Decides over the model host of one worker, and what runs in it."""
+    """Decides what the model host of one worker does, and whether it lives."""
 
     def __init__(
         self,
@@ -83,9 +83,18 @@ class HostControl:
         return self._host.gpu_memory_free_mb
 
     @property
-    def trouble(self) -> str:
-        """Why nothing can be run for now: no host starts, or one that was killed does not end."""
-        return self._host.trouble
+    def is_draining(self) -> bool:
+        return self._draining
+
+    @property
+    def excuse(self) -> Draining | None:
+        """What the worker tells the broker while it takes no tasks; None while it does.
+
+        It drains, or it is in trouble: no host starts, or one that was killed does not end.
+        """
+        if self._draining:
+            return Draining()
+        return Draining(self._host.trouble) if self._host.trouble else None
 
     @property
     def restart_at(self) -> float:
@@ -97,7 +106,7 @@ class HostControl:
         return self._batches.handed_over
 
     def want(self, model: str) -> None:
-        """Load the model when there is nothing better to do."""
+        """Load the model when the host is idle."""
         if model != self._host.loading:
             self._models.want(model)
 
@@ -123,13 +132,13 @@ class HostControl:
     def alive(self, *, now: float) -> None:
         self._host.alive(now=now)
 
-    def exited(self, detail: str, *, words: Sequence[str] = (), now: float) -> list[Command]:
-        """The process is gone; if nobody wanted that, answer for what it was doing."""
+    def exited(self, detail: str, *, lines: Sequence[str] = (), now: float) -> list[Command]:
+        """The process is gone; unless we ended it, answer for what it was doing."""
         died, was_stuck = self._host.state is not HostState.LEAVING, self._host.stuck
-        self._host.printed(words)
+        self._host.printed(lines)
         commands = self._lose_host(detail, now=now) if died else []
         self._host.gone(died=died, now=now)
-        if words and self._host.failed_starts and not died:
+        if lines and self._host.failed_starts and not died:
             commands += self._tell_trouble()  # now it is known what it had printed
         if was_stuck and not self._draining:
             commands.append(Reconnect("its model host has ended at last"))  # and works again
@@ -159,8 +168,8 @@ class HostControl:
             for command in self._answers.hand_back(key, cancelled=False)
         ]
 
-    def give_up(self, *, now: float) -> list[Command]:
-        """Hand back whatever is left, and be rid of the host."""
+    def abort(self, *, now: float) -> list[Command]:
+        """Hand back whatever is left, and kill the host."""
         self._batches.sent.clear()
         commands: list[Command] = []
         for key in list(self._answers.held):
@@ -216,10 +225,10 @@ class HostControl:
     def _load_failed(self, message: HostLoadFailed, *, now: float) -> list[Command]:
         self._host.load_ends()
         room = self._models.make_room_again(message)  # and it is loaded again, as it still waits
-        return room or self._give_up_loading(message.model, message.error, now=now)
+        return room or self._fail_loading(message.model, message.error, now=now)
 
-    def _give_up_loading(self, model: str, error: TaskError, *, now: float) -> list[Command]:
-        news = self._models.give_up(model, error)
+    def _fail_loading(self, model: str, error: TaskError, *, now: float) -> list[Command]:
+        news = self._models.give_up_model(model, error)
         return [*news, *self._answers.fail(self._batches.pop_waiting(model), error, now=now)]
 
     def _progressed(self, message: BatchProgressed, *, now: float) -> list[Command]:
@@ -249,18 +258,18 @@ class HostControl:
         return commands
 
     def _lose_host(self, detail: str, *, timed_out: bool = False, now: float) -> list[Command]:
-        """Answer for what the host was doing, and note that its models are gone."""
-        commands, words = self._models.lost(), "\n".join(self._host.last_words)
+        """Answer for what the host was doing, and record that its models are gone."""
+        commands, printed = self._models.lost(), "\n".join(self._host.last_lines)
         if self._host.state is HostState.STARTING:
             self._host.start_failed(detail)
             commands += [*self._tell_trouble(), *self._hand_back_waiting()]
         elif self._host.loading:
             text = f"the model host {detail} while it loaded model {self._host.loading!r}"
-            error = TaskError(code="load_failed", message=text, retryable=True, traceback=words)
-            commands += self._give_up_loading(self._host.loading, error, now=now)
+            error = TaskError(code="load_failed", message=text, retryable=True, traceback=printed)
+            commands += self._fail_loading(self._host.loading, error, now=now)
         if batch := self._batches.host_lost():
             keys, alone = tuple(batch.attempts), batch.size == 1
-            detail = "\n".join(filter(None, [detail, words]))
+            detail = "\n".join(filter(None, [detail, printed]))
             commands += self._answers.crash(keys, detail, alone=alone, timed_out=timed_out, now=now)
         for held in self._batches.pop_abandoned():
             if held.key in self._answers.held:
@@ -282,14 +291,17 @@ class HostControl:
         return self._dismiss_host(failure, now=now) if failure else []
 
     def _watch_exit(self, *, now: float) -> list[Command]:
-        """Let others do the work while nothing can be started here."""
+        """Hand the work to other workers while no process can be started here."""
         if not self._host.does_not_end(now=now):
             return []
         return [*self._tell_trouble(), *self._hand_back_waiting()]
 
     def _tell_trouble(self) -> list[Command]:
-        """Say what is wrong here, before anything is given back: it must not come again."""
-        return [] if self._draining else [SendToBroker(Draining(self._host.trouble))]
+        """Say what is wrong, before anything is handed back: otherwise the broker, which still
+        thinks that this worker is free, would assign the same tasks to it again.
+        """
+        excuse = self.excuse
+        return [] if self._draining or excuse is None else [SendToBroker(excuse)]
 
     # ---- running -------------------------------------------------------------------------------
 
@@ -297,11 +309,12 @@ class HostControl:
         return bool(self._batches.waiting or (self._models.next_wanted and not self._draining))
 
     def _wants_host(self) -> bool:
-        # One that does not start is tried without work: no task has to find out that it does.
+        # A host that failed to start is tried again without work, so that no task has to be the one
+        # that finds out whether it starts again.
         return self._has_work() or (self._host.failed_starts > 0 and not self._draining)
 
     def advance(self, *, now: float) -> list[Command]:
-        """Do the next sensible thing with the host; to be called after everything that happens."""
+        """Start the host or give it what it can do next; to be called after every event."""
         commands: list[Command] = []
         if self._host.state is HostState.UP:
             commands += self._feed(now=now)
@@ -345,7 +358,7 @@ class HostControl:
         return commands
 
     def _begin(self, batch: Batch, *, now: float) -> list[Command]:
-        """Note that the host is at this batch now."""
+        """Record that the host has begun this batch, and tell the broker."""
         batch.begun = True
         self._renew(batch, now=now)
         return [
@@ -354,7 +367,11 @@ class HostControl:
         ]
 
     def _renew(self, batch: Batch, *, now: float) -> None:
-        """Give the batch its time, from now: the host begins it, or has nothing else to do."""
+        """Give the batch its full time from now on.
+
+        A batch that was sent ahead waits in the host while the one before it runs, so its time
+        starts anew when the host begins it or has nothing else left to do.
+        """
         batch.renew(stall_limit=self._specs[batch.model].stall_limit, now=now)
 
     def _watch_running(self, *, now: float) -> list[Command]:
@@ -369,7 +386,9 @@ class HostControl:
         return self._dismiss_host(reason, timed_out=True, now=now)
 
     def _watch_abandoned(self, *, now: float) -> list[Command]:
-        """Hand back what was asked to stop and did not; replace a host nobody waits for."""
+        """Hand back what was asked to stop and did not; replace a host whose whole batch
+        was handed back.
+        """
         late = [
             held.key
             for held in self._answers.held.values()

@@ -9,19 +9,19 @@ from attrs import define, field
 from paintmq.worker.channel.messages import HostBeat
 from paintmq.worker.machine.profile import WorkerTimers
 
-LAST_WORDS, WORDS_LENGTH = 10, 200
-"""Lines that a host printed which are told of one that did not start, and characters of any."""
+LAST_LINES, LINE_LENGTH = 10, 200
+"""How many lines of a host that did not start are reported, and characters of each line."""
 SETTLING_BATCHES = 3
 """A model's first runs make lasting buffers; growth is measured from after them."""
 
 
-def with_telling_word(line: str, words: Sequence[str]) -> str:
-    """Return the line with the one of the last words that tells most: a fault's name, or the last.
+def with_telling_line(line: str, lines: Sequence[str]) -> str:
+    """Return the line with the most telling one of the last lines: a fault's name, or the last.
 
     What Python prints of a fault ends with a list of modules, which tells nothing.
     """
-    fatal = [word for word in words if word.startswith("Fatal Python error")]
-    return ": ".join([line, *(fatal or words)[-1:]])
+    fatal = [printed for printed in lines if printed.startswith("Fatal Python error")]
+    return ": ".join([line, *(fatal or lines)[-1:]])
 
 
 class HostState(Enum):
@@ -50,7 +50,7 @@ class HostLife:
     """It was killed and does not end: a driver or a file system holds on to it."""
     failed_starts: int = field(default=0, init=False)
     """Hosts in a row that ended before they were ready."""
-    last_words: tuple[str, ...] = field(default=(), init=False)
+    last_lines: tuple[str, ...] = field(default=(), init=False)
     """What the last host printed in the end."""
     restart_at: float = field(default=0.0, init=False)
     _gone_by: float = field(default=inf, init=False)
@@ -75,25 +75,25 @@ class HostLife:
             f"its model host does not start (tried {times}, again after {self._pause():g} s): it "
             f"{self._failure}"
         )
-        words = self.last_words[-LAST_WORDS:]
-        head = with_telling_word(line, words)
-        return "\n".join([head, *words]) if len(words) > 1 else head
+        lines = self.last_lines[-LAST_LINES:]
+        head = with_telling_line(line, lines)
+        return "\n".join([head, *lines]) if len(lines) > 1 else head
 
     def may_start(self, *, now: float) -> bool:
         return self.state is HostState.ABSENT and self.restart_at <= now
 
     def start_failed(self, failure: str) -> None:
-        """Note that it ended, or is to be ended, before it was ready."""
+        """Record that it ended, or is about to be ended, before it was ready."""
         self.failed_starts, self._failure = self.failed_starts + 1, failure
 
-    def printed(self, words: Sequence[str]) -> None:
-        """Note the last lines that the host printed."""
-        self.last_words = tuple(word[:WORDS_LENGTH] for word in words)
+    def printed(self, lines: Sequence[str]) -> None:
+        """Keep the last lines that the host printed."""
+        self.last_lines = tuple(line[:LINE_LENGTH] for line in lines)
 
     def starting(self, *, now: float) -> None:
         self.state = HostState.STARTING
         self._silent_at = now + self._timers.host_start
-        self.outgrown, self.last_words = False, ()
+        self.outgrown, self.last_lines = False, ()
         self._settling = SETTLING_BATCHES
 
     def ready(self, *, now: float) -> None:
@@ -101,7 +101,7 @@ class HostLife:
         self.alive(now=now)
 
     def alive(self, *, now: float) -> None:
-        """Note a sign of life; a starting host is judged by its start alone."""
+        """Record a sign of life; a starting host is judged by its start alone."""
         if self.state is HostState.UP:
             self._silent_at = now + self._timers.host_silence
 
@@ -122,14 +122,14 @@ class HostLife:
         self.memory_mb = 0
 
     def does_not_end(self, *, now: float) -> bool:
-        """Return whether it is to be given up hope of, for the first time."""
+        """Return whether the killed process is overdue; true once, when it becomes so."""
         overdue = self._gone_by <= now
         if overdue:
             self.stuck, self._gone_by = True, inf
         return overdue
 
     def gone(self, *, died: bool, now: float) -> None:
-        """Note the exit. One that died of itself is replaced later each time."""
+        """Record the exit. After every death of its own the next start comes later."""
         self.leaving(now=now)
         self.state, self.stuck, self._gone_by = HostState.ABSENT, False, inf
         if not self.failed_starts:
@@ -143,7 +143,7 @@ class HostLife:
         return min(2.0 ** (tries - 1), self._timers.restart_most) if tries > 0 else 0.0
 
     def rest(self, *, idle: bool, at_most: float | None, now: float) -> None:
-        """Note whether it has anything to do; None: it may idle for ever."""
+        """Record whether it is idle; ``at_most`` None: it may be for ever."""
         if not idle or at_most is None:
             self._idle_at = inf
         elif self._idle_at == inf:
@@ -154,7 +154,7 @@ class HostLife:
         return self._idle_at <= now
 
     def batch_ended(self, memory_mb: int) -> None:
-        """Note that work succeeds, and watch what the process keeps afterwards."""
+        """Record that work succeeds, and watch what the process keeps afterwards."""
         self._deaths = 0
         if self._settling:
             self._settling -= 1
@@ -163,7 +163,7 @@ class HostLife:
             self.outgrown = True
 
     def failure(self, *, now: float, load_limit: float) -> str:
-        """Return what the host did not do in time, in words; empty while all is well."""
+        """Return what the host did not do in time, as part of a sentence; empty: all is well."""
         if self._load_until <= now:
             return f"was killed after {load_limit:g} s load limit"
         if self._silent_at <= now:

@@ -1,4 +1,4 @@
-"""Which models a worker's host has, which it should have, and who leaves for whom. Pure.
+"""Which models a worker's host has, which it should have, and which is evicted for which. Pure.
 
 Rule: memory is given back before it is taken, so what must go is named before the Load is.
 """
@@ -41,16 +41,16 @@ class LoadedModels:
 
     @property
     def next_wanted(self) -> str:
-        """What to load when there is nothing better to do; empty: nothing."""
+        """What to load when the host is idle; empty: nothing."""
         return next(iter(self._wanted), "")
 
     def want(self, model: str) -> None:
-        """Load the model when there is nothing better to do."""
+        """Load the model when the host is idle."""
         if model in self._profile.models and model not in self._cache:
             self._wanted[model] = None
 
     def touch(self, model: str) -> None:
-        """Note that the model is used now."""
+        """Record that the model is used now."""
         self._cache.touch(model)
 
     def load(self, model: str) -> list[Command]:
@@ -74,14 +74,16 @@ class LoadedModels:
         return [SendToBroker(news), *self._unload(self._cache.victims(0, in_use=[message.model]))]
 
     def make_room_again(self, message: HostLoadFailed) -> list[Command]:
-        """Unload all there is for a load that ran out of memory, once; nothing: it is no use."""
+        """Unload everything for a load that ran out of memory, but only once a load: a model that
+        does not fit into an empty device never will. Empty: do not try again.
+        """
         if message.error.code != "oom" or self._made_room_for == message.model:
             return []
         self._made_room_for = message.model
         return self.unload_but()
 
-    def give_up(self, model: str, error: TaskError) -> list[Command]:
-        """Note that the model cannot be loaded."""
+    def give_up_model(self, model: str, error: TaskError) -> list[Command]:
+        """Record that the model cannot be loaded, and tell the broker."""
         self._made_room_for = ""
         self._wanted.pop(model, None)
         return [SendToBroker(ModelUnloaded(model=model, error=error.message))]
@@ -91,7 +93,7 @@ class LoadedModels:
         return self._unload(self._cache.evictable(in_use=in_use))
 
     def lost(self) -> list[Command]:
-        """Note that the host is gone, and its models with it."""
+        """Record that the host is gone, and its models with it."""
         self._wanted = self._pinned()
         return [SendToBroker(ModelUnloaded(model=model)) for model in self._cache.clear()]
 

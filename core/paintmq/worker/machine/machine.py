@@ -56,7 +56,7 @@ class WorkerMachine:
         self._connection = BrokerSession(self._timers)
         self._answers = Answers(self._timers)
         self._host = HostControl(profile, specs, self._timers, self._answers)
-        self._drain_until: float | None = None
+        self._drain_until = inf
         self._left = False
 
     # ---- what the shell reports ----------------------------------------------------------------
@@ -71,7 +71,7 @@ class WorkerMachine:
         if self._left:
             return []
         self._connection.heard(now=now)
-        return self._obey(message, now=now) + self._advance(now=now)
+        return self._handle(message, now=now) + self._advance(now=now)
 
     def receive_from_host(self, message: FromHost, *, now: float) -> list[Command]:
         """The model host said this. What it says after its end was decided changes nothing."""
@@ -81,12 +81,12 @@ class WorkerMachine:
         """The host is known to run though it says nothing: a model may hold its interpreter."""
         self._host.alive(now=now)
 
-    def host_exited(self, detail: str, *, words: Sequence[str] = (), now: float) -> list[Command]:
-        """The host's process is gone, with this exit status or signal in words.
+    def host_exited(self, detail: str, *, lines: Sequence[str] = (), now: float) -> list[Command]:
+        """The host's process is gone; ``detail`` is its exit status or signal as text.
 
-        ``words`` are the last lines that it printed.
+        ``lines`` are the last that it printed.
         """
-        return self._host.exited(detail, words=words, now=now) + self._advance(now=now)
+        return self._host.exited(detail, lines=lines, now=now) + self._advance(now=now)
 
     def crashes_found(self, keys: Sequence[Key], *, alone: bool, now: float) -> list[Command]:
         """An earlier process of this worker died while it ran these (from its crash journal)."""
@@ -117,7 +117,7 @@ class WorkerMachine:
             self._connection.next_deadline(),
             self._answers.endings.next_deadline(),
             self._host.next_deadline(),
-            inf if self._drain_until is None else self._drain_until,
+            self._drain_until,
         )
         return None if at == inf else at
 
@@ -139,7 +139,7 @@ class WorkerMachine:
 
     @property
     def is_draining(self) -> bool:
-        return self._drain_until is not None
+        return self._host.is_draining
 
     # ---- the broker ----------------------------------------------------------------------------
 
@@ -152,11 +152,11 @@ class WorkerMachine:
             ),
             *self._answers.endings.messages(),
         ]
-        if self._takes_nothing:
-            messages.append(self._excuse)
+        if excuse := self._host.excuse:
+            messages.append(excuse)
         return [SendToBroker(message) for message in messages]
 
-    def _obey(self, message: ToWorker, *, now: float) -> list[Command]:
+    def _handle(self, message: ToWorker, *, now: float) -> list[Command]:
         match message:
             case BrokerHeartbeat():
                 pass  # hearing anything is what counts
@@ -192,8 +192,8 @@ class WorkerMachine:
             return commands
         keys = [held.key for held in fresh]
         model = fresh[0].assignment.task.model
-        if self._takes_nothing:
-            commands.append(SendToBroker(self._excuse))  # it may not have heard
+        if excuse := self._host.excuse:
+            commands.append(SendToBroker(excuse))  # the first one may have been lost
             for key in keys:
                 commands += self._answers.hand_back(key, cancelled=False)
         elif model not in self._profile.models:
@@ -227,32 +227,24 @@ class WorkerMachine:
             messages.append(beat)
         return [SendToBroker(message) for message in messages]
 
-    @property
-    def _takes_nothing(self) -> bool:
-        return self.is_draining or bool(self._host.trouble)
-
-    @property
-    def _excuse(self) -> Draining:
-        return Draining("" if self.is_draining else self._host.trouble)
-
     # ---- leaving -------------------------------------------------------------------------------
 
     def _start_draining(self, grace: float, *, now: float) -> list[Command]:
         """Hand back what has not begun; a second drain can only shorten the first."""
         until = now + grace
-        if self._drain_until is not None:
+        if self.is_draining:
             self._drain_until = min(self._drain_until, until)
             return []
         self._drain_until = until
         return [SendToBroker(Draining()), *self._host.drain()]
 
     def _watch_drain(self, *, now: float) -> list[Command]:
-        if self._drain_until is None or self._drain_until > now:
+        if self._drain_until > now:
             return []
         if not self._answers.held:
             return self._leave()
         self._drain_until = now + self._timers.farewell
-        return self._host.give_up(now=now)
+        return self._host.abort(now=now)
 
     def _advance(self, *, now: float) -> list[Command]:
         """Let the host go on, and leave once a drained worker owes nothing."""

@@ -1,4 +1,4 @@
-"""Which models stay in a worker's memory: what is worth least goes first (``paintmq/eviction.py``).
+"""Which models stay in a worker's memory: the least valuable goes first (``paintmq/eviction.py``).
 
 Rule 1: a pinned model is never evicted. Rule 2: a model in use is never evicted. Rule 3: memory is
 given back before it is taken: whoever loads first unloads what ``victims`` names.
@@ -68,7 +68,7 @@ class ModelCache:
         )
 
     def will_load(self, model: str) -> None:
-        """Record that the model is about to be loaded: somebody has a use for it."""
+        """Record that the model is about to be loaded, which counts as a use of it."""
         self._worth.used(model)
 
     def add(self, model: str, memory_mb: int, *, seconds: float, pinned: bool = False) -> None:

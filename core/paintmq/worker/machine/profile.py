@@ -62,7 +62,7 @@ class WorkerTimers:
     """How long a worker waits for what, in seconds."""
 
     welcome_first: float = 2.0
-    """For the answer to a hello; doubled with every connection tried in vain."""
+    """For the answer to a hello; doubled with every connection that gets none."""
     welcome_most: float = 15.0
     beats_missed: int = 3
     """Heartbeats the broker may miss; then the connection counts as dead."""

@@ -185,7 +185,7 @@ def test_a_place_that_is_taken_or_cannot_be_used_is_refused_in_words(
     for path, words in (
         (tmp_path / "taken", "something at .*/taken already"),
         (tmp_path / "no" / "such" / "folder", "cannot be made: No such file"),
-        (Path("somewhere"), "no absolute path"),
+        (Path("somewhere"), "not an absolute path"),
     ):
         with pytest.raises(StoreError, match=words):
             store.store.back_up(path)

@@ -144,7 +144,7 @@ def test_whoever_waits_for_a_file_waits_no_longer_once_the_journal_is_closed(
     def fail() -> None:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    with pytest.raises(StoreError, match=r"can open no more files: what was not yet stored is"):
+    with pytest.raises(StoreError, match=r"can open no more files: what was not stored yet is"):
         shortage.with_files(fail)
     folder.close()
 

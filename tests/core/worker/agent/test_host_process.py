@@ -22,7 +22,7 @@ def host() -> Iterator[HostProcess]:
     yield host
     host.close()
     assert not Path(host.scratch).exists()
-    assert host.exit_in_words() is not None
+    assert host.exit_description() is not None
 
 
 def hear(host: HostProcess) -> list[HostMessage]:
@@ -49,12 +49,12 @@ def configure(host: HostProcess) -> None:
 def test_a_host_starts_and_leaves_when_it_is_told_to(host: HostProcess) -> None:
     configure(host)
     assert HostReady() in hear(host)
-    assert host.exit_in_words() is None
+    assert host.exit_description() is None
     assert not host.is_stopped()
     host.send(Shutdown())
     hear(host)
 
-    assert host.exit_in_words() == "exited with status 0"
+    assert host.exit_description() == "exited with status 0"
 
 
 def test_a_host_is_killed_for_memory_before_its_node_and_leaves_no_core(host: HostProcess) -> None:
@@ -77,7 +77,7 @@ def test_a_killed_host_is_described_by_its_signal(host: HostProcess) -> None:
     host.process.send_signal(signal.SIGTERM)
     host.process.wait()
 
-    assert host.exit_in_words() == "was killed by SIGTERM"
+    assert host.exit_description() == "was killed by SIGTERM"
 
 
 def test_a_host_killed_for_memory_is_told_apart(
@@ -85,12 +85,12 @@ def test_a_host_killed_for_memory_is_told_apart(
 ) -> None:
     host.kill()
     host.process.wait()
-    assert host.exit_in_words() == "was killed by SIGKILL"
+    assert host.exit_description() == "was killed by SIGKILL"
 
     before = oom_kills()
     monkeypatch.setattr(host_process, "oom_kills", lambda: before + 1)
 
-    assert host.exit_in_words() == "was killed by SIGKILL for using too much memory"
+    assert host.exit_description() == "was killed by SIGKILL for using too much memory"
 
 
 def test_a_host_that_closes_its_socket_and_stays_is_made_to_leave(host: HostProcess) -> None:
@@ -99,7 +99,7 @@ def test_a_host_that_closes_its_socket_and_stays_is_made_to_leave(host: HostProc
     assert host.is_stopped()
     host.at_end = True
 
-    assert host.exit_in_words() == "was killed by SIGKILL"
+    assert host.exit_description() == "was killed by SIGKILL"
 
 
 def test_sending_to_a_host_that_is_gone_is_harmless(host: HostProcess) -> None:
@@ -118,29 +118,29 @@ def test_of_what_a_host_prints_little_is_kept_and_the_end_of_it_whatever_it_is()
     with Path(f"/proc/{host.process.pid}/fd/2").open("wb", buffering=0) as printed:
         for _ in range(100):
             printed.write(3000 * b"x")
-            host.hear()
+            host.read_stderr()
         assert len(host._partial_line) == 2000
         printed.write(b"\none\n\n" + 2000 * b"\r 7%|=>  |" + b"\r 8%|=>  |\r\n")
-        host.hear()
-        assert host.last_words[1:] == ("one", " 8%|=>  |")
+        host.read_stderr()
+        assert host.last_lines[1:] == ("one", " 8%|=>  |")
         printed.write(b"\rpart\rno end \xff of a line")
 
     host.close()
 
-    assert host.last_words[-1] == "no end \ufffd of a line"
+    assert host.last_lines[-1] == "no end \ufffd of a line"
 
 
 def test_a_host_that_prints_nothing_more_is_told_from_one_that_pauses(host: HostProcess) -> None:
     select.select([host.socket], [], [], 30)
-    assert not host.hear()
-    assert not host.is_mute
+    assert not host.read_stderr()
+    assert not host.stderr_closed
 
     host.kill()
     host.process.wait()
-    while host.hear():
+    while host.read_stderr():
         pass
 
-    assert host.is_mute
+    assert host.stderr_closed
 
 
 def test_scratch_folders_of_killed_nodes_are_swept_and_no_others(

@@ -37,7 +37,7 @@ from paintmq.worker.machine.commands import (
     ReleaseOutputs,
     StartHost,
 )
-from paintmq.worker.machine.host_life import with_telling_word
+from paintmq.worker.machine.host_life import with_telling_line
 
 
 def test_the_host_is_started_by_the_first_assignment_and_the_model_loaded_before_it_runs(
@@ -306,10 +306,10 @@ def test_a_worker_that_leaves_tries_no_further_starts(bench: Bench) -> None:
 
 
 def test_the_word_that_tells_most_comes_first() -> None:
-    assert with_telling_word("died", []) == "died"
-    assert with_telling_word("died", ["one", "two"]) == "died: two"
+    assert with_telling_line("died", []) == "died"
+    assert with_telling_line("died", ["one", "two"]) == "died: two"
     fault = ["Fatal Python error: Segmentation fault", "Extension modules: numpy"]
-    assert with_telling_word("died", fault) == "died: Fatal Python error: Segmentation fault"
+    assert with_telling_line("died", fault) == "died: Fatal Python error: Segmentation fault"
 
 
 def test_of_what_a_host_printed_the_last_lines_are_told_and_not_all_of_each(bench: Bench) -> None:
