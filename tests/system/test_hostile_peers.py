@@ -329,4 +329,4 @@ def test_more_peers_than_allowed_are_refused_in_words() -> None:
                 peer.close()
         broker.stop(grace=0)
 
-    assert "3 peers are too many" in refused.reason
+    assert "this broker serves 3 peers of this kind already" in refused.reason

@@ -1,8 +1,8 @@
-"""Cuts connections that send what is no whole message: ZeroMQ holds it for them without a bound.
+"""Cuts connections that send endless unfinished messages, which ZeroMQ buffers without a limit.
 
-A frame has a greatest size, a message in frames has none, and nobody sees it before its end. So the
-kernel is asked how much came over each connection, and ZeroMQ which of them a message came from.
-Works where the kernel tells (Linux); elsewhere nothing is cut.
+A frame has a maximum size, a message of many frames has none, and the program sees none of it
+before its end. So the kernel is asked how many bytes came over each connection, and ZeroMQ which
+connection a message came from. This needs a kernel that tells (Linux); elsewhere nothing is cut.
 """
 
 import errno
@@ -23,24 +23,24 @@ from paintmq.transport.sockets import Socket
 logger = logging.getLogger(__name__)
 
 MOST_BYTES = 32 * 1024 * 1024
-"""Of one connection without a whole message between. A message of ours has 3 MiB at most, but the
-kernel may hold so many (``net.ipv4.tcp_rmem``) while ZeroMQ finds no time to read them."""
+"""From one connection without a complete message. A message of the protocol has 3 MiB at most, but
+the kernel may hold this much (``net.ipv4.tcp_rmem``) while ZeroMQ finds no time to read it."""
 STRANGERS_MOST_BYTES = 4 * 1024 * 1024
-"""The same where any program of this machine may connect: there the kernel holds little
-(``sockets.py``), and what is sent comes without delay."""
+"""The same where any program on this machine may connect: there the kernel holds little
+(``sockets.py``), and what is sent arrives without delay."""
 STRANGERS_BYTES_IN_ALL = 8 * 1024 * 1024
-"""Of all such connections that are behind. Empty frames take 32 times that in ZeroMQ's memory."""
+"""From all such connections together. Empty frames take 32 times that in ZeroMQ's memory."""
 NOTABLE_BYTES = 1024
-"""More than a handshake. Who sent so much is behind if nothing whole comes of it for a while; what
-our own programs send is whole almost at once."""
+"""More than a handshake. A connection that sent this much without completing a message is *behind*
+after a while; what our own programs send is complete almost at once."""
 BEHIND = 0.2
-"""Seconds."""
+"""Seconds until such a connection counts as behind."""
 SOON_BYTES = 1024 * 1024
-"""Of those that are behind: with more it is worth looking again soon."""
+"""From all that are behind: with more it is worth inspecting them again soon."""
 SILENCE = 30.0
-"""Seconds in which a connection to a ROUTER must have said something."""
+"""Seconds within which a connection to a ROUTER must send its first message."""
 PATIENCE = 5.0
-"""Seconds until somebody who sends too much is cut although the socket was never read empty."""
+"""Seconds until a connection over its limit is cut though the socket was never read empty."""
 _BYTES_RECEIVED = 128
 """Where ``tcpi_bytes_received`` is in the kernel's ``struct tcp_info``."""
 
@@ -48,27 +48,27 @@ _BYTES_RECEIVED = 128
 @define
 class _Connection:
     address: object
-    """Of the other end: says whether the descriptor is still of this connection."""
+    """Of the other end: tells whether the descriptor still belongs to this connection."""
     silent_at: float
-    """When it must have said something; never, once it has."""
+    """When its first message is overdue; infinite once that has come."""
     whole: int = 0
-    """Bytes that had come when it was last known to have sent a whole message."""
+    """Bytes received when its last complete message was seen."""
     came: int = 0
-    """Bytes that had come at the last look."""
+    """Bytes received at the last inspection."""
     spoke: bool = False
-    """Whether a whole message ever came of it."""
+    """Whether a complete message ever came from it."""
     suspect_until: float = inf
-    """When it is cut, as too much came since."""
+    """When it is cut for having sent too much since."""
     behind_at: float = inf
-    """When it counts as one that sends much and nothing whole."""
+    """When it counts as behind."""
 
     @property
     def unfinished(self) -> int:
-        """Bytes that came since it was last known to have sent a whole message."""
+        """Bytes received since its last complete message."""
         return self.came - self.whole
 
-    def take_note(self, received: int, *, heard: bool, now: float) -> None:
-        """Take note of what the kernel says, and whether a whole message came of it."""
+    def update(self, received: int, *, heard: bool, now: float) -> None:
+        """Record the kernel's count of bytes, and whether a complete message has come since."""
         self.came = received
         if heard:
             self.whole, self.spoke = received, True
@@ -83,12 +83,12 @@ class ConnectionWatch:
     def __init__(
         self, socket: Socket, *, silence: float = SILENCE, strangers: bool = False
     ) -> None:
-        """Begin to watch.
+        """Start to watch.
 
         Args:
             socket: not bound yet.
-            silence: infinite where connections may say nothing for long.
-            strangers: whether any program of this machine may connect, without a key.
+            silence: seconds; infinite where connections may send nothing for long.
+            strangers: whether any program on this machine may connect, without a key.
         """
         self._most = STRANGERS_MOST_BYTES if strangers else MOST_BYTES
         self._most_in_all = STRANGERS_BYTES_IN_ALL if strangers else inf
@@ -100,7 +100,7 @@ class ConnectionWatch:
         self._connections: dict[int, _Connection] = {}
         self._heard: set[int] = set()
         self.cut = 0
-        """Connections that were cut so far."""
+        """Connections cut so far."""
         self.offenders = 0
         """Those among them that had sent too much."""
 
@@ -108,17 +108,17 @@ class ConnectionWatch:
         return len(self._connections)
 
     def heard(self, frame: zmq.Frame) -> None:
-        """Take note of a whole message, by one of its frames."""
+        """Record a complete message, by one of its frames."""
         descriptor = _descriptor(frame)
         if descriptor is not None:
             self._heard.add(descriptor)
 
     def cut_sender(self, frame: zmq.Frame, *, now: float | None = None) -> None:
-        """Cut the connection a message came from, by one of its frames; harmless if it left.
+        """Cut the connection a message came from, by one of its frames; harmless if it is gone.
 
-        ZeroMQ tells the descriptor by which it came, which may be another connection's by now. So
-        name the time only if the sender is known to be there still; otherwise its connection is cut
-        only if it was there at the last look, and is not another one since.
+        ZeroMQ tells the descriptor it came by, which may belong to another connection by now. So
+        pass ``now`` only if the sender is known to be still there; otherwise the connection is cut
+        only if it was there at the last inspection and is still the same one.
         """
         descriptor = _descriptor(frame)
         if descriptor is None:
@@ -127,30 +127,30 @@ class ConnectionWatch:
             self._take_events(now)
         self._cut_offender(descriptor, "it sent a message of too many frames")
 
-    def look(self, *, now: float, read_empty: bool, is_cutting: bool = False) -> bool:
-        """Cut who sent too much, or nothing; to be called several times a second.
+    def inspect(self, *, now: float, read_empty: bool, is_cutting: bool = False) -> bool:
+        """Cut connections that sent too much, or nothing; call it several times a second.
 
         Args:
             now: in seconds.
-            read_empty: no whole message was left when the socket was last read.
-            is_cutting: one is being thrown away that is too long, and others wait behind it.
+            read_empty: no complete message was left when the socket was last read.
+            is_cutting: a message that is too long is being discarded, and others wait behind it.
 
         Returns:
-            Whether it is worth looking again soon.
+            Whether it is worth inspecting them again soon.
         """
         self._take_events(now)
         for descriptor, connection in list(self._connections.items()):
             try:
                 received = _bytes_received(descriptor)
             except OSError:
-                self._connections.pop(descriptor, None)  # closed, and not yet told
+                self._connections.pop(descriptor, None)  # closed, but the event has not arrived yet
                 continue
-            connection.take_note(received, heard=descriptor in self._heard, now=now)
+            connection.update(received, heard=descriptor in self._heard, now=now)
             if self._sent_too_much(connection, now, read_empty=read_empty):
-                words = f"it sent {connection.unfinished} bytes that are no whole message"
-                self._cut_offender(descriptor, words)
+                reason = f"it sent {connection.unfinished} bytes of an unfinished message"
+                self._cut_offender(descriptor, reason)
             elif connection.silent_at <= now:
-                self._try_to_cut(descriptor, "it says nothing")
+                self._try_to_cut(descriptor, "it sent nothing")
         self._heard.clear()
         behind = [each for each in self._connections.items() if each[1].behind_at < inf]
         if is_cutting:  # an attack: it may be one of many
@@ -160,7 +160,7 @@ class ConnectionWatch:
         return sum(connection.unfinished for _, connection in behind) > SOON_BYTES
 
     def close(self) -> None:
-        """Watch no longer; to be called before the socket is closed."""
+        """Stop watching; call it before the socket is closed."""
         self._socket.disable_monitor()
         self._events.close(linger=0)
 
@@ -180,13 +180,16 @@ class ConnectionWatch:
         if connection.unfinished <= self._most:
             return False
         if connection.suspect_until == inf:
-            # What came may be whole by now, and wait to be read.
+            # What came may be complete by now, and wait to be read.
             connection.suspect_until = now + PATIENCE
             return False
         return read_empty or connection.suspect_until <= now
 
     def _cut_most_behind(self, behind: list[tuple[int, _Connection]]) -> None:
-        """If they sent too much in all, cut most: first who never spoke, then who sent most."""
+        """If they sent too much together, cut most of them.
+
+        Those that never completed a message go first, then those that sent the most.
+        """
         in_all = sum(connection.unfinished for _, connection in behind)
         if in_all <= self._most_in_all:
             return
@@ -195,8 +198,8 @@ class ConnectionWatch:
             if in_all <= SOON_BYTES:
                 return
             in_all -= connection.unfinished
-            words = f"it is one of many that sent {connection.unfinished} bytes, and nothing whole"
-            self._cut_offender(descriptor, words)
+            reason = f"it is one of many with unfinished messages ({connection.unfinished} bytes)"
+            self._cut_offender(descriptor, reason)
 
     def _cut_offender(self, descriptor: int, reason: str) -> None:
         self.offenders += 1
@@ -205,7 +208,7 @@ class ConnectionWatch:
     def _try_to_cut(self, descriptor: int, reason: str) -> None:
         connection = self._connections.pop(descriptor, None)
         if connection is None:
-            return  # it left, as far as we were told
+            return  # it has left, as far as we know
         try:
             with _socket_of(descriptor) as other:
                 if _address_or_none(other) in {connection.address, None}:
@@ -221,8 +224,8 @@ class ConnectionWatch:
 
 
 def hang_up(connection: socketlib.socket) -> None:
-    """End a TCP connection that somebody else reads, at once: what the kernel still holds of it is
-    thrown away. The other reader finds its end, and closes it.
+    """End a TCP connection that another reader owns, at once: what the kernel still holds of it is
+    discarded. The owner finds the connection ended, and closes it.
     """
     connection.setsockopt(socketlib.SOL_SOCKET, socketlib.SO_LINGER, struct.pack("ii", 1, 0))
     connection.settimeout(0.0)
@@ -235,7 +238,7 @@ def hang_up(connection: socketlib.socket) -> None:
 
 
 def _descriptor(frame: zmq.Frame) -> int | None:
-    """Return what connection a frame came by; None when from inside this process."""
+    """Return the descriptor a frame came by; None if it came from inside this process."""
     try:
         descriptor = frame.get(zmq.MessageOption.SRCFD)
     except zmq.ZMQError:
@@ -254,10 +257,10 @@ def _address_or_none(connection: socketlib.socket) -> object:
 
 @contextmanager
 def _socket_of(descriptor: int) -> Iterator[socketlib.socket]:
-    """Give the socket of a descriptor that ZeroMQ has, and leave it open.
+    """Yield the socket of a descriptor that ZeroMQ owns, and leave it open.
 
-    It is a copy, which stays the same connection whatever ZeroMQ does. Where no more files can be
-    opened it is the very descriptor: then, of all times, those who waste them must be cut.
+    It is a duplicate, which stays the same connection whatever ZeroMQ does. Where no more files can
+    be opened it is the descriptor itself: that is just when connections that waste them must go.
     """
     try:
         copy = os.dup(descriptor)
@@ -280,7 +283,7 @@ def _address(descriptor: int) -> object:
 
 
 def _bytes_received(descriptor: int) -> int:
-    """Return how many bytes ever came over a connection; 0 where the kernel does not tell."""
+    """Return how many bytes ever arrived on a connection; 0 where the kernel does not tell."""
     if not hasattr(socketlib, "TCP_INFO"):
         return 0
     same = socketlib.socket(socketlib.AF_INET, socketlib.SOCK_STREAM, 0, fileno=descriptor)

@@ -1,9 +1,8 @@
 """Who may connect: CURVE keys on the sockets, and the handler that ZeroMQ asks about each peer.
 
-A socket that is secured lets nobody in whom the handler does not know: without a handler, or with
-one that hangs, every handshake fails. A key decides the role, a port which roles it takes. A key
-that was revoked or has expired is refused at its next message, also on a connection that is open
-already.
+A secured socket admits only peers that the handler knows: without a handler, or with one that
+hangs, every handshake fails. A key has a role, and a port admits certain roles. A key that was
+revoked or has expired is refused at its next message, also on a connection that is already open.
 """
 
 import logging
@@ -46,7 +45,7 @@ _REQUEST_FRAMES = 7
 
 @frozen
 class _Known:
-    """Whom one reading of the list lets in, by public key, and when keys of it expire."""
+    """What one reading of the list allows, by public key, and when keys of it expire."""
 
     number: int
     users: Mapping[str, Allowed]
@@ -55,9 +54,9 @@ class _Known:
 
 
 class KeyRing:
-    """The broker's keys and those it lets in. Safe to read from any thread.
+    """The broker's own keys and those it admits. Safe to read from any thread.
 
-    Keys expire by the wall clock, as it is at that moment: what is agreed on is a date.
+    Keys expire by the wall clock of the moment: what people agree on is a date.
     """
 
     def __init__(self, folder: Path, *, wall: Callable[[], int] = time.time_ns) -> None:
@@ -73,10 +72,10 @@ class KeyRing:
         self.reload()
 
     def reload(self) -> None:
-        """Read again who is let in.
+        """Read the list of admitted keys again.
 
         Raises:
-            ConfigError: the list is damaged; the one before still holds.
+            ConfigError: the list is damaged; the previous one stays in force.
         """
         entries = list_keys(self._folder)
         users = {each.public: each for each in entries}
@@ -88,12 +87,12 @@ class KeyRing:
 
     @property
     def edition(self) -> tuple[int, int]:
-        """Another one whenever somebody may be let in no longer, or on other terms."""
+        """Changes whenever a key may have been revoked, have expired or have other terms."""
         known = self._known
         return known.number, bisect_right(known.ends, self.now())
 
     def user_of(self, public_key: str, port: str) -> Allowed | None:
-        """Return whose key this is, if it is good and its role may use that kind of port."""
+        """Return whose key this is, if it is valid and its role may use that kind of port."""
         user = self._known.users.get(public_key)
         if user is None or user.role not in _ROLES.get(port, frozenset()):
             return None
@@ -102,12 +101,12 @@ class KeyRing:
         return user
 
     def objection(self, public_key: str, port: str, *, known_as: str = "") -> str:
-        """Return why ``user_of`` knows nobody, in words; ``known_as``: whose key it was."""
+        """Return why ``user_of`` returned None; ``known_as``: the name the key had."""
         user = self._known.users.get(public_key)
         if user is None and known_as:
             return f"the key {known_as!r} was revoked"
         if user is None:
-            return "its key is none of those that are let in"
+            return "its key is not among those that are allowed"
         if user.role not in _ROLES.get(port, frozenset()):
             return f"the key {user.name!r} has the role {user.role}, which does not open that port"
         return f"the key {user.name!r} expired on {user.terms.end}"
@@ -122,20 +121,20 @@ class KeyRing:
         return self._wall() / 1e9
 
     def secure(self, socket: Socket, port: str) -> None:
-        """Let only known keys in; call it before binding."""
+        """Admit known keys only; call it before binding."""
         socket.setsockopt(zmq.CURVE_SERVER, 1)
         socket.setsockopt(zmq.CURVE_SECRETKEY, self.broker.secret.encode())
         socket.setsockopt(zmq.CURVE_PUBLICKEY, self.broker.public.encode())
         socket.setsockopt(zmq.ZAP_DOMAIN, port.encode())
-        # Without it, a missing handler lets everybody in.
+        # Without this, a missing handler would admit every connection.
         socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
 
 
 def secure_with(socket: Socket, key: PeerKey) -> None:
     """Use a peer's key to reach its broker, and no other; call it before connecting."""
     if key.terms.has_expired(time.time_ns() / 1e9):
-        # Its broker will not say so: it does not talk to who has no key.
-        logger.warning("the key %r expired on %s: ask for another", key.name, key.terms.end)
+        # The broker cannot say so: it refuses the handshake without a reason.
+        logger.warning("the key %r expired on %s: ask for a new one", key.name, key.terms.end)
     socket.setsockopt(zmq.CURVE_SECRETKEY, key.keys.secret.encode())
     socket.setsockopt(zmq.CURVE_PUBLICKEY, key.keys.public.encode())
     socket.setsockopt(zmq.CURVE_SERVERKEY, key.broker.encode())
@@ -186,7 +185,7 @@ class Authenticator:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop answering; from now on nobody new is let in. Harmless to repeat."""
+        """Stop answering; from now on new connections are refused. Harmless to repeat."""
         if self._stop is None or self._thread is None:
             return
         self._stop.send(b"")

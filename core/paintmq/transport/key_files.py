@@ -1,9 +1,9 @@
 """Key files: who may talk to a broker, and in which role.
 
-A folder holds the broker's own key pair (``broker.key``), the list of those it lets in
+A folder holds the broker's own key pair (``broker.key``), the list of the peers it admits
 (``allowed.json``: name, role, public key and terms) and, until they are handed over, the key files
-made for them. Whoever has a key file is who it names: every file is readable by its owner alone,
-and a file that others may read is refused.
+made for them. Possession of a key file is proof of identity: every file is readable by its owner
+alone, and a file that others can read is refused.
 """
 
 import json
@@ -25,13 +25,13 @@ Role: TypeAlias = Literal["client", "worker", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 LOCAL_WORKER, LOCAL_ADMIN = "local-worker", "local-admin"
-"""Made with the broker's keys, for the programs on its own machine."""
+"""Made together with the broker's keys, for the programs on its own machine."""
 
 _BROKER = "broker"
 _ALLOWED = "allowed.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _KEY = re.compile(r"[!-~]{40}")
-# Printed in the documentation of libzmq (zmq_curve) and used in its tests: known to everybody.
+# Printed in the documentation of libzmq (zmq_curve) and used in its tests: public knowledge.
 _PUBLISHED_SECRETS = frozenset(
     {
         "D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs",
@@ -61,12 +61,12 @@ class PeerKey:
     broker: str
     """The broker's public key."""
     terms: KeyTerms = NO_TERMS
-    """As they were when the file was made; the broker's own list decides."""
+    """As they were when the file was made; the broker's own list is what counts."""
 
 
 @frozen(kw_only=True)
 class Allowed:
-    """One peer that a broker lets in."""
+    """One peer that a broker admits."""
 
     name: str
     role: Role
@@ -99,14 +99,14 @@ def init_keys(folder: Path) -> Path:
 
 
 def add_key(folder: Path, name: str, role: Role, terms: KeyTerms = NO_TERMS) -> Path:
-    """Let a new peer in, on these terms.
+    """Admit a new peer, on these terms.
 
     Returns:
-        Its key file: bring it to that peer by a safe way, and delete it here.
+        Its key file: bring it to that peer over a safe channel, and delete it here.
 
     Raises:
-        ConfigError: the name is taken or unfit, there are no broker keys in the folder, or the
-            terms make no sense.
+        ConfigError: the name is taken or invalid, there are no broker keys in the folder, or the
+            terms do not fit the role.
     """
     if not _NAME.fullmatch(name) or name == _BROKER:
         raise ConfigError(f"{name!r} is no name for a key: use letters, digits, - _ and .")
@@ -128,7 +128,7 @@ def add_key(folder: Path, name: str, role: Role, terms: KeyTerms = NO_TERMS) -> 
 
 
 def revoke_key(folder: Path, name: str) -> None:
-    """Let a peer in no longer. A running broker heeds it at its next ``reload``.
+    """Stop admitting a peer. A running broker applies it at its next ``reload``.
 
     Raises:
         ConfigError: there is no such key.
@@ -143,7 +143,7 @@ def revoke_key(folder: Path, name: str) -> None:
 
 
 def list_keys(folder: Path) -> list[Allowed]:
-    """Return whom the broker lets in, in the order in which they were added.
+    """Return the peers that the broker admits, in the order in which they were added.
 
     Raises:
         ConfigError: the list is missing or damaged.
@@ -185,7 +185,7 @@ def _allowed(path: Path, entry: object) -> Allowed:
         case {"name": str(name), "role": str(role), "public": public, **more} if _is_key(public):
             limits = {str(field): value for field, value in more.items()}
             if unknown := limits.keys() - {"not_after", "queues"}:
-                # It may be a limit: whoever does not understand it must not let the key in.
+                # It may be a restriction: a program that does not know it must not admit the key.
                 raise ConfigError(
                     f"{path}: the key {name!r} has terms that this PaintMQ does not know "
                     f"({', '.join(sorted(unknown))}): update PaintMQ, or take it out of the list"
@@ -231,7 +231,7 @@ def _write_allowed(folder: Path, allowed: list[Allowed]) -> None:
 
 
 def _write(path: Path, data: Mapping[str, object]) -> None:
-    """Replace the file in one step; nobody else can read it at any moment."""
+    """Replace the file in one step; at no moment can another user read it."""
     new = path.with_name(f"{path.name}.new")
     try:
         new.unlink(missing_ok=True)
@@ -266,9 +266,9 @@ def _read(path: Path) -> dict[str, object]:
 
 
 def own_key(config: BrokerConfig, local: str) -> PeerKey | None:
-    """Return the key to show to a broker: the configured one, or this machine's own.
+    """Return the key to present to a broker: the configured one, or this machine's own.
 
-    ``local`` is LOCAL_WORKER or LOCAL_ADMIN: what is used beside a broker on the same machine.
+    ``local`` is LOCAL_WORKER or LOCAL_ADMIN: which key to use beside a broker on this machine.
 
     Raises:
         ConfigError: the key file is missing, damaged, or readable by others.

@@ -1,4 +1,4 @@
-"""What an operator should know of the keys that a broker lets in."""
+"""What an operator should know about the keys that a broker admits."""
 
 from collections.abc import Collection, Iterable, Iterator
 from typing import Literal
@@ -10,16 +10,16 @@ from paintmq.transport.key_files import Allowed
 
 @frozen
 class Concern:
-    """One thing about one key."""
+    """One remark about one key."""
 
     verdict: Literal["note", "problem"]
-    """A problem: somebody is kept out, or may be, who should not be; a note: that is to come."""
+    """A problem: the key is refused, or does less than it should; a note: it will be so soon."""
     text: str
     """With the remedy."""
 
 
 def review(keys: Iterable[Allowed], *, queues: Collection[str], now: float) -> Iterator[Concern]:
-    """Yield what is worth saying of these keys, at that wall-clock time and with these queues."""
+    """Yield what is worth saying about these keys, at that time and with these queues."""
     for key in keys:
         name, terms = key.name, key.terms
         if terms.has_expired(now):
@@ -31,7 +31,5 @@ def review(keys: Iterable[Allowed], *, queues: Collection[str], now: float) -> I
         for queue in terms.queues or ():
             if queue not in queues:
                 there = ", ".join(queues)
-                words = (
-                    f"key {name!r} is for queue {queue!r}, which there is not; there are {there}"
-                )
-                yield Concern("problem", words)
+                text = f"key {name!r} is for the unknown queue {queue!r}; there are {there}"
+                yield Concern("problem", text)

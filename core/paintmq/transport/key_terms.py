@@ -1,4 +1,4 @@
-"""The terms of a key: until when it is good, and for which queues."""
+"""The terms of a key: until when it is valid, and for which queues."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from attrs import frozen
 from paintmq.task import Json
 
 SOON = 14 * 86_400.0
-"""Seconds before its end from which on a key is worth a warning."""
+"""A key is worth a warning this many seconds before its end."""
 
 _SPAN = re.compile(r"([1-9][0-9]{0,5})([hdw])")
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
@@ -18,29 +18,29 @@ _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=
 
 @frozen(kw_only=True)
 class KeyTerms:
-    """What limits a key; without terms it is good for ever, and for every queue."""
+    """The restrictions of a key; without any it is valid for ever, and for every queue."""
 
     not_after: float | None = None
-    """Seconds since the epoch, whole ones: from then on the key is refused."""
+    """Unix time in whole seconds: from then on the key is refused."""
     queues: tuple[str, ...] | None = None
-    """Where a client may submit tasks, or whose tasks a worker may run."""
+    """Queues to which a client may submit tasks, or whose tasks a worker may run."""
 
     def has_expired(self, now: float) -> bool:
         return self.not_after is not None and self.not_after <= now
 
     def expires_soon(self, now: float) -> bool:
-        """Return whether it is time to think of another key, also when it is too late."""
+        """Return whether the key ends soon or has expired, so that a new one is needed."""
         return self.not_after is not None and self.not_after <= now + SOON
 
     @property
     def end(self) -> str:
-        """When the key expires, as date and time of day in UTC; empty: never."""
+        """When the key expires, as date and time in UTC; empty: never."""
         if self.not_after is None:
             return ""
         return f"{datetime.fromtimestamp(self.not_after, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
     def to_json(self) -> dict[str, Json]:
-        """Return what a key file holds; what does not limit is not mentioned."""
+        """Return the fields of a key file; restrictions that are not set are left out."""
         data: dict[str, Json] = {}
         if self.not_after is not None:
             data["not_after"] = datetime.fromtimestamp(self.not_after, UTC).isoformat()
@@ -53,7 +53,7 @@ class KeyTerms:
         """Read what ``to_json`` wrote.
 
         Raises:
-            ValueError: it makes no sense.
+            ValueError: the fields are malformed.
         """
         not_after, queues = data.get("not_after"), data.get("queues")
         if not (queues is None or (isinstance(queues, list) and queues and _all_text(queues))):
@@ -71,10 +71,10 @@ NO_TERMS = KeyTerms()
 
 
 def parse_expiry(text: str, *, now: float) -> float:
-    """Return the moment that a user means by ``90d``, ``12h``, ``4w``, a date or a date and time.
+    """Return the time that a user means by ``90d``, ``12h``, ``4w``, a date or a date and time.
 
-    A date is the last day on which the key is good. Days begin and end as UTC has it, and times
-    are UTC unless they say otherwise.
+    A date is the last day on which the key is valid. Days begin and end in UTC, and times are in
+    UTC unless they name an offset.
 
     Raises:
         ValueError: it is none of these, or past.

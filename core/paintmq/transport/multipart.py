@@ -1,6 +1,6 @@
-"""Reads multipart messages without letting one of them hold up all others.
+"""Reads multipart messages without letting one of them hold up the others.
 
-ZeroMQ bounds the size of a frame and the number of messages, but not the number of frames in a
+ZeroMQ limits the size of a frame and the number of messages, but not the number of frames in a
 message: two megabytes of empty frames would keep a reader busy for seconds.
 """
 
@@ -10,11 +10,11 @@ from paintmq.transport.connection_watch import ConnectionWatch
 from paintmq.transport.sockets import Socket
 
 CUT_AT_ONCE = 2_000
-"""Frames that one call throws away: a few milliseconds."""
+"""Frames that one call discards: a few milliseconds."""
 FRAME_SECONDS = 2e-6
-"""What a frame takes that is read in vain."""
+"""Cost of a frame that is read and discarded."""
 OFFENDER_SECONDS = 0.02
-"""What ZeroMQ may have done for somebody who had to be cut."""
+"""Cost, inside ZeroMQ, of a connection that had to be cut."""
 
 
 class MultipartReader:
@@ -29,12 +29,12 @@ class MultipartReader:
         self._watch = watch
         self._thrown_away = 0
         self.is_cutting = False
-        """The rest of a message with too many frames is in the way; ``receive`` goes on with it."""
+        """The rest of a message with too many frames is being discarded by ``receive``."""
 
     def receive(self) -> list[zmq.Frame] | None:
         """Return the next message, or None when there is none or not yet.
 
-        Of a message with too many frames one more than allowed is returned, so that it shows.
+        Of a message with too many frames one more than allowed is returned, so that it is noticed.
         """
         try:
             if self.is_cutting and not self._cut():
@@ -56,7 +56,7 @@ class MultipartReader:
 
     @property
     def wasted(self) -> float:
-        """Seconds that went, so far, into what makes no sense: an estimate."""
+        """Estimated seconds spent so far on useless input."""
         offenders = self._watch.offenders if self._watch is not None else 0
         return self._thrown_away * FRAME_SECONDS + offenders * OFFENDER_SECONDS
 
@@ -65,19 +65,19 @@ class MultipartReader:
         if self._watch is not None:
             self._watch.cut_sender(frame, now=now)
 
-    def look(self, *, now: float, read_empty: bool) -> bool:
-        """Look after the connections; see ``ConnectionWatch.look``."""
+    def inspect(self, *, now: float, read_empty: bool) -> bool:
+        """Inspect the connections; see ``ConnectionWatch.inspect``."""
         if self._watch is None:
             return False
-        return self._watch.look(now=now, read_empty=read_empty, is_cutting=self.is_cutting)
+        return self._watch.inspect(now=now, read_empty=read_empty, is_cutting=self.is_cutting)
 
     def close(self) -> None:
-        """Watch no longer; to be called before the socket is closed."""
+        """Stop watching; call it before the socket is closed."""
         if self._watch is not None:
             self._watch.close()
 
     def _cut(self) -> bool:
-        """Throw away frames; return whether the next one begins a message."""
+        """Discard frames; return whether the next one begins a message."""
         for _ in range(CUT_AT_ONCE):
             self._thrown_away += 1
             if not self._socket.recv(copy=False).more:

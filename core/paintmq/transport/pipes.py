@@ -1,8 +1,8 @@
 """The ``pushpull`` transport of a queue: tasks and results go by PUSH and PULL.
 
 Every worker's connection gets a PUSH of its own, so that a task goes where the broker decided and
-a dead worker's pipe takes nothing but its own tasks with it. Results of all workers come in by one
-PULL, each message led by the id of its connection. Everything else (hellos, heartbeats, starts,
+the pipe of a dead worker loses only that worker's tasks. Results of all workers arrive at one PULL,
+each message led by the id of its connection. Everything else (hellos, heartbeats, starts,
 acknowledgements, cancels, credits) stays on the ROUTER and DEALER of the ``router`` transport.
 
 Only the broker binds, so workers may be behind a NAT. A send is never an acknowledgement here
@@ -25,7 +25,7 @@ from paintmq.wire.frames import Buffer, is_work
 from paintmq.wire.link import MAX_FRAMES
 
 Secure = Callable[[Socket], None]
-"""Puts keys on a socket before it is bound or connected."""
+"""Sets the keys of a socket before it is bound or connected."""
 
 
 def no_keys(socket: Socket) -> None:
@@ -37,7 +37,7 @@ def send_waiting(
     send: Callable[[list[Buffer]], bool],
     by_pipe: Callable[[list[Buffer]], bool],
 ) -> None:
-    """Send what can be sent, in order; a pipe that takes nothing holds up nothing but itself.
+    """Send what can be sent, in order; a way that takes nothing holds up only itself.
 
     Args:
         waiting: the multipart messages; those sent are removed.
@@ -65,7 +65,7 @@ class BrokerPipes:
         secure: Secure = no_keys,
         strangers: bool = False,
     ) -> None:
-        """Listen for results; ``strangers``: whether anybody may connect, without a key.
+        """Listen for results; ``strangers``: whether any local program may connect without a key.
 
         Raises:
             ConfigError: the address cannot be bound.
@@ -79,7 +79,7 @@ class BrokerPipes:
         self._used: dict[PeerId, bool] = {}
         self.results = pull(context, connects=False, strangers=strangers)
         """To be polled; read it with ``receive``."""
-        # Workers may be without results for long.
+        # A worker may have no results for long.
         watch = ConnectionWatch(self.results, silence=inf, strangers=strangers)
         self._reader = MultipartReader(self.results, most_frames=1 + MAX_FRAMES, watch=watch)
         try:
@@ -89,17 +89,17 @@ class BrokerPipes:
             self.results.close()
             raise
 
-    def look(self, *, now: float, read_empty: bool) -> bool:
-        """Look after the connections by which results come; see ``ConnectionWatch.look``."""
-        return self._reader.look(now=now, read_empty=read_empty)
+    def inspect(self, *, now: float, read_empty: bool) -> bool:
+        """Inspect the connections that bring results; see ``ConnectionWatch.inspect``."""
+        return self._reader.inspect(now=now, read_empty=read_empty)
 
     @property
     def wasted(self) -> float:
-        """Seconds that went, so far, into what makes no sense."""
+        """Estimated seconds spent so far on useless input."""
         return self._reader.wasted
 
     def open(self, peer: PeerId) -> int:
-        """Return the port where this peer gets its tasks; opened by the first call.
+        """Return the port where this peer gets its tasks; the first call opens it.
 
         Raises:
             ConfigError: no socket can be made, or no port bound.
@@ -122,7 +122,7 @@ class BrokerPipes:
         return peer in self._pipes and is_work(frames[0])
 
     def send(self, peer: PeerId, frames: Sequence[Buffer]) -> bool:
-        """Send, or return False while nobody is at the other end of the pipe."""
+        """Send, or return False while the other end of the pipe is not connected."""
         try:
             self._pipes[peer].send_multipart(frames, zmq.DONTWAIT, copy=False)
         except zmq.Again:
@@ -131,13 +131,13 @@ class BrokerPipes:
         return True
 
     def was_used(self, peer: PeerId) -> bool:
-        """Return whether the worker has been at the other end: if it is not now, it is gone."""
+        """Return whether the worker was ever connected: if it is not now, it is gone."""
         return peer in self._used
 
     def receive(self) -> tuple[PeerId, list[zmq.Frame]] | None:
         """Return the next message of a peer that has a pipe, or None when there is none.
 
-        What comes from anybody else is dropped: it is late, or of somebody who guesses.
+        Anything else is dropped: it is late, or its sender has guessed an id.
         """
         while (received := self._reader.receive()) is not None:
             session, *frames = received
@@ -155,7 +155,7 @@ class BrokerPipes:
         return self._reader.is_cutting
 
     def close_pipe(self, peer: PeerId) -> None:
-        """Close a peer's pipe with whatever is in it; harmless when it has none."""
+        """Close a peer's pipe and drop whatever is in it; harmless when it has none."""
         pipe = self._pipes.pop(peer, None)
         if pipe is not None:
             del self._ports[peer]
@@ -191,7 +191,7 @@ class WorkerConnection:
 
     @property
     def sockets(self) -> tuple[Socket, ...]:
-        """All of them, to be polled."""
+        """All of its sockets, to be polled."""
         pipes = (self._tasks, self._results)
         return (self._control, *(pipe for pipe in pipes if pipe is not None))
 
@@ -200,10 +200,10 @@ class WorkerConnection:
         return self._tasks is not None
 
     def watched(self, blocked: Container[bool]) -> list[tuple[Socket, bool]]:
-        """Return what to poll, and whether also for room to send.
+        """Return the sockets to poll, each with whether to poll it for room to send, too.
 
-        ``blocked`` are the ways (by pipe or not) on which something waits to be sent. A socket
-        with room, polled for room that another one lacks, would keep the poller spinning.
+        ``blocked`` are the ways (by pipe or not) on which something waits to be sent. Polling a
+        socket that has room on behalf of one that has none would keep the poller spinning.
         """
         watched = [(self._control, False in blocked)]
         if self._tasks is not None and self._results is not None:
@@ -211,7 +211,7 @@ class WorkerConnection:
         return watched
 
     def open_pipes(self, tasks_port: int, results_port: int) -> None:
-        """Get tasks and send results by pipes from now on; harmless to repeat."""
+        """Use pipes for tasks and results from now on; harmless to repeat."""
         if self.has_pipes:
             return
         self._tasks = pull(self._context, connects=True)
@@ -246,7 +246,7 @@ class WorkerConnection:
         return True
 
     def close(self, *, linger: float = 0.0) -> None:
-        """Close all sockets; what was sent last may still leave within ``linger`` seconds."""
+        """Close all sockets; what is still queued may leave within ``linger`` seconds."""
         for socket in self.sockets:
             socket.close(linger=int(linger * 1000))
 

@@ -1,6 +1,6 @@
 """Sockets with every option set on purpose. No socket of PaintMQ is made anywhere else.
 
-Each value was measured; the comments say what the default did.
+Each value was measured; the comments say what the default does.
 """
 
 from typing import TypeAlias
@@ -14,7 +14,7 @@ Context: TypeAlias = zmq.Context[zmq.Socket[bytes]]
 Socket: TypeAlias = zmq.Socket[bytes]
 
 MAX_FRAME_BYTES = 2 * 1024 * 1024
-"""Bounds one frame, not a message: strangers must be kept out before (curve.py)."""
+"""Limits one frame, not a message: keep unknown peers out by keys (``curve.py``)."""
 MAX_SOCKETS = 65_536
 
 _LIVENESS = {
@@ -33,8 +33,8 @@ _LIVENESS = {
 }
 _BINDING = {zmq.BACKLOG: 1_024}
 _FROM_STRANGERS = {
-    # What the kernel holds cannot be told from what ZeroMQ holds, so let it be little. They are on
-    # this machine, where more is no faster.
+    # What the kernel buffers cannot be told from what ZeroMQ buffers, so keep it small. The peers
+    # are on this machine, where more is no faster.
     zmq.RCVBUF: 256 * 1024,
     # Unread messages of one connection, however many frames each has; twice a window of bursts.
     zmq.RCVHWM: 16,
@@ -47,7 +47,7 @@ _CONNECTING = {
 
 
 def libzmq() -> tuple[tuple[int, ...], bool]:
-    """Return the version of the library underneath, and whether it was built with keys (CURVE)."""
+    """Return the version of libzmq, and whether it was built with CURVE (keys)."""
     return zmq.zmq_version_info(), zmq.has("curve")
 
 
@@ -65,12 +65,12 @@ def router(context: Context, *, backlog: int = 10_000, strangers: bool = False) 
         context: it belongs to.
         backlog: messages that may wait for one peer; sending more raises zmq.Again, and a peer
             that lets it come to this is best dropped.
-        strangers: whether any program of this machine may connect, without a key.
+        strangers: whether any program on this machine may connect, without a key.
     """
     socket = _socket(context, zmq.ROUTER, _LIVENESS, _BINDING)
-    # Sending to a peer that is gone is an error instead of silence.
+    # Sending to a peer that is gone is an error; by default the message is dropped silently.
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-    # A newcomer with a known peer's id must not take over its messages.
+    # A new connection with the id of another peer must not take over its messages.
     socket.setsockopt(zmq.ROUTER_HANDOVER, 0)
     socket.setsockopt(zmq.SNDHWM, backlog)
     # Unread messages of one peer, however many frames each has; TCP holds it back after that.
@@ -100,7 +100,7 @@ def dealer(context: Context, identity: PeerId, *, linger: float = 0.0) -> Socket
 def push(context: Context, *, connects: bool) -> Socket:
     """Return a PUSH that is one end of one pipe, not yet bound or connected."""
     socket = _socket(context, zmq.PUSH, _LIVENESS, _CONNECTING if connects else _BINDING)
-    # Credits bound what is under way; a mark would only say "full" when nothing is (measured).
+    # Credits limit what is under way; with a mark it reported "full" while empty (measured).
     socket.setsockopt(zmq.SNDHWM, 0)
     return socket
 
@@ -121,7 +121,7 @@ def bind(socket: Socket, host: str, port: int, *, purpose: str) -> str:
         socket: to bind.
         host: address of this machine, IPv4 or IPv6.
         port: 0 lets the system choose.
-        purpose: what the port is for, in words: "queue 'gpu-high'" or "clients".
+        purpose: what the port is for, as messages say it: "queue 'gpu-high'" or "clients".
 
     Raises:
         PortInUseError: another process has the port.

@@ -1,1 +1,1 @@
-"""What client, broker and worker say to each other: messages, their encoding and framing."""
+"""The protocol between client, broker and worker: messages, their encoding and framing."""

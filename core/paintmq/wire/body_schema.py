@@ -2,7 +2,7 @@
 
 Each attrs class of the protocol gets a msgspec Struct with the same fields. Msgspec checks types,
 ranges and lengths while it decodes, in C. Fields that hold their default are left out; a field
-the receiver does not know is refused, so nothing that a peer asked for is silently dropped.
+the receiver does not know is refused, so that no request of a peer is silently ignored.
 """
 
 from collections.abc import Callable, Mapping
@@ -111,7 +111,7 @@ def check_json(value: object, depth: int = MAX_DEPTH) -> Json:
                 check_json(item, depth - 1)
         case _:
             raise WireError(f"a value of type {type(value).__name__} is no JSON value")
-    return value  # type: ignore[return-value]  # every part of it was looked at
+    return value  # type: ignore[return-value]  # every part of it was checked
 
 
 def _check_level(depth: int, items: int, most: int) -> None:
@@ -146,7 +146,7 @@ def _struct_field(field: "attrs.Attribute[Any]", kind: _Field) -> tuple[str, Any
 
 
 def _shortened(error: TaskError) -> TaskError:
-    """An ending must get through however long the words of a failing model are."""
+    """Cut the texts of an error: an ending must get through, however long its messages are."""
     return attrs.evolve(
         error,
         message=error.message[:MAX_ERROR_TEXT],

@@ -1,4 +1,4 @@
-"""What clients and the broker say to each other."""
+"""Messages between clients and the broker."""
 
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -50,7 +50,7 @@ class Cancel:
 
 @frozen
 class Query:
-    """How do these tasks stand? Each is answered by Accepted, Finished or UnknownTask, and the
+    """Ask for the state of these tasks, each answered by Accepted, Finished or UnknownTask; the
     client is told of their further progress.
     """
 
@@ -93,7 +93,7 @@ class Welcome:
     """Number of the last committed record; a client that has seen a higher one knows that the
     broker's store went back in time."""
     heartbeat: float
-    """Seconds between heartbeats the broker would like."""
+    """Seconds between the heartbeats that the broker expects."""
 
 
 @frozen(kw_only=True)
@@ -105,7 +105,7 @@ class Accepted:
     durable_sequence: int
     state: TaskState = TaskState.QUEUED
     waiting_for: str = ""
-    """Why no worker takes it now, in words; empty when one soon will."""
+    """Why no worker can take it now; empty when one soon will."""
 
 
 @frozen(kw_only=True)
@@ -123,7 +123,7 @@ class Rejected:
 
 @frozen(kw_only=True)
 class Progressed:
-    """How a task gets on; lossy by contract. A preview payload may follow."""
+    """The progress of a task; lossy by contract. A preview payload may follow."""
 
     task_id: TaskId
     state: TaskState
@@ -149,7 +149,7 @@ class Finished:
     waited: float = 0.0
     """Seconds from acceptance to the start of the last attempt."""
     ran: float = 0.0
-    """Seconds the last attempt took."""
+    """Seconds that the last attempt took."""
 
 
 @frozen

@@ -27,12 +27,12 @@ from paintmq.wire.frames import (
 KIB = 1024
 MAX_BODY_BYTES = 64 * KIB
 LARGE_BODY_BYTES = 1024 * KIB
-"""For what may list much: answers, batches of tasks and what a restarted peer still holds."""
+"""For messages with long lists: answers, batches of tasks, what a restarted peer still holds."""
 
 LARGE: frozenset[type] = frozenset(
     {m.Ask, m.Answer, m.Submit, m.Assign, m.Query, m.Heartbeat, m.WorkerHello, m.Finished}
 )
-"""The messages that may."""
+"""The messages with large bodies."""
 
 _ReadCarried: TypeAlias = Callable[[Any], tuple[bytes, Fence]]
 
@@ -52,7 +52,7 @@ class _Codec:
         self.bodiless = names == carried
         self.decoder = msgspec.msgpack.Decoder(self.schema.struct)
         self.make = cast("Callable[..., m.Message]", cls)
-        # Most messages are heartbeats that say nothing but that somebody lives.
+        # Most messages are heartbeats without any field set: skip the codec for those.
         says_nothing = not carried and all(
             f.default is not attrs.NOTHING for f in attrs.fields(cls)
         )

@@ -1,7 +1,7 @@
 """The fixed header in front of every message, and the numbers of all kinds.
 
 Rule 1: bytes 0 to 3 (magic, version, kind) and the layouts of both hellos and of Refused never
-change, so that peers of any two versions can tell each other why they part.
+change, so that peers of any two versions can tell each other why they disconnect.
 Rule 2: a number in ``KIND_OF`` is never given to another message.
 """
 
@@ -13,7 +13,7 @@ from paintmq.task import Fence
 from paintmq.wire import messages as m
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
-"""What holds bytes here: payloads are passed on as they are, never copied to change their type."""
+"""Types that hold bytes: payloads are passed on as they are, never copied to change their type."""
 
 MAGIC = b"PQ"
 NO_TASK = bytes(16)

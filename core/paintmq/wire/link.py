@@ -1,4 +1,4 @@
-"""One connection's traffic: many small messages in one ZeroMQ message, big payloads in bursts.
+"""The traffic of one connection: small messages coalesced, large payloads in bursts.
 
 A ZeroMQ message is one head frame (items: a header and a body each) and then payload frames, in
 the order of the items. A message whose payloads are small carries them at once. Bigger payloads
@@ -9,7 +9,7 @@ image, and neither side holds more than it agreed to.
 Rule 1: no payload byte is copied on the way out, nor on the way in unless it came in pieces.
 Rule 2: whatever arrives, ``receive`` returns deliveries or raises WireError.
 Rule 3: a hello, sent or received, starts the connection anew: what was under way in either
-direction is forgotten. Whatever mattered is said again after the welcome.
+direction is dropped. Whatever mattered is sent again after the welcome.
 """
 
 from collections import deque
@@ -50,18 +50,18 @@ MAX_HEAD_BYTES = 2 * 1024 * 1024
 MAX_ITEMS = 256
 """Messages in one ZeroMQ message."""
 COALESCED_ITEMS = 32
-"""Sent in one ZeroMQ message: peers have their turn message by message."""
+"""Sent in one ZeroMQ message: a reader takes turns between peers message by message."""
 MAX_FRAMES = 1 + MAX_PAYLOADS
 """Of one ZeroMQ message: the head, and payloads."""
 _COALESCED_BYTES = 256 * 1024
-"""A head frame, and the small payloads beside it, grow no further by coalescing."""
+"""Size beyond which nothing more is coalesced into a head frame, or the payloads beside it."""
 _CREDIT_STEP = WINDOW // 2
-"""Credits are returned so many at a time: half as often as needed to keep the sender going."""
+"""Credits are returned in steps of half a window, which keeps the sender going."""
 
 
 @frozen(kw_only=True)
 class LinkLimits:
-    """How much one peer may make us hold."""
+    """How much memory one peer may occupy."""
 
     max_message_bytes: int = 1024 * 1024 * 1024
     """Payload bytes of one message; one is reassembled at a time."""
@@ -74,7 +74,7 @@ class Delivery:
     message: Message
     payloads: tuple[Buffer, ...] = ()
     refusal: str = ""
-    """Why its payloads are not taken, in words; then there are none here, nor will any come."""
+    """Why its payloads are refused; if set, there are none here and none will come."""
 
 
 @frozen
@@ -124,7 +124,7 @@ class Link:
 
     @property
     def arriving(self) -> Message | None:
-        """The message whose payloads are still arriving."""
+        """The message whose payloads are still arriving; None if there is none."""
         return None if self._incoming is None else self._incoming.message
 
     @property
@@ -133,7 +133,7 @@ class Link:
         return 0 if self._incoming is None else self._incoming.arrived_bytes
 
     def forget_arriving(self) -> None:
-        """Hold nothing of it any more; what still comes of it is dropped, and credited."""
+        """Drop the arriving message; bursts of it that still come are dropped, and credited."""
         self._incoming = None
 
     @property
@@ -181,7 +181,7 @@ class Link:
         """
         multiparts: list[list[Buffer]] = []
         if self._owed >= _CREDIT_STEP:
-            # Only now: to a peer that reads nothing the credits must not pile up.
+            # Made here, not on arrival: credits must not pile up for a peer that reads nothing.
             self._small.append(credit := _Item(Header(CREDIT, number=self._owed)))
             self._queued_bytes += credit.all_bytes
             self._room += self._owed
@@ -197,9 +197,9 @@ class Link:
         """Return the messages that are complete now that this multipart has arrived.
 
         Raises:
-            WireError: this is not of our protocol. The connection is of no use any more: forget
-                this link, and answer ``VersionMismatchError`` with Refused, anything else with
-                WhoAreYou, so that an honest peer starts anew.
+            WireError: this breaks the protocol. The connection cannot go on: drop this link, and
+                answer ``VersionMismatchError`` with Refused, anything else with WhoAreYou, so that
+                an honest peer starts anew.
         """
         if not frames:
             raise WireError("a message without frames")
@@ -231,7 +231,7 @@ class Link:
     def _received(self, header: Header, body: Buffer, payloads: Sequence[Buffer]) -> list[Delivery]:
         match header.kind:
             case _ if header.kind == CREDIT:
-                # Late ones, of before a hello, may come on top of those of a whole window.
+                # Late credits from before a hello may come on top of a whole window.
                 if header.number > 2 * WINDOW:
                     raise WireError(f"a credit of {header.number} is more than can be under way")
                 self._under_way = max(0, self._under_way - header.number)
@@ -262,7 +262,7 @@ class Link:
             self._owe_a_credit()
             refusal = f"{total} bytes of payloads are too many: {most} at most"
             return [Delivery(message, refusal=refusal)]
-        # One that was under way is of the time before a hello, or its end was lost.
+        # A transfer still under way is from before a hello, or its end was lost.
         self._incoming = IncomingTransfer(message, header.number, sizes)
         return self._burst_received(header, payloads)
 
@@ -270,8 +270,8 @@ class Link:
         self._owe_a_credit()
         transfer = self._incoming
         if transfer is None or transfer.number != header.number:
-            # Sent before one of us started anew: on its way to nobody. It still earns a credit,
-            # or the sender would wait for it for ever.
+            # Sent before one side started anew, so it belongs to no message. It still earns a
+            # credit, or the sender would wait for that for ever.
             return []
         transfer.add(header.sequence, payloads)
         if not transfer.is_complete:
@@ -282,7 +282,7 @@ class Link:
     def _owe_a_credit(self) -> None:
         self._owed += 1
         self._room -= 1
-        # As many again may have been on their way when one of us started anew.
+        # Another window may have been on its way when one side started anew.
         if self._room < -WINDOW:
             raise WireError("more bursts than there was credit for")
 

@@ -1,7 +1,7 @@
-"""Everything that can be said between client, broker and worker: frozen values, closed unions.
+"""Every message between client, broker and worker: frozen values, closed unions.
 
-What arrives at the broker from a worker is a past fact; what goes out to one is an order. Payload
-bytes are not in here: they follow a message as frames, in the order of its PayloadInfos.
+What arrives from a worker is a past fact; what goes out to one is an order. Payload bytes are not
+in here: they follow a message as frames, in the order of its PayloadInfos.
 """
 
 from typing import TypeAlias

@@ -1,4 +1,4 @@
-"""What the broker says to clients and workers alike, and both to it."""
+"""Messages that clients and workers have in common."""
 
 from attrs import frozen
 
@@ -8,7 +8,7 @@ from paintmq.task import (
 )
 
 PROTOCOL_VERSION = 1
-"""Peers that share no version are refused, in words."""
+"""Peers that share no version are refused with a message that says so."""
 OLDEST_PROTOCOL_VERSION = 1
 
 
@@ -26,12 +26,12 @@ class Refused:
 
 @frozen
 class BrokerHeartbeat:
-    """The broker lives."""
+    """The broker is alive."""
 
 
 @frozen(kw_only=True)
 class Heartbeat:
-    """A worker lives and holds these attempts; a client sends it without any.
+    """A worker is alive and holds these attempts; a client sends it without any.
 
     Names every attempt the worker still means to answer for: this renews their leases, and after
     a restart of the broker claims them again.

@@ -1,4 +1,4 @@
-"""Payloads too big to be sent at once: cut into pieces, and put together again.
+"""Payloads too large to be sent at once: cut into pieces, and put together again.
 
 A piece is 1 MiB of one payload, or what is left of it. A burst is as many pieces, in order, as
 fit into 1 MiB and one ZeroMQ message. The first burst follows its message; each further one
@@ -30,7 +30,7 @@ def _cut(size: int) -> list[tuple[int, int]]:
 
 
 class OutgoingTransfer:
-    """A message and its payloads, given out burst by burst."""
+    """A message and its payloads, handed out burst by burst."""
 
     def __init__(
         self, header: Header, body: bytes, number: int, payloads: Sequence[Buffer]
@@ -79,7 +79,7 @@ class IncomingTransfer:
         self._filled: list[Buffer] = []
         self._partial: bytearray | None = None
         self.arrived_bytes = 0
-        """Held so far."""
+        """Payload bytes held so far."""
 
     @property
     def is_complete(self) -> bool:

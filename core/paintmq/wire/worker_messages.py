@@ -1,4 +1,4 @@
-"""What workers and the broker say to each other."""
+"""Messages between workers and the broker."""
 
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -37,7 +37,7 @@ class ResidentModel:
 
 @frozen(kw_only=True)
 class WorkerHello:
-    """A worker introduces itself: what it is, can run and still holds."""
+    """A worker introduces itself: what it is, what it can run and what it still holds."""
 
     oldest: int = OLDEST_PROTOCOL_VERSION
     newest: int = PROTOCOL_VERSION
@@ -45,7 +45,7 @@ class WorkerHello:
     """Unique in the cluster and stable over restarts of the process: ``host/cuda-0``."""
     node: str
     queue: str
-    """Its home queue: the port it came in by."""
+    """Its home queue: the one whose port it connects to."""
     device: DeviceKind
     device_name: str = ""
     gpu_memory_mb: int = 0
@@ -57,10 +57,10 @@ class WorkerHello:
     """Models whose plugin is installed but which it cannot run, and why."""
     resident: tuple[ResidentModel, ...] = ()
     credit: int = 1
-    """Assignments (batches) it holds at most at a time: 1 running, the rest prefetched."""
+    """Most assignments (batches) it holds at a time: 1 running, the rest prefetched."""
     running: tuple[tuple[TaskId, Fence], ...] = ()
     replaces: PeerId = PeerId(b"")  # noqa: RUF009 -- a NewType: only a name for the bytes
-    """The connection this worker used before, now certainly dead."""
+    """The previous connection of this worker, now certainly dead."""
 
 
 @frozen(kw_only=True)
@@ -116,8 +116,8 @@ class AttemptCrashed:
     """``killed by SIGSEGV``, ``exit status 1``, ``killed after 600 s run limit`` …: one line, then
     perhaps the last lines that the process printed."""
     timed_out: bool = False
-    """The supervisor killed it itself, for running or stalling too long: a failed attempt of who
-    ran alone. Of several nobody knows who took the time, so it is judged as a crash they shared."""
+    """The supervisor killed the process for running or stalling too long. A task that ran alone has
+    failed then; with several it is unknown which is to blame, so it is a shared crash."""
 
 
 @frozen(kw_only=True)
@@ -152,11 +152,11 @@ class Draining:
     """The worker takes nothing more: it will leave, or cannot run anything for now (``reason``).
 
     In the second case it says hello on a new connection once it can, and what it gives back until
-    then is charged to nobody.
+    then is charged to no task.
     """
 
     reason: str = ""
-    """What is wrong with it: one line, then perhaps the last lines that its model host printed."""
+    """What is wrong: one line, then perhaps the last lines that its model host printed."""
 
 
 @frozen
@@ -192,9 +192,9 @@ class WorkerWelcome:
     lease: float
     """Seconds without one after which the worker's attempts are given to others."""
     tasks_port: int = 0
-    """Of the pipe by which this connection gets its tasks; 0: they come on the connection."""
+    """Of the pipe that brings this connection its tasks; 0: they come on the connection itself."""
     results_port: int = 0
-    """Of the pipe by which the queue takes results; 0: on the connection."""
+    """Of the pipe that takes the results of the queue; 0: the connection itself."""
 
 
 @frozen(kw_only=True)
@@ -215,8 +215,8 @@ class Assign:
 
 @frozen(kw_only=True)
 class Abandon:
-    """Stop this attempt: it was cancelled, or lost to the worker. First asked through the model's
-    context, then by replacing the process once ``grace`` seconds have passed.
+    """Stop this attempt: it was cancelled, or its lease was lost. The worker first asks through the
+    model's context, and replaces the process once ``grace`` seconds have passed.
     """
 
     task_id: TaskId

@@ -182,7 +182,7 @@ def test_keys_that_have_expired_or_soon_will_are_told(tmp_path: Path) -> None:
     assert found[0].text == f"4 may connect, by {folder}"
     assert "key 'old' expired on" in found[1].text
     assert "key 'soon' expires on" in found[2].text
-    assert "key 'wrong' is for queue 'gpu-lwo', which there is not" in found[3].text
+    assert "key 'wrong' is for the unknown queue 'gpu-lwo'" in found[3].text
     assert keys(key=str(old))["key"][0] == "problem"
     assert keys(key=str(soon))["key"][0] == "note"
 

@@ -45,7 +45,7 @@ class Watched:
             messages += 1
         self.messages += messages
         self.now += seconds
-        self.watch.look(now=self.now, read_empty=read)
+        self.watch.inspect(now=self.now, read_empty=read)
         return messages
 
     def wait_for(self, connections: int) -> None:
@@ -169,7 +169,7 @@ def test_peers_of_this_process_are_not_watched() -> None:
             peer.connect("inproc://here")
             peer.send(b"hello")
             watch.heard(listening.recv_multipart(copy=False)[0])
-            watch.look(now=1e9, read_empty=True)
+            watch.inspect(now=1e9, read_empty=True)
 
             assert (len(watch), watch.cut) == (0, 0)
         watch.close()
@@ -312,7 +312,7 @@ def test_during_an_attack_nobody_is_given_time_to_finish(strangers: Watched) -> 
 
         ends = time.monotonic() + 20
         while not strangers.watch.cut and time.monotonic() < ends:
-            strangers.watch.look(now=0.0, read_empty=False, is_cutting=True)
+            strangers.watch.inspect(now=0.0, read_empty=False, is_cutting=True)
 
         assert strangers.watch.cut > 0
 

@@ -244,7 +244,7 @@ def test_who_was_refused_and_why_is_logged(
     context: Context, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     refused = {
-        "its key is none of those that are let in": add_key(folder, "gone", "client"),
+        "its key is not among those that are allowed": add_key(folder, "gone", "client"),
         "has the role worker": add_key(folder, "gpu", "worker"),
         "expired on 2027-01-15": add_key(folder, "old", "client", KeyTerms(not_after=NOW)),
     }
@@ -268,7 +268,7 @@ def test_whoever_shows_a_key_that_has_expired_is_told_so_where_he_is(
         terms = KeyTerms(not_after=1_000_000_000.0)
         secure_with(socket, load_peer_key(add_key(folder, "old", "client", terms)))
         assert caplog.messages == [
-            "the key 'old' expired on 2001-09-09 01:46:40 UTC: ask for another"
+            "the key 'old' expired on 2001-09-09 01:46:40 UTC: ask for a new one"
         ]
 
 

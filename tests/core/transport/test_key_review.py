@@ -33,5 +33,5 @@ def test_a_queue_that_there_is_not_is_named_with_those_there_are() -> None:
 
     assert wrong == Concern(
         "problem",
-        "key 'alice' is for queue 'gpu-lwo', which there is not; there are gpu-low, cpu-light",
+        "key 'alice' is for the unknown queue 'gpu-lwo'; there are gpu-low, cpu-light",
     )

@@ -1,4 +1,4 @@
-"""Who may connect to one broker: the keys of a folder, or whoever reaches it, in turn."""
+"""Who may connect to a broker: holders of its keys; without keys anyone, at a limited rate."""
 
 import logging
 from collections.abc import Collection
@@ -15,10 +15,10 @@ logger = logging.getLogger(__name__)
 
 
 class AccessControl:
-    """The keys of a running broker, and the thread that answers ZeroMQ about them; or its gate."""
+    """The keys of a running broker and the thread that authenticates peers; or its throttle."""
 
     def __init__(self, broker: BrokerConfig, queues: Collection[str]) -> None:
-        """Read the keys, if the configuration asks for any; ``queues``: those there are.
+        """Read the keys, if any are configured; ``queues``: the names of all queues.
 
         Raises:
             ConfigError: they are missing, damaged, or readable by others.
@@ -26,11 +26,11 @@ class AccessControl:
         self.ring = KeyRing(Path(broker.keys)) if broker.keys else None
         self._queues = queues
         self.gate: ConnectionThrottle | None = None
-        """Where strangers wait; None where keys are asked for."""
+        """Where peers without a key wait to be let in; None where keys are in use."""
         self._authenticator: Authenticator | None = None
 
     def start(self, context: Context) -> None:
-        """Answer from now on; call it before a socket is bound.
+        """Start to authenticate peers; call it before a socket is bound.
 
         Raises:
             ConfigError: the context has another handler already.
@@ -43,10 +43,10 @@ class AccessControl:
         try:
             self.gate = ConnectionThrottle(context)
         except ConfigError as error:
-            logger.warning("strangers come in without waiting for their turn: %s", error)
+            logger.warning("connections without keys are not throttled: %s", error)
 
     def stop(self) -> None:
-        """Let nobody new in. Harmless to repeat."""
+        """Refuse new connections. Harmless to repeat."""
         if self._authenticator is not None:
             self._authenticator.stop()
             self._authenticator = None
@@ -66,7 +66,7 @@ class AccessControl:
 
     @property
     def keys(self) -> int | None:
-        """How many keys are let in; None where none are asked for."""
+        """The number of keys that may connect; None where no keys are in use."""
         return None if self.ring is None else len(self.ring)
 
     def _warn(self, ring: KeyRing) -> None:

@@ -32,9 +32,9 @@ logger = logging.getLogger(__name__)
 
 CLIENTS = "clients"
 _BACKLOG = 64
-"""Messages of up to 1 MiB that wait inside ZeroMQ for one peer; more wait in its line."""
+"""Messages of up to 1 MiB that ZeroMQ queues for one peer; the rest wait in our own queue."""
 _MOST_FRAMES = 1 + MAX_FRAMES
-"""Of what a socket receives: the sender's id comes first."""
+"""In one received message: the sender's id comes first."""
 
 
 @define(eq=False)
@@ -45,19 +45,19 @@ class RouterEndpoint:
     socket: Socket
     is_queue: bool
     ring: KeyRing | None = None
-    """Whose keys may connect; None: whoever can reach the address."""
+    """The keys that may connect; None: anyone who can reach the address."""
     gate: ConnectionThrottle | None = None
-    """Where those wait who come without a key."""
+    """Where peers without a key wait to be let in."""
     strangers: bool = False
-    """Whether any program of this machine may connect, and so must be held short."""
+    """Whether any program on this machine may connect; its connections then have tighter limits."""
     address: str = ""
     _users: dict[PeerId, Allowed] = field(factory=dict[PeerId, Allowed], init=False)
-    """Whose connections these are, on the terms on which they began."""
+    """The key of each connection, with its terms when the connection began."""
     _edition: tuple[int, int] = field(default=(0, 0), init=False)
-    """Of the keys, when it was last asked whose have changed."""
+    """Edition of the key ring when ``changed_keys`` was last called."""
     _reader: MultipartReader = field(init=False)
     _last: zmq.Frame | None = field(default=None, init=False)
-    """Of the message that was received last."""
+    """Routing id frame of the message that was received last."""
 
     def __attrs_post_init__(self) -> None:
         watch = ConnectionWatch(self.socket, strangers=self.strangers)
@@ -65,7 +65,7 @@ class RouterEndpoint:
 
     @property
     def sockets(self) -> tuple[Socket, ...]:
-        """Those to be polled."""
+        """The sockets to poll."""
         return (self.socket,)
 
     @property
@@ -84,14 +84,14 @@ class RouterEndpoint:
         self.address = bind(self.socket, host, port, purpose=purpose)
 
     def secure(self, socket: Socket) -> None:
-        """Let only known keys in; or, without keys, strangers in their turn."""
+        """Admit known keys only; or, without keys, admit connections at a limited rate."""
         if self.ring is not None:
             self.ring.secure(socket, self._port)
         elif self.gate is not None:
             self.gate.guard(socket)
 
     def receive(self) -> tuple[PeerId, list[Buffer]] | None:
-        """Return the next message, or None when there is none, or none yet: see ``has_more``."""
+        """Return the next message; None when there is none, or none yet (see ``has_more``)."""
         while (received := self._reader.receive()) is not None:
             peer, *frames = received
             peer_id, self._last = PeerId(peer.bytes), peer
@@ -101,25 +101,30 @@ class RouterEndpoint:
 
     @property
     def is_flooded(self) -> bool:
-        """Whether the message that was received last is being thrown away, as it has no end."""
+        """Whether the message that was received last has too many frames and is being discarded."""
         return self._reader.is_cutting
 
     def hang_up(self, *, now: float) -> None:
-        """Cut the connection which that came from; its peer must still be there."""
+        """Cut the connection of the last message; its peer must still be connected."""
         assert self._last is not None
         self._reader.hang_up(self._last, now=now)
 
     @property
     def wasted(self) -> float:
-        """Seconds that went, so far, into what strangers sent in vain."""
+        """Seconds spent so far on useless input from peers without a key."""
         return self._reader.wasted
 
-    def look(self, *, now: float, read_empty: bool) -> bool:
-        """Look after the connections, also those that never said anything to be received.
+    def inspect(self, *, now: float, read_empty: bool) -> bool:
+        """Inspect all connections, including those from which nothing was ever received.
 
-        ``read_empty``: nothing was left to be received. Returns whether to look again soon.
+        Args:
+            now: in seconds.
+            read_empty: nothing was left to be received.
+
+        Returns:
+            Whether to inspect them again soon.
         """
-        return self._reader.look(now=now, read_empty=read_empty)
+        return self._reader.inspect(now=now, read_empty=read_empty)
 
     def send(self, peer: PeerId, frames: list[Buffer]) -> bool:
         try:
@@ -133,20 +138,20 @@ class RouterEndpoint:
         return True
 
     def by_pipe(self, peer: PeerId, frames: list[Buffer]) -> bool:
-        """Return whether these frames take another way to the peer than the rest."""
+        """Return whether these frames travel by pipe instead of this socket."""
         return False
 
     def stamped(self, peer: PeerId, message: FromBroker) -> FromBroker:
-        """Fill in what only the endpoint knows."""
+        """Return the message with the fields filled in that only the endpoint knows."""
         return message
 
     def role_of(self, peer: PeerId) -> Role:
-        """Return what a peer may do: all, where no keys are asked for."""
+        """Return what a peer may do; without keys, everything."""
         user = self._users.get(peer)
         return user.role if user is not None else "admin"
 
     def key_of(self, peer: PeerId) -> str:
-        """Return the name of the key a peer showed; empty where no keys are asked for."""
+        """Return the name of the peer's key; empty where no keys are in use."""
         user = self._users.get(peer)
         return user.name if user is not None else ""
 
@@ -156,8 +161,10 @@ class RouterEndpoint:
         return user.terms.queues if user is not None else None
 
     def changed_keys(self) -> list[tuple[PeerId, str]]:
-        """Return the peers whose key was revoked, has expired or is for other queues now, and why
-        it is refused; no words where it is not. Each change is told once.
+        """Return the peers whose key was revoked, has expired or is for other queues now.
+
+        Each comes with the reason why its key is refused, empty if it is merely for other queues.
+        A change is reported once.
         """
         if self.ring is None or self.ring.edition == self._edition:
             return []
@@ -172,8 +179,8 @@ class RouterEndpoint:
                 changed.append((peer, ""))
         return changed
 
-    def forget(self, peer: PeerId) -> None:
-        """Let go of what is kept for a connection."""
+    def forget_peer(self, peer: PeerId) -> None:
+        """Drop what is kept for a connection."""
         self._users.pop(peer, None)
 
     def close(self, *, linger: float = 0.0) -> None:
@@ -198,7 +205,7 @@ class RouterEndpoint:
         return WORKER_PORT if self.is_queue else CLIENT_PORT
 
     def _is_allowed(self, peer: PeerId, frames: list[zmq.Frame]) -> bool:
-        """Return whether the sender's key is still good; ZeroMQ asked only when it connected."""
+        """Return whether the sender's key is still valid; ZeroMQ asked only when it connected."""
         if self.ring is None or not frames:
             return True
         public = public_key_of(frames[0])
@@ -256,9 +263,9 @@ class PushPullEndpoint(RouterEndpoint):
     def wasted(self) -> float:
         return self._reader.wasted + self._pipes.wasted
 
-    def look(self, *, now: float, read_empty: bool) -> bool:
-        behind = RouterEndpoint.look(self, now=now, read_empty=read_empty)
-        return self._pipes.look(now=now, read_empty=read_empty) or behind
+    def inspect(self, *, now: float, read_empty: bool) -> bool:
+        behind = RouterEndpoint.inspect(self, now=now, read_empty=read_empty)
+        return self._pipes.inspect(now=now, read_empty=read_empty) or behind
 
     def send(self, peer: PeerId, frames: list[Buffer]) -> bool:
         if not self._pipes.carries(peer, frames):
@@ -278,14 +285,14 @@ class PushPullEndpoint(RouterEndpoint):
         try:
             tasks_port = self._pipes.open(peer)
         except ConfigError as error:
-            # It hears nothing, and says hello again in a while; the others work on.
+            # It gets no answer and introduces itself again later; other workers go on.
             logger.warning("a worker of queue %s gets no pipe: %s", self.name, error)
             raise UnreachableError from error
         return evolve(message, tasks_port=tasks_port, results_port=self._pipes.results_port)
 
-    def forget(self, peer: PeerId) -> None:
+    def forget_peer(self, peer: PeerId) -> None:
         self._pipes.close_pipe(peer)
-        RouterEndpoint.forget(self, peer)
+        RouterEndpoint.forget_peer(self, peer)
 
     def close(self, *, linger: float = 0.0) -> None:
         self._pipes.close()
@@ -344,7 +351,7 @@ def _bound(
     *,
     is_queue: bool = False,
 ) -> RouterEndpoint:
-    """Make an endpoint on which those connect whom access control lets in, and bind it."""
+    """Make an endpoint that admits the peers that access control allows, and bind it."""
     strangers = access.ring is None and is_loopback(config.host)
     endpoint = make(
         name,
@@ -363,7 +370,7 @@ def _bound(
 
 
 def check_exposure(config: BrokerConfig) -> None:
-    """Refuse to listen to strangers unless an operator said so.
+    """Refuse to listen beyond this machine without keys, unless an operator allows it.
 
     Raises:
         ConfigError: the address is not a loopback one, and there are no keys.

@@ -1,4 +1,4 @@
-"""What is looked at before a message reaches the machine: the port it came by, and its payloads."""
+"""What is checked before a message reaches the machine: its port and its payloads."""
 
 from typing import get_args
 
@@ -24,7 +24,7 @@ _FROM_WORKER = get_args(FromWorker)
 
 
 def objection(message: Message, *, port: str, is_queue: bool) -> str:
-    """Return why this message may not come in by that port; empty when it may."""
+    """Return why this message may not arrive at that port; empty when it may."""
     allowed = _FROM_WORKER if is_queue else _FROM_CLIENT
     if not isinstance(message, allowed):
         return f"{type(message).__name__} is not understood on the port for {port}"
@@ -34,10 +34,10 @@ def objection(message: Message, *, port: str, is_queue: bool) -> str:
 
 
 def without_payloads(delivery: Delivery) -> Message | Rejected:
-    """Return what a message comes to whose payloads were refused.
+    """Return what to make of a message whose payloads were refused.
 
-    A submission becomes the answer to it; what a worker says, what it may still be taken for. A
-    result that is too large ends the attempt: the worker would repeat it for ever.
+    A submission becomes its rejection. A result that is too large becomes a failure of the attempt:
+    the worker would repeat it for ever otherwise. Progress goes on without its preview.
     """
     match delivery.message:
         case Submit(task):
@@ -52,7 +52,7 @@ def without_payloads(delivery: Delivery) -> Message | Rejected:
 
 
 def too_much_arrives(submit: Submit, *, held: int, most: int) -> Rejected:
-    """Return the refusal of a submission that came while too many others are still coming."""
+    """Return the rejection of a submission that came while too much input is still arriving."""
     return Rejected(
         task_id=submit.task.id,
         code="bytes_full",

@@ -1,4 +1,4 @@
-"""The broker's ports: which of them are to be read, who is let in, and who is thrown out."""
+"""The broker's ports: which of them to read, whom to admit, and whom to cut off."""
 
 import logging
 from collections.abc import Container, Iterator, Sequence
@@ -12,14 +12,14 @@ from paintmq.transport.sockets import Socket
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.2
-"""Between two looks at all connections: there may be thousands, and one may send without end."""
-NEXT_LOOK_SECONDS = 0.05
-"""The same while somebody sends much that is not whole."""
+INSPECTION_SECONDS = 0.2
+"""Between two inspections of all connections: there may be thousands of them."""
+NEXT_INSPECTION_SECONDS = 0.05
+"""The same while a connection has sent much of an unfinished message."""
 
 
 class Listeners:
-    """All listening sockets; without a gate, as where keys are asked for, nobody has to wait."""
+    """All listening sockets; without a gate (keys are in use) no connection has to wait."""
 
     def __init__(
         self, endpoints: Sequence[RouterEndpoint], gate: ConnectionThrottle | None
@@ -27,21 +27,21 @@ class Listeners:
         self._endpoints = endpoints
         self._gate = gate
         self._unread: list[RouterEndpoint] = []
-        self._look_at = 0.0
+        self._inspect_at = 0.0
         self.wire_errors = 0
-        """Messages that were not of our protocol."""
+        """Messages that broke the protocol."""
         self._wasted = self._charged = 0.0
 
     @property
     def sockets(self) -> Iterator[Socket]:
-        """Those to be polled."""
+        """The sockets to poll."""
         for endpoint in self._endpoints:
             yield from endpoint.sockets
         if self._gate is not None:
             yield self._gate.socket
 
     def to_read(self, ready: Container[object]) -> list[RouterEndpoint]:
-        """Return the endpoints with something to read, those left unread before included."""
+        """Return the endpoints with something to read, including those not read empty before."""
         unread, self._unread = self._unread, []
         return [
             endpoint
@@ -49,28 +49,28 @@ class Listeners:
             if endpoint in unread or any(socket in ready for socket in endpoint.sockets)
         ]
 
-    def leave(self, endpoint: RouterEndpoint) -> None:
-        """Take note that an endpoint's turn ended before it was read empty."""
+    def mark_unread(self, endpoint: RouterEndpoint) -> None:
+        """Record that this endpoint still has unread messages."""
         self._unread.append(endpoint)
 
-    def not_understood(self, port: str, peer: PeerId, error: WireError) -> None:
-        """Take note of a message that was not of our protocol."""
+    def count_wire_error(self, port: str, peer: PeerId, error: WireError) -> None:
+        """Count, and log now and then, a message that broke the protocol."""
         self.wire_errors += 1
         if self.wire_errors.bit_count() == 1:  # the 1st, 2nd, 4th, 8th …: a log cannot be flooded
-            words = "dropped a message from %r on %s (%d so far): %s"
-            logger.warning(words, peer, port, self.wire_errors, error)
+            text = "dropped a message from %r on %s (%d so far): %s"
+            logger.warning(text, peer, port, self.wire_errors, error)
 
-    def read_in_vain(self, frames: int) -> None:
-        """Take note of a message that made no sense."""
+    def charge_useless(self, frames: int) -> None:
+        """Charge the time spent on a message that broke the protocol."""
         self._wasted += frames * FRAME_SECONDS
 
     def hang_up(self, endpoint: RouterEndpoint, *, now: float) -> None:
-        """Cut the connection that too many frames came from: others may be doing the same."""
+        """Cut a connection that sent too many frames, and inspect the others soon."""
         endpoint.hang_up(now=now)
-        self._look_at = min(self._look_at, now)
+        self._inspect_at = min(self._inspect_at, now)
 
     def let_in(self, *, now: float) -> None:
-        """Let in whom there is time for; to be called after reading."""
+        """Admit as many waiting connections as there is time for; call it after reading."""
         if self._gate is None:
             return
         wasted = self._wasted + sum(endpoint.wasted for endpoint in self._endpoints)
@@ -80,25 +80,25 @@ class Listeners:
         self._gate.let_in(now=now, is_calm=not self._unread)
 
     def wait(self, *, now: float) -> float:
-        """Return the seconds until there is something to do if nothing comes."""
+        """Return the seconds until there is something to do even if nothing arrives."""
         if self._unread:
             return 0.0
-        look = max(0.0, self._look_at - now)
+        inspection = max(0.0, self._inspect_at - now)
         gate = self._gate.wait(now=now) if self._gate is not None else None
-        return look if gate is None else min(look, gate)
+        return inspection if gate is None else min(inspection, gate)
 
-    def is_time_to_look(self, *, now: float) -> bool:
-        return self._look_at <= now
+    def is_inspection_due(self, *, now: float) -> bool:
+        return self._inspect_at <= now
 
-    def look(self, *, now: float) -> None:
-        """Look after all connections, also those that never said anything."""
+    def inspect_connections(self, *, now: float) -> None:
+        """Inspect all connections, including those from which nothing was ever received."""
         behind = [
-            each.look(now=now, read_empty=each not in self._unread) for each in self._endpoints
+            each.inspect(now=now, read_empty=each not in self._unread) for each in self._endpoints
         ]
-        self._look_at = now + (NEXT_LOOK_SECONDS if any(behind) else LOOK_SECONDS)
+        self._inspect_at = now + (NEXT_INSPECTION_SECONDS if any(behind) else INSPECTION_SECONDS)
 
     def changed_keys(self) -> Iterator[tuple[RouterEndpoint, PeerId, str]]:
-        """Iterate over connections whose keys have changed; see ``RouterEndpoint.changed_keys``."""
+        """Yield connections whose keys have changed; see ``RouterEndpoint.changed_keys``."""
         for endpoint in self._endpoints:
             for peer, refusal in endpoint.changed_keys():
                 yield endpoint, peer, refusal

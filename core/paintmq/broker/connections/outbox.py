@@ -1,7 +1,7 @@
 """Commit, then speak: messages wait here until every record they could have observed is durable.
 
 A message without records of its own waits too: the answer to a repeated submission would otherwise
-betray an acceptance that a crash may still take back.
+reveal an acceptance that a crash may still undo.
 """
 
 from collections import deque
@@ -20,14 +20,15 @@ class Outgoing:
 
     send: Send
     payloads: tuple[Buffer, ...] | None = None
-    """None: to be found in the payload table."""
+    """None: they are looked up in the payload cache."""
     weight: int = 0
-    """Of an answer that waits for its reader: see ``weight_of``."""
+    """Of an answer that waits to be read: see ``weight_of``."""
 
 
 def weight_of(value: Json) -> int:
-    """Return about how many values a JSON value is made of: the rows of a list are taken to be like
-    the first, for a list may have thousands and there is no time to count.
+    """Return roughly how many values a JSON value is made of.
+
+    All rows of a list are taken to be like the first: counting thousands would take too long.
     """
     waiting, count = [(value, 1)], 0
     while waiting:
@@ -45,7 +46,7 @@ def weight_of(value: Json) -> int:
 
 @define
 class Outbox:
-    """Messages in the order in which the machine spoke them."""
+    """Messages in the order in which the machine sent them."""
 
     _waiting: deque[tuple[int, Outgoing]] = field(factory=deque[tuple[int, Outgoing]], init=False)
 
@@ -53,10 +54,10 @@ class Outbox:
         return len(self._waiting)
 
     def add(self, sequence: int, outgoing: Outgoing) -> None:
-        """Keep a message until that record is durable. Sequences never decrease."""
+        """Hold a message until that record is durable. Sequences never decrease."""
         self._waiting.append((sequence, outgoing))
 
     def release(self, durable: int) -> Iterator[Outgoing]:
-        """Give the messages that may leave now, in order."""
+        """Yield the messages that may leave now, in order."""
         while self._waiting and self._waiting[0][0] <= durable:
             yield self._waiting.popleft()[1]

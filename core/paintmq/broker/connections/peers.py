@@ -1,4 +1,4 @@
-"""Connected peers: what each has still to be told, and how long it may be silent."""
+"""Connected peers: what is still to be sent to each, and how long it may be silent."""
 
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -18,15 +18,15 @@ from paintmq.wire.messages import Answer, FromBroker, payloads_of
 from paintmq.wire.transfer import INLINE_BYTES
 
 MOST_ANSWERED = 200_000
-"""Values in the answers that wait for a peer that does not read. Then it gets refusals."""
+"""Values in unread answers of one peer; beyond that its questions are refused."""
 ASK_SHARE, ASK_BURST = 0.1, 0.5
-"""Of the loop's time, and seconds of it at once, that the long answers of one peer may take."""
+"""Share of the loop's time, and seconds at once, that long answers to one peer may take."""
 FREE_SECONDS = 0.0005
-"""What an answer may take without being counted: most take less."""
+"""Not counted: most answers take less."""
 LONG_ANSWER = 1_000
-"""Values in answers; statistics have some hundreds, a list of tasks may have 100,000."""
+"""Values in one answer: statistics have hundreds, a list of tasks may have 100,000."""
 MOST_UNSENT = 16
-"""Messages a socket did not take, after which its link is asked for no more."""
+"""Messages refused by a socket, after which no more are taken from the peer's link."""
 
 
 class UnreachableError(Exception):
@@ -34,7 +34,7 @@ class UnreachableError(Exception):
 
 
 class Endpoint(Protocol):
-    """A listening socket of the broker, as far as peers are concerned."""
+    """A listening socket of the broker, as its peers use it."""
 
     @property
     def name(self) -> str:
@@ -53,11 +53,11 @@ class Endpoint(Protocol):
         ...
 
     def by_pipe(self, peer: PeerId, frames: list[Buffer]) -> bool:
-        """Return whether these frames take another way to the peer than the rest."""
+        """Return whether these frames travel by pipe instead of the socket."""
         ...
 
     def stamped(self, peer: PeerId, message: FromBroker) -> FromBroker:
-        """Fill in what only the endpoint knows."""
+        """Return the message with the fields filled in that only the endpoint knows."""
         ...
 
     def role_of(self, peer: PeerId) -> Role:
@@ -65,15 +65,15 @@ class Endpoint(Protocol):
         ...
 
     def key_of(self, peer: PeerId) -> str:
-        """Return the name of the key a peer showed; empty where no keys are asked for."""
+        """Return the name of the peer's key; empty where no keys are in use."""
         ...
 
     def queues_of(self, peer: PeerId) -> tuple[str, ...] | None:
         """Return the queues that the key of a peer is for; None: all."""
         ...
 
-    def forget(self, peer: PeerId) -> None:
-        """Let go of what is kept for a connection."""
+    def forget_peer(self, peer: PeerId) -> None:
+        """Drop what is kept for a connection."""
         ...
 
 
@@ -84,44 +84,44 @@ class Peer:
     id: PeerId
     endpoint: Endpoint
     silent_at: float
-    """When it counts as gone unless it says something."""
+    """When it counts as gone unless something arrives from it."""
     probe_at: float
-    """When to say something to it, to learn whether it is still there."""
+    """When to send it something, to learn whether it is still there."""
     link: Link
     key: str = ""
-    """Name of the key it showed."""
+    """Name of its key."""
     held: deque[Outgoing] = field(factory=deque[Outgoing])
-    """Messages that may leave as soon as the peer can take them and their payloads are there."""
+    """Messages that leave as soon as the peer takes them and their payloads are in memory."""
     held_large: deque[Outgoing] = field(factory=deque[Outgoing])
-    """Those that travel as transfers, beside which the others must not wait."""
+    """Messages with large payloads; the others must not wait behind them."""
     unsent: deque[list[Buffer]] = field(factory=deque[list[Buffer]])
-    """What the socket did not take."""
+    """Multipart messages that the socket refused for now."""
     sent: int = 0
-    """Messages the socket took."""
-    deaf_at: float = inf
-    """When it counts as reading nothing, unless its socket takes something."""
+    """Multipart messages that the socket accepted."""
+    stalled_at: float = inf
+    """When it counts as not reading, unless its socket accepts something before."""
     _answered: int = 0
     _asked: float = 0.0
-    """Seconds that its long answers took and that have not been waited for yet."""
+    """Seconds that its long answers took, minus what has been earned back since."""
     _asked_at: float = 0.0
 
     def may_ask(self, *, now: float) -> bool:
-        """Return whether the peer has not had more than its share of long answers."""
+        """Return whether the peer has time left for long answers."""
         self._asked = max(0.0, self._asked - ASK_SHARE * (now - self._asked_at))
         self._asked_at = now
         return self._asked < ASK_BURST
 
     def charge(self, seconds: float) -> None:
-        """Count what an answer took, in seconds of the processor."""
+        """Charge the processor seconds that an answer took."""
         self._asked += max(0.0, seconds - FREE_SECONDS)
 
     def hold(self, outgoing: Outgoing) -> None:
-        """Put a message at the end of its line; of too many answers only that they are too many."""
+        """Append a message to its line; an answer beyond the limit is replaced by a refusal."""
         message = outgoing.send.message
         if isinstance(message, Answer):
             if self.unsent and self._answered > MOST_ANSWERED:
-                words = "too many answers wait to be read by you: read them, and ask again"
-                refusal = Answer(request_id=message.request_id, error=words)
+                reason = "too many of your answers are unread: read them, then ask again"
+                refusal = Answer(request_id=message.request_id, error=reason)
                 outgoing = Outgoing(Send(self.id, refusal), ())
             else:
                 outgoing = evolve(outgoing, weight=weight_of(message.value))
@@ -135,15 +135,15 @@ class Peer:
 
     @property
     def waits_for_long_answers(self) -> bool:
-        """Whether what it is to be told next may take milliseconds to put into bytes."""
+        """Whether encoding what comes next for it may take milliseconds."""
         return self._answered > LONG_ANSWER
 
     def release(self, line: deque[Outgoing]) -> None:
-        """Take the first message from one of its lines."""
+        """Remove the first message from one of its lines."""
         self._answered -= line.popleft().weight
 
     def flush(self) -> bool:
-        """Send what the link gives out; return False when the socket takes nothing more.
+        """Send what the link has ready; return False when the socket takes nothing more.
 
         Raises:
             UnreachableError: the connection is gone.
@@ -165,10 +165,10 @@ class Peer:
 
 @define
 class PeerTable:
-    """All connections, bounded in number: clients never take the place of workers."""
+    """All connections, limited in number: clients never take the place of workers."""
 
     limit: int
-    """Connections of clients, and as many of workers."""
+    """Connections of clients, and the same number of workers."""
     _limit_per_key: int
     _silence: float
     """Seconds."""
@@ -177,7 +177,7 @@ class PeerTable:
     _peers: dict[PeerId, Peer] = field(factory=dict[PeerId, Peer], init=False)
     _dirty: dict[PeerId, Peer] = field(factory=dict[PeerId, Peer], init=False)
     _counts: Counter[tuple[bool, str]] = field(factory=Counter[tuple[bool, str]], init=False)
-    """Connections of queues, or not; in all (no key) and of each key."""
+    """Connections by port (of a queue or not) and key; the empty key counts all of them."""
 
     def __len__(self) -> int:
         return len(self._peers)
@@ -189,14 +189,14 @@ class PeerTable:
         """Return why one more connection cannot be served; empty when it can."""
         if self._counts[endpoint.is_queue, ""] >= self.limit:
             return (
-                f"{self.limit} peers are too many for me (limits.max_peers, or the files that I "
-                f"may open: ulimit -n)"
+                f"this broker serves {self.limit} peers of this kind already (limits.max_peers, or "
+                f"the files it may open: ulimit -n): close unused connections or raise the limit"
             )
         key = endpoint.key_of(peer_id)
         if key and self._counts[endpoint.is_queue, key] >= self._limit_per_key:
             return (
-                f"{self._limit_per_key} connections with the key {key!r} are too many for me "
-                f"(limits.max_peers_per_key)"
+                f"this broker serves {self._limit_per_key} connections with the key {key!r} "
+                f"already (limits.max_peers_per_key): close unused ones or raise the limit"
             )
         return ""
 
@@ -217,13 +217,13 @@ class PeerTable:
                 del self._counts[peer.endpoint.is_queue, key]
 
     def heard(self, peer: Peer, *, now: float) -> None:
-        """Take note that the peer said something; its link may have something to say to that."""
+        """Record a sign of life; the peer is marked, as its link may owe an answer."""
         peer.silent_at = now + self._silence
         peer.probe_at = now + self._probe
         self._dirty[peer.id] = peer
 
     def mark(self, peer: Peer) -> None:
-        """Take note that there is something to send to it."""
+        """Mark a peer that has something to be sent to it."""
         if peer.id in self._peers:
             self._dirty[peer.id] = peer
 
@@ -236,26 +236,26 @@ class PeerTable:
         return bool(self._dirty)
 
     def flushed(self, peer: Peer, *, sent_before: int, now: float) -> None:
-        """Take note of what came of an attempt to send to it."""
+        """Record how an attempt to send to it went."""
         if not peer.unsent:
-            peer.deaf_at = inf
-        elif peer.sent > sent_before or peer.deaf_at == inf:
-            peer.deaf_at = now + self._silence / 2
+            peer.stalled_at = inf
+        elif peer.sent > sent_before or peer.stalled_at == inf:
+            peer.stalled_at = now + self._silence / 2
 
     def close(self, peer: Peer) -> None:
         if self._peers.pop(peer.id, None) is not None:
             self._count(peer, -1)
         self._dirty.pop(peer.id, None)
-        peer.endpoint.forget(peer.id)
+        peer.endpoint.forget_peer(peer.id)
 
     def silent(self, *, now: float) -> list[Peer]:
-        """Return the peers that count as gone: they say nothing, or read nothing."""
+        """Return the peers that count as gone: they send nothing, or read nothing."""
         return [
-            peer for peer in self._peers.values() if peer.silent_at <= now or peer.deaf_at <= now
+            peer for peer in self._peers.values() if peer.silent_at <= now or peer.stalled_at <= now
         ]
 
     def to_probe(self, *, now: float) -> list[Peer]:
-        """Return the peers that have been quiet for a while, once a while."""
+        """Return the peers that have been quiet for one interval; each once per interval."""
         quiet = [peer for peer in self._peers.values() if peer.probe_at <= now]
         for peer in quiet:
             peer.probe_at = now + self._probe

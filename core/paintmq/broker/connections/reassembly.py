@@ -1,4 +1,4 @@
-"""Messages whose payloads are still arriving: bounded in bytes, over all peers, and in time."""
+"""Messages whose payloads are still arriving: limited in bytes over all peers, and in time."""
 
 from attrs import define, field, frozen
 
@@ -11,33 +11,33 @@ from paintmq.wire.messages import Submit
 class _Arriving:
     bytes: int
     due: float
-    """When more of it must have come."""
+    """When more of it must have arrived."""
 
 
 @define
 class ReassemblyBudget:
-    """What the links of all peers hold of unfinished transfers."""
+    """What the links of all peers hold in unfinished transfers."""
 
     _most: int
-    """Bytes; above that what clients submit is refused, as it comes. What workers answer is not."""
+    """Bytes; beyond that submissions are refused as they arrive. Results never are."""
     _patience: float
     """Seconds between two bursts of one transfer."""
     _arriving: dict[PeerId, _Arriving] = field(factory=dict[PeerId, _Arriving], init=False)
     bytes: int = field(default=0, init=False)
-    """Held in all."""
+    """Held in total."""
 
     def __len__(self) -> int:
         return len(self._arriving)
 
     def heard(self, peer: PeerId, link: Link, *, now: float) -> Submit | None:
-        """Take note of what a link holds after it was given something.
+        """Record what a link holds after it has received something.
 
         Returns:
-            The submission that must be refused because all peers together sent too much; the link
-            holds nothing of it any more.
+            The submission that must be refused because all peers together have sent too much; the
+            link has dropped it already.
         """
         before = self._arriving.get(peer)
-        self.forget(peer)
+        self.drop_peer(peer)
         message = link.arriving
         if message is None:
             return None
@@ -45,18 +45,18 @@ class ReassemblyBudget:
         if isinstance(message, Submit) and self.bytes + held > self._most:
             link.forget_arriving()
             return message
-        # Other messages between its bursts do not make it any more complete.
+        # Other messages between its bursts do not count as progress of the transfer.
         due = before.due if before is not None and before.bytes == held else now + self._patience
         self._arriving[peer] = _Arriving(held, due)
         self.bytes += held
         return None
 
-    def forget(self, peer: PeerId) -> None:
-        """Take note that a connection and its link are gone; harmless when it had nothing."""
+    def drop_peer(self, peer: PeerId) -> None:
+        """Drop a connection whose link is gone; harmless when it held nothing."""
         arriving = self._arriving.pop(peer, None)
         if arriving is not None:
             self.bytes -= arriving.bytes
 
     def overdue(self, *, now: float) -> list[PeerId]:
-        """Return the peers that stopped in the middle of a transfer."""
+        """Return the peers whose transfer has stalled."""
         return [peer for peer, arriving in self._arriving.items() if arriving.due <= now]

@@ -1,8 +1,13 @@
-"""Sends what the machine says: once it is durable, whole, and no faster than each peer reads.
+"""Sends the machine's messages: once durable, complete, and no faster than each peer reads.
 
-A message meets three waits, in this order: the outbox (its records are not durable yet), its
-peer's line (the peer reads slowly), and the store (its payloads are being read back). A slow
+A message waits in up to three places, in this order: the outbox (its records are not durable yet),
+its peer's line (the peer reads slowly), and the store (its payloads are being read back). A slow
 client therefore costs a line of small messages; its results stay in the store meanwhile.
+
+Messages with large payloads have a line of their own in each peer. The order within each line is
+kept, the order between the two is not: a heartbeat or a cancel must not wait behind an image, and
+the protocol tells peers to expect that. Payloads are looked up only when the link has room, so
+that memory holds a few transfers for each peer, not all results of a client that is away.
 """
 
 import logging
@@ -36,15 +41,15 @@ from paintmq.wire.messages import (
 logger = logging.getLogger(__name__)
 
 LINK_BYTES = 8 * 1024 * 1024
-"""While a peer has that much to read already, no further transfer is begun."""
+"""While a link holds more than this, no further transfer is begun."""
 LINK_MESSAGES = 256
-"""Messages that go to the link between two looks at whether the socket takes more."""
+"""Messages that go to the link before the socket is tried again."""
 SLICE_SECONDS = 0.004
-"""Spent on sending before others are heard again: an answer may take milliseconds to encode."""
+"""Spent on sending before sockets are read again: one answer may take milliseconds to encode."""
 LINE_LENGTH = 50_000
 """Messages; a peer whose line is longer is not reading at all and is dropped."""
 PREVIEW_LINE = 64
-"""Progress is lossy by contract: with a longer line a peer is told of none."""
+"""Progress is lossy by contract: it is dropped while a peer's line is longer than this."""
 
 
 @define
@@ -56,7 +61,7 @@ class Sender:
     _peers: PeerTable
     _clock: Callable[[], float] = time.monotonic
     is_interrupted: bool = field(default=False, init=False)
-    """Whether ``flush`` ended for lack of time: there is more to send at once."""
+    """Whether ``flush`` ran out of time: there is more to send right away."""
     _ends: float = field(default=0.0, init=False)
     _outbox: Outbox = field(factory=Outbox, init=False)
     _fetching: dict[PayloadKey, list[Peer]] = field(
@@ -68,31 +73,31 @@ class Sender:
     )
 
     @property
-    def is_silent(self) -> bool:
-        """Whether everything said so far has been handed to the sockets."""
+    def has_sent_everything(self) -> bool:
+        """Whether everything given to it has been handed to the sockets."""
         return not self._outbox and not self._peers.any_marked and not self._fetching
 
     @property
     def has_failures(self) -> bool:
         return bool(self._failures)
 
-    def say(self, sequence: int, outgoing: Outgoing) -> None:
+    def send_after(self, sequence: int, outgoing: Outgoing) -> None:
         """Send the message once that record, and all before it, are durable."""
         self._outbox.add(sequence, outgoing)
 
     def release(self) -> None:
-        """Let go what the journal has caught up with."""
+        """Pass on the messages whose records have become durable."""
         for outgoing in self._outbox.release(self._journal.durable):
             peer = self._peers.get(outgoing.send.peer)
             if peer is None:
-                continue  # it left; it will ask again when it comes back
+                continue  # it left, and will query its tasks when it comes back
             if isinstance(outgoing.send.message, Progressed) and peer.line_length > PREVIEW_LINE:
                 continue
             peer.hold(outgoing)
             self._peers.mark(peer)
 
     def fetched(self, key: PayloadKey, data: Buffer | None) -> None:
-        """Take what the store has read; None: the payload is lost."""
+        """Take a payload that the store has read; None: it is lost."""
         if data is None:
             logger.error("cannot read %s %r of task %s", key.direction, key.name, key.task_id)
             self._damaged.add(key)
@@ -102,14 +107,16 @@ class Sender:
             self._peers.mark(peer)
 
     def take_failures(self) -> list[tuple[PeerId, AttemptFailed]]:
-        """Return attempts that cannot begin because an input is lost, as from their workers."""
+        """Return the attempts that cannot begin as an input is lost, as their workers would."""
         failures, self._failures = self._failures, []
         return failures
 
     def flush(self, *, now: float) -> list[Peer]:
-        """Send for a while what can be sent; return the peers to drop. Those that must wait, for
-        their sockets or for their turn, stay marked. Who asked for long answers waits for others
-        who did, and nobody else for them: each have a time of their own.
+        """Send what can be sent within the time slice; return the peers to drop.
+
+        Peers that must wait, for their socket or for their turn, stay marked. Those with long
+        answers due are served in a slice of their own, after all others: encoding such answers may
+        use up a slice, and no other peer should wait for that.
         """
         lost: list[Peer] = []
         asked: list[Peer] = []
@@ -139,15 +146,17 @@ class Sender:
             except UnreachableError:
                 lost.append(peer)
             self._look_at_clock()
-        for peer in (*marked, *unfinished):  # who had no turn has the next one
+        for peer in (*marked, *unfinished):  # those that had no turn come first next time
             self._peers.mark(peer)
 
     def _look_at_clock(self) -> None:
         self.is_interrupted = self.is_interrupted or self._clock() > self._ends
 
     def _pump(self, peer: Peer) -> bool:
-        """Send to a peer until it, or the store, must be waited for; False: there is more to send,
-        but its socket is full or the time is up.
+        """Send to a peer until its lines are empty or the store must be waited for.
+
+        Returns:
+            False: there is more to send, but its socket is full or the time is up.
         """
         while True:
             if not peer.flush() or self.is_interrupted:
@@ -159,8 +168,10 @@ class Sender:
                 return True
 
     def _fill_link(self, peer: Peer, line: deque[Outgoing]) -> int:
-        """Move messages from a line to the link until payloads must be read first, or the time is
-        up; return how many were moved. What is small never waits for transfers.
+        """Move messages from a line to the link; return how many were moved.
+
+        Ends early when payloads must be read first, or when the time is up. Small messages are
+        moved however many bytes the link still holds; only transfers wait for room in it.
         """
         large = line is peer.held_large
         for moved in range(LINK_MESSAGES):
@@ -183,7 +194,7 @@ class Sender:
         return LINK_MESSAGES
 
     def _complete(self, peer: Peer, message: FromBroker) -> tuple[Buffer, ...] | None:
-        """Return the payloads of a message; None when they are being read."""
+        """Return the payloads of a message; None while they are being read from the store."""
         payloads: list[Buffer] = []
         missing = False
         for key in payload_keys(message):
@@ -205,7 +216,7 @@ class Sender:
         return None if missing else tuple(payloads)
 
     def _without_damaged(self, peer: Peer, message: FromBroker) -> FromBroker:
-        """Replace what cannot be sent as it is, because a payload is lost, by the truth."""
+        """Return the message, or what replaces it where one of its payloads is lost."""
         if not self._damaged:
             return message
         lost = [key for key in payload_keys(message) if key in self._damaged]
@@ -250,8 +261,8 @@ class Sender:
             if isinstance(message, Answer):
                 peer.link.send(Answer(request_id=message.request_id, error=str(error)))
 
-    def say_at_once(self, peer: Peer, message: FromBroker) -> None:
-        """Send a message that says nothing of any task: a refusal, a sign of life."""
+    def send_now(self, peer: Peer, message: FromBroker) -> None:
+        """Send a message that depends on no record: a refusal, a sign of life."""
         peer.hold(Outgoing(Send(peer.id, message), ()))
         self._peers.mark(peer)
 

@@ -1,8 +1,8 @@
-"""Writes down everything the machine is told, so that an incident is a file.
+"""Records every input of the machine, so that an incident is a file.
 
 JSON lines. The first says how the machine was made; each other is one input, with a fingerprint of
 what the machine answered. Payload bytes are not in it, as the machine never sees them. Options of
-tasks are: whoever reads the file can read them.
+tasks are: treat the file as confidential.
 """
 
 import base64
@@ -25,8 +25,8 @@ from paintmq.wire.codec import encode as encode_message
 from paintmq.wire.messages import ToBroker
 
 FORMAT = 3
-"""Of the file. Format 1 did not say which models there were, nor when the router was replaced;
-format 2 not what queues a sender's key is for."""
+"""Of the file. Format 1 lacked the installed models and replacements of the router; format 2 lacked
+the queues of a sender's key."""
 
 
 class InputLog:
@@ -35,7 +35,7 @@ class InputLog:
     def __init__(
         self, path: Path, config: Config, *, incarnation: int, models: Iterable[str]
     ) -> None:
-        """Start the file anew; ``models`` are those installed, by name.
+        """Create or truncate the file; ``models`` are those installed, by name.
 
         Raises:
             ConfigError: it cannot be written.
@@ -101,7 +101,7 @@ class InputLog:
         self._pending = {"now": now, "rerouted": _router(router)}
 
     def stepped(self, step: Step) -> None:
-        """Complete the line of the last input with what it led to."""
+        """Write the line of the last input, completed by what it led to."""
         self._write({**self._pending, "answered": outline(step), "check": fingerprint(step)})
 
     def close(self) -> None:

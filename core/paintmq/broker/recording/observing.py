@@ -1,4 +1,4 @@
-"""Who looks on at what the broker's machine takes in and decides."""
+"""What can observe the inputs and the decisions of the broker's machine."""
 
 from typing import Protocol
 
@@ -16,7 +16,7 @@ class Observer(Protocol):
 
 
 class Recorder(Observer, Protocol):
-    """Writes down every input of the machine, so that it can be replayed."""
+    """Records every input of the machine, so that it can be replayed."""
 
     def restored(self, now: float, recovered: Recovered) -> None: ...
     def received(

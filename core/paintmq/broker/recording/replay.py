@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Difference:
-    """The first input that was answered otherwise than when it was recorded."""
+    """The first input whose replayed answer differs from the recorded one."""
 
     line: int
     """Of the file, from 1."""
@@ -41,7 +41,7 @@ class Difference:
 
 @frozen(kw_only=True)
 class Replay:
-    """What came of a replay."""
+    """The outcome of a replay."""
 
     inputs: int
     difference: Difference | None
@@ -168,7 +168,7 @@ def _input(machine: BrokerMachine, line: dict[str, Any], now: float) -> Step | N
     if "wire" in line:
         message = decode(base64.b64decode(line["wire"]))
         if not isinstance(message, ToBroker):
-            raise ValueError(f"{type(message).__name__} is nothing a broker is told")
+            raise ValueError(f"{type(message).__name__} is not a message to a broker")
         peer, queues = PeerId(bytes.fromhex(line["peer"])), line.get("queues")
         allowed = None if queues is None else tuple(str(name) for name in queues)
         return machine.receive(peer, message, now=now, queues=allowed)
@@ -191,7 +191,7 @@ def _input(machine: BrokerMachine, line: dict[str, Any], now: float) -> Step | N
     elif "draining" in line:
         machine.set_draining()
     elif "rerouted" in line:
-        pass  # another router decides all the time
+        pass  # another router was chosen for the whole replay
     else:
         raise ValueError("unknown input")
     return None

@@ -1,5 +1,5 @@
-"""Broker time: Unix epoch at the start, then monotonic, and standing still while the process was
-stopped, so that a pause of the broker is no reason to expire anybody's lease.
+"""Broker time: Unix time at the start, then monotonic; it stands still while the process is
+stopped, so that a pause of the broker expires no lease.
 """
 
 import time
@@ -10,7 +10,7 @@ LONGEST_TICK = 5.0
 
 
 class BrokerClock:
-    """Read it at least every second while running."""
+    """A clock that must be read at least every second while the broker runs."""
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from paintmq.config import Limits
 
 @define
 class DiskWatch:
-    """Notices when the disk is full, or too slow for what comes; the loop never waits for it."""
+    """Notices when the disk is full or cannot keep up; the loop itself never waits for the disk."""
 
     _machine: BrokerMachine
     _journal: Journal
@@ -22,13 +22,13 @@ class DiskWatch:
     _busy: bool = field(default=False, init=False)
 
     def look(self, *, full: bool, now: float) -> None:
-        """Pass on what has changed; ``full`` is what the store says."""
+        """Tell the machine what has changed; ``full`` is what the store reports."""
         if full != self._full:
             self._full = full
             self._machine.set_disk_full(full=full)
             if self._recorder is not None:
                 self._recorder.disk_full(now, full=full)
-        # Once it is busy, half of what made it so must be written before it no longer is.
+        # Hysteresis: once busy, the backlog must fall to half before new tasks are accepted again.
         busy = self._backlog() > (0.5 if self._busy else 1.0)
         if busy != self._busy:
             self._busy = busy
@@ -37,7 +37,7 @@ class DiskWatch:
                 self._recorder.disk_busy(now, busy=busy)
 
     def _backlog(self) -> float:
-        """Return how much of what may wait to be written waits."""
+        """Return the unwritten backlog as a share of what is allowed, 1.0 being all of it."""
         records = self._journal.sequence - self._journal.durable
         return max(
             records / self._limits.max_unwritten_records,

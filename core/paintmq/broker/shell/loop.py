@@ -1,6 +1,13 @@
 """The broker's loop: sockets, clock and journal around the machine. One thread, no locks.
 
-Each turn: wait; take in what the store has done; take in messages; let time pass; speak.
+Each turn: wait; collect what the store has done; read messages; let time pass; send.
+
+The order matters. Collecting first frees memory and learns of a full disk before more is accepted.
+Time passes only after reading, so that a heartbeat which already waits in a socket renews its lease
+before the machine looks whether that lease has run out: a broker that was busy, or stopped, must
+not blame its workers for it. Sending comes last, when every record of the turn has been handed to
+the journal: with a store in memory they count as durable at once, and the answers leave in the same
+turn.
 """
 
 import contextlib
@@ -52,15 +59,15 @@ from paintmq.wire.messages import (
 logger = logging.getLogger(__name__)
 
 BUDGET = 200
-"""Messages taken from one socket before the others have their turn."""
+"""Messages read from one socket before the others have their turn."""
 TURN_SECONDS = 0.004
-"""Spent on one socket's messages before the others have their turn: some cost much."""
+"""Spent on one socket before the others have their turn: some messages take long to handle."""
 READ_SECONDS = 0.010
-"""Spent on all sockets' messages in one turn, shared among those that have any."""
+"""Spent on reading in one turn, shared equally among the sockets that have messages."""
 RETRY_SECONDS = 0.02
 """Until sending is tried again to a peer that reads too slowly."""
 LONGEST_WAIT = 0.2
-"""The clock must be read that often: it takes longer gaps for pauses of the process."""
+"""The clock must be read at least this often: a longer gap counts as a pause of the process."""
 
 
 class BrokerLoop:
@@ -106,17 +113,17 @@ class BrokerLoop:
             self._poller.register(socket, zmq.POLLIN)
 
     @property
-    def is_silent(self) -> bool:
-        """Whether everything said so far has been handed to the sockets."""
-        return self._sender.is_silent
+    def has_sent_everything(self) -> bool:
+        """Whether everything the machine wanted to send has been handed to the sockets."""
+        return self._sender.has_sent_everything
 
     @property
-    def is_lonely(self) -> bool:
-        """Whether nobody is connected."""
+    def has_no_peers(self) -> bool:
+        """Whether no client and no worker is connected."""
         return not self._peers
 
     def restore(self, recovered: Recovered) -> None:
-        """Take over what the journal held; call it once, before the first turn."""
+        """Take over what the journal holds; call it once, before the first turn."""
         now = self._clock.now()
         damaged = frozenset(recovered.damaged)
         endings = [
@@ -128,7 +135,7 @@ class BrokerLoop:
         self._journal.write(endings, {}, now=now)
         if self._recorder is not None:
             self._recorder.restored(now, recovered)
-        self._take(self._machine.restore(recovered.tasks, now=now), now)
+        self._carry_out(self._machine.restore(recovered.tasks, now=now), now)
 
     def drain(self) -> None:
         """Accept and dispatch nothing more."""
@@ -137,17 +144,17 @@ class BrokerLoop:
         self._machine.set_draining()
 
     def replace_router(self, router: Router, config: RouterConfig) -> None:
-        """Let another router decide from now on, which was made by this configuration."""
+        """Use another router from now on; ``config`` is what it was made from."""
         now = self._clock.now()
         if self._recorder is not None:
             self._recorder.rerouted(now, config)
-        self._take(self._machine.replace_router(router, now=now), now)
+        self._carry_out(self._machine.replace_router(router, now=now), now)
 
     def run_once(self, *, max_wait: float = LONGEST_WAIT) -> None:
         """Wait for a message, a commit or the next deadline, and act on it.
 
         Raises:
-            StoreError: the journal failed; nothing that was not durable has been said.
+            StoreError: the journal failed; nothing was sent that depends on a record not durable.
         """
         wait = self._wait_milliseconds(max_wait)
         self.turns.ends()
@@ -162,7 +169,7 @@ class BrokerLoop:
             self._receive(endpoint, now, min(TURN_SECONDS, READ_SECONDS / len(waiting)))
         self._listeners.let_in(now=now)
         self._let_time_pass(now)
-        self._speak(now)
+        self._send(now)
 
     def _wait_milliseconds(self, max_wait: float) -> int:
         if self._sender.has_failures or self._sender.is_interrupted:
@@ -193,143 +200,151 @@ class BrokerLoop:
                 if endpoint.has_more:
                     break
                 return
-            self._multipart(endpoint, *received, now)
+            self._multipart_received(endpoint, *received, now)
             if time.monotonic() > ends:
                 break
-        self._listeners.leave(endpoint)
+        self._listeners.mark_unread(endpoint)
 
-    def _multipart(
+    def _multipart_received(
         self, endpoint: RouterEndpoint, peer_id: PeerId, frames: list[Buffer], now: float
     ) -> None:
         if endpoint.is_flooded:
             error = WireError("a message of too many frames")
-            if self._not_understood(endpoint, peer_id, error, now):
+            if self._protocol_broken(endpoint, peer_id, error, now):
                 self._listeners.hang_up(endpoint, now=now)
             return
         peer = self._peers.get(peer_id)
         if peer is None:
             if refusal := self._peers.objection(endpoint, peer_id):
-                self._say_to_stranger(endpoint, peer_id, Refused(refusal))
+                self._reply_without_session(endpoint, peer_id, Refused(refusal))
                 return
             link = Link(self._link_limits, work_apart=endpoint.keeps_work_apart)
             peer = self._peers.open(peer_id, endpoint, link, now=now)
         elif peer.endpoint is not endpoint:
-            self._say_to_stranger(endpoint, peer_id, Refused("another connection has this id"))
+            self._reply_without_session(
+                endpoint, peer_id, Refused("another connection has this id")
+            )
             return
         self._peers.heard(peer, now=now)
         try:
             deliveries = peer.link.receive(frames)
         except WireError as error:
-            self._listeners.read_in_vain(len(frames))
-            self._not_understood(endpoint, peer_id, error, now)
+            self._listeners.charge_useless(len(frames))
+            self._protocol_broken(endpoint, peer_id, error, now)
             return
         if (late := self._reassembly.heard(peer.id, peer.link, now=now)) is not None:
             held, most = self._reassembly.bytes, self._limits.max_bytes_arriving
-            self._sender.say_at_once(peer, too_much_arrives(late, held=held, most=most))
+            self._sender.send_now(peer, too_much_arrives(late, held=held, most=most))
         for delivery in deliveries:
             message = without_payloads(delivery) if delivery.refusal else delivery.message
             if isinstance(message, Rejected):
-                self._sender.say_at_once(peer, message)
+                self._sender.send_now(peer, message)
             else:
-                self._message(peer, message, delivery.payloads, now)
+                self._message_received(peer, message, delivery.payloads, now)
 
-    def _not_understood(
+    def _protocol_broken(
         self, endpoint: Endpoint, peer_id: PeerId, error: WireError, now: float
     ) -> bool:
-        """Forget a peer, and let it know; return whether it is still there."""
-        self._listeners.not_understood(endpoint.name, peer_id, error)
+        """Drop the session of a peer that broke the protocol, and tell it so.
+
+        Returns:
+            Whether its connection is still there.
+        """
+        self._listeners.count_wire_error(endpoint.name, peer_id, error)
         peer = self._peers.get(peer_id)
         if peer is not None and peer.endpoint is endpoint:
-            self._drop(peer, now)
-        words = Refused(str(error)) if isinstance(error, VersionMismatchError) else WhoAreYou()
-        return self._say_to_stranger(endpoint, peer_id, words)
+            self._drop_session(peer, now)
+        answer = Refused(str(error)) if isinstance(error, VersionMismatchError) else WhoAreYou()
+        return self._reply_without_session(endpoint, peer_id, answer)
 
-    def _message(
+    def _message_received(
         self, peer: Peer, message: Message, payloads: Sequence[Buffer], now: float
     ) -> None:
         refusal = objection(message, port=peer.endpoint.name, is_queue=peer.endpoint.is_queue)
         if refusal:
-            self._sender.say_at_once(peer, Refused(refusal))
+            self._sender.send_now(peer, Refused(refusal))
             return
         assert isinstance(message, ToBroker)
         if isinstance(message, Ask):
             self._ask(peer, message, now)
         else:
-            self._tell(peer, message, payloads, now)
+            self._give_to_machine(peer, message, payloads, now)
 
     def _ask(self, peer: Peer, ask: Ask, now: float) -> None:
-        """Answer a question, unless the peer had more than its share of long answers."""
+        """Answer a question, unless the peer has used up its share of time for long answers."""
         if not peer.may_ask(now=now):
-            words = "your questions take too much of the broker's time: ask again in a while"
-            self._sender.say_at_once(peer, Answer(request_id=ask.request_id, error=words))
+            reason = "your questions take too much of the broker's time: ask again in a while"
+            self._sender.send_now(peer, Answer(request_id=ask.request_id, error=reason))
             return
         began = time.thread_time()
         is_admin = peer.endpoint.role_of(peer.id) == "admin"
         answered = answer(ask, self._subjects, is_admin=is_admin)
         if answered is not None:
-            self._sender.say_at_once(peer, answered)
+            self._sender.send_now(peer, answered)
         else:
-            self._tell(peer, ask, (), now)
+            self._give_to_machine(peer, ask, (), now)
         peer.charge(time.thread_time() - began)
 
-    def _tell(self, peer: Peer, message: ToBroker, payloads: Sequence[Buffer], now: float) -> None:
+    def _give_to_machine(
+        self, peer: Peer, message: ToBroker, payloads: Sequence[Buffer], now: float
+    ) -> None:
         queues = peer.endpoint.queues_of(peer.id)
         if self._recorder is not None:
             self._recorder.received(now, peer.id, message, queues)
         step = self._machine.receive(peer.id, message, now=now, queues=queues)
-        self._take(step, now, message, payloads)
+        self._carry_out(step, now, message, payloads)
         if isinstance(message, ClientGoodbye | WorkerGoodbye):
-            self._close(peer)
+            self._close_session(peer)
 
     def _let_time_pass(self, now: float) -> None:
         deadline = self._machine.next_deadline()
         if deadline is not None and deadline <= now:
             if self._recorder is not None:
                 self._recorder.ticked(now)
-            self._take(self._machine.tick(now=now), now)
-        if self._listeners.is_time_to_look(now=now):
-            self._look_after_peers(now)
+            self._carry_out(self._machine.tick(now=now), now)
+        if self._listeners.is_inspection_due(now=now):
+            self._inspect_peers(now)
         for peer_id, failure in self._sender.take_failures():
             if self._recorder is not None:
                 self._recorder.received(now, peer_id, failure)
-            self._take(self._machine.receive(peer_id, failure, now=now), now)
+            self._carry_out(self._machine.receive(peer_id, failure, now=now), now)
 
-    def _look_after_peers(self, now: float) -> None:
-        """Drop those that are gone, or stopped in the middle; look whether others are there."""
-        self._listeners.look(now=now)
+    def _inspect_peers(self, now: float) -> None:
+        """Drop peers that are gone or stopped in the middle of a transfer; probe quiet ones."""
+        self._listeners.inspect_connections(now=now)
         for endpoint, peer_id, refusal in self._listeners.changed_keys():
             self._key_changed(endpoint, peer_id, refusal, now)
         for peer in self._peers.silent(now=now):
-            self._drop(peer, now)
+            self._drop_session(peer, now)
         for peer_id in self._reassembly.overdue(now=now):
             stopped = self._peers.get(peer_id)
             assert stopped is not None
             error = WireError("a transfer stopped in the middle")
-            self._not_understood(stopped.endpoint, peer_id, error, now)
+            self._protocol_broken(stopped.endpoint, peer_id, error, now)
         for peer in self._peers.to_probe(now=now):
-            # Sending is how ZeroMQ tells that a peer is gone.
-            self._sender.say_at_once(peer, BrokerHeartbeat())
+            # ZeroMQ reports a lost peer only when something is sent to it.
+            self._sender.send_now(peer, BrokerHeartbeat())
 
     def _key_changed(
         self, endpoint: RouterEndpoint, peer_id: PeerId, refusal: str, now: float
     ) -> None:
-        """End a session whose key is good no longer, or have it begin anew on the new terms."""
+        """End a session whose key is no longer valid, or make it reconnect under its new terms."""
         if refusal:
             logger.warning("ended a connection to %s: %s", endpoint.name, refusal)
         if (peer := self._peers.get(peer_id)) is not None:
-            self._drop(peer, now)
-        self._say_to_stranger(endpoint, peer_id, Refused(refusal) if refusal else WhoAreYou())
+            self._drop_session(peer, now)
+        self._reply_without_session(endpoint, peer_id, Refused(refusal) if refusal else WhoAreYou())
 
     # ---- out -----------------------------------------------------------------------------------
 
-    def _take(
+    def _carry_out(
         self,
         step: Step,
         now: float,
         message: ToBroker | None = None,
         payloads: Sequence[Buffer] = (),
     ) -> None:
-        """Record what the machine decided, and queue what it said behind that."""
+        """Hand the records of a step to the journal, and queue its messages behind them."""
         for observer in self._observers:
             observer.stepped(step)
         failpoint("machine.after_step")
@@ -343,32 +358,34 @@ class BrokerLoop:
         for send in step.sends:
             preview = isinstance(send.message, Progressed) and send.message.preview
             carried = tuple(payloads) if preview else None
-            self._sender.say(sequence, Outgoing(send, carried))
+            self._sender.send_after(sequence, Outgoing(send, carried))
 
-    def _speak(self, now: float) -> None:
+    def _send(self, now: float) -> None:
         self._collect(now)
         self._sender.release()
         while lost := self._sender.flush(now=now):
             for peer in lost:
-                self._drop(peer, now)
+                self._drop_session(peer, now)
             self._collect(now)
             self._sender.release()
             if self._sender.is_interrupted:
                 break
 
-    def _drop(self, peer: Peer, now: float) -> None:
-        """Forget a connection. A peer that is still there will be asked who it is."""
-        self._close(peer)
+    def _drop_session(self, peer: Peer, now: float) -> None:
+        """End a session. A peer that is still there will be asked to introduce itself again."""
+        self._close_session(peer)
         if self._recorder is not None:
             self._recorder.lost(now, peer.id)
-        self._take(self._machine.peer_lost(peer.id, now=now), now)
+        self._carry_out(self._machine.peer_lost(peer.id, now=now), now)
 
-    def _close(self, peer: Peer) -> None:
-        self._reassembly.forget(peer.id)
+    def _close_session(self, peer: Peer) -> None:
+        self._reassembly.drop_peer(peer.id)
         self._peers.close(peer)
 
-    def _say_to_stranger(self, endpoint: Endpoint, peer_id: PeerId, message: FromBroker) -> bool:
-        """Answer somebody of whom nothing is kept; return whether it is still there."""
+    def _reply_without_session(
+        self, endpoint: Endpoint, peer_id: PeerId, message: FromBroker
+    ) -> bool:
+        """Reply to a peer without a session; return whether its connection is still there."""
         link = Link(self._link_limits)
         link.send(message)
         is_there = False
@@ -377,5 +394,5 @@ class BrokerLoop:
                 endpoint.send(peer_id, frames)
             is_there = True
         if self._peers.get(peer_id) is None:
-            endpoint.forget(peer_id)
+            endpoint.forget_peer(peer_id)
         return is_there

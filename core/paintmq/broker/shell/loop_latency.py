@@ -1,4 +1,4 @@
-"""How long the turns of the broker's loop take: for so long nobody else is heard."""
+"""How long the turns of the broker's loop take: the time in which it hears no other peer."""
 
 from bisect import bisect_left
 from collections.abc import Callable
@@ -17,18 +17,18 @@ class LoopLatency:
 
     _clock: Callable[[], float]
     _processor: Callable[[], float]
-    """What the thread of the loop has had of the processor, in seconds."""
+    """Processor time of the loop's thread so far, in seconds."""
     _began: tuple[float, float] | None = field(default=None, init=False)
     _counts: list[int] = field(factory=lambda: [0] * (len(BOUNDS) + 1), init=False)
     _busy: list[int] = field(factory=lambda: [0] * (len(BOUNDS) + 1), init=False)
     _longest: float = field(default=0.0, init=False)
 
     def begins(self) -> None:
-        """Take note that a turn begins: the loop has waited for long enough."""
+        """Start timing a turn: the wait for events is over."""
         self._began = self._clock(), self._processor()
 
     def ends(self) -> None:
-        """Take note that it ends; without one that began, of nothing."""
+        """Count the turn that ``begins`` started timing; do nothing before the first one."""
         if self._began is None:
             return
         began, busy = self._began
@@ -38,11 +38,12 @@ class LoopLatency:
         self._longest = max(self._longest, seconds)
 
     def describe(self) -> Json:
-        """Return the ``counts`` of turns that took up to each of the ``bounds`` and more than the
-        bound before, with one more count for those above all; the same of the processor's time
-        alone, as ``busy``, which others on the machine do not change; and the ``longest``.
+        """Return a histogram of all turns since the start.
 
-        Of two such answers the differences are what happened between them.
+        ``counts`` holds the number of turns up to each of ``bounds`` (and above the bound before),
+        and one more count for turns above the last bound; ``busy`` counts the same turns by
+        processor time, which other programs on the machine do not change; ``longest`` is in
+        seconds. Subtract two answers to learn what happened between them.
         """
         return {
             "bounds": list(BOUNDS),

@@ -1,7 +1,7 @@
-"""The thread in which plugins observe what happens to tasks: off the broker's hot path.
+"""The thread in which plugins observe what happens to tasks, off the broker's hot path.
 
 The broker only puts records into a bounded queue. When observers cannot keep up, records are
-dropped and counted, and the next batch says how many: nobody who watches may slow down the work.
+dropped and counted, and the next batch says how many: an observer must not slow down the work.
 """
 
 import logging
@@ -11,19 +11,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from paintmq.broker.records import BrokerBooted, Record, TaskAccepted, TaskChanged, TaskPurged
-from paintmq.task import Json, PeerId
-from paintmq.wire.messages import ToBroker
+from paintmq.task import Json
 
 if TYPE_CHECKING:
     from paintmq.broker.machine import Step
     from paintmq.plugin.manager import PluginManager
 
 CAPACITY = 10_000
-"""Steps of the broker that may wait to be observed."""
+"""Steps of the machine that may wait to be observed."""
 BATCH = 1_000
-"""Events handed over at once, at most."""
+"""Most events handed over in one call."""
 FAREWELL = 2.0
-"""Seconds that observers have for the last events when the broker stops."""
+"""Seconds that observers have to take the last events when the broker stops."""
 
 Event: TypeAlias = Mapping[str, Json]
 
@@ -31,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class ObserverThread:
-    """Delivers events to plugins; a Recorder of the broker's loop."""
+    """Delivers events to plugins; an Observer of the broker's loop."""
 
     def __init__(self, plugins: "PluginManager", *, capacity: int = CAPACITY) -> None:
         self.dropped = 0
@@ -45,7 +44,7 @@ class ObserverThread:
         self._thread.start()
 
     def stop(self, timeout: float = FAREWELL) -> None:
-        """Let observers have what is left, for so long; then leave them behind."""
+        """Wait up to ``timeout`` seconds for observers to take what is left, then give up."""
         try:
             self._queue.put(None, timeout=timeout)
         except queue.Full:
@@ -56,24 +55,12 @@ class ObserverThread:
             logger.warning("an observer does not return; its last events may be lost")
 
     def stepped(self, step: "Step") -> None:
-        """Take what the broker decided. Never waits."""
+        """Queue what the machine decided. Never waits."""
         if step.records:
             try:
                 self._queue.put_nowait(step.records)
             except queue.Full:
                 self.dropped += len(step.records)
-
-    def received(self, now: float, peer: PeerId, message: ToBroker) -> None:
-        """Ignore it: observers see what became of it."""
-
-    def lost(self, now: float, peer: PeerId) -> None:
-        """Ignore it: observers see what became of the peer's tasks."""
-
-    def ticked(self, now: float) -> None:
-        """Ignore it."""
-
-    def disk_full(self, now: float, *, full: bool) -> None:
-        """Ignore it: the log tells."""
 
     def _run(self) -> None:
         while True:

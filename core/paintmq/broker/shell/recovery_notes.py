@@ -1,4 +1,4 @@
-"""What an operator is told of a journal that a broker starts on."""
+"""What an operator is told about the journal when a broker starts."""
 
 import logging
 import time
@@ -9,12 +9,12 @@ logger = logging.getLogger(__name__)
 
 _DAY = 86_400.0
 FAR_AHEAD = _DAY
-"""Seconds between the newest record and the start; results that nobody fetched are kept so long."""
+"""Seconds between the newest record and the start; unfetched results are kept for as long."""
 BEHIND = 60.0
 
 
 def log_recovery(recovered: Recovered, *, now: float | None = None) -> None:
-    """Say what is wrong with the journal, or with the machine's clock, which is ``now``."""
+    """Log what is wrong with the journal, or with the machine's clock, which reads ``now``."""
     for note in recovered.notes:
         logger.warning("%s", note)
     if recovered.damaged:
@@ -25,7 +25,7 @@ def log_recovery(recovered: Recovered, *, now: float | None = None) -> None:
 
 
 def clock_note(newest: float, now: float) -> str:
-    """Return what is odd about the clock beside the journal's newest record; empty: nothing."""
+    """Return what is odd about the clock compared with the newest record; empty if nothing is."""
     if newest and now - newest > FAR_AHEAD:
         return (
             f"the journal's newest record is {(now - newest) / _DAY:.0f} days old: if the clock of "

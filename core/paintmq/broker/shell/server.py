@@ -1,4 +1,4 @@
-"""The broker as a thread or a process: what is opened, in which order, and closed again."""
+"""The broker as a thread or a process: what is opened and closed, and in which order."""
 
 import itertools
 import logging
@@ -59,7 +59,7 @@ logger = logging.getLogger(__name__)
 
 _numbers = itertools.count(1)
 _LAST_WORDS = 1.0
-"""Seconds that closing may take to get the last messages onto the wire."""
+"""Seconds that closing may take to put the last messages on the wire."""
 _PARTING = 0.2
 """Seconds for peers to read them: a DEALER with IMMEDIATE drops what it has not yet read when the
 connection closes (seen with libzmq 4.3.5: 10 of 100 messages sent just before closing)."""
@@ -90,7 +90,7 @@ class BrokerServer:
     queue_endpoints: Mapping[str, str]
     """Where workers connect, by queue. Set by ``start``."""
     journal: str
-    """Where the journal is and what was in it, in words. Set by ``start``."""
+    """Where the journal is and what was in it, for a human reader. Set by ``start``."""
 
     def __init__(
         self,
@@ -101,8 +101,14 @@ class BrokerServer:
         accept_data_loss: bool = False,
         reread: Callable[[], Config] | None = None,
     ) -> None:
-        """``accept_data_loss``: open a journal known to have lost records. ``reread``: the settings
-        of this moment, for ``reload``.
+        """Take the settings; nothing is opened yet.
+
+        Args:
+            config: the settings.
+            plugins: models, routers, stores and observers.
+            context: a ZeroMQ context to share; None: a new one, closed with the broker.
+            accept_data_loss: open a journal that is known to have lost records.
+            reread: returns the current settings, for ``reload``.
         """
         self._config = config
         self._plugins = plugins
@@ -340,7 +346,7 @@ class BrokerServer:
         wakeup: Wakeup,
         journal: Journal,
     ) -> None:
-        """Let go of everything, whatever fails on the way.
+        """Release everything, whatever fails on the way.
 
         Raises:
             StoreError: the journal could not be completed.
@@ -391,12 +397,12 @@ class BrokerServer:
                 self._opened = None
 
     def _drain(self, opened: _Opened) -> None:
-        """Let running attempts finish, and say what is still to be said."""
+        """Let running attempts finish, and send what is still to be sent."""
         opened.loop.drain()
         grace = self._config.timers.drain_grace if self._grace is None else self._grace
         self._turn(opened, until=opened.machine.is_idle, at_most=grace)
-        self._turn(opened, until=lambda: opened.loop.is_silent, at_most=_LAST_WORDS)
-        self._turn(opened, until=lambda: opened.loop.is_lonely, at_most=_PARTING)
+        self._turn(opened, until=lambda: opened.loop.has_sent_everything, at_most=_LAST_WORDS)
+        self._turn(opened, until=lambda: opened.loop.has_no_peers, at_most=_PARTING)
 
     def _turn(self, opened: _Opened, *, until: Callable[[], bool], at_most: float) -> None:
         ends = time.monotonic() + at_most

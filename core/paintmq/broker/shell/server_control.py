@@ -20,16 +20,16 @@ from paintmq.wire.messages import PROTOCOL_VERSION, Answer, Ask
 Subject: TypeAlias = Callable[[Mapping[str, Json]], Json]
 
 
-_VERSION = version("paintmq")  # now: later there may be no file left to read it from
+_VERSION = version("paintmq")  # at import: an upgrade may replace the metadata while we run
 
 ADMIN_SUBJECTS = frozenset(
     {"shutdown", "reload", "backup", "drain_worker", "dead_requeue", "dead_drop"}
 )
-"""What changes things for others: where keys are asked for, an admin's must be used."""
+"""Subjects that change things for others: with keys in use, they take an admin's key."""
 
 
 def answer(ask: Ask, subjects: Mapping[str, Subject], *, is_admin: bool) -> Answer | None:
-    """Return the answer; None when the subject is not in the table, and so the machine's."""
+    """Return the answer; None when the subject is not in the table, so the machine answers it."""
     if ask.subject in ADMIN_SUBJECTS and not is_admin:
         return Answer(request_id=ask.request_id, error=f"`{ask.subject}` takes an admin's key")
     subject = subjects.get(ask.subject)
@@ -42,10 +42,10 @@ def answer(ask: Ask, subjects: Mapping[str, Subject], *, is_admin: bool) -> Answ
 
 
 def back_up(journal: Journal, broker: BrokerConfig, arguments: Mapping[str, Json]) -> Json:
-    """Start a backup of the journal, or tell how far it is.
+    """Start a backup of the journal, or report how far it is.
 
     Raises:
-        ValueError: there is no ``path``, or strangers could ask for this.
+        ValueError: there is no ``path``, or peers without a key could ask for this.
         StoreError: it cannot be made.
     """
     path = arguments.get("path")

@@ -8,7 +8,7 @@ from paintmq.broker.machine import BrokerMachine
 from paintmq.task import TaskId
 
 MOST_CLIENTS = 3
-"""Named in words."""
+"""Clients listed by name; the rest are only counted."""
 
 
 @frozen(kw_only=True)
@@ -24,7 +24,7 @@ class StopReport:
     kept: bool = False
     """The journal keeps them: the next broker on it goes on."""
     clients: tuple[str, ...] = ()
-    """The names of those connected that wait for them: a broker's ports are open to several."""
+    """Names of the connected clients that wait for them."""
 
     def __str__(self) -> str:
         if not self.tasks:

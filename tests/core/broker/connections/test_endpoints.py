@@ -126,7 +126,7 @@ def test_a_worker_that_left_its_pipe_is_gone(worker: PipedWorker) -> None:
 def test_a_forgotten_peer_has_no_pipe(worker: PipedWorker) -> None:
     assert worker.endpoint.by_pipe(worker.peer, frames_of(ASSIGN))
 
-    worker.endpoint.forget(worker.peer)
+    worker.endpoint.forget_peer(worker.peer)
 
     assert not worker.endpoint.by_pipe(worker.peer, frames_of(ASSIGN))
 
@@ -197,7 +197,7 @@ def test_a_session_goes_by_the_terms_on_which_it_began_until_it_begins_anew(
         assert alice.is_heard()
         assert alice.endpoint.queues_of(alice.peer) == ("a",)
         assert alice.endpoint.changed_keys() == [(alice.peer, "")]
-        alice.endpoint.forget(alice.peer)
+        alice.endpoint.forget_peer(alice.peer)
         assert alice.is_heard()
         assert alice.endpoint.queues_of(alice.peer) == ("b",)
 

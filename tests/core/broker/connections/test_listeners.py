@@ -7,7 +7,11 @@ import pytest
 from tests.harness.raw_peer import GREETING, READY, RawPeer, frame
 
 from paintmq.broker.connections.endpoints import RouterEndpoint
-from paintmq.broker.connections.listeners import LOOK_SECONDS, NEXT_LOOK_SECONDS, Listeners
+from paintmq.broker.connections.listeners import (
+    INSPECTION_SECONDS,
+    NEXT_INSPECTION_SECONDS,
+    Listeners,
+)
 from paintmq.transport.connection_throttle import SHARE, ConnectionThrottle
 from paintmq.transport.multipart import FRAME_SECONDS
 from paintmq.transport.sockets import new_context, router
@@ -57,7 +61,7 @@ def test_all_ports_and_the_gate_are_polled(house: House) -> None:
 def test_what_was_left_unread_is_read_in_the_next_turn_and_not_waited_for(house: House) -> None:
     first, second = house.ports
     assert house.listeners.to_read({second.socket: 1}) == [second]
-    house.listeners.leave(second)
+    house.listeners.mark_unread(second)
 
     assert house.listeners.wait(now=0.0) == 0.0
     assert house.listeners.to_read({first.socket: 1}) == [first, second]
@@ -65,27 +69,27 @@ def test_what_was_left_unread_is_read_in_the_next_turn_and_not_waited_for(house:
 
 
 def test_connections_are_looked_at_again_sooner_while_somebody_is_behind(house: House) -> None:
-    house.listeners.look(now=0.0)
-    assert house.listeners.wait(now=0.0) == LOOK_SECONDS
-    assert not house.listeners.is_time_to_look(now=LOOK_SECONDS / 2)
-    assert house.listeners.is_time_to_look(now=LOOK_SECONDS)
+    house.listeners.inspect_connections(now=0.0)
+    assert house.listeners.wait(now=0.0) == INSPECTION_SECONDS
+    assert not house.listeners.is_inspection_due(now=INSPECTION_SECONDS / 2)
+    assert house.listeners.is_inspection_due(now=INSPECTION_SECONDS)
 
     with house.knock() as peer:
         house.listeners.let_in(now=0.0)
         peer.read(len(READY))
         peer.say(frame(bytes(MIB), more=True) * 2)
         ends = time.monotonic() + 20
-        while house.listeners.wait(now=0.0) == LOOK_SECONDS and time.monotonic() < ends:
-            house.listeners.look(now=0.0)
+        while house.listeners.wait(now=0.0) == INSPECTION_SECONDS and time.monotonic() < ends:
+            house.listeners.inspect_connections(now=0.0)
 
-    assert house.listeners.wait(now=0.0) == NEXT_LOOK_SECONDS
+    assert house.listeners.wait(now=0.0) == NEXT_INSPECTION_SECONDS
 
 
 def test_who_comes_after_frames_that_made_no_sense_waits_for_longer(house: House) -> None:
     """I19."""
-    house.listeners.look(now=0.0)
+    house.listeners.inspect_connections(now=0.0)
     with house.knock() as peer:
-        house.listeners.read_in_vain(1_000)
+        house.listeners.charge_useless(1_000)
         house.listeners.let_in(now=0.0)
         opens = 1_000 * FRAME_SECONDS * (1 / SHARE - 1)
         assert len(house.gate) == 1
@@ -94,7 +98,7 @@ def test_who_comes_after_frames_that_made_no_sense_waits_for_longer(house: House
         house.listeners.let_in(now=opens)
 
         assert peer.read(len(READY)).startswith(READY[:8])
-        assert house.listeners.wait(now=0.0) == LOOK_SECONDS
+        assert house.listeners.wait(now=0.0) == INSPECTION_SECONDS
 
 
 def test_when_one_is_cut_for_too_many_frames_all_are_looked_at(house: House) -> None:
@@ -105,11 +109,11 @@ def test_when_one_is_cut_for_too_many_frames_all_are_looked_at(house: House) -> 
         peer.say(frame(b"hello"))
         assert house.ports[0].socket.poll(20_000)
         assert house.ports[0].receive() is not None
-        house.listeners.look(now=0.0)
-        assert not house.listeners.is_time_to_look(now=0.01)
+        house.listeners.inspect_connections(now=0.0)
+        assert not house.listeners.is_inspection_due(now=0.01)
 
         house.listeners.hang_up(house.ports[0], now=0.01)
 
-        assert house.listeners.is_time_to_look(now=0.01)
+        assert house.listeners.is_inspection_due(now=0.01)
         with pytest.raises(ConnectionError):
             peer.read(1_000)

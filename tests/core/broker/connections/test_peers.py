@@ -50,7 +50,7 @@ class Port:
     def queues_of(self, peer: PeerId) -> tuple[str, ...] | None:
         return None
 
-    def forget(self, peer: PeerId) -> None:
+    def forget_peer(self, peer: PeerId) -> None:
         pass
 
 
@@ -82,7 +82,7 @@ def test_clients_never_take_the_place_of_workers() -> None:
     for name in (b"a", b"b"):
         assert isinstance(connect(peers, clients, name), Peer)
 
-    assert "2 peers are too many for me" in str(connect(peers, clients, b"c"))
+    assert "this broker serves 2 peers of this kind already" in str(connect(peers, clients, b"c"))
     assert isinstance(connect(peers, queue, b"d"), Peer)
 
 
@@ -92,7 +92,7 @@ def test_one_key_does_not_take_the_place_of_others() -> None:
     for name in (b"a", b"b"):
         assert isinstance(connect(peers, clients, name, key="laptop"), Peer)
 
-    refusal = "2 connections with the key 'laptop' are too many for me"
+    refusal = "this broker serves 2 connections with the key 'laptop' already"
     assert refusal in str(connect(peers, clients, b"c", key="laptop"))
     assert isinstance(connect(peers, clients, b"d", key="desktop"), Peer)
 
@@ -169,7 +169,7 @@ def test_large_answers_do_not_pile_up_for_a_peer_that_does_not_read(
     assert [message.error for message in said if isinstance(message, Answer)] == [
         "",
         "",
-        *["too many answers wait to be read by you: read them, and ask again"] * 2,
+        *["too many of your answers are unread: read them, then ask again"] * 2,
     ]
 
     peer.release(peer.held)

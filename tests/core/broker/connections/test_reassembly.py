@@ -88,7 +88,7 @@ def test_nothing_is_kept_of_a_peer_that_is_gone() -> None:
     budget, link = ReassemblyBudget(10 * SIZE, PATIENCE), Link()
     feed(budget, ALICE, link, bursts(submit())[0])
 
-    budget.forget(ALICE)
-    budget.forget(BOB)
+    budget.drop_peer(ALICE)
+    budget.drop_peer(BOB)
 
     assert (budget.bytes, len(budget), budget.overdue(now=1e9)) == (0, 0, [])

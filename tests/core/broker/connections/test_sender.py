@@ -112,7 +112,7 @@ class Stage:
         return self.seconds.pop(0) if self.seconds else 0.0
 
     def say(self, message: FromBroker, *, sequence: int = 0) -> None:
-        self.sender.say(sequence, Outgoing(Send(PEER, message)))
+        self.sender.send_after(sequence, Outgoing(Send(PEER, message)))
 
     def turn(self) -> list[Peer]:
         self.journal.collect()
@@ -141,7 +141,7 @@ def test_nothing_leaves_before_its_records_are_durable() -> None:
     stage.turn()
 
     assert stage.heard == [answer(1)]
-    assert stage.sender.is_silent
+    assert stage.sender.has_sent_everything
 
 
 def test_promises_carry_the_number_of_the_last_durable_record() -> None:
@@ -164,7 +164,7 @@ def test_messages_to_one_peer_keep_their_order_behind_a_payload_that_is_read_bac
     stage.say(answer(2))
     stage.turn()
     assert stage.heard == [answer(1)]
-    assert not stage.sender.is_silent
+    assert not stage.sender.has_sent_everything
     (key,) = stage.store.asked
     stage.sender.fetched(key, b"result")
     stage.turn()
@@ -223,7 +223,7 @@ def test_a_peer_that_reads_again_gets_everything_in_order() -> None:
         stage.say(answer(number))
         stage.turn()
     stage.wire.room = 1_000
-    while not stage.sender.is_silent:
+    while not stage.sender.has_sent_everything:
         stage.turn()
 
     assert stage.heard == [answer(number) for number in range(100)]
@@ -232,7 +232,7 @@ def test_a_peer_that_reads_again_gets_everything_in_order() -> None:
 def test_a_peer_that_is_gone_is_returned() -> None:
     stage = Stage()
     stage.wire.gone = True
-    stage.sender.say_at_once(stage.peer, BrokerHeartbeat())
+    stage.sender.send_now(stage.peer, BrokerHeartbeat())
 
     assert stage.turn() == [stage.peer]
 
@@ -245,7 +245,7 @@ def test_nobody_waits_for_the_long_answers_of_another() -> None:
     long = [Answer(request_id=number, value=[0] * 2_000) for number in range(2)]
     for each in long:
         stage.say(each)
-    stage.sender.say(0, Outgoing(Send(other, answer(7))))
+    stage.sender.send_after(0, Outgoing(Send(other, answer(7))))
 
     stage.seconds = [0.0, 2 * SLICE_SECONDS]  # the first message takes all of its time
     stage.turn()
@@ -271,7 +271,7 @@ def test_sending_ends_when_its_time_is_up_and_goes_on_with_those_that_had_no_tur
     stage.peers.open(other, wire, Link(), now=0.0)  # type: ignore[arg-type]
     for number in range(3):
         stage.say(answer(number))
-    stage.sender.say(0, Outgoing(Send(other, answer(7))))
+    stage.sender.send_after(0, Outgoing(Send(other, answer(7))))
 
     stage.seconds = [0.0, SLICE_SECONDS, 2 * SLICE_SECONDS]  # it begins; one message; another
     stage.turn()
@@ -286,4 +286,4 @@ def test_sending_ends_when_its_time_is_up_and_goes_on_with_those_that_had_no_tur
     stage.turn()
     assert stage.heard == [answer(0), answer(1), answer(2)]
     assert not stage.is_interrupted()
-    assert stage.sender.is_silent
+    assert stage.sender.has_sent_everything
