@@ -30,7 +30,7 @@ from paintmq.errors import PaintMQError
 
 
 class _Commands(TyperGroup):
-    """Our own commands at once; those of plugins when a name is none of ours.
+    """Our own commands at once; those of plugins only when a name is not one of ours.
 
     Loading plugins takes longer than everything else ``paintmq status`` does.
     """

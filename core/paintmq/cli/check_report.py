@@ -1,4 +1,4 @@
-"""What ``paintmq plugins check`` prints: a line a rule, and in words what broke it.
+"""What ``paintmq plugins check`` prints: one line per rule, and why it failed.
 
 A pytest plugin that takes the place of pytest's own output.
 """
@@ -42,7 +42,7 @@ class CheckReport:
     _said: set[str] = field(factory=set[str], init=False)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        # Set-up and teardown are told only when something is wrong with them.
+        # Set-up and teardown are reported only when they fail.
         if report.when != "call" and report.passed:
             return
         self._head(report.nodeid)
@@ -59,8 +59,8 @@ class CheckReport:
             self.console.print(report.longreprtext, markup=False)
 
     def pytest_sessionfinish(self) -> None:
-        words = ((PASSED, "passed"), (FAILED, "failed"), (SKIPPED, "skipped"))
-        told = [f"{self.counts[outcome]} {word}" for outcome, word in words if self.counts[outcome]]
+        named = ((PASSED, "passed"), (FAILED, "failed"), (SKIPPED, "skipped"))
+        told = [f"{self.counts[outcome]} {name}" for outcome, name in named if self.counts[outcome]]
         self.console.print(f"\n{sum(self.counts.values())} rules: {', '.join(told)}")
 
     def _head(self, nodeid: str) -> None:
@@ -82,10 +82,10 @@ class CheckReport:
 
 
 def rule_of(nodeid: str) -> str:
-    """Return the rule a test stands for, in words: its name."""
+    """Return the rule a test stands for: its name as a sentence."""
     name, bracket, parameters = nodeid.split("::")[-1].partition("[")
-    words = name.removeprefix("test_").replace("_", " ")
-    return f"{words} ({parameters.removesuffix(']')})" if bracket else words
+    sentence = name.removeprefix("test_").replace("_", " ")
+    return f"{sentence} ({parameters.removesuffix(']')})" if bracket else sentence
 
 
 def reason_of(report: pytest.TestReport) -> str:

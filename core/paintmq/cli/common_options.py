@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they lead to."""
+"""Options that several commands share, and what they stand for."""
 
 import sys
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ def service_settings(file: Path | None) -> "Settings":
 
 
 def installed_plugins(config: "PluginsConfig") -> "PluginManager":
-    """Return the installed plugins; what one prints while it loads is no part of our output."""
+    """Return the installed plugins; what one prints while it loads goes to stderr."""
     from contextlib import redirect_stdout
 
     from paintmq.plugin.manager import PluginManager
@@ -62,10 +62,10 @@ def client_endpoint(config: "Config") -> str:
 
 
 def chosen_endpoint(connect: str | None, file: Path | None) -> str:
-    """Return the broker a command is to talk to: as told, else the settings' own.
+    """Return the broker a command is to talk to: the one named, else that of the settings.
 
     Raises:
-        CommandError: what was told is no endpoint.
+        CommandError: ``connect`` is not an endpoint.
     """
     if connect is None:
         return client_endpoint(service_settings(file).config)
@@ -77,7 +77,7 @@ def host_and_port(endpoint: str) -> tuple[str, int]:
     """Split ``tcp://HOST:PORT``.
 
     Raises:
-        CommandError: it is nothing of the kind.
+        CommandError: it is not such an endpoint.
     """
     scheme, separator, address = endpoint.rpartition("://")
     host, _, port = address.rpartition(":")
@@ -87,7 +87,7 @@ def host_and_port(endpoint: str) -> tuple[str, int]:
 
 
 def is_reachable(endpoint: str, patience: float = PATIENCE) -> bool:
-    """Return whether somebody listens there; that it is a broker, only talking to it can tell."""
+    """Return whether something listens there; only talking to it tells whether it is a broker."""
     import socket
 
     try:
@@ -102,7 +102,7 @@ def connected(connect: str | None, file: Path | None = None) -> Iterator["Client
     """Give a client of the broker a command is to talk to.
 
     Raises:
-        CommandError: nobody answers there.
+        CommandError: no broker answers there.
     """
     from paintmq.client import Client
 
@@ -138,7 +138,7 @@ def parse_task_id(text: str) -> TaskId:
     """Return the id, however its UUID is written.
 
     Raises:
-        CommandError: it is none.
+        CommandError: it is not a task id.
     """
     try:
         return TaskId(UUID(text).hex)

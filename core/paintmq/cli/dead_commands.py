@@ -1,4 +1,4 @@
-"""``paintmq dead``: tasks that were given up on, and what to do about them."""
+"""``paintmq dead``: tasks that were given up on: list, show, requeue and drop them."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -135,7 +135,7 @@ def _chosen(
     """Give the tasks to act upon: those named, or all that are dead now.
 
     Raises:
-        CommandError: neither or both were said, or a name is no task id.
+        CommandError: neither or both were given, or a name is not a task id.
     """
     if bool(tasks) == every or (model and not every):
         raise CommandError("name the tasks, or say --all, which may be narrowed by --model MODEL")
@@ -160,7 +160,7 @@ def _with_each(
     tasks: "Iterator[TaskId]",
     act: "Callable[[Client, TaskId], None]",
 ) -> None:
-    """Do it to every task; one that is refused does not stand in the others' way."""
+    """Act on every task; a refusal of one does not stop the others."""
     refused: RejectedError | None = None
     for task_id in tasks:
         try:

@@ -1,4 +1,4 @@
-"""``paintmq doctor``: whether what is installed and configured here can work, before it has to."""
+"""``paintmq doctor``: check in advance that what is installed and configured here can work."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What ``paintmq doctor`` looks at: each function examines one thing and says what it found."""
+"""What ``paintmq doctor`` looks at: each function examines one thing and reports it."""
 
 import os
 import platform
@@ -31,16 +31,16 @@ SCARCE_BYTES = 1024**3
 
 @frozen
 class Finding:
-    """One thing that was looked at."""
+    """The outcome of one check."""
 
     subject: str
     verdict: Literal["ok", "note", "problem"]
     text: str
-    """What was found; for a problem, also what to do."""
+    """What was found and, for a problem, the remedy."""
 
 
 def software() -> Iterator[Finding]:
-    """Look at the versions of what must not be too old."""
+    """Check the versions of what must not be too old."""
     from paintmq.broker.stores.database import SQLITE_VERSION
     from paintmq.transport.sockets import libzmq
 
@@ -53,12 +53,12 @@ def software() -> Iterator[Finding]:
 
 def zeromq(found: tuple[int, ...], has_keys: bool) -> Finding:
     """Judge a version of libzmq, built with keys (CURVE) or without."""
-    words = ".".join(map(str, found))
+    text = ".".join(map(str, found))
     if found < LEAST_LIBZMQ:
-        return Finding("libzmq", "problem", f"{words} has known holes: update pyzmq")
+        return Finding("libzmq", "problem", f"{text} has known holes: update pyzmq")
     if not has_keys:
-        return Finding("libzmq", "note", f"{words}, built without keys (CURVE)")
-    return Finding("libzmq", "ok", f"{words}, with keys (CURVE)")
+        return Finding("libzmq", "note", f"{text}, built without keys (CURVE)")
+    return Finding("libzmq", "ok", f"{text}, with keys (CURVE)")
 
 
 def torch(found: str | None) -> Finding:
@@ -68,13 +68,13 @@ def torch(found: str | None) -> Finding:
     numbers = tuple(int(part) for part in found.split("+")[0].split(".")[:2] if part.isdecimal())
     if numbers < LEAST_TORCH:
         least = ".".join(map(str, LEAST_TORCH))
-        words = f"{found} is unsafe with weights that are no safetensors: update to {least}"
-        return Finding("torch", "note", words)
+        text = f"{found} is unsafe with weights that are no safetensors: update to {least}"
+        return Finding("torch", "note", text)
     return Finding("torch", "ok", found)
 
 
 def machine() -> Iterator[Finding]:
-    """Look at what workers could run on."""
+    """List the hardware workers could use."""
     from paintmq.node.capabilities import detect
 
     found = detect()
@@ -86,24 +86,24 @@ def machine() -> Iterator[Finding]:
 
 
 def files(config: "Config") -> Iterator[Finding]:
-    """Look whether a broker may open a file for each of its connections."""
+    """Check that a broker may open a file for each of its connections."""
     from paintmq.process.file_limit import most, peers_within, wanted
 
     allowed, peers = most(), config.limits.max_peers
     enough = peers_within(allowed, config)
     if enough < peers:
-        words = (
+        text = (
             f"{allowed} at most are enough for {enough} clients and as many workers, not for "
             f"limits.max_peers = {peers}: raise the limit (LimitNOFILE=, ulimit -Hn) to "
             f"{wanted(config)}, or lower limits.max_peers"
         )
-        yield Finding("files", "note", words)
+        yield Finding("files", "note", text)
     else:
         yield Finding("files", "ok", f"enough may be open for limits.max_peers = {peers}")
 
 
 def plugins(manager: "PluginManager", config: "Config") -> Iterator[Finding]:
-    """Look at what is installed, and whether the configured router is."""
+    """Check the installed plugins, and that the configured router is one of them."""
     reports = manager.reports()
     used = [report for report in reports if report.state == "ready"]
     yield Finding("plugins", "ok", f"{len(used)} in use, {len(manager.catalog().specs)} models")
@@ -119,7 +119,7 @@ def plugins(manager: "PluginManager", config: "Config") -> Iterator[Finding]:
 
 
 def models(config: "Config") -> Iterator[Finding]:
-    """Look whether a process for models starts, which it otherwise does when a task needs it."""
+    """Start a model host, which otherwise happens only when a task needs one."""
     from paintmq.cli.host_trial import host_objection
 
     if objection := host_objection(config):
@@ -129,7 +129,7 @@ def models(config: "Config") -> Iterator[Finding]:
 
 
 def journal(broker: "BrokerConfig", stores: Container[str] = ()) -> Iterator[Finding]:
-    """Look at the place of the journal, and the room there is. ``stores``: schemes of plugins."""
+    """Check where the journal lies and the free space there. ``stores``: schemes of plugins."""
     if broker.journal.partition(":")[0] in stores:
         yield Finding("journal", "ok", f"{broker.journal}, kept by a plugin")
         return
@@ -142,15 +142,15 @@ def journal(broker: "BrokerConfig", stores: Container[str] = ()) -> Iterator[Fin
         yield Finding("journal", "problem", f"{folder} cannot be written by this user")
         return
     free = shutil.disk_usage(there).free
-    words = f"{folder} ({broker.durability}), {free / 2**30:.1f} GiB free"
+    text = f"{folder} ({broker.durability}), {free / 2**30:.1f} GiB free"
     if free < SCARCE_BYTES:
-        yield Finding("journal", "problem", f"{words}: new tasks may be refused; make room")
+        yield Finding("journal", "problem", f"{text}: new tasks may be refused; make room")
     else:
-        yield Finding("journal", "ok", words)
+        yield Finding("journal", "ok", text)
 
 
 def keys(broker: "BrokerConfig", queues: Collection[str]) -> Iterator[Finding]:
-    """Look at who may connect, and whether the files of keys are as they must be."""
+    """Check who may connect, and that the key files are valid."""
     from paintmq.broker.connections.endpoints import check_exposure
     from paintmq.transport.key_files import list_keys, load_broker_keys
     from paintmq.transport.key_review import review
@@ -166,8 +166,8 @@ def keys(broker: "BrokerConfig", queues: Collection[str]) -> Iterator[Finding]:
             for concern in review(allowed, queues=queues, now=now):
                 yield Finding("keys", concern.verdict, concern.text)
         elif broker.insecure:
-            words = f"none asked for at {broker.host}: whoever reaches it may run tasks"
-            yield Finding("keys", "note", words)
+            text = f"none asked for at {broker.host}: whoever reaches it may run tasks"
+            yield Finding("keys", "note", text)
         else:
             yield Finding("keys", "ok", f"none asked for: only this machine reaches {broker.host}")
         if broker.key:
@@ -180,16 +180,16 @@ def _own_key(path: str, now: float) -> Finding:
     from paintmq.transport.key_files import load_peer_key
 
     key = load_peer_key(Path(path))
-    words, terms = f"{path} is a {key.role}'s", key.terms
+    text, terms = f"{path} is a {key.role}'s", key.terms
     if terms.has_expired(now):
-        return Finding("key", "problem", f"{words} and expired on {terms.end}: ask for another")
+        return Finding("key", "problem", f"{text} and expired on {terms.end}: ask for another")
     if terms.expires_soon(now):
-        return Finding("key", "note", f"{words} and expires on {terms.end}: ask for another")
-    return Finding("key", "ok", words)
+        return Finding("key", "note", f"{text} and expires on {terms.end}: ask for another")
+    return Finding("key", "ok", text)
 
 
 def ports(config: "Config") -> Iterator[Finding]:
-    """Look whether a broker runs already or, if not, whether one could start."""
+    """Check whether a broker runs already or, if not, whether one could start."""
     endpoint = client_endpoint(config)
     if config.broker.port and is_reachable(endpoint):
         yield _who_listens(endpoint, config)
@@ -227,14 +227,14 @@ def _who_listens(endpoint: str, config: "Config") -> Finding:
         with Client(endpoint, key=common_options.key_file(config.broker)) as client:
             client.connect(timeout=common_options.PATIENCE)
             told = client.ask("version", timeout=common_options.PATIENCE)
-    except ConfigError:  # said already, of the key
+    except ConfigError:  # reported already, with the key
         return Finding("broker", "note", f"what listens at {endpoint} was not asked without a key")
     except (TimeoutError, PaintMQError) as error:
-        words = f"what listens at {endpoint} is no broker, or asks for another key: {error}"
-        return Finding("broker", "problem", words)
+        text = f"what listens at {endpoint} is no broker, or asks for another key: {error}"
+        return Finding("broker", "problem", text)
     known = told if isinstance(told, dict) else {}
-    words = f"one runs at {endpoint}: paintmq {known.get('paintmq')}, {known.get('durability')}"
-    return Finding("broker", "ok", words)
+    text = f"one runs at {endpoint}: paintmq {known.get('paintmq')}, {known.get('durability')}"
+    return Finding("broker", "ok", text)
 
 
 def _is_writable(folder: Path) -> bool:

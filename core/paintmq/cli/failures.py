@@ -1,4 +1,4 @@
-"""How a command ends: the exit status, and one clear line for whatever went wrong."""
+"""How a command ends: its exit status, and one clear line for each error."""
 
 import sys
 
@@ -9,9 +9,9 @@ from paintmq.errors import PaintMQError, RejectedError, TaskNotCompletedError, W
 FAILED = 1
 """A task failed, or a service could not go on."""
 BAD_INPUT = 2
-"""What the user gave cannot work: a file, an option, a setting, a port."""
+"""Something the user supplied cannot work: a file, an option, a setting, a port."""
 SIGNALLED = 128
-"""Stopped by a signal, whose number is added: as shells have it."""
+"""Stopped by a signal, whose number is added, as shells do."""
 
 _NOT_THE_USERS_FAULT = frozenset(
     {
@@ -27,11 +27,11 @@ _NOT_THE_USERS_FAULT = frozenset(
 
 
 class CommandError(PaintMQError):
-    """What a command was given cannot work; the text is for its user."""
+    """Something the command was given cannot work; the text is for its user."""
 
 
 def exit_status(error: PaintMQError) -> int:
-    """Return BAD_INPUT where other words on the command line may help, else FAILED."""
+    """Return BAD_INPUT where a changed command line may help, else FAILED."""
     match error:
         case RejectedError(code=code):
             return FAILED if code in _NOT_THE_USERS_FAULT else BAD_INPUT
@@ -45,12 +45,12 @@ def exit_status(error: PaintMQError) -> int:
 
 
 def report(error: PaintMQError | str) -> None:
-    """Print the error, a line a problem, to stderr."""
+    """Print the error to stderr, one line per problem."""
     for line in str(error).splitlines() or [type(error).__name__]:
         typer.secho("error: ", err=True, nl=False, fg=typer.colors.RED)
         print(line, file=sys.stderr)
 
 
 def note(text: str) -> None:
-    """Tell the user something that is no result."""
+    """Tell the user something that is not a result."""
     print(text, file=sys.stderr)

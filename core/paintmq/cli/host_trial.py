@@ -20,7 +20,7 @@ PATIENCE = 30.0
 
 
 def host_objection(config: "Config", *, patience: float = PATIENCE) -> str:
-    """Return why no model host starts with these settings, in words; empty when one does."""
+    """Return why a model host fails to start with these settings; empty when one starts."""
     environment = {"CUDA_VISIBLE_DEVICES": ""}  # no driver is needed to see whether it starts
     try:
         host = HostProcess.start(

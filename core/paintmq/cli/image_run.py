@@ -48,7 +48,7 @@ class ImageRun:
     def through(self, session: "Session") -> int:
         """Work off all jobs and return the command's exit status.
 
-        A signal to stop cancels what is under way, and nobody else's tasks.
+        A signal to stop cancels the tasks under way, and no others.
 
         Raises:
             PaintMQError: a refusal that holds for all jobs alike.

@@ -1,4 +1,4 @@
-"""Logging of commands. A library sets up none; a command is the program, so it may."""
+"""Logging of commands. A library must not configure logging; a command may."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ _logger = logging.getLogger("paintmq")
 
 
 def log_to_stderr(default: str = "info") -> None:
-    """Send the log to stderr, one line a record; ``PAINTMQ_LOG`` names another level."""
+    """Send the log to stderr, one line per record; ``PAINTMQ_LOG`` names another level."""
     name = os.environ.get(LEVEL_VARIABLE) or default
     level = logging.getLevelNamesMapping().get(name.upper(), logging.INFO)
     handler = logging.StreamHandler(sys.stderr)

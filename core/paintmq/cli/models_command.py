@@ -102,9 +102,9 @@ def verify(models: ModelNames = None, config: ConfigOption = None) -> None:
     for file in _files(catalog, wanted):
         with _bar(file.name) as progress:
             status = folder.verify(file, progress)
-        # Without names, a model that nobody fetched is no problem.
+        # Without names, weights that were never downloaded are not an error.
         wrong |= status.state == "wrong" or (status.state == "missing" and bool(models))
-        print(f"{file.name}: {_status_words(status)}")
+        print(f"{file.name}: {_status_text(status)}")
     if wrong:
         raise typer.Exit(FAILED)
 
@@ -142,7 +142,7 @@ def _bar(name: str) -> "Iterator[Progress]":
         yield lambda done, total: bar.update(task, completed=done, total=total or None)
 
 
-# ---- in words and as JSON ----------------------------------------------------------------------
+# ---- as text and as JSON -----------------------------------------------------------------------
 
 
 def _readiness(spec: "ModelSpec", folder: "WeightFolder") -> str:
@@ -161,7 +161,7 @@ def _missing_modules(spec: "ModelSpec") -> list[str]:
     return [name for name in spec.requires if find_spec(name.partition(".")[0]) is None]
 
 
-def _status_words(status: "WeightStatus") -> str:
+def _status_text(status: "WeightStatus") -> str:
     where = status.path or f"looked for at {', '.join(map(str, status.searched))}"
     return f"{status.state}{': ' + status.problem if status.problem else ''} ({where})"
 
@@ -228,10 +228,10 @@ def _weight_table(spec: "ModelSpec", folder: "WeightFolder") -> "Table":
     table = plain_table("file", "size", "checksum", "licence", "state", "source")
     for file in spec.weights:
         status = folder.status(file)
-        size = _size_words(file.size or _size_on_disk(status.path))
-        words = _status_words(status)
+        size = _size_text(file.size or _size_on_disk(status.path))
+        state = _status_text(status)
         source = file.source or file.repository or file.url
-        table.add_row(file.name, size, _checksum_words(file), file.licence, words, source)
+        table.add_row(file.name, size, _checksum_text(file), file.licence, state, source)
     return table
 
 
@@ -242,15 +242,15 @@ def _size_on_disk(path: "Path | None") -> int:
     return sum(each.stat().st_size for each in files if each.is_file())
 
 
-def _size_words(size: int) -> str:
-    """Return the size in words; upstreams that publish none are told of once the file is here."""
+def _size_text(size: int) -> str:
+    """Return the size for people; if upstream names none, it is known once the file is here."""
     if not size:
         return "unknown"
     megabytes = size / 2**20
     return f"{megabytes:,.0f} MB" if megabytes >= 10 else f"{megabytes:.1f} MB"
 
 
-def _checksum_words(file: "WeightFile") -> str:
+def _checksum_text(file: "WeightFile") -> str:
     """Return the start of the checksum, to tell files apart; `--json` has all of it."""
     if file.repository:
         return "recorded when fetched"

@@ -45,7 +45,7 @@ def write_plugin(name: str, folder: Path, kind: Kind = Kind.MODEL) -> None:
     """Write a complete package into a folder that must not hold anything yet.
 
     Raises:
-        CommandError: the name will not do, or the folder holds something.
+        CommandError: the name is invalid, or the folder is not empty.
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         raise CommandError(
@@ -58,7 +58,7 @@ def write_plugin(name: str, folder: Path, kind: Kind = Kind.MODEL) -> None:
     from string import Template
 
     module = name.replace("-", "_")
-    words = {
+    values = {
         "name": name,
         "distribution": f"paintmq-{name}",
         "package": f"paintmq_{module}",
@@ -67,11 +67,11 @@ def write_plugin(name: str, folder: Path, kind: Kind = Kind.MODEL) -> None:
         "version": version("paintmq"),
     }
     for path, text in _templates(files("paintmq.cli") / "plugin_template" / kind.value):
-        path = path.replace("src/package", f"src/{words['package']}")
+        path = path.replace("src/package", f"src/{values['package']}")
         path = path.replace("test_module", f"test_{module}")
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(Template(text).substitute(words), encoding="utf-8")
+        file.write_text(Template(text).substitute(values), encoding="utf-8")
 
 
 def _templates(folder: "Traversable", prefix: str = "") -> list[tuple[str, str]]:

@@ -34,7 +34,7 @@ class Candidate:
 
 
 def run_check(plugin: str, *, verbose: bool) -> int:
-    """Check the plugin, print a line a rule, and return the command's exit status.
+    """Check the plugin, print one line per rule, and return the command's exit status.
 
     Raises:
         CommandError: there is no such plugin, or it cannot be loaded at all.
@@ -65,10 +65,10 @@ def run_check(plugin: str, *, verbose: bool) -> int:
 
 
 def find_candidates(plugin: str) -> Sequence[Candidate]:
-    """Return what a path or a name stands for.
+    """Return the plugins that a path or a name stands for.
 
     Raises:
-        CommandError: nothing.
+        CommandError: there are none.
     """
     path = Path(plugin)
     if path.suffix == ".py" and path.is_file():
@@ -94,7 +94,7 @@ class ContractTest:
 def contract_tests(candidate: Candidate) -> Sequence[ContractTest]:
     """Return the tests of one plugin: a class for each model and router it registers.
 
-    One with neither is tried for what holds for every plugin.
+    A plugin with neither gets the tests that hold for every plugin.
 
     Raises:
         CommandError: it cannot be loaded.

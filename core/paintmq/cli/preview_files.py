@@ -1,4 +1,4 @@
-"""Rough pictures of what is still being made, as files: for ``paintmq run --previews``."""
+"""Previews of unfinished pictures as files, for ``paintmq run --previews``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @define
 class PreviewFolder:
-    """Writes previews as they come: ``NAME-STEP.png``. Some may be missed: they are lossy."""
+    """Writes previews as they arrive: ``NAME-STEP.png``. Some may be missing: delivery is lossy."""
 
     folder: Path
     _steps: dict[str, int] = field(factory=dict[str, int], init=False)
@@ -32,7 +32,7 @@ class PreviewFolder:
             raise CommandError(f"{self.folder}: cannot be made: {error.strerror}") from error
 
     def look(self, handle: "TaskHandle", name: str) -> None:
-        """Write the task's newest preview, if there is one that was not written.
+        """Write the task's newest preview unless it was written already.
 
         Raises:
             CommandError: the disk is full, or the folder gone.

@@ -1,4 +1,4 @@
-"""``paintmq replay``: an incident, recorded by a broker, led through its machine again."""
+"""``paintmq replay``: feed the recorded inputs of a broker to its machine again."""
 
 from pathlib import Path
 from typing import Annotated

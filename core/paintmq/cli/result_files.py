@@ -40,7 +40,7 @@ def write_result(result: "Result", output: Path) -> list[Path]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Replace the file in one step: nobody ever sees half of it.
+    """Replace the file in one step, so that half of it is never visible.
 
     Raises:
         CommandError: it cannot be written; an older file is still what it was.

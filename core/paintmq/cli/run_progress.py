@@ -1,4 +1,4 @@
-"""The bar of ``paintmq run``, on stderr and only where somebody looks at it."""
+"""The progress bar of ``paintmq run``, on stderr and only in a terminal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ def progress_bar(
     *,
     visible: bool = True,
 ) -> Iterator[Callable[[], None]]:
-    """Give a function that brings the bar up to date."""
+    """Give a function that updates the bar."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

@@ -1,4 +1,4 @@
-"""Who works for ``paintmq run``: a broker that runs already, or one for the occasion."""
+"""The broker that ``paintmq run`` uses: one that runs already, or a temporary one."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from paintmq.task import Json
 
 _A_MOMENT = 0.3
-"""Seconds to look for a broker nobody asked for: on this machine the answer comes at once."""
+"""Seconds to look for a broker that was not named: on this machine the answer comes at once."""
 
 _ACQUAINTANCE = 3.0
 """Seconds until a worker has introduced itself: hundredths, unless the machine is overloaded."""
@@ -37,13 +37,13 @@ class Session:
 
     submit: "Callable[[Task], TaskHandle]"
     where: str
-    """In words, for the summary."""
+    """Where that is, for the summary."""
 
 
 def _wait_for_a_worker(ask: "Callable[[str], Json]") -> None:
     """Give a broker that has just started the time to meet its workers.
 
-    Without one it would refuse what is not to wait; if none comes, its refusal says so.
+    Without workers it refuses strict tasks; if none connects, its refusal says so.
     """
     until = monotonic() + _ACQUAINTANCE
     while not ask("workers") and monotonic() < until:

@@ -1,6 +1,6 @@
-"""Signals as something to wait for or to look at, so that a command stops in order.
+"""Signals as something to wait for or to poll, so that a command stops in order.
 
-Never as KeyboardInterrupt, which can get lost: Python drops what is raised while a finaliser or a
+Never KeyboardInterrupt, which can get lost: Python drops what is raised while a finaliser or a
 callback of C code runs, and then nothing ever stops.
 """
 
@@ -45,7 +45,7 @@ class Signals:
         return arrived
 
     def wait_at_most(self, seconds: float) -> signal.Signals | None:
-        """Return the next signal, or None if there is none for so long."""
+        """Return the next signal, or None if none arrives in time."""
         try:
             arrived = self._arrived.get(timeout=seconds)
         except queue.Empty:
@@ -55,7 +55,7 @@ class Signals:
         return arrived
 
     def ask_to_stop(self) -> None:
-        """Do as if SIGTERM had come. Safe from any thread; a second SIGTERM still does not wait."""
+        """Act as if SIGTERM had arrived, from any thread; a second SIGTERM ends the process."""
         self._arrived.put(signal.SIGTERM)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
@@ -63,7 +63,7 @@ class Signals:
 
 
 class StopFlag:
-    """Notes SIGTERM and SIGINT for the length of a ``with`` block, in the main thread.
+    """Records SIGTERM and SIGINT for the length of a ``with`` block, in the main thread.
 
     For a command that does its work in steps and looks between two of them. A second signal ends
     the process at once.

@@ -1,4 +1,4 @@
-"""Prints what a comparison of routers came to."""
+"""Prints the outcome of a comparison of routers."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ from paintmq.fleet_simulation.traffic import Traffic
 
 
 def show(traffic: Traffic, summaries: Sequence[Summary]) -> None:
-    """Print one line a router, then waits per model and per priority."""
+    """Print one line per router, then waits per model and per priority."""
     console = plain_console()
     console.print(
         f"{traffic.name}: {len(traffic.tasks)} tasks, {len(traffic.models)} models,"

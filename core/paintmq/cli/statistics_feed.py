@@ -27,7 +27,7 @@ def feed_statistics(
     plugins: "PluginManager",
     stack: ExitStack,
 ) -> None:
-    """Show samples to the plugins that want them, until the stack is left."""
+    """Pass samples to the plugins that observe statistics, until the stack is closed."""
     if not plugins.observes_statistics:
         return
     session = Session(server.inproc_endpoint, context=context, name="statistics")

@@ -1,4 +1,4 @@
-"""Tables on stdout: as wide as the terminal, and a line a row where a program may read them."""
+"""Tables on stdout: as wide as the terminal, and one line per row where a program may read them."""
 
 import os
 import sys

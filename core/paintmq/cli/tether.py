@@ -27,7 +27,7 @@ class Tether:
         self._thread.start()
 
     def hold(self, node: "NodeSupervisor") -> None:
-        """Name the node that is told at once, even while it is stopping already."""
+        """Set the node that is told to stop at once, even while it is stopping already."""
         self._node = node
 
     def _read(self) -> None:

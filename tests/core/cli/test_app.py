@@ -64,7 +64,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["no-such-command"], ["run"], ["run", "opencv"], ["--no"]])
-def test_a_line_that_makes_no_sense_ends_in_status_2(arguments: list[str]) -> None:
+def test_a_malformed_command_line_exits_with_status_2(arguments: list[str]) -> None:
     assert run_command_line(arguments) == 2
 
 

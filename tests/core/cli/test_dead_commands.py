@@ -7,7 +7,7 @@ from tests.harness.operated_broker import OperatedBroker
 
 
 def dead_tasks(operated: OperatedBroker, count: int) -> list[str]:
-    """Let so many tasks die, and return their ids, the first to die first."""
+    """Let that many tasks die, and return their ids in the order of their deaths."""
     worker = operated.start_worker()
     ids: list[str] = []
     for _ in range(count):

@@ -45,7 +45,7 @@ def test_an_old_libzmq_is_a_problem_and_one_without_keys_worth_a_note(
 
 
 @pytest.mark.parametrize(
-    ("version", "verdict", "words"),
+    ("version", "verdict", "text"),
     [
         (None, "note", "not installed"),
         ("2.9.1+cu128", "note", "update to 2.10"),
@@ -53,11 +53,11 @@ def test_an_old_libzmq_is_a_problem_and_one_without_keys_worth_a_note(
         ("3.0.0a1", "ok", "3.0.0a1"),
     ],
 )
-def test_an_old_torch_is_worth_a_note(version: str | None, verdict: str, words: str) -> None:
+def test_an_old_torch_is_worth_a_note(version: str | None, verdict: str, text: str) -> None:
     found = examination.torch(version)
 
     assert found.verdict == verdict
-    assert words in found.text
+    assert text in found.text
 
 
 def test_the_machine_is_described() -> None:
@@ -132,10 +132,10 @@ def test_too_few_open_files_for_the_peers_allowed_are_worth_a_note(
         return told(examination.files(Config(limits=limits)))["files"]
 
     assert files(500) == ("ok", "enough may be open for limits.max_peers = 500")
-    verdict, words = files(501)
+    verdict, text = files(501)
     assert verdict == "note"
-    assert words.startswith("1128 at most are enough for 500 clients and as many workers, not for")
-    assert "to 1130, or lower limits.max_peers" in words
+    assert text.startswith("1128 at most are enough for 500 clients and as many workers, not for")
+    assert "to 1130, or lower limits.max_peers" in text
 
 
 # ---- keys --------------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ def test_something_else_at_the_brokers_port_is_a_problem(
 def test_what_listens_is_not_asked_with_a_key_that_cannot_be_used(
     taken: int, tmp_path: Path
 ) -> None:
-    config = toy_config(port=taken, key=str(tmp_path / "nobody.key"))
+    config = toy_config(port=taken, key=str(tmp_path / "missing.key"))
 
     assert told(examination.ports(config))["broker"][0] == "note"
 

@@ -88,7 +88,7 @@ def router_lines(operated: OperatedBroker) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "text"),
     [
         (7.25, "7.2 s"),
         (61.0, "1 min 1 s"),
@@ -97,6 +97,6 @@ def router_lines(operated: OperatedBroker) -> list[str]:
     ],
 )
 def test_a_length_of_time_is_told_in_the_units_that_say_something(
-    seconds: float, words: str
+    seconds: float, text: str
 ) -> None:
-    assert duration(seconds) == words
+    assert duration(seconds) == text
