@@ -12,10 +12,10 @@ import attrs
 import pytest
 import typer
 
-from paintmq import hookspecs
 from paintmq.cli.app import make_app
 from paintmq.config import Config, RouterConfig
 from paintmq.settings.file import load_config
+from tests import reference_tables
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("core", "plugins", "routers", "tests", "examples")
@@ -56,7 +56,8 @@ def test_every_link_leads_somewhere(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_path_that_is_named_exists(name: str) -> None:
     """It may begin at any folder: ``broker/machine/machine.py``."""
-    there = [f"/{path.relative_to(ROOT)}" for at in FOLDERS for path in (ROOT / at).rglob("*")]
+    files = [*ROOT.glob("*.md"), *(path for at in FOLDERS for path in (ROOT / at).rglob("*"))]
+    there = [f"/{path.relative_to(ROOT)}" for path in files]
     named = re.compile(r"[\w./-]+\.(py|md)|(core|tests|plugins|routers|examples)/[\w./-]+")
     for path in spans((ROOT / name).read_text("utf-8")):
         if named.fullmatch(path):
@@ -148,8 +149,24 @@ def test_settings_that_are_shown_can_be_read(tmp_path: Path) -> None:
     assert shown
 
 
-def test_every_hook_is_in_the_list_for_authors() -> None:
-    text = (ROOT / "plugins/README.md").read_text("utf-8")
-    hooks = [name for name in vars(hookspecs) if name.startswith("paintmq_")]
+@pytest.mark.parametrize("page", reference_tables.pages(), ids=lambda page: page.name)
+def test_reference_tables_say_what_the_code_says(page: Path) -> None:
+    text = page.read_text("utf-8")
 
-    assert re.findall(r"^\| `(paintmq_\w+)\(", text, re.MULTILINE) == hooks
+    assert reference_tables.renewed(text) == text, "run python -m tests.reference_tables --write"
+
+
+def test_every_reference_table_stands_on_one_page() -> None:
+    texts = "".join(page.read_text("utf-8") for page in reference_tables.pages())
+    placed = re.findall(r"<!-- reference: (.*) -->", texts)
+
+    assert sorted(placed) == sorted(reference_tables.TABLES)
+
+
+def test_every_decision_is_dated() -> None:
+    decisions = (ROOT / "core/README.md").read_text("utf-8").partition("## Decisions")[2]
+    entries = re.findall(r"^- .*", decisions, re.MULTILINE)
+    dated = [entry for entry in entries if re.match(r"- 20\d\d-\d\d-\d\d \*\*", entry)]
+
+    assert entries
+    assert entries == dated

@@ -94,39 +94,49 @@ class RegisterRoute(Protocol):
 
 @hookspec
 def paintmq_configure(settings: Mapping[str, Json]) -> None:
-    """Take the settings of ``[plugins.settings.NAME]``.
-
-    Called once, before any other hook, and only with this plugin's own; raise ValueError for what
+    """Take the plugin's own settings from ``[plugins.settings.NAME]``; raise ValueError for what
     is wrong with them.
+
+    Called once, before any other hook.
     """
 
 
 @hookspec
 def paintmq_register_models(register: RegisterModel) -> None:
-    """Register the models this plugin provides: one ModelSpec each."""
+    """Register models: ``register(ModelSpec(...))``, once a model.
+
+    Called at load.
+    """
 
 
 @hookspec
 def paintmq_register_routers(register: RegisterRouter) -> None:
-    """Register the routing strategies this plugin provides."""
+    """Register routing strategies: ``register(name, factory, parameters_class)``.
+
+    Called at load.
+    """
 
 
 @hookspec
 def paintmq_register_stores(register: RegisterStore) -> None:
-    """Register places where the journal may live."""
+    """Register places where the journal may live: ``register(scheme, factory)``.
+
+    Called at load.
+    """
 
 
 @hookspec
 def paintmq_register_launchers(register: RegisterLauncher) -> None:
-    """Register ways of starting nodes, and so workers: a batch system, a container, another host.
+    """Register ways of starting nodes (a batch system, a container, another host):
+    ``register(name, factory, options_class)``.
 
-    See ``paintmq.launching``.
+    Called at load. See ``paintmq.launching``.
     """
 
 
 @hookspec
 def paintmq_events(batch: Sequence[Mapping[str, Json]]) -> None:
-    """Observe what happened to tasks, oldest first.
+    """Observe what happened to tasks: plain tables, oldest first.
 
     Each event is a table: ``event`` is ``accept``, ``lease``, ``start``, ``requeue``, ``finish``,
     ``acknowledge``, ``revive``, ``claim``, ``purge`` or ``boot``; the rest says which task, state,
@@ -140,17 +150,25 @@ def paintmq_events(batch: Sequence[Mapping[str, Json]]) -> None:
 
 @hookspec
 def paintmq_statistics(sample: "BrokerStatistics") -> None:
-    """Observe one sample of the statistics, every ``[monitoring] metrics_interval`` seconds.
+    """Observe the statistics: a ``BrokerStatistics``.
 
-    Called off the hot path too; a slow observer delays the next sample, nothing else.
+    Called every ``monitoring.metrics_interval`` seconds, off the hot path. A slow observer delays
+    the next sample, nothing else.
     """
 
 
 @hookspec
 def paintmq_register_routes(register: RegisterRoute) -> None:
-    """Add routes to ``paintmq http``, below ``/v1/plugins/NAME``; called when it starts."""
+    """Add routes to the gateway, below ``/v1/plugins/NAME`` and behind its guard:
+    ``register(path, endpoint, methods)``, with Starlette endpoints.
+
+    Called when ``paintmq http`` starts.
+    """
 
 
 @hookspec
 def paintmq_register_commands(app: "typer.Typer") -> None:
-    """Add subcommands to the ``paintmq`` command."""
+    """Add subcommands to the ``paintmq`` command: a ``typer.Typer``.
+
+    Called when a command line names no command of ours.
+    """

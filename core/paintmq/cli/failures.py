@@ -7,11 +7,14 @@ import typer
 from paintmq.errors import PaintMQError, RejectedError, TaskNotCompletedError, WeightsMissingError
 
 FAILED = 1
-"""A task failed, or a service could not go on."""
+"""A task failed, a service could not go on, or a check found something wrong: ``doctor``,
+``replay``, ``plugins check``, ``models verify``, ``backup``."""
 BAD_INPUT = 2
-"""Something the user supplied cannot work: a file, an option, a setting, a port."""
+"""Something the user supplied cannot work: a file, an option, a setting, a port; one line on
+stderr says what."""
 SIGNALLED = 128
-"""Stopped by a signal, whose number is added, as shells do."""
+"""``paintmq run`` was stopped by a signal, whose number is added, as shells do: 130 for Ctrl-C,
+143 for SIGTERM."""
 
 _NOT_THE_USERS_FAULT = frozenset(
     {

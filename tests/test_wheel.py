@@ -1,0 +1,69 @@
+"""The wheel holds the three packages and nothing of the project's own tools."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SHIPPED_FOR_AUTHORS = {
+    "__init__.py",
+    "embedded_manager.py",
+    "example_inputs.py",
+    "example_tasks.py",
+    "manifest_budget.py",
+    "model_bench.py",
+    "model_contract.py",
+    "plain_router.py",
+    "plugin_contract.py",
+    "router_contract.py",
+    "scripted_context.py",
+    "spec_contract.py",
+    "store_contract.py",
+}
+"""Contracts of plugins, and what these need: ``paintmq.testing`` is for authors of plugins."""
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> list[PurePosixPath]:
+    """Return the paths inside the wheel that the build backend makes of this checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", folder],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        return [PurePosixPath(name) for name in archive.namelist()]
+
+
+def test_the_wheel_holds_three_packages_at_its_top(shipped: list[PurePosixPath]) -> None:
+    tops = {path.parts[0] for path in shipped}
+    information = {top for top in tops if top.endswith(".dist-info")}
+
+    assert tops - information == {"paintmq", "paintmq_plugins", "paintmq_routers"}
+    assert len(information) == 1
+
+
+def test_the_wheel_holds_no_test_tools_of_our_own(shipped: list[PurePosixPath]) -> None:
+    testing = {path.name for path in shipped if path.parent == PurePosixPath("paintmq/testing")}
+    tests = [
+        path
+        for path in shipped
+        if path.name.startswith("test_") or {"tests", "harness"} & {*path.parts}
+    ]
+
+    assert testing == SHIPPED_FOR_AUTHORS
+    # What `paintmq new-plugin` writes has tests for its author.
+    assert all("plugin_template" in path.parts for path in tests), tests
+
+
+def test_the_wheel_brings_its_licence_and_its_types(shipped: list[PurePosixPath]) -> None:
+    names = {str(path) for path in shipped}
+
+    assert "paintmq/py.typed" in names
+    assert any(name.endswith("/licenses/LICENSE") for name in names)
