@@ -23,7 +23,7 @@ BREACHES = {
     ),
     "pure": ("core/paintmq/broker/machine/lifecycle.py", "import time"),
     "zmq": ("core/paintmq/queue_manager.py", "import zmq"),
-    "sqlite": ("core/paintmq/broker/stores/journal.py", "import sqlite3"),
+    "sqlite": ("core/paintmq/broker/machine/history.py", "import sqlite3"),
     "broker": ("core/paintmq/broker/machine/tasks.py", "import paintmq.broker.shell.clock"),
     "worker": ("core/paintmq/worker/channel/framing.py", "import paintmq.worker.machine.batches"),
     "agent": ("core/paintmq/worker/machine/profile.py", "import numpy"),
