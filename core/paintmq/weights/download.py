@@ -19,6 +19,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from paintmq.errors import ModelError, WeightsMissingError
 from paintmq.model import WeightFile
+from paintmq.transport.addresses import is_loopback
 from paintmq.weights.checksums import Progress
 from paintmq.weights.folder import WeightFolder, weight_problem
 from paintmq.weights.hub import fetch_repository
@@ -107,8 +108,8 @@ def _takes(stream: IO[str], lock: Path) -> bool:
 def _check_address(file: WeightFile, url: str) -> None:
     """Allow HTTPS; plain HTTP only to this machine, where a mirror may stand."""
     address = urlsplit(url)
-    local = address.hostname in ("127.0.0.1", "::1", "localhost")
-    if address.scheme != "https" and not (address.scheme == "http" and local):
+    local = address.scheme == "http" and is_loopback(address.hostname or "")
+    if address.scheme != "https" and not local:
         raise ModelError(
             f"the weights {file.name} have an address that is not https", code="download_refused"
         )
