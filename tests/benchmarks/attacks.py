@@ -1,4 +1,4 @@
-"""How long honest tasks take during an attack: ``python tests/benchmarks/attacks.py``.
+"""How long honest tasks take during an attack.
 
 A broker, an honest client with an honest worker, and the attackers are processes of their own. The
 honest ones bring one small task after the other to its end and ask one question beside each. The
@@ -19,11 +19,6 @@ from typing import Any
 
 import zmq
 from attrs import evolve, frozen
-from tests.harness.broker_process import BrokerProcess
-from tests.harness.honest_work import HonestWork
-from tests.harness.raw_peer import GREETING, RawPeer, frame
-from tests.harness.toy_broker import picture_task, toy_client, toy_task
-from tests.harness.wire_peer import WirePeer
 
 from paintmq.identifiers import new_peer_id, new_task_id
 from paintmq.transport.curve import secure_with
@@ -40,6 +35,12 @@ from paintmq.transport.sockets import Socket, dealer, new_context
 from paintmq.wire.codec import encode
 from paintmq.wire.link import Buffer
 from paintmq.wire.messages import Answer, Ask, ClientHello, Query, Submit
+from tests.benchmarks.page import run_with_page
+from tests.harness.broker_process import BrokerProcess
+from tests.harness.honest_work import HonestWork
+from tests.harness.raw_peer import GREETING, RawPeer, frame
+from tests.harness.toy_broker import picture_task, toy_client, toy_task
+from tests.harness.wire_peer import WirePeer
 
 MIB = 1024 * 1024
 Attack = Callable[[str, str], None]
@@ -349,7 +350,15 @@ def run(name: str, seconds: float, folder: Path) -> tuple[Figures, Figures]:
         measure(broker, honest, asker, 0.5)
         quiet = measure(broker, honest, asker, seconds)
         attacker = subprocess.Popen(
-            [sys.executable, __file__, "--be", name, broker.client_endpoint, broker_key]
+            [
+                sys.executable,
+                "-m",
+                "tests.benchmarks.attacks",
+                "--be",
+                name,
+                broker.client_endpoint,
+                broker_key,
+            ]
         )
         try:
             time.sleep(1.0)
@@ -397,4 +406,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_with_page(main)

@@ -3,7 +3,7 @@
 A broker and a client here, a node of one worker as a process, and a model that sleeps. Prints a
 line a case: what a task took beyond its sleep, all of which the device stood idle for.
 
-    python tests/benchmarks/device_idle.py [--tasks 10]
+    python -m tests.benchmarks.device_idle [--tasks 10]
 """
 
 import argparse
@@ -14,10 +14,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-from tests.harness.trial_installation import AMPLE, TrialInstallation, trial_installation
-from tests.harness.written_distribution import write_distribution
 
 from paintmq.client.task import Task
+from tests.benchmarks.page import run_with_page
+from tests.harness.trial_installation import AMPLE, TrialInstallation, trial_installation
+from tests.harness.written_distribution import write_distribution
 
 MODEL = """
     import time
@@ -90,4 +91,4 @@ def measure(trial: TrialInstallation, *, side: int, seconds: float, count: int) 
 
 
 if __name__ == "__main__":
-    main()
+    run_with_page(main)

@@ -1,6 +1,6 @@
 """Pictures a second of sd15 and sdxl through the whole system, beside the bare pipeline in a loop.
 
-    python tests/benchmarks/diffusion_throughput.py [--tiny] [--families sd15 sdxl] [--steps 20]
+    python -m tests.benchmarks.diffusion_throughput [--tiny] [--families sd15 sdxl] [--steps 20]
                                                     [--pictures 8] [--rounds 3] [--threads N]
 
 Weights are random and of full size (``--tiny``: tiny, for a CPU), pictures 512 x 512 for sd15 and
@@ -37,6 +37,8 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]  # it ships no types
 from attrs import asdict, define, field, frozen
 from numpy.typing import NDArray
+
+from tests.benchmarks.page import run_with_page
 
 SIDES = {"sd15": 512, "sd21": 512, "sdxl": 1024}
 PROMPTS = ("a cat on a sofa", "a red car", "grass", "the sea at night")
@@ -175,7 +177,7 @@ def scene(side: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 def bare_pipeline(case: Case) -> Iterator[Way]:
     order = json.dumps(asdict(case), default=str)
     process = subprocess.Popen(
-        [sys.executable, __file__, "--bare", order],
+        [sys.executable, "-m", "tests.benchmarks.diffusion_throughput", "--bare", order],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -342,4 +344,4 @@ def memory_of(pid: int, *, cuda: bool) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    run_with_page(main)

@@ -1,6 +1,6 @@
 """Durable accepts a second through a real broker, and how long its loop is away from its sockets.
 
-``python tests/benchmarks/durable_accepts.py [--rate 3000] [--seconds 5] [--durability full]``: a
+``python -m tests.benchmarks.durable_accepts [--rate 3000] [--seconds 5] [--durability full]``: a
 client in a process of its own offers tasks at a steady rate. Printed are what was offered and
 accepted, the time from submitting to having the promise, and the loop's lag: how long one turn
 keeps the loop from the next message. To compare: a prototype of the commit path took 3,000 a
@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from attrs import evolve
-from tests.harness.toy_broker import toy_config, toy_plugins, toy_task
-from tests.harness.wire_peer import WirePeer
 
 from paintmq.broker.shell.loop import BrokerLoop
 from paintmq.broker.shell.server import BrokerServer
@@ -26,6 +24,9 @@ from paintmq.config import QueueConfig
 from paintmq.process.garbage_collector import calm_collector
 from paintmq.process.switch_interval import shared_often
 from paintmq.wire.messages import Accepted, ClientHello, Submit, Welcome
+from tests.benchmarks.page import run_with_page
+from tests.harness.toy_broker import toy_config, toy_plugins, toy_task
+from tests.harness.wire_peer import WirePeer
 
 
 class WatchedPoller:
@@ -94,16 +95,20 @@ def main() -> None:
             loop: BrokerLoop = server._opened.loop  # type: ignore[union-attr]
             poller = WatchedPoller(loop._poller)
             loop._poller = poller  # type: ignore[assignment]
-            subprocess.run(
+            offered = subprocess.run(
                 [
                     sys.executable,
-                    __file__,
+                    "-m",
+                    "tests.benchmarks.durable_accepts",
                     f"--rate={chosen.rate}",
                     f"--seconds={chosen.seconds}",
                     f"--offer-to={server.client_endpoint}",
                 ],
                 check=True,
+                stdout=subprocess.PIPE,
+                text=True,
             )
+            print(offered.stdout, end="")
             server.stop(grace=0)
         print(
             f"loop lag {percentile(poller.turns, 0.5) * 1e3:.2f} ms at p50, "
@@ -113,4 +118,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_with_page(main)

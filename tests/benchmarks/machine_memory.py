@@ -1,6 +1,6 @@
 """Does a client's machine keep anything of the tasks it has brought to their endings?
 
-python tests/benchmarks/machine_memory.py [TASKS]
+python -m tests.benchmarks.machine_memory [TASKS]
 
 The pure machine alone, without sockets and payloads, with 16 tasks under way at a time: a million
 take a minute. Prints one line of JSON: the memory of the process in MB, by tasks submitted.
@@ -17,13 +17,14 @@ from paintmq.client.commands import TaskEnded
 from paintmq.client.machine import ClientMachine
 from paintmq.task import PayloadInfo, TaskId, TaskRequest, TaskState
 from paintmq.wire.messages import Accepted, Finished, Welcome
+from tests.benchmarks.page import run_with_page
 
 UNDER_WAY = 16
 SECONDS_A_TASK = 0.003
 IMAGE = PayloadInfo(name="image", size=100, digest="0" * 64, kind="file")
 
 
-def main(count: int) -> dict[int, float]:
+def measure(count: int) -> dict[int, float]:
     """Submit the tasks, let each be accepted and succeed, and measure now and then."""
     process, machine, now = psutil.Process(), ClientMachine(random.Random(1)), 0.0
     machine.opened(now=now)
@@ -47,5 +48,10 @@ def main(count: int) -> dict[int, float]:
     return memory
 
 
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    print(json.dumps(measure(count)))
+
+
 if __name__ == "__main__":
-    print(json.dumps(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)))
+    run_with_page(main)

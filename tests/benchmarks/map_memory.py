@@ -1,6 +1,6 @@
 """How much memory a client needs to map many large images: it must not grow with their number.
 
-python tests/benchmarks/map_memory.py [TASKS] [MEGAPIXELS]
+python -m tests.benchmarks.map_memory [TASKS] [MEGAPIXELS]
 
 A broker and one worker run beside it, in processes of their own, so that what is measured is the
 client. Prints one line of JSON: tasks a second, and the client's memory after the first tenth of
@@ -17,6 +17,7 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
 from paintmq import Client, Task, TaskType
+from tests.benchmarks.page import run_with_page
 
 SERVICE = """
 import sys
@@ -37,7 +38,7 @@ def tasks(count: int, side: int) -> Iterator[Task]:
         yield Task(TaskType.INPAINT, {"model": "opencv"}, {"image": image, "mask": mask})
 
 
-def main(count: int, megapixels: float) -> dict[str, float]:
+def measure(count: int, megapixels: float) -> dict[str, float]:
     """Map the tasks through a client with a window of 64 MiB, and measure."""
     side = int((megapixels * 1e6) ** 0.5)
     process = psutil.Process()
@@ -67,7 +68,11 @@ def main(count: int, megapixels: float) -> dict[str, float]:
     }
 
 
-if __name__ == "__main__":
+def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     megapixels = float(sys.argv[2]) if len(sys.argv) > 2 else 4.0
-    print(json.dumps(main(count, megapixels)))
+    print(json.dumps(measure(count, megapixels)))
+
+
+if __name__ == "__main__":
+    run_with_page(main)

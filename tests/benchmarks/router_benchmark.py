@@ -1,7 +1,7 @@
 """model-affinity against what others do, on named traces or on scenarios drawn at random.
 
-python tests/benchmarks/router_benchmark.py [--tasks 2000] [--seeds 3] [--objective balanced]
-python tests/benchmarks/router_benchmark.py --random 40 --seed 1000 [--seeds 3]
+python -m tests.benchmarks.router_benchmark [--tasks 2000] [--seeds 3] [--objective balanced]
+python -m tests.benchmarks.router_benchmark --random 40 --seed 1000 [--seeds 3]
 
 Prints a Markdown table, then the ratio to each rival, and to the best of all rivals on each trace.
 The random scenarios 0 to 40 and 500 to 559 were looked at one by one while model-affinity was made;
@@ -25,6 +25,7 @@ from paintmq.fleet_simulation.summary import summarise
 from paintmq.fleet_simulation.traffic import Traffic
 from paintmq_routers.affinity_parameters import ModelAffinityParameters
 from paintmq_routers.model_affinity import ModelAffinity
+from tests.benchmarks.page import run_with_page
 
 OURS = "model-affinity"
 NOISE = 1.05
@@ -124,4 +125,4 @@ def geometric(ratios: Sequence[float]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run_with_page(main)

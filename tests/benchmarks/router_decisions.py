@@ -1,6 +1,6 @@
 """What one decision costs: 200 models, 1,000 workers, 100,000 waiting tasks, any installed router.
 
-python tests/benchmarks/router_decisions.py [--profile] [router ...]
+python -m tests.benchmarks.router_decisions [--profile] [router ...]
 """
 
 import argparse
@@ -18,6 +18,7 @@ from paintmq.plugin.catalog import Catalog
 from paintmq.plugin.manager import PluginManager
 from paintmq.task import PeerId, TaskId, TaskRequest
 from paintmq.wire.messages import ModelLoaded, WorkerHello
+from tests.benchmarks.page import run_with_page
 
 MODELS, WORKERS, WAITING = 200, 1_000, 100_000
 DECISIONS = 10_000
@@ -154,4 +155,4 @@ def measure(name: str, scheduler: Scheduler) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_with_page(main)

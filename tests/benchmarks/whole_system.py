@@ -1,6 +1,6 @@
 """What a task costs from a program's call to its result: broker, node and client as real processes.
 
-    python tests/benchmarks/whole_system.py [--seconds 5] [--durability memory process full]
+    python -m tests.benchmarks.whole_system [--seconds 5] [--durability memory process full]
 
 The model does next to nothing, so all of it is the system's own. Cases: small tasks one after the
 other and many at once, pictures of 12.6 MB (four at once), and tasks that pile up without a worker.
@@ -22,10 +22,11 @@ from pathlib import Path
 import numpy as np
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import zmq
-from tests.harness.command_process import CommandProcess, private_environment
-from tests.harness.trial_models import write_trial_distribution
 
 from paintmq import Client, Task, TaskHandle, TaskType
+from tests.benchmarks.page import run_with_page
+from tests.harness.command_process import CommandProcess, private_environment
+from tests.harness.trial_models import write_trial_distribution
 
 RAW_BROKER = """
 import zmq
@@ -212,7 +213,7 @@ def measure_raw(seconds: float) -> None:
             print(f"  {title}: {line}; {middle:.1f} ms at p50, {late:.1f} at p99")
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument(
@@ -225,3 +226,7 @@ if __name__ == "__main__":
     measure_raw(arguments.seconds)
     for durability in arguments.durability:
         measure(durability, arguments.seconds)
+
+
+if __name__ == "__main__":
+    run_with_page(main)

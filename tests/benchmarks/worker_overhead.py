@@ -3,7 +3,7 @@
 A scripted broker assigns to one node with one model host, whose model does next to nothing. Prints
 one line a case: tasks a second, and processor time a task of node and host together.
 
-    python tests/benchmarks/worker_overhead.py [--seconds 5]
+    python -m tests.benchmarks.worker_overhead [--seconds 5]
 """
 
 import argparse
@@ -14,8 +14,6 @@ from pathlib import Path
 import numpy as np
 import psutil  # type: ignore[import-untyped]  # it ships no types
 from attrs import evolve
-from tests.harness import trial_models
-from tests.harness.scripted_broker import Job, ScriptedBroker, make_job
 
 from paintmq.config import Config, QueueConfig, WorkersConfig
 from paintmq.image import payload_of_array
@@ -23,6 +21,9 @@ from paintmq.node.capabilities import Capabilities
 from paintmq.node.supervisor import NodeSupervisor
 from paintmq.plugin.manager import PluginManager
 from paintmq.wire.messages import AttemptSucceeded, WorkerHello
+from tests.benchmarks.page import run_with_page
+from tests.harness import trial_models
+from tests.harness.scripted_broker import Job, ScriptedBroker, make_job
 
 
 def main() -> None:
@@ -88,4 +89,4 @@ def processor_seconds() -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run_with_page(main)
