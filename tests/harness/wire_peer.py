@@ -82,10 +82,12 @@ class WirePeer:
         """Take in everything that has arrived."""
         while (frames := self._connection.receive()) is not None:
             for delivery in self.link.receive([frame.buffer for frame in frames]):
-                match delivery.message:
-                    case WorkerWelcome(tasks_port=tasks, results_port=results) if tasks:
-                        self._connection.open_pipes(tasks, results)
-                        self.link.work_apart = True
+                welcome = delivery.message
+                if isinstance(welcome, WorkerWelcome) and welcome.tasks_port:
+                    self._connection.open_pipes(
+                        welcome.tasks_port, welcome.results_port, incarnation=welcome.incarnation
+                    )
+                    self.link.work_apart = True
                 self._heard.append(delivery)
         self._flush()
 

@@ -186,14 +186,18 @@ class WorkerConnection:
         self._secure = secure
         self._tasks: Socket | None = None
         self._results: Socket | None = None
+        self._session: tuple[int, int, int] | None = None
         self._control = dealer(context, peer)
         self._join(self._control, endpoint)
 
     @property
     def sockets(self) -> tuple[Socket, ...]:
         """All of its sockets, to be polled."""
-        pipes = (self._tasks, self._results)
-        return (self._control, *(pipe for pipe in pipes if pipe is not None))
+        return (self._control, *self._pipes)
+
+    @property
+    def _pipes(self) -> tuple[Socket, ...]:
+        return tuple(pipe for pipe in (self._tasks, self._results) if pipe is not None)
 
     @property
     def has_pipes(self) -> bool:
@@ -210,10 +214,18 @@ class WorkerConnection:
             watched += [(self._tasks, False), (self._results, True in blocked)]
         return watched
 
-    def open_pipes(self, tasks_port: int, results_port: int) -> None:
-        """Use pipes for tasks and results from now on; harmless to repeat."""
-        if self.has_pipes:
+    def open_pipes(self, tasks_port: int, results_port: int, *, incarnation: int) -> None:
+        """Use pipes of this broker for tasks and results from now on; harmless to repeat.
+
+        Pipes that another incarnation of the broker named, or other ports, are closed: whatever is
+        in them was meant for a session that has ended.
+        """
+        session = incarnation, tasks_port, results_port
+        if session == self._session:
             return
+        for pipe in self._pipes:
+            pipe.close(linger=0)
+        self._session = session
         self._tasks = pull(self._context, connects=True)
         self._join(self._tasks, self._at_port(tasks_port))
         self._results = push(self._context, connects=True)

@@ -53,9 +53,13 @@ class Queue:
         self.pipes = BrokerPipes(context, "127.0.0.1", queue="gpu")
         self.peer = new_peer_id()
         self.worker = WorkerConnection(context, endpoint, self.peer)
-        self.worker.open_pipes(self.pipes.open(self.peer), self.pipes.results_port)
+        self.welcome(self.pipes)
         for socket in self.worker.sockets[::2]:
             assert socket.poll(AMPLE, zmq.POLLOUT)
+
+    def welcome(self, pipes: BrokerPipes, *, incarnation: int = 1) -> None:
+        """Have the worker open the pipes that this broker names."""
+        self.worker.open_pipes(pipes.open(self.peer), pipes.results_port, incarnation=incarnation)
 
     def close(self) -> None:
         self.worker.close()
@@ -152,8 +156,34 @@ def test_a_pipe_nobody_has_connected_to_takes_nothing(context: Context, queue: Q
 def test_a_pipe_is_opened_once(queue: Queue) -> None:
     assert queue.pipes.open(queue.peer) == queue.pipes.open(queue.peer)
     before = queue.worker.sockets
-    queue.worker.open_pipes(1, 1)
+    queue.welcome(queue.pipes)
     assert queue.worker.sockets == before
+
+
+def test_pipes_of_another_incarnation_replace_those_of_the_one_before(
+    context: Context, queue: Queue
+) -> None:
+    """A broker that was killed and is back has other ports: tasks and results go by those."""
+    control, *pipes = queue.worker.sockets
+    queue.pipes.close()
+    queue.pipes = BrokerPipes(context, "127.0.0.1", queue="gpu")
+
+    queue.welcome(queue.pipes, incarnation=2)
+
+    assert all(pipe.closed for pipe in pipes)
+    assert queue.worker.sockets[0] is control
+    eventually_sent(queue, frames_of(assign()))
+    assert queue.told() == frames_of(assign())
+
+
+def test_a_broker_that_has_the_ports_of_the_one_before_gets_nothing_that_was_meant_for_that(
+    queue: Queue,
+) -> None:
+    before = queue.worker.sockets[1:]
+
+    queue.welcome(queue.pipes, incarnation=2)
+
+    assert all(pipe.closed for pipe in before)
 
 
 def test_a_result_under_an_unknown_id_is_dropped(context: Context, queue: Queue) -> None:
@@ -193,7 +223,7 @@ def test_the_dead_do_not_get_the_tasks_of_the_living(context: Context, queue: Qu
     """Measured: a PUSH shared by workers gave half of all tasks to one that was stopped."""
     other = WorkerConnection(context, "tcp://127.0.0.1:1", new_peer_id())
     peer = new_peer_id()
-    other.open_pipes(queue.pipes.open(peer), queue.pipes.results_port)
+    other.open_pipes(queue.pipes.open(peer), queue.pipes.results_port, incarnation=1)
 
     for _ in range(20):
         eventually_sent(queue, frames_of(assign()))

@@ -209,8 +209,9 @@ class WorkerAgent:
                 self._readiness.watch(socket, self._broker_ready, write=write)
 
     def _broker_ready(self) -> None:
+        connection = self._connection
         for _ in range(RECEIVE_BUDGET):
-            frames = self._connection.receive() if self._connection is not None else None
+            frames = connection.receive() if connection is not None else None
             if frames is None:
                 break
             try:
@@ -223,24 +224,33 @@ class WorkerAgent:
                 return
             for delivery in deliveries:
                 self._delivered(cast("ToWorker", delivery.message), delivery.payloads)
+                if self._connection is not connection:
+                    return  # what else came by the old one was meant for a session that has ended
 
     def _delivered(self, message: ToWorker, payloads: Sequence[Buffer]) -> None:
         match message:
             case Assign():
                 self._payloads.assigned(message, payloads)
-            case WorkerWelcome(tasks_port=tasks_port, results_port=results_port) if tasks_port:
-                self._open_pipes(tasks_port, results_port)
+            case WorkerWelcome() if message.tasks_port:
+                self._open_pipes(message)
             case Refused(reason):
                 logger.warning("%s: the broker refuses it: %s", self.name, reason)
             case _:
                 pass
         self._carry_out(self._machine.receive(message, now=self._clock()))
 
-    def _open_pipes(self, tasks_port: int, results_port: int) -> None:
-        if self._connection is not None:
-            self._connection.open_pipes(tasks_port, results_port)
-            self._link.work_apart = True
-            self._watch_broker()
+    def _open_pipes(self, welcome: WorkerWelcome) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        before = connection.sockets
+        connection.open_pipes(
+            welcome.tasks_port, welcome.results_port, incarnation=welcome.incarnation
+        )
+        for closed in set(before) - set(connection.sockets):
+            self._readiness.forget(closed)
+        self._link.work_apart = True
+        self._watch_broker()
 
     def _send_to_broker(self, message: FromWorker) -> None:
         if self._connection is None:

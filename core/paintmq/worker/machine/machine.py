@@ -163,7 +163,10 @@ class WorkerMachine:
             case WorkerWelcome():
                 self._connection.welcomed(message, now=now)
             case WhoAreYou():
-                return [] if self._connection.greeting else self._greet(now=now)
+                # The broker is another one, or has dropped us: pipes, windows and credits of this
+                # connection belong to a session that is gone, so all of it is made anew.
+                known = not self._connection.greeting
+                return [Reconnect("the broker does not know this session")] if known else []
             case Refused():
                 self._connection.refused(now=now)
             case Assign(assignments):

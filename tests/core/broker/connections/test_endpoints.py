@@ -61,7 +61,9 @@ class PipedWorker:
         )
         assert isinstance(welcome, WorkerWelcome)
         assert isinstance(self.endpoint, PushPullEndpoint)
-        self.connection.open_pipes(welcome.tasks_port, welcome.results_port)
+        self.connection.open_pipes(
+            welcome.tasks_port, welcome.results_port, incarnation=welcome.incarnation
+        )
         self.control, self.tasks, self.results = self.connection.sockets
         self.tell(Heartbeat())
         self.heard()

@@ -83,10 +83,12 @@ def test_anything_the_broker_says_shows_that_it_lives(bench: Bench) -> None:
 def test_a_restarted_broker_is_told_everything_again_once(warm: Bench) -> None:
     warm.assign(1, 2)
     warm.end(1, batch=2)
-    commands = warm.hear(WhoAreYou())
-    assert [type(message) for message in warm.said(commands)] == [WorkerHello, AttemptSucceeded]
 
-    assert warm.hear(WhoAreYou()) == []
+    assert warm.hear(WhoAreYou()) == [Reconnect("the broker does not know this session")]
+    commands = warm.connect()
+
+    assert [type(message) for message in warm.said(commands)] == [WorkerHello, AttemptSucceeded]
+    assert warm.hear(WhoAreYou()) == [], "the answer to what was said before the hello"
 
 
 def test_a_refused_worker_asks_again_after_a_minute(bench: Bench) -> None:
