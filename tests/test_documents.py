@@ -14,6 +14,7 @@ import typer
 
 from paintmq.cli.app import make_app
 from paintmq.config import Config, RouterConfig
+from paintmq.plugin.manager import PluginManager
 from paintmq.settings.file import load_config
 from tests import reference_tables
 
@@ -147,6 +148,18 @@ def test_settings_that_are_shown_can_be_read(tmp_path: Path) -> None:
         load_config(file, {})
 
     assert shown
+
+
+VARIABLE = re.compile(r"\b(PAINTMQ_[A-Z_]+__[A-Z_]+)=('[^']*'|[^\s,`]+)")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_variables_that_are_shown_are_accepted(name: str) -> None:
+    shown = dict(VARIABLE.findall((ROOT / name).read_text("utf-8")))
+    environ = {variable: value.strip("'") for variable, value in shown.items()}
+    config = load_config(None, environ)
+
+    PluginManager.installed().make_router(config.router)
 
 
 @pytest.mark.parametrize("page", reference_tables.pages(), ids=lambda page: page.name)

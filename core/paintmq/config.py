@@ -11,8 +11,7 @@ from attrs import Attribute, field, frozen
 
 from paintmq.model import Effort
 from paintmq.task import DeviceKind, Json
-
-MIB = 1024 * 1024
+from paintmq.units import MIB
 
 LOCAL = "local"
 """The launcher that is built in: the node runs in the broker's own process."""

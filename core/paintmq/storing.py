@@ -16,7 +16,8 @@ from paintmq.broker.records import (
     replay,
 )
 from paintmq.broker.stores.rows import decode_record, encode_record
-from paintmq.broker.stores.store import Buffer, Collected, Entry, PayloadKey, Store
+from paintmq.broker.stores.store import Collected, Entry, PayloadKey, Store
+from paintmq.task import Buffer
 
 __all__ = [
     "BrokerBooted",

@@ -17,6 +17,9 @@ PeerId = NewType("PeerId", bytes)
 
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
+Buffer: TypeAlias = bytes | bytearray | memoryview
+"""Bytes of a payload or a message, which are passed on without being copied."""
+
 DeviceKind: TypeAlias = Literal["cpu", "cuda"]
 DeviceChoice: TypeAlias = Literal["auto", "cpu", "cuda"]
 

@@ -6,6 +6,7 @@ from typing import Literal
 from attrs import field, frozen, validators
 
 from paintmq.model import InputSpec, Job, ModelSpec, Needs, WeightFile
+from paintmq.units import MIB
 
 _RELEASE = "https://github.com/danielgatis/rembg/releases/download/v0.0.0"
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -73,7 +74,7 @@ def _spec(
 ) -> ModelSpec:
     def run_seconds(job: Job) -> float:
         options: BackgroundOptions = job.options
-        matting = 2.0 + job.pixels / 2**20 * 20 if options.alpha_matting else 0.0
+        matting = 2.0 + job.pixels / MIB * 20 if options.alpha_matting else 0.0
         return (seconds if job.device == "cpu" else seconds / 20) + matting
 
     return ModelSpec(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from paintmq.model import Job, ModelSpec, Needs, WeightFile
+from paintmq.units import MIB
 from paintmq_plugins.erase_options import ERASE_INPUTS, EraseOptions, size_at_once
 
 
@@ -21,7 +22,7 @@ def needs(job: Job) -> Needs:
 
 def run_seconds(job: Job) -> float:
     """On a CPU 56 CPU-seconds a megapixel were measured; a GPU is taken to be 50 times as fast."""
-    seconds = 0.1 + 28 * _pixels_at_once(job) / 2**20
+    seconds = 0.1 + 28 * _pixels_at_once(job) / MIB
     return seconds if job.device == "cpu" else seconds / 50
 
 

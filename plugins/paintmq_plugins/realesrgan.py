@@ -5,6 +5,7 @@ from collections.abc import Callable
 from attrs import field, frozen, validators
 
 from paintmq.model import InputSpec, Job, ModelSpec, Needs, WeightFile
+from paintmq.units import MIB
 
 _RELEASES = "https://github.com/xinntao/Real-ESRGAN/releases/download"
 NETWORK_SCALE = 4
@@ -53,7 +54,7 @@ def _spec(name: str, summary: str, cost: _Cost, weights: WeightFile) -> ModelSpe
         return Needs(memory_mb=500 + activations * 2 + result, cores=2)
 
     def run_seconds(job: Job) -> float:
-        seconds = 0.05 + cost.core_seconds / 2 * job.pixels / 2**20
+        seconds = 0.05 + cost.core_seconds / 2 * job.pixels / MIB
         return seconds if job.device == "cpu" else seconds / 50
 
     return ModelSpec(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from attrs import field, frozen
 
 from paintmq.model import Job, ModelSpec, Needs, WeightFile
+from paintmq.units import MIB
 from paintmq_plugins.erase_options import ERASE_INPUTS, EraseOptions, size_at_once
 
 _RELEASE = "https://github.com/Sanster/models/releases/download/add_zits"
@@ -35,7 +36,7 @@ def needs(job: Job) -> Needs:
 
 
 def run_seconds(job: Job) -> float:
-    seconds = 3.0 + 30 * _pixels_at_once(job) / 2**20
+    seconds = 3.0 + 30 * _pixels_at_once(job) / MIB
     return seconds if job.device == "cpu" else seconds / 30
 
 

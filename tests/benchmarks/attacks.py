@@ -21,6 +21,7 @@ import zmq
 from attrs import evolve, frozen
 
 from paintmq.identifiers import new_peer_id, new_task_id
+from paintmq.task import Buffer
 from paintmq.transport.curve import secure_with
 from paintmq.transport.key_files import (
     LOCAL_ADMIN,
@@ -33,7 +34,6 @@ from paintmq.transport.key_files import (
 from paintmq.transport.pipes import Secure, no_keys
 from paintmq.transport.sockets import Socket, dealer, new_context
 from paintmq.wire.codec import encode
-from paintmq.wire.link import Buffer
 from paintmq.wire.messages import Answer, Ask, ClientHello, Query, Submit
 from tests.benchmarks.page import run_with_page
 from tests.harness.broker_process import BrokerProcess

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 import zmq
 
 from paintmq.errors import WireError
-from paintmq.task import PeerId, TaskId
+from paintmq.task import Buffer, PeerId, TaskId
 from paintmq.transport.sockets import new_context, router
-from paintmq.wire.link import Buffer, Link
+from paintmq.wire.link import Link
 from paintmq.wire.messages import (
     BrokerHeartbeat,
     ClientHello,

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from attrs import frozen
 
 from paintmq.errors import WireError
+from paintmq.task import Buffer
 from paintmq.wire.codec import decode, encode
-from paintmq.wire.frames import Buffer
 from paintmq.wire.link import Link, LinkLimits
 from tests.harness.mutator import Mutator
 from tests.harness.socket_fuzz import attack_sockets

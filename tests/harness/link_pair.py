@@ -3,8 +3,8 @@
 import random
 from collections.abc import Iterator, Sequence
 
-from paintmq.task import TaskId, TaskRequest
-from paintmq.wire.frames import CREDIT, HEADER_BYTES, Buffer, Header, unpack_header
+from paintmq.task import Buffer, TaskId, TaskRequest
+from paintmq.wire.frames import CREDIT, HEADER_BYTES, Header, unpack_header
 from paintmq.wire.link import Delivery, Link
 from paintmq.wire.messages import Submit
 from paintmq.wire.transfer import PIECE_BYTES

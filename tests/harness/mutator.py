@@ -2,10 +2,10 @@
 
 import random
 
-from paintmq.task import Fence, PayloadInfo, TaskError, TaskId, TaskRequest, TaskState
+from paintmq.task import Buffer, Fence, PayloadInfo, TaskError, TaskId, TaskRequest, TaskState
 from paintmq.wire import messages as m
 from paintmq.wire.codec import encode
-from paintmq.wire.frames import CHUNK, CREDIT, HEADER_BYTES, KIND_OF, Buffer, Header, unpack_header
+from paintmq.wire.frames import CHUNK, CREDIT, HEADER_BYTES, KIND_OF, Header, unpack_header
 
 _TASK = TaskId("0123456789abcdef" * 2)
 _FENCE = Fence(7, 3)

@@ -9,9 +9,9 @@ from typing import Self, TypeVar
 from attrs import frozen
 
 from paintmq.image import payload_of_array
-from paintmq.task import Fence, Json, PayloadInfo, PeerId, TaskId, TaskRequest
+from paintmq.task import Buffer, Fence, Json, PayloadInfo, PeerId, TaskId, TaskRequest
 from paintmq.transport.sockets import bind, new_context, router
-from paintmq.wire.link import Buffer, Link
+from paintmq.wire.link import Link
 from paintmq.wire.messages import (
     Abandon,
     Assign,

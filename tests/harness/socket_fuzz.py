@@ -13,14 +13,14 @@ from pathlib import Path
 
 from attrs import frozen
 
-from paintmq.task import Fence, TaskId
+from paintmq.task import Buffer, Fence, TaskId
 from paintmq.testing.example_tasks import make_hello
 from paintmq.transport.curve import secure_with
 from paintmq.transport.key_files import LOCAL_ADMIN, LOCAL_WORKER, add_key, init_keys, load_peer_key
 from paintmq.transport.pipes import Secure, no_keys
 from paintmq.transport.sockets import Socket, new_context
 from paintmq.wire.codec import encode
-from paintmq.wire.frames import HEADER_BYTES, KIND_OF, Buffer, unpack_header
+from paintmq.wire.frames import HEADER_BYTES, KIND_OF, unpack_header
 from paintmq.wire.messages import (
     Answer,
     Ask,

@@ -8,10 +8,11 @@ from typing import Self, TypeVar
 import zmq
 
 from paintmq.identifiers import new_peer_id
+from paintmq.task import Buffer
 from paintmq.testing.example_tasks import PATIENCE
 from paintmq.transport.pipes import Secure, WorkerConnection, no_keys, send_waiting
 from paintmq.transport.sockets import Context, new_context
-from paintmq.wire.link import Buffer, Delivery, Link
+from paintmq.wire.link import Delivery, Link
 from paintmq.wire.messages import ClientHello, Message, WorkerHello, WorkerWelcome
 
 MessageT = TypeVar("MessageT")

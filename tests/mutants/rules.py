@@ -12,7 +12,6 @@ from attrs import evolve, frozen
 
 from paintmq.broker.connections import sender
 from paintmq.broker.connections.outbox import Outbox, Outgoing
-from paintmq.broker.deadlines import Deadlines
 from paintmq.broker.machine import lifecycle, membership
 from paintmq.broker.machine.admission import Admission
 from paintmq.broker.machine.lifecycle import Lifecycle
@@ -34,6 +33,7 @@ from paintmq.broker.stores.store import PayloadKey
 from paintmq.client import machine as client_machine
 from paintmq.client.commands import Command, Send, TaskEnded
 from paintmq.client.machine import ClientMachine
+from paintmq.deadlines import Deadlines
 from paintmq.image import payloads as image_payloads
 from paintmq.task import TaskState
 from paintmq.transport.connection_throttle import ConnectionThrottle

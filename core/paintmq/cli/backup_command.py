@@ -9,6 +9,7 @@ import typer
 
 from paintmq.cli.common_options import ConfigOption, ConnectOption, JsonOption, connected
 from paintmq.cli.failures import FAILED, report
+from paintmq.units import MIB
 
 _LOOK_AGAIN = 0.1
 """Seconds between two looks at a backup under way."""
@@ -42,7 +43,7 @@ def backup(
     elif state["state"] == "done":
         print(
             f"{state['path']}: {state['tasks']} tasks as of record {state['sequence']},"
-            f" {state['files']} payload files, {state['size'] / 2**20:,.1f} MB"
+            f" {state['files']} payload files, {state['size'] / MIB:,.1f} MB"
         )
     if state["state"] == "failed":
         report(f"the backup to {state['path']} failed: {state['error']}")

@@ -11,6 +11,7 @@ from attrs import asdict
 from paintmq.cli.common_options import ConfigOption, JsonOption, installed_plugins, service_settings
 from paintmq.cli.failures import FAILED, CommandError, note
 from paintmq.cli.tables import plain_console, plain_table
+from paintmq.units import MIB
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -246,7 +247,7 @@ def _size_text(size: int) -> str:
     """Return the size for people; if upstream names none, it is known once the file is here."""
     if not size:
         return "unknown"
-    megabytes = size / 2**20
+    megabytes = size / MIB
     return f"{megabytes:,.0f} MB" if megabytes >= 10 else f"{megabytes:.1f} MB"
 
 

@@ -8,11 +8,11 @@ import zmq
 
 from paintmq.client.task import Payload
 from paintmq.identifiers import new_peer_id
-from paintmq.task import TaskId
+from paintmq.task import Buffer, TaskId
 from paintmq.transport.curve import secure_with
 from paintmq.transport.key_files import PeerKey
 from paintmq.transport.sockets import Context, dealer
-from paintmq.wire.link import Buffer, Delivery, Link
+from paintmq.wire.link import Delivery, Link
 from paintmq.wire.messages import FromClient, Heartbeat, Submit
 
 MESSAGES_A_TURN = 200

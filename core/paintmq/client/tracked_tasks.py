@@ -2,11 +2,11 @@
 
 import random
 from collections.abc import Iterator
-from heapq import heappop, heappush
 from math import inf
 
 from attrs import define, field
 
+from paintmq.deadlines import Deadlines
 from paintmq.task import TaskId, TaskRequest
 
 QUERIES_A_SECOND = 200
@@ -24,10 +24,6 @@ class TrackedTask:
     request: TaskRequest | None
     """None for a task that was fetched by its id: it cannot be submitted again."""
     backoff: float = 0.0
-    due: float = 0.0
-    """When to repeat the submission, or to ask."""
-    entry_at: float = inf
-    """Time of the task's entry in the heap: no later than ``due``."""
     sent: bool = False
     """The submission was sent at least once."""
     accepted: bool = False
@@ -47,7 +43,7 @@ class TrackedTask:
 
 @define
 class TrackedTasks:
-    """Tasks by id, in the order they came, with a heap of the times they fall due."""
+    """Tasks by id, in the order they came, and the times they fall due."""
 
     rng: random.Random
     first: float
@@ -55,8 +51,8 @@ class TrackedTasks:
     most: float
 
     _tasks: dict[TaskId, TrackedTask] = field(factory=dict[TaskId, TrackedTask], init=False)
-    _heap: list[tuple[float, TaskId]] = field(factory=list[tuple[float, TaskId]], init=False)
-    """An entry counts while its time is the ``entry_at`` of its task."""
+    _due: Deadlines[TaskId] = field(factory=Deadlines[TaskId], init=False)
+    """When to repeat the submission of a task, or to ask for its state."""
 
     def add(self, task_id: TaskId, request: TaskRequest | None, *, now: float) -> TrackedTask:
         task = TrackedTask(task_id, request)
@@ -68,6 +64,7 @@ class TrackedTasks:
         return self._tasks.get(task_id)
 
     def pop(self, task_id: TaskId) -> TrackedTask | None:
+        self._due.discard(task_id)
         return self._tasks.pop(task_id, None)
 
     def reset(self, task: TrackedTask, *, now: float) -> None:
@@ -76,32 +73,21 @@ class TrackedTasks:
         self.schedule(task, now + self.jittered(task.backoff))
 
     def schedule(self, task: TrackedTask, at: float) -> None:
-        task.due = at
-        # An entry that turns out too early is put back when it is popped: no need for another.
-        if at < task.entry_at:
-            task.entry_at = at
-            heappush(self._heap, (at, task.id))
+        self._due.set(task.id, at)
 
     def pop_due(self, *, now: float) -> list[TrackedTask]:
         """Return the tasks that are due, each due again after twice as long."""
-        due = []
         longest = max(self.most, len(self._tasks) / QUERIES_A_SECOND)
-        while self._heap and self._heap[0][0] <= now:
-            at, task_id = heappop(self._heap)
-            task = self._tasks.get(task_id)
-            if task is None or task.entry_at != at:
-                continue
-            task.entry_at = inf
-            if task.due <= now:
-                due.append(task)
-                task.backoff = min(2 * task.backoff, longest)
-                task.due = now + self.jittered(task.backoff)
-            self.schedule(task, task.due)
+        due = [self._tasks[task_id] for task_id in self._due.pop_due(now)]
+        for task in due:
+            task.backoff = min(2 * task.backoff, longest)
+            self.schedule(task, now + self.jittered(task.backoff))
         return due
 
     def next_due(self) -> float:
-        """Return no later than when a task falls due; infinity when none will."""
-        return self._heap[0][0] if self._heap else inf
+        """Return when the next task falls due; infinity if none will."""
+        when = self._due.next()
+        return inf if when is None else when
 
     def jittered(self, seconds: float) -> float:
         return seconds * self.rng.uniform(0.8, 1.2)

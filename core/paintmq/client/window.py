@@ -6,13 +6,15 @@ from concurrent.futures import Future
 
 from attrs import define, field, frozen
 
+from paintmq.units import MIB
+
 
 @frozen(kw_only=True)
 class WindowLimits:
     """Tasks and bytes of input that may be unfinished at a time before ``submit`` waits."""
 
     tasks: int = 1_000
-    bytes: int = 256 * 1024 * 1024
+    bytes: int = 256 * MIB
 
 
 @define(eq=False)

@@ -2,7 +2,6 @@
 
 from paintmq.image.files import (
     FORMATS_BY_SUFFIX,
-    Buffer,
     DecodedImage,
     ImageFormat,
     decode_image,
@@ -24,6 +23,7 @@ from paintmq.image.payloads import (
     payload_of_array,
     payload_of_bytes,
 )
+from paintmq.task import Buffer
 
 __all__ = [
     "ARRAY_DTYPES",

@@ -19,6 +19,7 @@ from attrs import frozen
 
 from paintmq.config import Limits
 from paintmq.errors import InvalidInputError
+from paintmq.task import Buffer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     Pixels: TypeAlias = NDArray[np.uint8 | np.uint16]
 
-Buffer: TypeAlias = bytes | bytearray | memoryview
 ImageFormat: TypeAlias = Literal["png", "jpeg", "webp", "tiff"]
 
 FORMATS_BY_SUFFIX: dict[str, ImageFormat] = {

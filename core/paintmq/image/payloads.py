@@ -17,14 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from paintmq.config import Limits
 from paintmq.errors import InvalidInputError
-from paintmq.image.files import (
-    Buffer,
-    DecodedImage,
-    decode_image,
-    format_of,
-    size_of_file,
-)
-from paintmq.task import PayloadInfo
+from paintmq.image.files import DecodedImage, decode_image, format_of, size_of_file
+from paintmq.task import Buffer, PayloadInfo
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,10 +7,9 @@ from types import ModuleType
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
 from paintmq.statistics import GpuMetrics, SystemMetrics
+from paintmq.units import MIB
 
 logger = logging.getLogger(__name__)
-
-_MIB = 1024 * 1024
 
 
 class SystemMeter:
@@ -26,9 +25,9 @@ class SystemMeter:
         return SystemMetrics(
             cpu=psutil.cpu_percent() / 100,
             load=psutil.getloadavg()[0],
-            memory_used_mb=(memory.total - memory.available) // _MIB,
-            memory_total_mb=memory.total // _MIB,
-            process_memory_mb=self._process.memory_info().rss // _MIB,
+            memory_used_mb=(memory.total - memory.available) // MIB,
+            memory_total_mb=memory.total // MIB,
+            process_memory_mb=self._process.memory_info().rss // MIB,
             process_threads=self._process.num_threads(),
             gpus=self._read_gpus(),
         )
@@ -64,7 +63,7 @@ def _read_gpu(nvml: ModuleType, index: int) -> GpuMetrics:
     memory = nvml.nvmlDeviceGetMemoryInfo(handle)
     return GpuMetrics(
         name=str(nvml.nvmlDeviceGetName(handle)),
-        memory_used_mb=memory.used // _MIB,
-        memory_total_mb=memory.total // _MIB,
+        memory_used_mb=memory.used // MIB,
+        memory_total_mb=memory.total // MIB,
         utilisation=nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100,
     )

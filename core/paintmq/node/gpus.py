@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import frozen
 
-MIB = 1024 * 1024
+from paintmq.units import MIB
 
 
 @frozen(kw_only=True)

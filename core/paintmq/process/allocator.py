@@ -10,11 +10,13 @@ import contextlib
 import ctypes
 import sys
 
+from paintmq.units import MIB
+
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
-KEPT_BYTES = 256 * 1024 * 1024
+KEPT_BYTES = 256 * MIB
 """Freed memory that a process may keep at the end of its heap."""
-LARGE_BYTES = 32 * 1024 * 1024
+LARGE_BYTES = 32 * MIB
 """Blocks of this size and more are still returned at once: weights, and the largest pictures."""
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
+from paintmq.units import MIB
+
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
-MIB = 1024 * 1024
 _UNLIMITED = 1 << 60
 """Version 1 writes "no limit" as a number near 2**63."""
 

@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from paintmq.units import MIB
+
 _STATM = Path("/proc/self/statm")
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
-MIB = 1024 * 1024
 
 
 def resident_mb() -> int:

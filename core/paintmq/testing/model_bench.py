@@ -11,10 +11,10 @@ from typing import Any
 from attrs import field, frozen
 
 from paintmq.config import Limits
-from paintmq.image import Buffer, array_from_payload, payload_of_array, payload_of_bytes
+from paintmq.image import array_from_payload, payload_of_array, payload_of_bytes
 from paintmq.model import Device, Model, ModelSpec, Outputs, Request, RunContext, WeightFinder
 from paintmq.process import allocator
-from paintmq.task import Fence, Json, PayloadInfo, TaskId
+from paintmq.task import Buffer, Fence, Json, PayloadInfo, TaskId
 from paintmq.worker.channel.messages import RunItem
 from paintmq.worker.host.request_payloads import make_outputs, make_request
 

@@ -40,6 +40,7 @@ from paintmq.testing.example_inputs import make_inputs, make_mask, make_picture
 from paintmq.testing.model_bench import ModelBench, empty_folder, memory_in_use
 from paintmq.testing.scripted_context import ScriptedContext
 from paintmq.testing.spec_contract import SpecContract
+from paintmq.units import MIB
 from paintmq.weights import WeightFolder
 
 
@@ -335,7 +336,7 @@ class ModelContract(SpecContract):
         first = round_trip(0)
         before = memory_in_use(bench.device)
         rest = [round_trip(number) for number in range(1, 5)]
-        grown = (memory_in_use(bench.device) - before) // 2**20
+        grown = (memory_in_use(bench.device) - before) // MIB
 
         alive = sum(model() is not None for model in (first, *rest))
         assert not alive, f"{alive} of 5 unloaded models are still referred to from somewhere"

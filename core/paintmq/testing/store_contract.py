@@ -16,8 +16,8 @@ from paintmq.broker.records import (
     TaskPurged,
     replay,
 )
-from paintmq.broker.stores import Buffer, Collected, Entry, PayloadKey, Store
-from paintmq.task import TaskRequest, TaskState, TaskStatus
+from paintmq.broker.stores import Collected, Entry, PayloadKey, Store
+from paintmq.task import Buffer, TaskRequest, TaskState, TaskStatus
 from paintmq.testing.example_tasks import PATIENCE, describe, make_request
 
 __all__ = ["OpenStore", "StoreContract", "accepted", "changed", "finished"]

@@ -19,23 +19,24 @@ from attrs import define
 from zmq.utils.monitor import recv_monitor_message
 
 from paintmq.transport.sockets import Socket
+from paintmq.units import MIB
 
 logger = logging.getLogger(__name__)
 
-MOST_BYTES = 32 * 1024 * 1024
+MOST_BYTES = 32 * MIB
 """From one connection without a complete message. A message of the protocol has 3 MiB at most, but
 the kernel may hold this much (``net.ipv4.tcp_rmem``) while ZeroMQ finds no time to read it."""
-STRANGERS_MOST_BYTES = 4 * 1024 * 1024
+STRANGERS_MOST_BYTES = 4 * MIB
 """The same where any program on this machine may connect: there the kernel holds little
 (``sockets.py``), and what is sent arrives without delay."""
-STRANGERS_BYTES_IN_ALL = 8 * 1024 * 1024
+STRANGERS_BYTES_IN_ALL = 8 * MIB
 """From all such connections together. Empty frames take 32 times that in ZeroMQ's memory."""
 NOTABLE_BYTES = 1024
 """More than a handshake. A connection that sent this much without completing a message is *behind*
 after a while; what our own programs send is complete almost at once."""
 BEHIND = 0.2
 """Seconds until such a connection counts as behind."""
-SOON_BYTES = 1024 * 1024
+SOON_BYTES = MIB
 """From all that are behind: with more it is worth inspecting them again soon."""
 SILENCE = 30.0
 """Seconds within which a connection to a ROUTER must send its first message."""

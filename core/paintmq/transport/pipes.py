@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 import zmq
 
 from paintmq.errors import ConfigError
-from paintmq.task import PeerId
+from paintmq.task import Buffer, PeerId
 from paintmq.transport.connection_watch import ConnectionWatch
 from paintmq.transport.multipart import MultipartReader
 from paintmq.transport.sockets import Context, Socket, bind, dealer, pull, push
-from paintmq.wire.frames import Buffer, is_work
+from paintmq.wire.frames import is_work
 from paintmq.wire.link import MAX_FRAMES
 
 Secure = Callable[[Socket], None]

@@ -9,11 +9,12 @@ import zmq
 
 from paintmq.errors import ConfigError, PortInUseError
 from paintmq.task import PeerId
+from paintmq.units import MIB
 
 Context: TypeAlias = zmq.Context[zmq.Socket[bytes]]
 Socket: TypeAlias = zmq.Socket[bytes]
 
-MAX_FRAME_BYTES = 2 * 1024 * 1024
+MAX_FRAME_BYTES = 2 * MIB
 """Limits one frame, not a message: keep unknown peers out by keys (``curve.py``)."""
 MAX_SOCKETS = 65_536
 

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+from paintmq.units import MIB
+
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with bytes done and bytes in total; 0 in total when it is not known."""
 
-_CHUNK = 1024 * 1024
+_CHUNK = MIB
 
 
 def checksums(path: Path, progress: Progress | None = None) -> tuple[str, str]:

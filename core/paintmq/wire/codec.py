@@ -11,18 +11,10 @@ import attrs
 import msgspec
 
 from paintmq.errors import WireError
-from paintmq.task import Fence, TaskId
+from paintmq.task import Buffer, Fence, TaskId
 from paintmq.wire import messages as m
 from paintmq.wire.body_schema import Schema
-from paintmq.wire.frames import (
-    HEADER_BYTES,
-    KIND_OF,
-    NO_FENCE,
-    NO_TASK,
-    Buffer,
-    Header,
-    unpack_header,
-)
+from paintmq.wire.frames import HEADER_BYTES, KIND_OF, NO_FENCE, NO_TASK, Header, unpack_header
 
 KIB = 1024
 MAX_BODY_BYTES = 64 * KIB

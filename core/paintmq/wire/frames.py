@@ -6,14 +6,11 @@ Rule 2: a number in ``KIND_OF`` is never given to another message.
 """
 
 from struct import Struct
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from paintmq.errors import VersionMismatchError, WireError
-from paintmq.task import Fence
+from paintmq.task import Buffer, Fence
 from paintmq.wire import messages as m
-
-Buffer: TypeAlias = bytes | bytearray | memoryview
-"""Types that hold bytes: payloads are passed on as they are, never copied to change their type."""
 
 MAGIC = b"PQ"
 NO_TASK = bytes(16)

@@ -18,15 +18,10 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from paintmq.errors import WireError
+from paintmq.task import Buffer
+from paintmq.units import MIB
 from paintmq.wire.codec import decode_body, encode_parts
-from paintmq.wire.frames import (
-    CHUNK,
-    CREDIT,
-    HEADER_BYTES,
-    Buffer,
-    Header,
-    unpack_header,
-)
+from paintmq.wire.frames import CHUNK, CREDIT, HEADER_BYTES, Header, unpack_header
 from paintmq.wire.messages import (
     Assign,
     AttemptSucceeded,
@@ -45,7 +40,7 @@ from paintmq.wire.transfer import (
 
 __all__ = ["Buffer", "Delivery", "Link", "LinkLimits"]
 
-MAX_HEAD_BYTES = 2 * 1024 * 1024
+MAX_HEAD_BYTES = 2 * MIB
 """Of a head frame: no more than a socket takes (MAXMSGSIZE)."""
 MAX_ITEMS = 256
 """Messages in one ZeroMQ message."""
@@ -63,7 +58,7 @@ _CREDIT_STEP = WINDOW // 2
 class LinkLimits:
     """How much memory one peer may occupy."""
 
-    max_message_bytes: int = 1024 * 1024 * 1024
+    max_message_bytes: int = 1024 * MIB
     """Payload bytes of one message; one is reassembled at a time."""
 
 

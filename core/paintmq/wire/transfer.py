@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from paintmq.errors import WireError
-from paintmq.wire.frames import CHUNK, Buffer, Header
+from paintmq.task import Buffer
+from paintmq.units import MIB
+from paintmq.wire.frames import CHUNK, Header
 from paintmq.wire.messages import Message
 
 INLINE_BYTES = 64 * 1024
 """Payloads of one message up to this sum travel with it, outside the window."""
-PIECE_BYTES = 1024 * 1024
+PIECE_BYTES = MIB
 """Measured: 1 MiB pieces with a window of 8 gave the best throughput of all sizes tried, and a
 control message beside them waited 3 ms instead of 20."""
 WINDOW = 8

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from paintmq.errors import InvalidInputError
 from paintmq.model import InputSpec, Job, ModelSpec, Needs, WeightFile
+from paintmq.units import MIB
 from paintmq_plugins.diffusion.memory import LEAST_SIDE, SIZES, Size, check_canvas
 from paintmq_plugins.diffusion.options import DiffusionOptions
 
@@ -73,7 +74,7 @@ def _run_seconds(size: Size) -> Callable[[Job], float]:
     def run_seconds(job: Job) -> float:
         options: DiffusionOptions = job.options
         pixels = canvas_pixels(job, size)
-        seconds = 0.2 + options.steps_run * size.step_seconds * pixels / 2**20
+        seconds = 0.2 + options.steps_run * size.step_seconds * pixels / MIB
         return seconds if job.device == "cuda" else seconds * size.cpu_factor
 
     return run_seconds

@@ -9,10 +9,10 @@ from tests.harness.message_strategies import payload_infos
 
 from paintmq.errors import ConfigError
 from paintmq.identifiers import new_peer_id
-from paintmq.task import Fence, PeerId, TaskId, TaskRequest
+from paintmq.task import Buffer, Fence, PeerId, TaskId, TaskRequest
 from paintmq.transport.pipes import BrokerPipes, WorkerConnection, send_waiting
 from paintmq.transport.sockets import Context, Socket, bind, new_context, pull, push, router
-from paintmq.wire.link import Buffer, Delivery, Link
+from paintmq.wire.link import Delivery, Link
 from paintmq.wire.messages import (
     Assign,
     Assignment,

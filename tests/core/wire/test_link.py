@@ -7,9 +7,9 @@ from tests.harness.link_pair import BIG, OTHER, TASK, carry, filled, kinds, subm
 from tests.harness.message_strategies import payload_infos
 
 from paintmq.errors import WireError
-from paintmq.task import Fence, TaskId
+from paintmq.task import Buffer, Fence, TaskId
 from paintmq.wire.codec import encode
-from paintmq.wire.frames import CREDIT, Buffer, Header, is_work, unpack_header
+from paintmq.wire.frames import CREDIT, Header, is_work, unpack_header
 from paintmq.wire.link import COALESCED_ITEMS, Link
 from paintmq.wire.messages import (
     Assign,

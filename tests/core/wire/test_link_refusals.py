@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from tests.harness.link_pair import BIG, OTHER, bursts_of, carry, filled, kinds, submit
 
 from paintmq.errors import WireError
-from paintmq.task import Fence
+from paintmq.task import Buffer, Fence
 from paintmq.wire.codec import encode
-from paintmq.wire.frames import CHUNK, CREDIT, HEADER_BYTES, KIND_OF, Buffer, Header, unpack_header
+from paintmq.wire.frames import CHUNK, CREDIT, HEADER_BYTES, KIND_OF, Header, unpack_header
 from paintmq.wire.link import MAX_FRAMES, MAX_HEAD_BYTES, MAX_ITEMS, Link, LinkLimits
 from paintmq.wire.messages import Message, WhoAreYou
 from paintmq.wire.transfer import INLINE_BYTES, MAX_PAYLOADS, PIECE_BYTES, WINDOW

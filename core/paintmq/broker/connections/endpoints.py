@@ -12,11 +12,10 @@ from attrs import define, evolve, field
 
 from paintmq.broker.connections.access import AccessControl
 from paintmq.broker.connections.peers import UnreachableError
-from paintmq.broker.stores import Buffer
 from paintmq.config import BrokerConfig, QueueConfig
 from paintmq.errors import ConfigError
 from paintmq.settings.conflicts import exposure
-from paintmq.task import PeerId
+from paintmq.task import Buffer, PeerId
 from paintmq.transport.addresses import is_loopback
 from paintmq.transport.connection_throttle import ConnectionThrottle
 from paintmq.transport.connection_watch import ConnectionWatch

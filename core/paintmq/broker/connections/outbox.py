@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping
 from attrs import define, field, frozen
 
 from paintmq.broker.machine import Send
-from paintmq.broker.stores import Buffer
-from paintmq.task import Json
+from paintmq.task import Buffer, Json
 
 
 @frozen

@@ -9,8 +9,7 @@ from attrs import define, evolve, field
 
 from paintmq.broker.connections.outbox import Outgoing, weight_of
 from paintmq.broker.machine import Send
-from paintmq.broker.stores import Buffer
-from paintmq.task import PeerId
+from paintmq.task import Buffer, PeerId
 from paintmq.transport.key_files import Role
 from paintmq.transport.pipes import send_waiting
 from paintmq.wire.link import Link

@@ -20,12 +20,13 @@ from attrs import define, evolve, field
 from paintmq.broker.connections.outbox import Outbox, Outgoing
 from paintmq.broker.connections.peers import Peer, PeerTable, UnreachableError
 from paintmq.broker.machine import Send
-from paintmq.broker.stores import Buffer, PayloadKey
+from paintmq.broker.stores import PayloadKey
 from paintmq.broker.stores.failpoints import failpoint
 from paintmq.broker.stores.journal import Journal
 from paintmq.broker.stores.payload_cache import PayloadCache, payload_keys
 from paintmq.errors import WireError
-from paintmq.task import PeerId, TaskError, TaskState
+from paintmq.task import Buffer, PeerId, TaskError, TaskState
+from paintmq.units import MIB
 from paintmq.wire.messages import (
     Accepted,
     Answer,
@@ -40,7 +41,7 @@ from paintmq.wire.messages import (
 
 logger = logging.getLogger(__name__)
 
-LINK_BYTES = 8 * 1024 * 1024
+LINK_BYTES = 8 * MIB
 """While a link holds more than this, no further transfer is begun."""
 LINK_MESSAGES = 256
 """Messages that go to the link before the socket is tried again."""

@@ -9,7 +9,6 @@ import random
 
 from attrs import define, evolve, field
 
-from paintmq.broker.deadlines import Deadlines
 from paintmq.broker.machine.history import with_crash, with_name, with_report
 from paintmq.broker.machine.retention import Retention, finished_message
 from paintmq.broker.machine.retry import RetryPolicy
@@ -20,6 +19,7 @@ from paintmq.broker.machine.zombies import ZombieAttempts
 from paintmq.broker.records import TaskAccepted
 from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.config import Limits, Timers
+from paintmq.deadlines import Deadlines
 from paintmq.task import Fence, PayloadInfo, PeerId, TaskError, TaskId, TaskState, TaskStatus
 from paintmq.wire.messages import Abandon, Assign, Assignment, Progressed
 

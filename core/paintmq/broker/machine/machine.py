@@ -9,7 +9,6 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import assert_never
 
-from paintmq.broker.deadlines import Deadlines
 from paintmq.broker.machine.admission import Admission
 from paintmq.broker.machine.client_handler import ClientHandler
 from paintmq.broker.machine.control import ControlRequests
@@ -24,6 +23,7 @@ from paintmq.broker.machine.zombies import ZombieAttempts
 from paintmq.broker.records import BrokerBooted, StoredTask
 from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.config import Limits, QueueConfig, Timers
+from paintmq.deadlines import Deadlines
 from paintmq.errors import InvalidTaskError
 from paintmq.plugin.catalog import Catalog, CheckedTask
 from paintmq.routing import Router

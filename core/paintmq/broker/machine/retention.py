@@ -2,11 +2,11 @@
 
 from attrs import define, evolve, field
 
-from paintmq.broker.deadlines import Deadlines
 from paintmq.broker.machine.step import DeadlineKey, StepBuilder
 from paintmq.broker.machine.tasks import TaskEntry
 from paintmq.broker.records import TaskPurged
 from paintmq.config import Limits, Timers
+from paintmq.deadlines import Deadlines
 from paintmq.task import TaskId, TaskState
 from paintmq.wire.messages import Finished
 

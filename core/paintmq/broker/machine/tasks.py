@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 
 from attrs import define, field
 
-from paintmq.broker.deadlines import Deadlines
 from paintmq.broker.machine.queues import QueueCounts
 from paintmq.broker.records import StoredTask
 from paintmq.broker.scheduling.backlog import Waiting
+from paintmq.deadlines import Deadlines
 from paintmq.plugin.catalog import CheckedTask
 from paintmq.task import PeerId, TaskId, TaskRequest, TaskState, TaskStatus
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from attrs import define, field
 
-from paintmq.broker.deadlines import Deadlines
 from paintmq.broker.machine.step import DeadlineKey
 from paintmq.broker.scheduling.scheduler import Scheduler
+from paintmq.deadlines import Deadlines
 from paintmq.task import PeerId, TaskId
 
 

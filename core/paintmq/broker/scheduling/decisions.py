@@ -8,17 +8,16 @@ taken instead, and the fault is counted.
 """
 
 from collections.abc import Iterator, Sequence
-from heapq import heappop, heappush
 from itertools import takewhile
 
 from attrs import define, field, frozen
 
-from paintmq.broker.deadlines import Deadlines
 from paintmq.broker.scheduling.backlog import Backlog, WaitingTask
 from paintmq.broker.scheduling.pending_tasks import PendingTasks
 from paintmq.broker.scheduling.scheduling_board import SchedulingBoard
 from paintmq.broker.scheduling.worker import PREFETCH_SECONDS, Holding, Worker
 from paintmq.broker.scheduling.worker_table import WorkerTable
+from paintmq.deadlines import Deadlines
 from paintmq.routing import QueueView, Router
 from paintmq.task import PeerId, TaskId
 
@@ -48,10 +47,15 @@ class Decisions:
     faults: int = field(default=0, init=False)
     last_fault: str = field(default="", init=False)
     _workers_to_ask: dict[PeerId, None] = field(factory=dict[PeerId, None], init=False)
-    _cooling: list[tuple[float, int, PeerId]] = field(factory=list, init=False)
+    _cooling: Deadlines[tuple[PeerId, str]] = field(
+        factory=Deadlines[tuple[PeerId, str]], init=False
+    )
+    """When a worker may retry a model that it failed to load."""
     _nearly_free: Deadlines[PeerId] = field(factory=Deadlines[PeerId], init=False)
     """When to send the next task to a busy worker whose profile no other worker shares."""
-    _preloads: list[tuple[float, PeerId, str]] = field(factory=list, init=False)
+    _preloads: Deadlines[tuple[PeerId, str]] = field(
+        factory=Deadlines[tuple[PeerId, str]], init=False
+    )
     """When each unconfirmed preload is given up."""
     _refused_at: float | None = field(default=None, init=False)
     """When the router last declined a possible pair; it is asked again ``recheck_after`` later."""
@@ -85,12 +89,14 @@ class Decisions:
 
     def next_wakeup(self) -> float | None:
         """Return when ``next_pick`` is due even if nothing happens until then; None: never."""
-        others = (self._line.next_time(), self._recheck_at(), self._nearly_free.next())
-        if others == (None, None, None) and not self._cooling and not self._preloads:
-            return None  # the usual case, and this is asked after every message
-        times = [heap[0][0] for heap in (self._cooling, self._preloads) if heap]
-        times += [time for time in others if time is not None]
-        return min(times, default=None)
+        times = (
+            self._line.next_time(),
+            self._recheck_at(),
+            self._nearly_free.next(),
+            self._cooling.next(),
+            self._preloads.next(),
+        )
+        return min((time for time in times if time is not None), default=None)
 
     def next_preload(self, *, now: float) -> tuple[PeerId, str] | None:
         """Return a worker and a model it should load ahead of its tasks; None: no more for now."""
@@ -111,7 +117,7 @@ class Decisions:
         seconds = self._view.load_seconds(model, worker)
         ready_at = worker.free_at(now) + seconds
         self._board.will_load(worker, model, spec.resident_mb, ready_at)
-        heappush(self._preloads, (ready_at + seconds + PRELOAD_PATIENCE, worker.session, model))
+        self._preloads.set((worker.session, model), ready_at + seconds + PRELOAD_PATIENCE)
         return worker.session, model
 
     def ask_about(self, worker: Worker) -> None:
@@ -123,9 +129,9 @@ class Decisions:
         self._workers_to_ask.pop(session, None)
         self._nearly_free.discard(session)
 
-    def cool_off(self, worker: Worker, until: float) -> None:
+    def cool_off(self, worker: Worker, model: str, until: float) -> None:
         """Ask about the worker again once it may retry a model that it failed to load."""
-        heappush(self._cooling, (until, worker.number, worker.session))
+        self._cooling.set((worker.session, model), until)
 
     def replace_router(self, router: Router) -> None:
         """Use another router from now on."""
@@ -148,14 +154,13 @@ class Decisions:
     def _wake(self, now: float) -> None:
         """Handle every time that was reached."""
         self._line.wake(now=now)
-        while self._cooling and self._cooling[0][0] <= now:
-            worker = self._board.get(heappop(self._cooling)[2])
+        for session, _ in self._cooling.pop_due(now):
+            worker = self._board.get(session)
             if worker is not None:
                 self.ask_about(worker)
         for session in self._nearly_free.pop_due(now):
             self._workers_to_ask[session] = None
-        while self._preloads and self._preloads[0][0] <= now:
-            _, session, model = heappop(self._preloads)
+        for session, model in self._preloads.pop_due(now):
             worker = self._board.get(session)
             if worker is not None and model in worker.loading and worker.idle:
                 self._board.unloaded(worker, model)

@@ -1,7 +1,6 @@
 """Pending tasks: in a backlog, held back by a tenant's window, or waiting for their time."""
 
 from collections.abc import Sequence
-from heapq import heappop, heappush
 
 from attrs import define, field
 
@@ -13,6 +12,7 @@ from paintmq.broker.scheduling.scheduling_board import SchedulingBoard
 from paintmq.broker.scheduling.tenant_window import TenantWindow
 from paintmq.broker.scheduling.worker import Worker
 from paintmq.broker.scheduling.worker_table import WorkerTable
+from paintmq.deadlines import Deadlines
 from paintmq.model import Job
 from paintmq.plugin.catalog import CheckedTask
 from paintmq.task import DeviceKind, TaskId
@@ -35,7 +35,8 @@ class PendingTasks:
     work: dict[str, float] = field(factory=dict[str, float], init=False)
     """Seconds of work waiting or running, by queue."""
     _added: int = field(default=0, init=False)
-    _delayed: list[tuple[float, int, WaitingTask]] = field(factory=list, init=False)
+    _delayed: Deadlines[TaskId] = field(factory=Deadlines[TaskId], init=False)
+    """When the backoff of a task ends."""
 
     def __attrs_post_init__(self) -> None:
         self.table = BacklogTable(self._board.profiles)
@@ -56,7 +57,7 @@ class PendingTasks:
         self.tasks[task_id] = task
         self.add_work(task, task.work)
         if waiting.not_before > now:
-            heappush(self._delayed, (waiting.not_before, task.key[1], task))
+            self._delayed.set(task_id, waiting.not_before)
         else:
             self._line_up(task)
             self._view.estimates.arrived(waiting.checked.spec.name, now=now)
@@ -66,6 +67,7 @@ class PendingTasks:
         task = self.tasks.pop(task_id, None)
         if task is None:
             return
+        self._delayed.discard(task_id)
         self.add_work(task, -task.work)
         self._take_out(task)
         self._admit(self._window.leave(task))
@@ -106,14 +108,12 @@ class PendingTasks:
 
     def wake(self, *, now: float) -> None:
         """Line up the tasks whose pause has ended."""
-        while self._delayed and self._delayed[0][0] <= now:
-            task = heappop(self._delayed)[2]
-            if self.tasks.get(task.id) is task:
-                self._line_up(task)
+        for task_id in self._delayed.pop_due(now):
+            self._line_up(self.tasks[task_id])
 
     def next_time(self) -> float | None:
         """Return when the next pause ends."""
-        return self._delayed[0][0] if self._delayed else None
+        return self._delayed.next()
 
     # ---- backlogs and windows ------------------------------------------------------------------
 
@@ -255,7 +255,7 @@ class PendingTasks:
         """
         self._window.check()
         waiting = {task.id for backlog in self.table for task in backlog.tasks()}
-        delayed = {task.id for _, _, task in self._delayed if self.tasks.get(task.id) is task}
+        delayed = set(self._delayed)
         assert waiting | delayed == set(self.tasks), "a task waits nowhere"
         assert not waiting & delayed, "a task waits twice"
         listed = list(self._view.backlogs())

@@ -165,7 +165,7 @@ class Scheduler:
         self._board.unloaded(worker, message.model)
         if message.error:
             until = self._board.failed_to_load(worker, message.model, now=now)
-            self._decisions.cool_off(worker, until)
+            self._decisions.cool_off(worker, message.model, until)
         self._line.ask_about_model(message.model)
 
     # ---- attempts ------------------------------------------------------------------------------

@@ -31,7 +31,6 @@ from paintmq.broker.shell.clock import BrokerClock
 from paintmq.broker.shell.disk_watch import DiskWatch
 from paintmq.broker.shell.loop_latency import LoopLatency
 from paintmq.broker.shell.server_control import Subject, answer
-from paintmq.broker.stores import Buffer
 from paintmq.broker.stores.failpoints import failpoint
 from paintmq.broker.stores.journal import Journal
 from paintmq.broker.stores.payload_cache import PayloadCache, payloads_kept
@@ -39,7 +38,7 @@ from paintmq.config import Limits, RouterConfig, Timers
 from paintmq.errors import VersionMismatchError, WireError
 from paintmq.process.wakeup import Wakeup
 from paintmq.routing import Router
-from paintmq.task import PeerId
+from paintmq.task import Buffer, PeerId
 from paintmq.wire.link import Link, LinkLimits
 from paintmq.wire.messages import (
     Answer,

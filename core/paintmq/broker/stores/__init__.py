@@ -5,16 +5,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from paintmq.broker.stores.store import (
-    BackupState,
-    Buffer,
-    Collected,
-    Entry,
-    PayloadKey,
-    Store,
-)
+from paintmq.broker.stores.store import BackupState, Collected, Entry, PayloadKey, Store
 from paintmq.config import BrokerConfig
 from paintmq.errors import ConfigError
+from paintmq.task import Buffer
 
 __all__ = [
     "BackupState",

@@ -20,8 +20,9 @@ from attrs import evolve
 from paintmq.broker.stores.blobs import BlobFolder, sync_folder
 from paintmq.broker.stores.store import BackupState
 from paintmq.errors import StoreError
+from paintmq.units import MIB
 
-_CHUNK = 1024 * 1024
+_CHUNK = MIB
 
 CopyDatabase: TypeAlias = Callable[[Path], None]
 

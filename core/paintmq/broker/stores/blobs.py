@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from paintmq.broker.stores.failpoints import failpoint
-from paintmq.broker.stores.store import Buffer
+from paintmq.task import Buffer
 
 
 class BlobFolder:

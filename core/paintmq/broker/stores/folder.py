@@ -19,9 +19,10 @@ from typing import Self
 
 from paintmq.broker.stores.failpoints import failpoint
 from paintmq.errors import StoreError
+from paintmq.units import MIB
 
-BALLAST_BYTES = 64 * 1024 * 1024
-WATERMARK_BYTES = 1024 * 1024 * 1024
+BALLAST_BYTES = 64 * MIB
+WATERMARK_BYTES = 1024 * MIB
 WATERMARK_SHARE = 0.05
 
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from paintmq.broker.records import Record, Recovered
-from paintmq.broker.stores import BackupState, Buffer, Collected, Entry, PayloadKey, Store
+from paintmq.broker.stores import BackupState, Collected, Entry, PayloadKey, Store
+from paintmq.task import Buffer
 
 
 class Journal:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from attrs import define, field
 
 from paintmq.broker.records import Record, TaskAccepted, TaskChanged, TaskPurged, keeps_inputs
-from paintmq.broker.stores import Buffer, PayloadKey
+from paintmq.broker.stores import PayloadKey
 from paintmq.broker.stores.store import Direction
-from paintmq.task import TaskId, TaskState
+from paintmq.task import Buffer, TaskId, TaskState
+from paintmq.units import MIB
 from paintmq.wire.messages import Assign, AttemptSucceeded, Finished, FromBroker, Submit, ToBroker
 
-CACHE_BYTES = 256 * 1024 * 1024
+CACHE_BYTES = 256 * MIB
 """Durable payloads kept in memory as well, so that most are never read back from disk."""
 
 

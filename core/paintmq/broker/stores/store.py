@@ -15,10 +15,9 @@ from attrs import frozen
 
 from paintmq.broker.records import Record, Recovered
 from paintmq.errors import StoreError
-from paintmq.task import TaskId
+from paintmq.task import Buffer, TaskId
 
 Direction: TypeAlias = Literal["in", "out"]
-Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
 @frozen

@@ -21,19 +21,21 @@ from paintmq.broker.stores.blobs import BlobFolder, sha256
 from paintmq.broker.stores.database import DATABASE_NAME, Database, NewPayload
 from paintmq.broker.stores.exhaustion import DISK_CHECK_SECONDS, Shortage
 from paintmq.broker.stores.folder import StoreFolder, is_full
-from paintmq.broker.stores.store import BackupState, Buffer, Collected, Entry, PayloadKey
+from paintmq.broker.stores.store import BackupState, Collected, Entry, PayloadKey
 from paintmq.errors import StoreError
+from paintmq.task import Buffer
+from paintmq.units import MIB
 
 logger = logging.getLogger(__name__)
 
 BATCH_RECORDS = 512
-BATCH_BYTES = 4 * 1024 * 1024
+BATCH_BYTES = 4 * MIB
 INLINE_BYTES = 256 * 1024
 """A larger payload becomes a file: as a row it would be written twice, to the write-ahead log and
 to the database, and hold up the commits behind it."""
 IDLE_SECONDS = 0.05
-WAL_CHECKPOINT_BYTES = 32 * 1024 * 1024
-WAL_TRUNCATE_BYTES = 128 * 1024 * 1024
+WAL_CHECKPOINT_BYTES = 32 * MIB
+WAL_TRUNCATE_BYTES = 128 * MIB
 LOG_KEPT_SECONDS = 7 * 86_400.0
 LOG_KEPT_RECORDS = 1_000_000
 """Some 800 MB: a broker that does a hundred tasks a second would fill a disk in its week."""

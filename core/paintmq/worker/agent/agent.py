@@ -17,7 +17,7 @@ from attrs import evolve, frozen
 from paintmq.errors import WireError
 from paintmq.identifiers import new_peer_id
 from paintmq.model import ModelSpec
-from paintmq.task import TaskId
+from paintmq.task import Buffer, TaskId
 from paintmq.transport.curve import secure_with
 from paintmq.transport.key_files import PeerKey
 from paintmq.transport.pipes import WorkerConnection, no_keys, send_waiting
@@ -35,7 +35,6 @@ from paintmq.worker.agent.crash_journal import CrashJournal
 from paintmq.worker.agent.held_payloads import HeldPayloads
 from paintmq.worker.agent.host_process import READ_BUDGET, HostProcess
 from paintmq.worker.agent.readiness import Readiness
-from paintmq.worker.channel.framing import Buffer
 from paintmq.worker.channel.messages import (
     AttemptsEnded,
     Configure,

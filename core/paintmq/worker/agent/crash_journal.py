@@ -19,6 +19,7 @@ from pathlib import Path
 from attrs import astuple, define, field
 
 from paintmq.task import Fence, TaskId
+from paintmq.units import MIB
 from paintmq.worker.channel.batch_mark import MARK_SIZE, marked_batch
 from paintmq.worker.channel.messages import MarkPlace
 from paintmq.worker.machine.batches import HandedOver
@@ -75,7 +76,7 @@ class CrashJournal:
         except OSError:
             os.close(descriptor)
             return None
-        journal = cls(path, _parse(os.pread(descriptor, 1 << 20, 0)), descriptor)
+        journal = cls(path, _parse(os.pread(descriptor, MIB, 0)), descriptor)
         os.ftruncate(descriptor, 0)
         journal._put(bytes(RESERVED), 0)
         return journal

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from attrs import define, field
 
+from paintmq.task import Buffer
 from paintmq.wire.messages import Assign, AttemptProgressed, AttemptSucceeded, FromWorker
-from paintmq.worker.channel.framing import Buffer
 from paintmq.worker.channel.messages import (
     AttemptsEnded,
     BatchProgressed,

@@ -21,7 +21,8 @@ import psutil  # type: ignore[import-untyped]  # it ships no types
 from attrs import define, field
 
 from paintmq.process.cgroups import oom_kills
-from paintmq.worker.channel.framing import Buffer, FrameReader, HostDelivery, encode
+from paintmq.task import Buffer
+from paintmq.worker.channel.framing import FrameReader, HostDelivery, encode
 from paintmq.worker.channel.messages import ToHost
 
 READ_BUDGET = 64

@@ -8,15 +8,15 @@ buffer in which they stay. Both ends are one installation: there are no versions
 import struct
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, TypeAlias, get_args
+from typing import Any, get_args
 
 import msgspec
 from attrs import define, field, frozen
 
 from paintmq.errors import WireError
+from paintmq.task import Buffer
+from paintmq.units import MIB
 from paintmq.worker.channel.messages import FromHost, HostMessage, ToHost, payloads_of_host_message
-
-Buffer: TypeAlias = bytes | bytearray | memoryview
 
 _HEADER = struct.Struct("<IB")
 _KINDS: tuple[type, ...] = (*get_args(ToHost), *get_args(FromHost))
@@ -24,7 +24,7 @@ _NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
 _DECODERS: list[msgspec.msgpack.Decoder[Any]] = [msgspec.msgpack.Decoder(kind) for kind in _KINDS]
 _ENCODER = msgspec.msgpack.Encoder()
 
-MAX_BODY = 16 * 1024 * 1024
+MAX_BODY = 16 * MIB
 """Most bytes of a message without its payloads; beyond it the peer is broken."""
 READ_AHEAD = 64 * 1024
 

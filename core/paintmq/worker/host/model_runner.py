@@ -17,10 +17,10 @@ from attrs import define, field, frozen
 
 from paintmq.config import Limits
 from paintmq.errors import Cancelled, ModelError, PluginError
-from paintmq.image import Buffer, payload_of_array
+from paintmq.image import payload_of_array
 from paintmq.model import Device, Model, ModelSpec, Outputs, Request
 from paintmq.process.memory import device_memory_used_mb, resident_mb
-from paintmq.task import PayloadInfo
+from paintmq.task import Buffer, PayloadInfo
 from paintmq.weights import WeightFolder
 from paintmq.worker.channel.batch_mark import BatchMark
 from paintmq.worker.channel.messages import (

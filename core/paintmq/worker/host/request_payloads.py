@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from paintmq.config import Limits
 from paintmq.errors import InvalidInputError, ModelError
 from paintmq.image import (
-    Buffer,
     array_from_payload,
     check_mask_fits,
     check_payload,
@@ -23,7 +22,7 @@ from paintmq.image import (
 )
 from paintmq.model import InputSpec, ModelSpec, Outputs, Request
 from paintmq.plugin.options import options_to_json, parse_options
-from paintmq.task import PayloadInfo, TaskType
+from paintmq.task import Buffer, PayloadInfo, TaskType
 from paintmq.worker.channel.messages import RunItem
 
 if TYPE_CHECKING:

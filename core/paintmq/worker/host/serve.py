@@ -32,9 +32,10 @@ from paintmq.errors import PluginError, WireError
 from paintmq.model import Device, ModelSpec
 from paintmq.process import allocator
 from paintmq.process.memory import device_memory_free_mb, resident_mb
+from paintmq.task import Buffer
 from paintmq.weights import WeightFolder
 from paintmq.worker.channel.batch_mark import BatchMark
-from paintmq.worker.channel.framing import Buffer, FrameReader, HostDelivery, encode
+from paintmq.worker.channel.framing import FrameReader, HostDelivery, encode
 from paintmq.worker.channel.messages import (
     CancelItem,
     Configure,

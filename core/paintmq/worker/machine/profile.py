@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 from paintmq.task import DeviceKind, Fence, PeerId, TaskId
+from paintmq.units import MIB
 from paintmq.wire.messages import ResidentModel, WorkerHello
 
 
@@ -71,7 +72,7 @@ class WorkerTimers:
     record_first: float = 10.0
     """For AttemptRecorded, beyond the time the outputs need; doubled with every repeat."""
     record_most: float = 60.0
-    bytes_per_second: float = 4 * 1024 * 1024
+    bytes_per_second: float = 4 * MIB
     """The slowest network on which a result is given time to arrive before it is repeated."""
     host_start: float = 60.0
     """For a model host to import its plugins' manifests."""

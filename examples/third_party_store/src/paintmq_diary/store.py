@@ -9,7 +9,6 @@ from typing import BinaryIO, ClassVar, TypeAlias
 
 from paintmq.errors import StoreError
 from paintmq.storing import (
-    Buffer,
     Collected,
     Entry,
     PayloadKey,
@@ -23,6 +22,7 @@ from paintmq.storing import (
     keeps_inputs,
     replay,
 )
+from paintmq.task import Buffer
 
 Order: TypeAlias = Entry | PayloadKey | None
 """What the thread is told: write this, read that, or end."""

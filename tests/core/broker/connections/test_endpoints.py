@@ -13,13 +13,13 @@ from paintmq.broker.connections.endpoints import PushPullEndpoint, client_endpoi
 from paintmq.broker.connections.peers import UnreachableError
 from paintmq.config import BrokerConfig, QueueConfig
 from paintmq.identifiers import new_peer_id
-from paintmq.task import Fence, TaskId, TaskRequest
+from paintmq.task import Buffer, Fence, TaskId, TaskRequest
 from paintmq.transport.curve import Authenticator, KeyRing, secure_with
 from paintmq.transport.key_files import add_key, init_keys, load_peer_key
 from paintmq.transport.key_terms import KeyTerms
 from paintmq.transport.pipes import WorkerConnection
 from paintmq.transport.sockets import Context, dealer, new_context
-from paintmq.wire.link import Buffer, Link
+from paintmq.wire.link import Link
 from paintmq.wire.messages import (
     Assign,
     Assignment,

@@ -14,9 +14,9 @@ from paintmq.broker.connections.peers import (
     PeerTable,
 )
 from paintmq.broker.machine import Send
-from paintmq.task import Json, PeerId
+from paintmq.task import Buffer, Json, PeerId
 from paintmq.transport.key_files import Role
-from paintmq.wire.link import Buffer, Link
+from paintmq.wire.link import Link
 from paintmq.wire.messages import Answer, FromBroker, WhoAreYou
 
 SILENCE = 60.0

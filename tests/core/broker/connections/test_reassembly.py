@@ -3,9 +3,9 @@
 from tests.harness.message_strategies import payload_infos
 
 from paintmq.broker.connections.reassembly import ReassemblyBudget
-from paintmq.task import Fence, PeerId, TaskId, TaskRequest
+from paintmq.task import Buffer, Fence, PeerId, TaskId, TaskRequest
 from paintmq.wire.codec import encode
-from paintmq.wire.link import Buffer, Link
+from paintmq.wire.link import Link
 from paintmq.wire.messages import AttemptSucceeded, Heartbeat, Submit
 from paintmq.wire.transfer import PIECE_BYTES
 

@@ -9,10 +9,10 @@ from paintmq.broker.connections.peers import Peer, PeerTable, UnreachableError
 from paintmq.broker.connections.sender import LINE_LENGTH, LINK_MESSAGES, SLICE_SECONDS, Sender
 from paintmq.broker.machine import Send
 from paintmq.broker.records import BrokerBooted, Recovered
-from paintmq.broker.stores import Buffer, Collected, Entry, PayloadKey, Store
+from paintmq.broker.stores import Collected, Entry, PayloadKey, Store
 from paintmq.broker.stores.journal import Journal
 from paintmq.broker.stores.payload_cache import PayloadCache
-from paintmq.task import Fence, PeerId, TaskState
+from paintmq.task import Buffer, Fence, PeerId, TaskState
 from paintmq.testing.example_tasks import describe
 from paintmq.testing.store_contract import accepted
 from paintmq.wire.link import Delivery, Link

@@ -11,8 +11,9 @@ from attrs import evolve
 from tests.harness.worker_bench import key_of
 
 from paintmq.config import Limits
-from paintmq.image import Buffer, payload_of_array
+from paintmq.image import payload_of_array
 from paintmq.model import Device, InputSpec, Model, ModelSpec, Outputs, Request, RunContext
+from paintmq.task import Buffer
 from paintmq.weights import WeightFolder
 from paintmq.worker.channel.batch_mark import BatchMark, marked_batch
 from paintmq.worker.channel.messages import (

@@ -9,9 +9,9 @@ from tests.harness.worker_bench import key_of
 
 from paintmq.config import Limits
 from paintmq.errors import InvalidInputError, InvalidOptionError, ModelError
-from paintmq.image import Buffer, encode_image, payload_of_array, payload_of_bytes
+from paintmq.image import encode_image, payload_of_array, payload_of_bytes
 from paintmq.model import InputSpec, ModelSpec, Request
-from paintmq.task import PayloadInfo
+from paintmq.task import Buffer, PayloadInfo
 from paintmq.worker.channel.messages import RunItem
 from paintmq.worker.host.request_payloads import keep_outside_mask, make_outputs, make_request
 

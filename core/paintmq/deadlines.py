@@ -63,6 +63,9 @@ class Deadlines(Generic[Key]):
             self.discard(key)
             yield key
 
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._when)
+
     def __contains__(self, key: object) -> bool:
         return key in self._when
 

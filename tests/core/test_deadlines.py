@@ -3,7 +3,7 @@
 import hypothesis.strategies as st
 from hypothesis import given
 
-from paintmq.broker.deadlines import SLACK, Deadlines
+from paintmq.deadlines import SLACK, Deadlines
 
 
 def test_what_is_due_comes_earliest_first() -> None:
