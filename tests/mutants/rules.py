@@ -17,11 +17,13 @@ from paintmq.broker.machine.admission import Admission
 from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.membership import Membership
 from paintmq.broker.machine.retention import Retention
+from paintmq.broker.machine.step import StepBuilder
 from paintmq.broker.machine.tasks import TaskTable
 from paintmq.broker.machine.zombies import ZombieAttempts
 from paintmq.broker.scheduling.backlog import RankedTasks
 from paintmq.broker.scheduling.decisions import Decisions
 from paintmq.broker.scheduling.pending_tasks import PendingTasks
+from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.broker.scheduling.tenant_window import TenantWindow
 from paintmq.broker.scheduling.worker import Worker
 from paintmq.broker.shell.clock import BrokerClock
@@ -155,7 +157,18 @@ def _end_everything(self: Membership, peer: Any, now: float, *, gone: bool) -> N
 def _forget_the_leased(self: Lifecycle, entry: Any, *, now: float) -> None:
     self.step.tasks.add(entry)
     if not entry.status.state.is_final and not entry.status.state.is_leased:
-        self._wait(entry, now=now)
+        self.scheduler.add(entry.waiting(), now=now)
+
+
+def _forgive_nothing(self: Lifecycle, entry: Any, *, now: float) -> None:
+    self.step.deadlines.set(("exclusion", entry.id, 0), now + 1e12)
+
+
+def _lease_alone(self: StepBuilder, entry: Any, timers: Any) -> None:
+    _set_timers(self, entry, timers if "run" not in timers else timers | {"run": 1e12})
+
+
+_set_timers = StepBuilder.set_timers
 
 
 def _push_alone(self: Deadlines[Any], key: Any, when: float) -> None:
@@ -188,8 +201,8 @@ RULES: Sequence[BrokenRule] = (
     BrokenRule(
         "an accepted task does not wait for anybody",
         "I1",
-        Lifecycle,
-        "_wait",
+        Scheduler,
+        "add",
         _nothing,
         "a_task_goes_from_submission_to_success",
     ),
@@ -208,6 +221,22 @@ RULES: Sequence[BrokenRule] = (
         "pop_due",
         _empty,
         "a_success_is_repeated_until_it_is_recorded_and_its_outputs_kept_so_long",
+    ),
+    BrokenRule(
+        "a worker that is alive keeps an attempt for ever",
+        "I1",
+        StepBuilder,
+        "set_timers",
+        _lease_alone,
+        "an_attempt_that_its_worker_never_begins_has_a_limit",
+    ),
+    BrokenRule(
+        "a task waits for ever for the worker that did not fail it",
+        "I1",
+        Lifecycle,
+        "forgive",
+        _forgive_nothing,
+        "a_task_waits_for_a_worker_that_did_not_fail_it_and_not_for_ever",
     ),
     BrokenRule(
         "messages leave before their records are durable",

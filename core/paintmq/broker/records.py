@@ -30,7 +30,7 @@ class TaskChanged:
 
     task_id: TaskId
     event: str
-    """``lease``, ``start``, ``requeue``, ``finish``, ``acknowledge``, ``revive``."""
+    """Such as ``lease`` or ``finish``: one of ``RECORDS`` in ``machine/transitions.py``."""
     status: TaskStatus
 
 

@@ -16,6 +16,7 @@ from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.retention import Retention
 from paintmq.broker.machine.step import StepBuilder
 from paintmq.broker.machine.tasks import TaskEntry, TaskTable
+from paintmq.broker.machine.transitions import RECORDS, Event
 from paintmq.broker.records import TaskChanged
 from paintmq.broker.scheduling.decisions import Decisions
 from paintmq.broker.scheduling.worker import Worker
@@ -195,18 +196,19 @@ def _mix_up_inputs(self: Lifecycle, task_id: TaskId, session: PeerId, now: float
     return evolve(assignment, task=evolve(assignment.task, inputs=tuple(previous)))
 
 
-def _record_no_starts(self: StepBuilder, entry: TaskEntry, event: str, status: Any) -> None:
+def _record_no_starts(
+    self: StepBuilder, entry: TaskEntry, event: Event, status: Any, timers: Any
+) -> None:
     self.tasks.change(entry, status)
-    if event != "start":
-        self.record(TaskChanged(entry.id, event, status))
+    self.set_timers(entry, timers)
+    if event not in (Event.LOAD, Event.RUN):
+        self._records.append(TaskChanged(entry.id, RECORDS[event], status))
 
 
-_wait = Lifecycle._wait
-
-
-def _do_not_let_the_revived_wait(self: Lifecycle, entry: TaskEntry, *, now: float) -> None:
-    if not entry.status.history:  # whoever is tried again has one
-        _wait(self, entry, now=now)
+def _only_record_that_it_waits(
+    self: Lifecycle, entry: TaskEntry, event: Event, status: Any, *, now: float
+) -> None:
+    self.step.change(entry, event, status, self._waiting_timers(entry, status, now=now))
 
 
 def _report_every_ending(self: ClientMachine, message: Finished) -> list[Command]:
@@ -219,9 +221,9 @@ def _ask_no_worker(self: Decisions, worker: Worker) -> None:
 
 
 def _forget_what_has_ended(
-    self: Retention, entry: TaskEntry, *, now: float, restarted: bool = False
-) -> None:
-    self._deadlines.set(("purge", entry.id, 0), now + 1.0)
+    self: Retention, status: Any, *, now: float, restarted: bool = False
+) -> float:
+    return now + 1.0
 
 
 _hand_back = Lifecycle.hand_back
@@ -231,7 +233,7 @@ def _charge_whatever_came_back(
     self: Lifecycle, entry: TaskEntry, *, trouble: str = "", now: float
 ) -> None:
     status = entry.status
-    self.step.change(entry, "charge", evolve(status, undelivered=status.undelivered + 1))
+    self.step.tasks.change(entry, evolve(status, undelivered=status.undelivered + 1))
     _hand_back(self, entry, trouble=trouble, now=now)
 
 
@@ -261,7 +263,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "lets a late result overwrite an ending",
-        "I3|succeeded and leased|to be purged",
+        "I3|leads to nowhere",
         _replace(Lifecycle, "holds", _even_the_ended),
     ),
     Mutant(
@@ -310,7 +312,7 @@ MUTANTS: Sequence[Mutant] = (
     ),
     Mutant(
         "forgets at a restart who was at work",
-        "I1|leased",
+        "I1|with the timers",
         _replace(Lifecycle, "restore", _forget_the_leased),
     ),
     Mutant("mixes up results", "I22", _replace(Lifecycle, "succeed", _mix_up_outputs)),
@@ -323,7 +325,7 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "does not put retried tasks back into the scheduler",
         "I1|not in the scheduler",
-        _replace(Lifecycle, "_wait", _do_not_let_the_revived_wait),
+        _replace(Lifecycle, "_wait", _only_record_that_it_waits),
     ),
     Mutant(
         "lets its clients report every ending they hear",
@@ -338,6 +340,6 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "forgets results before their clients have them",
         "I2|I3|I4",
-        _replace(Retention, "schedule_purge", _forget_what_has_ended),
+        _replace(Retention, "purge_at", _forget_what_has_ended),
     ),
 )

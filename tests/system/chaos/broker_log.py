@@ -12,6 +12,7 @@ STEPS: dict[str, tuple[set[str], set[str]]] = {
     "lease": ({"queued"}, {"leased"}),
     "start": (LEASED, {"loading", "running"}),
     "requeue": (LEASED, {"queued"}),
+    "forgive": ({"queued"}, {"queued"}),
     "finish": ({"queued"} | LEASED, OVER),
     "acknowledge": (OVER, OVER),
     "revive": ({"dead"}, {"queued"}),

@@ -1,5 +1,7 @@
 """What the broker does for each message from a client."""
 
+from typing import assert_never
+
 from attrs import define, evolve
 
 from paintmq.broker.machine.admission import Admission
@@ -20,6 +22,7 @@ from paintmq.wire.messages import (
     CancelAnswered,
     ClientGoodbye,
     ClientHello,
+    FromClient,
     Heartbeat,
     Query,
     Refused,
@@ -68,6 +71,10 @@ class ClientHandler:
     ) -> None:
         """Handle a message; ``queues``: those the sender's key may submit to; None: all."""
         self._membership.heard(peer, now)
+        if not isinstance(message, FromClient | Heartbeat):
+            reason = f"a client does not send {type(message).__name__}"
+            self._life.step.send(peer, Refused(reason))
+            return
         match message:
             case ClientHello():
                 self.hello(peer, message, now)
@@ -89,9 +96,7 @@ class ClientHandler:
             case ClientGoodbye():
                 self._membership.drop(peer, now, gone=True)
             case _:
-                self._life.step.send(
-                    peer, Refused(f"a client does not send {type(message).__name__}")
-                )
+                assert_never(message)
 
     def _submit(
         self, peer: PeerId, request: TaskRequest, now: float, queues: tuple[str, ...] | None

@@ -15,16 +15,16 @@ from paintmq.broker.machine.retry import RetryPolicy
 from paintmq.broker.machine.sessions import Sessions
 from paintmq.broker.machine.step import DeadlineKey, StepBuilder
 from paintmq.broker.machine.tasks import TaskEntry
+from paintmq.broker.machine.transitions import ENDING_EVENTS, Event, TimerKind
 from paintmq.broker.machine.zombies import ZombieAttempts
-from paintmq.broker.records import TaskAccepted
 from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.config import Limits, Timers
 from paintmq.deadlines import Deadlines
 from paintmq.task import Fence, PayloadInfo, PeerId, TaskError, TaskId, TaskState, TaskStatus
 from paintmq.wire.messages import Abandon, Assign, Assignment, Progressed
 
-# The worker enforces a run limit itself; the broker only steps in when it did not.
 RUN_LIMIT_MARGIN = 30.0
+"""Seconds. The worker enforces run limits itself; the broker steps in only if it did not."""
 
 
 @define
@@ -50,16 +50,16 @@ class Lifecycle:
 
     def accept(self, entry: TaskEntry, *, now: float) -> None:
         """Accept a new task into its queue."""
-        self.step.tasks.add(entry)
-        self.step.record(TaskAccepted(entry.request, entry.status))
-        self._wait(entry, now=now)
+        self.step.accept(entry, self._waiting_timers(entry, entry.status, now=now))
+        self.scheduler.add(entry.waiting(), now=now)
 
     def restore(self, entry: TaskEntry, *, now: float) -> None:
         """Take over a task that the journal held when the broker started."""
         self.step.tasks.add(entry)
         status = entry.status
         if status.state.is_final:
-            self.retention.schedule_purge(entry, now=now, restarted=True)
+            purge_at = self.retention.purge_at(status, now=now, restarted=True)
+            self.step.set_timers(entry, {"purge": purge_at})
             if status.acknowledged_at is not None:
                 self.retention.add_spent(entry)
         elif entry.checked is None:
@@ -70,36 +70,56 @@ class Lifecycle:
             )
             self._finish(entry, TaskState.DEAD, now=now, error=error)
         elif status.state.is_leased:
-            # Its worker may still be running it, and has until then to claim it by its fence.
-            self.deadlines.set(("lease", entry.id, 0), now + self._timers.restart_grace)
+            # Its worker may still be running it, and has until then to claim it by its fence. The
+            # time it may take is counted from now: what it took before is unknown if the clock
+            # was set meanwhile, and a result that is ready must not come too late.
+            grace = self._timers.restart_grace
+            limit = entry.checked.spec.load_limit + entry.checked.run_limit
+            run = now + grace + limit + RUN_LIMIT_MARGIN
+            self.step.set_timers(entry, {"lease": now + grace, "run": run})
         else:
-            self._wait(entry, now=now)
+            self.step.set_timers(entry, self._waiting_timers(entry, status, now=now))
+            self.scheduler.add(entry.waiting(), now=now)
 
     def revive(self, entry: TaskEntry, *, now: float) -> None:
         """Put a dead task back into its queue with fresh counters; its history is kept."""
-        self.deadlines.discard(("purge", entry.id, 0))
-        self.step.change(
-            entry,
-            "revive",
-            evolve(
-                entry.status,
-                state=TaskState.QUEUED,
-                failures=0,
-                crashes=0,
-                losses=0,
-                undelivered=0,
-                excluded=(),
-                not_before=0.0,
-                ended_at=None,
-                error=None,
-            ),
+        status = evolve(
+            entry.status,
+            state=TaskState.QUEUED,
+            failures=0,
+            crashes=0,
+            losses=0,
+            undelivered=0,
+            excluded=(),
+            not_before=0.0,
+            ended_at=None,
+            error=None,
         )
-        self._wait(entry, now=now)
+        self._wait(entry, Event.REVIVE, status, now=now)
 
-    def _wait(self, entry: TaskEntry, *, now: float) -> None:
-        if entry.expires_at is not None:
-            self.deadlines.set(("expire", entry.id, 0), entry.expires_at)
+    def forgive(self, entry: TaskEntry, *, now: float) -> None:
+        """Let the workers that failed a task have it again: it has waited long enough for another.
+
+        While another worker is connected, however busy or stuck, the scheduler gives the task to
+        none that failed it. Only trying again tells whether the task or the worker was at fault.
+        """
+        self.scheduler.remove(entry.id)
+        self._wait(entry, Event.FORGIVE, evolve(entry.status, excluded=()), now=now)
+
+    def _wait(self, entry: TaskEntry, event: Event, status: TaskStatus, *, now: float) -> None:
+        """Put the task into the queue, with this status."""
+        self.step.change(entry, event, status, self._waiting_timers(entry, status, now=now))
         self.scheduler.add(entry.waiting(), now=now)
+
+    def _waiting_timers(
+        self, entry: TaskEntry, status: TaskStatus, *, now: float
+    ) -> dict[TimerKind, float]:
+        timers: dict[TimerKind, float] = {}
+        if entry.expires_at is not None:
+            timers["expire"] = entry.expires_at
+        if status.excluded:
+            timers["exclusion"] = max(now, status.not_before) + self._timers.retry_most
+        return timers
 
     # ---- attempts ------------------------------------------------------------------------------
 
@@ -113,7 +133,6 @@ class Lifecycle:
         entry = self.step.tasks.get(task_id)
         assert entry is not None
         assert entry.checked is not None
-        self.deadlines.discard(("expire", task_id, 0))
         status = evolve(
             entry.status,
             state=TaskState.LEASED,
@@ -123,9 +142,11 @@ class Lifecycle:
             leased_at=now,
             started_at=None,
         )
-        self.step.change(entry, "lease", status)
+        # It may have to wait for everything that the worker was given before it.
+        run = now + self.scheduler.longest_hold(session) + RUN_LIMIT_MARGIN
+        lease = now + self._timers.dispatch
+        self.step.change(entry, Event.LEASE, status, {"lease": lease, "run": run})
         entry.session, entry.delivered = session, False
-        self.deadlines.set(("lease", task_id, 0), now + self._timers.dispatch)
         return Assignment(task=entry.request, fence=status.fence, run_limit=entry.checked.run_limit)
 
     def holds(self, task_id: TaskId, fence: Fence, worker: str) -> bool:
@@ -154,13 +175,16 @@ class Lifecycle:
         """Record that the worker has begun to load the model, or to run the attempt."""
         self.renew(entry, now=now)
         state = TaskState.LOADING if loading else TaskState.RUNNING
-        if entry.status.state is state:
-            return  # a duplicate message
+        if entry.status.state in (state, TaskState.RUNNING):
+            return  # a duplicate message, or one that a later one has overtaken
         assert entry.checked is not None
-        spec = entry.checked.spec
-        limit = spec.load_limit if loading else entry.checked.run_limit
-        self.deadlines.set(("run", entry.id, 0), now + limit + RUN_LIMIT_MARGIN)
-        self.step.change(entry, "start", evolve(entry.status, state=state, started_at=now))
+        limit = entry.checked.spec.load_limit if loading else entry.checked.run_limit
+        self.step.change(
+            entry,
+            Event.LOAD if loading else Event.RUN,
+            evolve(entry.status, state=state, started_at=now),
+            {"lease": now + self._timers.lease, "run": now + limit + RUN_LIMIT_MARGIN},
+        )
         assert entry.session is not None  # the sender has claimed the attempt
         self.scheduler.started(entry.session, entry.id, loading=loading, now=now)
         self.step.tell(
@@ -246,8 +270,11 @@ class Lifecycle:
             entry, status, spent=spent, tries=tries, outcome="crashed", error=error, now=now
         )
 
-    def lose(self, entry: TaskEntry, *, now: float) -> None:
-        """Revoke the lease: its worker fell silent, or never showed that it has the attempt."""
+    def lose(self, entry: TaskEntry, *, overdue: bool = False, now: float) -> None:
+        """Revoke the lease: its worker fell silent, or never showed that it has the attempt.
+
+        ``overdue``: or it names the fence, but the attempt should have ended long ago.
+        """
         session = entry.session
         self._end_attempt(entry, now=now, may_still_run=True)
         status = entry.status
@@ -256,6 +283,8 @@ class Lifecycle:
             self.leases_lost += 1
             spent = status.losses >= self._limits.losses
             outcome, message = "lost", "its worker fell silent"
+            if overdue:
+                message = "it exceeded its limits, and its worker did not stop it"
         else:
             status = evolve(status, undelivered=status.undelivered + 1)
             spent = status.undelivered >= self._limits.undelivered
@@ -305,12 +334,13 @@ class Lifecycle:
         error = TaskError(code="cancelled", message="the task was cancelled")
         self._finish(entry, TaskState.CANCELLED, now=now, error=error, outcome="cancelled")
 
-    def expire(self, entry: TaskEntry, *, now: float) -> None:
+    def expire(self, entry: TaskEntry, message: str = "", *, now: float) -> None:
         """End a task that did not start in time."""
         self.scheduler.remove(entry.id)
         error = TaskError(
             code="expired",
-            message=f"not started within {entry.request.expires_in:g} s of its acceptance",
+            message=message
+            or f"not started within {entry.request.expires_in:g} s of its acceptance",
         )
         self._finish(entry, TaskState.EXPIRED, now=now, error=error)
 
@@ -324,8 +354,6 @@ class Lifecycle:
         If the worker may still be running the attempt, it becomes a zombie and the credit stays
         taken until the worker says that it has stopped.
         """
-        self.deadlines.discard(("lease", entry.id, 0))
-        self.deadlines.discard(("run", entry.id, 0))
         session, entry.session = entry.session, None
         if session is None:
             return
@@ -354,20 +382,11 @@ class Lifecycle:
         policy = RetryPolicy(first=self._timers.retry_first, most=self._timers.retry_most)
         delay = policy.delay(tries, self._rng) if tries else 0.0
         status = with_report(status, outcome, error, now=now, keep=self._limits.history)
-        self.step.change(
-            entry, "requeue", evolve(status, state=TaskState.QUEUED, not_before=now + delay)
-        )
+        status = evolve(status, state=TaskState.QUEUED, not_before=now + delay)
+        self._wait(entry, Event.RETRY, status, now=now)
         if entry.expires_at is not None and entry.expires_at <= now:
-            self._finish(
-                entry,
-                TaskState.EXPIRED,
-                now=now,
-                error=TaskError(
-                    code="expired", message="its deadline passed before it could be retried"
-                ),
-            )
+            self.expire(entry, "its deadline passed before it could be retried", now=now)
             return
-        self._wait(entry, now=now)
         self.step.tell(
             entry,
             Progressed(
@@ -391,11 +410,7 @@ class Lifecycle:
         status = entry.status
         if outcome and status.state.is_leased:
             status = with_report(status, outcome, error, now=now, keep=self._limits.history)
-        self.deadlines.discard(("expire", entry.id, 0))
-        self.step.change(
-            entry,
-            "finish",
-            evolve(status, state=state, ended_at=now, outputs=outputs, error=error),
-        )
-        self.retention.schedule_purge(entry, now=now)
+        status = evolve(status, state=state, ended_at=now, outputs=outputs, error=error)
+        purge_at = self.retention.purge_at(status, now=now)
+        self.step.change(entry, ENDING_EVENTS[state], status, {"purge": purge_at})
         self.step.tell(entry, finished_message(entry))

@@ -16,8 +16,9 @@ from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.membership import Membership
 from paintmq.broker.machine.retention import Retention
 from paintmq.broker.machine.sessions import Sessions
-from paintmq.broker.machine.step import DeadlineKey, Send, Step, StepBuilder
+from paintmq.broker.machine.step import TIMER_KINDS, DeadlineKey, Send, Step, StepBuilder
 from paintmq.broker.machine.tasks import TaskEntry, TaskTable
+from paintmq.broker.machine.transitions import TIMERS
 from paintmq.broker.machine.worker_handler import WorkerHandler
 from paintmq.broker.machine.zombies import ZombieAttempts
 from paintmq.broker.records import BrokerBooted, StoredTask
@@ -66,14 +67,15 @@ class BrokerMachine:
         self._scheduler = scheduler
         self._tasks = TaskTable.for_queues(queues)
         self._sessions = Sessions()
-        step, deadlines = StepBuilder(self._tasks), Deadlines[DeadlineKey]()
+        deadlines = Deadlines[DeadlineKey]()
+        step = StepBuilder(self._tasks, deadlines)
         self._life = Lifecycle(
             step,
             self._sessions,
             scheduler,
             deadlines,
             ZombieAttempts(scheduler, deadlines, timers.cancel_grace + timers.lease),
-            Retention(step, deadlines, timers, limits),
+            Retention(step, timers, limits),
             timers,
             limits,
             incarnation,
@@ -213,11 +215,9 @@ class BrokerMachine:
         deadlines = self._life.deadlines
         for entry in self._tasks:
             state = entry.status.state
-            leased = ("lease", entry.id, 0) in deadlines
-            assert leased == state.is_leased, f"{entry.id} is {state} and leased: {leased}"
+            timers = {kind for kind in TIMER_KINDS if (kind, entry.id, 0) in deadlines}
+            assert TIMERS[state].allow(timers), f"{entry.id} is {state} with the timers {timers}"
             assert state.is_leased or entry.session is None, f"{entry.id} is {state} on a worker"
-            purged = ("purge", entry.id, 0) in deadlines
-            assert purged == state.is_final, f"{entry.id} is {state}, to be purged: {purged}"
             if state is TaskState.QUEUED:
                 assert self._scheduler.is_waiting(entry.id), (
                     f"{entry.id} is queued, but not in the scheduler"
@@ -249,8 +249,12 @@ class BrokerMachine:
             match kind:
                 case "expire":
                     self._life.expire(entry, now=now)
-                case "lease" | "run":
+                case "exclusion":
+                    self._life.forgive(entry, now=now)
+                case "lease":
                     self._life.lose(entry, now=now)
+                case "run":
+                    self._life.lose(entry, overdue=True, now=now)
                 case "purge":
                     self._life.retention.purge(entry)
                 case _:

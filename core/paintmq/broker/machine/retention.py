@@ -2,12 +2,11 @@
 
 from attrs import define, evolve, field
 
-from paintmq.broker.machine.step import DeadlineKey, StepBuilder
+from paintmq.broker.machine.step import StepBuilder
 from paintmq.broker.machine.tasks import TaskEntry
-from paintmq.broker.records import TaskPurged
+from paintmq.broker.machine.transitions import Event
 from paintmq.config import Limits, Timers
-from paintmq.deadlines import Deadlines
-from paintmq.task import TaskId, TaskState
+from paintmq.task import TaskId, TaskState, TaskStatus
 from paintmq.wire.messages import Finished
 
 
@@ -16,7 +15,6 @@ class Retention:
     """Keeps ended tasks while clients may ask for them, within the memory allowed."""
 
     _step: StepBuilder
-    _deadlines: Deadlines[DeadlineKey]
     _timers: Timers
     _limits: Limits
     # Acknowledged results, oldest first, with their bytes: the first to go when memory is short.
@@ -27,8 +25,9 @@ class Retention:
         """Record that a client has the result, so that it need not be kept for long."""
         if not entry.status.state.is_final or entry.status.acknowledged_at is not None:
             return
-        self._step.change(entry, "acknowledge", evolve(entry.status, acknowledged_at=now))
-        self.schedule_purge(entry, now=now)
+        status = evolve(entry.status, acknowledged_at=now)
+        purge_at = self.purge_at(status, now=now)
+        self._step.change(entry, Event.ACKNOWLEDGE, status, {"purge": purge_at})
         self.add_spent(entry)
         while self._spent_bytes > self._limits.max_spent_bytes:
             self._purge_oldest()
@@ -45,9 +44,7 @@ class Retention:
 
     def purge(self, entry: TaskEntry) -> None:
         """Remove the task and its payloads."""
-        self._step.record(TaskPurged(entry.id))
-        self._step.tasks.remove(entry)
-        self._deadlines.discard(("purge", entry.id, 0))
+        self._step.purge(entry)
         self._spent_bytes -= self._spent.pop(entry.id, 0)
 
     def add_spent(self, entry: TaskEntry) -> None:
@@ -55,13 +52,13 @@ class Retention:
         self._spent[entry.id] = size
         self._spent_bytes += size
 
-    def schedule_purge(self, entry: TaskEntry, *, now: float, restarted: bool = False) -> None:
-        """Set the time at which the task will be purged.
+    def purge_at(self, status: TaskStatus, *, now: float, restarted: bool = False) -> float:
+        """Return when an ended task will be purged.
 
         ``restarted``: the broker is starting. No client could fetch results while it was down, and
         the machine's clock may be wrong, so unconfirmed results are kept for a while in any case.
         """
-        status, timers = entry.status, self._timers
+        timers = self._timers
         ended = status.ended_at if status.ended_at is not None else now
         if status.state is TaskState.DEAD:
             when = ended + timers.dead_kept
@@ -71,7 +68,7 @@ class Retention:
             when = ended + timers.result_kept_at_most
         if restarted and status.acknowledged_at is None:
             when = max(when, now + timers.result_kept)
-        self._deadlines.set(("purge", entry.id, 0), when)
+        return when
 
 
 def finished_message(entry: TaskEntry) -> Finished:

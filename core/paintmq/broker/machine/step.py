@@ -1,12 +1,16 @@
 """The output of the broker's machine for one input: records and messages, in order."""
 
-from typing import Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Literal, TypeAlias, get_args
 
 from attrs import define, field, frozen
 
+from paintmq.broker.machine import transitions
 from paintmq.broker.machine.tasks import TaskEntry, TaskTable
-from paintmq.broker.records import Record, TaskChanged
-from paintmq.task import PeerId, TaskStatus
+from paintmq.broker.machine.transitions import Event, TimerKind
+from paintmq.broker.records import Record, TaskAccepted, TaskChanged, TaskPurged
+from paintmq.deadlines import Deadlines
+from paintmq.task import PeerId, TaskState, TaskStatus
 from paintmq.wire.messages import FromBroker
 
 
@@ -29,8 +33,9 @@ class Step:
 NOTHING = Step()
 """The output of most ticks."""
 
-DeadlineKind: TypeAlias = Literal["expire", "lease", "run", "purge", "zombie", "peer"]
+DeadlineKind: TypeAlias = TimerKind | Literal["zombie", "peer"]
 DeadlineKey: TypeAlias = tuple[DeadlineKind, str | PeerId, int]
+TIMER_KINDS: tuple[TimerKind, ...] = get_args(TimerKind)
 
 
 @define
@@ -38,6 +43,7 @@ class StepBuilder:
     """Collects a step. Every change of a task's status goes through it, so none goes unrecorded."""
 
     tasks: TaskTable
+    deadlines: Deadlines[DeadlineKey]
     _records: list[Record] = field(factory=list[Record], init=False)
     _sends: list[Send] = field(factory=list[Send], init=False)
 
@@ -49,12 +55,40 @@ class StepBuilder:
         self._records, self._sends = [], []
         return step
 
-    def record(self, record: Record) -> None:
-        self._records.append(record)
+    def accept(self, entry: TaskEntry, timers: Mapping[TimerKind, float]) -> None:
+        """Add a new task and record it."""
+        transitions.check(TaskState.SUBMITTED, Event.ACCEPT, entry.status.state, timers)
+        self.tasks.add(entry)
+        self._records.append(TaskAccepted(entry.request, entry.status))
+        self.set_timers(entry, timers)
 
-    def change(self, entry: TaskEntry, event: str, status: TaskStatus) -> None:
+    def change(
+        self,
+        entry: TaskEntry,
+        event: Event,
+        status: TaskStatus,
+        timers: Mapping[TimerKind, float],
+    ) -> None:
+        """Give the task a new status and these timers only, and record the status."""
+        word = transitions.check(entry.status.state, event, status.state, timers)
         self.tasks.change(entry, status)
-        self.record(TaskChanged(entry.id, event, status))
+        self._records.append(TaskChanged(entry.id, word, status))
+        self.set_timers(entry, timers)
+
+    def purge(self, entry: TaskEntry) -> None:
+        """Remove the task and record that."""
+        transitions.check(entry.status.state, Event.PURGE, None, ())
+        self._records.append(TaskPurged(entry.id))
+        self.tasks.remove(entry)
+        self.set_timers(entry, {})
+
+    def set_timers(self, entry: TaskEntry, timers: Mapping[TimerKind, float]) -> None:
+        """Replace the task's timers by these, given with the time at which each falls due."""
+        for kind in TIMER_KINDS:
+            if (when := timers.get(kind)) is None:
+                self.deadlines.discard((kind, entry.id, 0))
+            else:
+                self.deadlines.set((kind, entry.id, 0), when)
 
     def send(self, peer: PeerId, message: FromBroker) -> None:
         self._sends.append(Send(peer, message))

@@ -8,13 +8,12 @@ from collections.abc import Iterable, Iterator
 from attrs import define, field
 
 from paintmq.broker.machine.queues import QueueCounts
+from paintmq.broker.machine.transitions import LEASED
 from paintmq.broker.records import StoredTask
 from paintmq.broker.scheduling.backlog import Waiting
 from paintmq.deadlines import Deadlines
 from paintmq.plugin.catalog import CheckedTask
 from paintmq.task import PeerId, TaskId, TaskRequest, TaskState, TaskStatus
-
-_LEASED = (TaskState.LEASED, TaskState.LOADING, TaskState.RUNNING)
 
 
 @define
@@ -134,11 +133,11 @@ class TaskTable:
 
     def leased(self) -> list[TaskEntry]:
         """Return the tasks that a worker holds a lease of."""
-        return [entry for state in _LEASED for entry in self._by_state[state].values()]
+        return [entry for state in LEASED for entry in self._by_state[state].values()]
 
     @property
     def any_leased(self) -> bool:
-        return any(self._by_state[state] for state in _LEASED)
+        return any(self._by_state[state] for state in LEASED)
 
     def oldest_arrival(self, queue: str) -> float | None:
         """Return when the longest-waiting task of a queue was accepted; None if none waits."""

@@ -23,6 +23,7 @@ from paintmq.wire.messages import (
     AttemptSucceeded,
     BrokerHeartbeat,
     Draining,
+    FromWorker,
     Heartbeat,
     ModelLoaded,
     ModelUnloaded,
@@ -115,6 +116,10 @@ class WorkerHandler:
     ) -> None:
         peer = worker.peer
         self._membership.heard(peer, now)
+        if not isinstance(message, FromWorker):
+            reason = f"a worker does not send {type(message).__name__}"
+            self._life.step.send(peer, Refused(reason))
+            return
         match message:
             case WorkerHello():
                 self.hello(peer, message, now, queues)
@@ -148,9 +153,7 @@ class WorkerHandler:
                     self._life.hand_back(entry, now=now)
                 self._membership.drop(peer, now, gone=True)
             case _:
-                self._life.step.send(
-                    peer, Refused(f"a worker does not send {type(message).__name__}")
-                )
+                assert_never(message)
 
     def heard_of_stranger(self, message: ToBroker) -> None:
         """Count an answer from a worker without a session, if its attempt is certainly over."""

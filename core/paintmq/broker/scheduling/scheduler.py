@@ -215,6 +215,19 @@ class Scheduler:
         self._line.end_hold(task)
         self._decisions.ask_about(worker)
 
+    def longest_hold(self, session: PeerId) -> float:
+        """Return the seconds in which the worker must have ended all that it holds.
+
+        It loads and runs one batch after the other; a batch may be split and run one by one.
+        """
+        worker = self._board.get(session)
+        checked = [
+            task.waiting.checked
+            for holding in (worker.holdings if worker is not None else ())
+            for task in holding.tasks.values()
+        ]
+        return sum(each.spec.load_limit + each.run_limit for each in checked)
+
     # ---- decisions -----------------------------------------------------------------------------
 
     def next_pick(self, *, now: float) -> Pick | None:
