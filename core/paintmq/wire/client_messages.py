@@ -13,6 +13,7 @@ from paintmq.task import (
     TaskRequest,
     TaskState,
 )
+from paintmq.wire.message_class import message
 from paintmq.wire.shared_messages import (
     OLDEST_PROTOCOL_VERSION,
     PROTOCOL_VERSION,
@@ -24,6 +25,7 @@ from paintmq.wire.shared_messages import (
 # ---- client to broker --------------------------------------------------------------------------
 
 
+@message(0x01, hello=True)
 @frozen(kw_only=True)
 class ClientHello:
     """First message on a connection, and again after ``WhoAreYou``."""
@@ -34,6 +36,7 @@ class ClientHello:
     """For logs and status: program and process."""
 
 
+@message(0x02, large=True, payloads="task.inputs")
 @frozen
 class Submit:
     """Accept this task. Harmless to repeat; its input payloads follow."""
@@ -41,6 +44,7 @@ class Submit:
     task: TaskRequest
 
 
+@message(0x03)
 @frozen
 class Cancel:
     """Cancel this task; answered by CancelAnswered."""
@@ -48,6 +52,7 @@ class Cancel:
     task_id: TaskId
 
 
+@message(0x04, large=True)
 @frozen
 class Query:
     """Ask for the state of these tasks, each answered by Accepted, Finished or UnknownTask; the
@@ -57,6 +62,7 @@ class Query:
     task_ids: tuple[TaskId, ...]
 
 
+@message(0x05)
 @frozen
 class ResultReceived:
     """The client has the result (RESULT_ACK); the broker may forget it after a while."""
@@ -64,6 +70,7 @@ class ResultReceived:
     task_id: TaskId
 
 
+@message(0x06, large=True)
 @frozen(kw_only=True)
 class Ask:
     """A question or order off the hot path: statistics, why, dead letters, drain, reload …"""
@@ -74,6 +81,7 @@ class Ask:
     arguments: Mapping[str, Json] = field(factory=dict)
 
 
+@message(0x07)
 @frozen
 class ClientGoodbye:
     """The client leaves on purpose."""
@@ -84,6 +92,7 @@ FromClient: TypeAlias = ClientHello | Submit | Cancel | Query | ResultReceived |
 # ---- broker to client --------------------------------------------------------------------------
 
 
+@message(0x20)
 @frozen(kw_only=True)
 class Welcome:
     """The answer to ClientHello."""
@@ -96,6 +105,7 @@ class Welcome:
     """Seconds between the heartbeats that the broker expects."""
 
 
+@message(0x21)
 @frozen(kw_only=True)
 class Accepted:
     """A promise: the task will be brought to exactly one ending, whatever crashes."""
@@ -108,6 +118,7 @@ class Accepted:
     """Why no worker can take it now; empty when one soon will."""
 
 
+@message(0x22)
 @frozen(kw_only=True)
 class Rejected:
     """The task was refused and nothing was stored."""
@@ -121,6 +132,7 @@ class Rejected:
     retry_after: float | None = None
 
 
+@message(0x23, payloads="preview")
 @frozen(kw_only=True)
 class Progressed:
     """The progress of a task; lossy by contract. A preview payload may follow."""
@@ -135,6 +147,7 @@ class Progressed:
     preview: tuple[PayloadInfo, ...] = ()
 
 
+@message(0x24, large=True, payloads="outputs")
 @frozen(kw_only=True)
 class Finished:
     """The ending of a task; its output payloads follow."""
@@ -152,6 +165,7 @@ class Finished:
     """Seconds that the last attempt took."""
 
 
+@message(0x25)
 @frozen
 class UnknownTask:
     """The broker does not know this task: never accepted, or forgotten after its time-to-live."""
@@ -159,6 +173,7 @@ class UnknownTask:
     task_id: TaskId
 
 
+@message(0x26)
 @frozen
 class CancelAnswered:
     """``cancelled``: it will not complete; ``too_late``: it already ended; ``unknown``."""
@@ -167,6 +182,7 @@ class CancelAnswered:
     answer: str
 
 
+@message(0x27, large=True)
 @frozen(kw_only=True)
 class Answer:
     """The answer to Ask."""

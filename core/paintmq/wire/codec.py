@@ -15,15 +15,14 @@ from paintmq.task import Buffer, Fence, TaskId
 from paintmq.wire import messages as m
 from paintmq.wire.body_schema import Schema
 from paintmq.wire.frames import HEADER_BYTES, KIND_OF, NO_FENCE, NO_TASK, Header, unpack_header
+from paintmq.wire.message_class import message_forms
 
 KIB = 1024
 MAX_BODY_BYTES = 64 * KIB
 LARGE_BODY_BYTES = 1024 * KIB
 """For messages with long lists: answers, batches of tasks, what a restarted peer still holds."""
 
-LARGE: frozenset[type] = frozenset(
-    {m.Ask, m.Answer, m.Submit, m.Assign, m.Query, m.Heartbeat, m.WorkerHello, m.Finished}
-)
+LARGE: frozenset[type] = frozenset(cls for cls, form in message_forms().items() if form.large)
 """The messages with large bodies."""
 
 _ReadCarried: TypeAlias = Callable[[Any], tuple[bytes, Fence]]

@@ -1,8 +1,7 @@
-"""The fixed header in front of every message, and the numbers of all kinds.
+"""The fixed header in front of every message.
 
-Rule 1: bytes 0 to 3 (magic, version, kind) and the layouts of both hellos and of Refused never
+Rule: bytes 0 to 3 (magic, version, kind) and the layouts of both hellos and of Refused never
 change, so that peers of any two versions can tell each other why they disconnect.
-Rule 2: a number in ``KIND_OF`` is never given to another message.
 """
 
 from struct import Struct
@@ -11,56 +10,22 @@ from typing import NamedTuple
 from paintmq.errors import VersionMismatchError, WireError
 from paintmq.task import Buffer, Fence
 from paintmq.wire import messages as m
+from paintmq.wire.message_class import FIRST_OF_LINK, message_forms
 
 MAGIC = b"PQ"
 NO_TASK = bytes(16)
 NO_FENCE = Fence(0, 0)
 
-CHUNK = 0xF0
+CHUNK = FIRST_OF_LINK
 """Not a message: the next pieces of a transfer follow."""
-CREDIT = 0xF1
+CREDIT = FIRST_OF_LINK + 1
 """Not a message: the receiver has taken ``number`` bursts and is ready for as many more."""
 
-KIND_OF: dict[type[m.Message], int] = {
-    m.ClientHello: 0x01,
-    m.Submit: 0x02,
-    m.Cancel: 0x03,
-    m.Query: 0x04,
-    m.ResultReceived: 0x05,
-    m.Ask: 0x06,
-    m.ClientGoodbye: 0x07,
-    m.Welcome: 0x20,
-    m.Accepted: 0x21,
-    m.Rejected: 0x22,
-    m.Progressed: 0x23,
-    m.Finished: 0x24,
-    m.UnknownTask: 0x25,
-    m.CancelAnswered: 0x26,
-    m.Answer: 0x27,
-    m.WorkerHello: 0x40,
-    m.AttemptStarted: 0x41,
-    m.AttemptProgressed: 0x42,
-    m.AttemptSucceeded: 0x43,
-    m.AttemptFailed: 0x44,
-    m.AttemptCrashed: 0x45,
-    m.AttemptReturned: 0x46,
-    m.ModelLoaded: 0x47,
-    m.ModelUnloaded: 0x48,
-    m.Draining: 0x49,
-    m.WorkerGoodbye: 0x4A,
-    m.WorkerWelcome: 0x60,
-    m.Assign: 0x61,
-    m.Abandon: 0x62,
-    m.AttemptRecorded: 0x63,
-    m.Preload: 0x64,
-    m.Drain: 0x65,
-    m.WhoAreYou: 0x80,
-    m.Refused: 0x81,
-    m.BrokerHeartbeat: 0x82,
-    m.Heartbeat: 0x83,
-}
+_FORMS = message_forms()
+KIND_OF: dict[type[m.Message], int] = {cls: form.kind for cls, form in _FORMS.items()}
+"""Every message, in order of its number."""
 
-_WORK = frozenset({KIND_OF[m.Assign], KIND_OF[m.AttemptSucceeded], CHUNK})
+_WORK = frozenset({CHUNK, *(form.kind for form in _FORMS.values() if form.work)})
 
 # magic, version, kind, sequence, frames, number, body size, task id, incarnation, attempt
 _LAYOUT = Struct(">2sBBHHII16sQI")

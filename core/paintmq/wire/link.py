@@ -22,14 +22,8 @@ from paintmq.task import Buffer
 from paintmq.units import MIB
 from paintmq.wire.codec import decode_body, encode_parts
 from paintmq.wire.frames import CHUNK, CREDIT, HEADER_BYTES, Header, unpack_header
-from paintmq.wire.messages import (
-    Assign,
-    AttemptSucceeded,
-    ClientHello,
-    Message,
-    WorkerHello,
-    payloads_of,
-)
+from paintmq.wire.message_class import message_forms
+from paintmq.wire.messages import Message, payloads_of
 from paintmq.wire.transfer import (
     INLINE_BYTES,
     MAX_PAYLOADS,
@@ -52,6 +46,9 @@ _COALESCED_BYTES = 256 * 1024
 """Size beyond which nothing more is coalesced into a head frame, or the payloads beside it."""
 _CREDIT_STEP = WINDOW // 2
 """Credits are returned in steps of half a window, which keeps the sender going."""
+
+_HELLOS = frozenset(cls for cls, form in message_forms().items() if form.hello)
+_WORK = frozenset(cls for cls, form in message_forms().items() if form.work)
 
 
 @frozen(kw_only=True)
@@ -156,11 +153,11 @@ class Link:
         if len(sizes) > MAX_PAYLOADS:
             raise WireError(f"{len(sizes)} payloads are too many: {MAX_PAYLOADS} at most")
         header, body = encode_parts(message)
-        if isinstance(message, ClientHello | WorkerHello):
+        if type(message) in _HELLOS:
             self._start_anew()
         if total <= INLINE_BYTES:
             header = header._replace(frames=len(sizes)) if sizes else header
-            apart = self.work_apart and isinstance(message, Assign | AttemptSucceeded)
+            apart = self.work_apart and type(message) in _WORK
             line = self._work if apart else self._small
             line.append(item := _Item(header, body, tuple(payloads), total))
             self._queued_bytes += item.all_bytes
@@ -240,7 +237,7 @@ class Link:
         self, header: Header, body: Buffer, payloads: Sequence[Buffer]
     ) -> list[Delivery]:
         message = decode_body(header, body)
-        if isinstance(message, ClientHello | WorkerHello):
+        if type(message) in _HELLOS:
             self._start_anew()
         sizes = [info.size for info in payloads_of(message)]
         total = sum(sizes)

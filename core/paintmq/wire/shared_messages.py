@@ -2,21 +2,21 @@
 
 from attrs import frozen
 
-from paintmq.task import (
-    Fence,
-    TaskId,
-)
+from paintmq.task import Fence, TaskId
+from paintmq.wire.message_class import message
 
 PROTOCOL_VERSION = 1
 """Peers that share no version are refused with a message that says so."""
 OLDEST_PROTOCOL_VERSION = 1
 
 
+@message(0x80)
 @frozen
 class WhoAreYou:
     """The broker does not know this connection (it was restarted): say hello again."""
 
 
+@message(0x81)
 @frozen
 class Refused:
     """The broker will not talk to this peer, and why (protocol version, key, role)."""
@@ -24,11 +24,13 @@ class Refused:
     reason: str
 
 
+@message(0x82)
 @frozen
 class BrokerHeartbeat:
     """The broker is alive."""
 
 
+@message(0x83, large=True)
 @frozen(kw_only=True)
 class Heartbeat:
     """A worker is alive and holds these attempts; a client sends it without any.

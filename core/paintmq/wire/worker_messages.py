@@ -14,6 +14,7 @@ from paintmq.task import (
     TaskId,
     TaskRequest,
 )
+from paintmq.wire.message_class import message
 from paintmq.wire.shared_messages import (
     OLDEST_PROTOCOL_VERSION,
     PROTOCOL_VERSION,
@@ -35,6 +36,7 @@ class ResidentModel:
     pinned: bool = False
 
 
+@message(0x40, large=True, hello=True)
 @frozen(kw_only=True)
 class WorkerHello:
     """A worker introduces itself: what it is, what it can run and what it still holds."""
@@ -63,6 +65,7 @@ class WorkerHello:
     """The previous connection of this worker, now certainly dead."""
 
 
+@message(0x41)
 @frozen(kw_only=True)
 class AttemptStarted:
     """The attempt has begun: loading its model, or running."""
@@ -72,6 +75,7 @@ class AttemptStarted:
     loading: bool = False
 
 
+@message(0x42, payloads="preview")
 @frozen(kw_only=True)
 class AttemptProgressed:
     """A step of the attempt is done; renews the lease. A preview payload may follow."""
@@ -83,6 +87,7 @@ class AttemptProgressed:
     preview: tuple[PayloadInfo, ...] = ()
 
 
+@message(0x43, work=True, payloads="outputs")
 @frozen(kw_only=True)
 class AttemptSucceeded:
     """The attempt is done; its output payloads follow. Repeated until AttemptRecorded."""
@@ -94,6 +99,7 @@ class AttemptSucceeded:
     """Seconds inside ``run``, for this task's share of a batch."""
 
 
+@message(0x44)
 @frozen(kw_only=True)
 class AttemptFailed:
     """The attempt ended in an error of the model. Repeated until AttemptRecorded."""
@@ -104,6 +110,7 @@ class AttemptFailed:
     ran: float = 0.0
 
 
+@message(0x45)
 @frozen(kw_only=True)
 class AttemptCrashed:
     """The process that ran the attempt died, its supervisor confirms. Repeated until recorded."""
@@ -120,6 +127,7 @@ class AttemptCrashed:
     failed then; with several it is unknown which is to blame, so it is a shared crash."""
 
 
+@message(0x46)
 @frozen(kw_only=True)
 class AttemptReturned:
     """The worker gives the attempt back unharmed: it was cancelled, or the worker drains."""
@@ -129,6 +137,7 @@ class AttemptReturned:
     cancelled: bool
 
 
+@message(0x47)
 @frozen(kw_only=True)
 class ModelLoaded:
     """The model is resident now."""
@@ -139,6 +148,7 @@ class ModelLoaded:
     pinned: bool = False
 
 
+@message(0x48)
 @frozen(kw_only=True)
 class ModelUnloaded:
     """The model is no longer resident, or could not be loaded (``error``)."""
@@ -147,6 +157,7 @@ class ModelUnloaded:
     error: str = ""
 
 
+@message(0x49)
 @frozen
 class Draining:
     """The worker takes nothing more: it will leave, or cannot run anything for now (``reason``).
@@ -159,6 +170,7 @@ class Draining:
     """What is wrong: one line, then perhaps the last lines that its model host printed."""
 
 
+@message(0x4A)
 @frozen
 class WorkerGoodbye:
     """The worker leaves; whatever it held is to be given to others."""
@@ -182,6 +194,7 @@ FromWorker: TypeAlias = (
 # ---- broker to worker --------------------------------------------------------------------------
 
 
+@message(0x60)
 @frozen(kw_only=True)
 class WorkerWelcome:
     """The answer to WorkerHello."""
@@ -206,6 +219,11 @@ class Assignment:
     run_limit: float
 
 
+def _inputs(assign: "Assign") -> tuple[PayloadInfo, ...]:
+    return tuple(info for item in assign.assignments for info in item.task.inputs)
+
+
+@message(0x61, large=True, work=True, payloads=_inputs)
 @frozen
 class Assign:
     """Run these tasks, as one batch. Input payloads follow, task by task."""
@@ -213,6 +231,7 @@ class Assign:
     assignments: tuple[Assignment, ...]
 
 
+@message(0x62)
 @frozen(kw_only=True)
 class Abandon:
     """Stop this attempt: it was cancelled, or its lease was lost. The worker first asks through the
@@ -224,6 +243,7 @@ class Abandon:
     grace: float
 
 
+@message(0x63)
 @frozen
 class AttemptRecorded:
     """The broker has recorded this attempt's end, or refuses it as stale: stop repeating it."""
@@ -232,6 +252,7 @@ class AttemptRecorded:
     fence: Fence
 
 
+@message(0x64)
 @frozen
 class Preload:
     """Load this model while idle."""
@@ -239,6 +260,7 @@ class Preload:
     model: str
 
 
+@message(0x65)
 @frozen
 class Drain:
     """Take nothing more; finish or hand back within ``grace`` seconds, then leave."""
