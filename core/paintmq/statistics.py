@@ -6,7 +6,7 @@ Every accepted task is in exactly one state, so at any moment and for any queue
 
 from collections.abc import Mapping
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 
 @frozen(kw_only=True)
@@ -76,6 +76,35 @@ class SystemMetrics:
     gpus: tuple[GpuMetrics, ...] = ()
 
 
+def is_worth_a_line(count: int) -> bool:
+    """Return whether to log an event that has now happened this often: the 1st, 2nd, 4th, 8th …
+
+    Whatever strangers can cause is logged so: a log that they can fill fills the disk.
+    """
+    return count.bit_count() == 1
+
+
+@define(kw_only=True)
+class ShellStatistics:
+    """What the broker counts around its machine: sockets, threads, contained faults.
+
+    The parts of the broker that count are handed this object. To add a statistic, add a field here
+    and count it where it happens: it is in every answer and in ``paintmq status`` by itself. Each
+    field is written by one thread only.
+    """
+
+    wire_errors: int = 0
+    """Messages that broke the protocol."""
+    connections_cut: int = 0
+    """Connections cut because they sent too much of an unfinished message, or nothing at all."""
+    handshakes_refused: int = 0
+    """Connections refused because of their key."""
+    slow_peers_dropped: int = 0
+    """Peers dropped because they did not read what was sent to them."""
+    events_dropped: int = 0
+    """Records that observing plugins were too slow for."""
+
+
 @frozen(kw_only=True)
 class BrokerStatistics:
     """The whole broker: its queues, and what does not belong to a single queue."""
@@ -107,6 +136,8 @@ class BrokerStatistics:
     """Bytes of input and output the broker holds."""
     uptime: float = 0.0
     """Seconds since this broker started."""
+    shell: ShellStatistics = field(factory=ShellStatistics)
+    """Counted around the machine."""
     system: SystemMetrics | None = None
     """The machine on which the sample was taken; only set in samples of the monitoring."""
 

@@ -55,12 +55,20 @@ def status(
         f" {statistics['retries']} retries, {statistics['crashes']} crashes,"
         f" {statistics['leases_lost']} leases lost"
     )
+    if incidents := shell_counts(statistics):
+        console.print(f"incidents: {incidents}")
     if router:
         console.print(f"router: {_router_in_words(router)}")
     if statistics.get("router_faults"):  # a broker of an earlier version tells of none
         console.print(
             f"router: {statistics['router_faults']} faults, the last: {statistics['router_fault']}"
         )
+
+
+def shell_counts(statistics: Any) -> str:
+    """Return what the broker counted around its machine; empty if nothing happened."""
+    counts = statistics.get("shell", {})  # a broker of an earlier version tells of none
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count)
 
 
 def _router_in_words(router: Any) -> str:

@@ -18,6 +18,7 @@ import zmq
 from attrs import define
 from zmq.utils.monitor import recv_monitor_message
 
+from paintmq.statistics import ShellStatistics, is_worth_a_line
 from paintmq.transport.sockets import Socket
 from paintmq.units import MIB
 
@@ -82,7 +83,12 @@ class ConnectionWatch:
     """The connections that one listening socket has accepted."""
 
     def __init__(
-        self, socket: Socket, *, silence: float = SILENCE, strangers: bool = False
+        self,
+        socket: Socket,
+        *,
+        silence: float = SILENCE,
+        strangers: bool = False,
+        statistics: ShellStatistics | None = None,
     ) -> None:
         """Start to watch.
 
@@ -90,7 +96,9 @@ class ConnectionWatch:
             socket: not bound yet.
             silence: seconds; infinite where connections may send nothing for long.
             strangers: whether any program on this machine may connect, without a key.
+            statistics: counts the connections that are cut, here and elsewhere.
         """
+        self._statistics = statistics if statistics is not None else ShellStatistics()
         self._most = STRANGERS_MOST_BYTES if strangers else MOST_BYTES
         self._most_in_all = STRANGERS_BYTES_IN_ALL if strangers else inf
         self._silence = silence
@@ -219,7 +227,8 @@ class ConnectionWatch:
 
     def _cut(self, connection: socketlib.socket, reason: str) -> None:
         self.cut += 1
-        if self.cut.bit_count() == 1:  # the 1st, 2nd, 4th …: a log cannot be flooded
+        self._statistics.connections_cut += 1
+        if is_worth_a_line(self._statistics.connections_cut):
             logger.warning("cut a connection from %s", reason)
         hang_up(connection)
 

@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from attrs import frozen
 from zmq.utils import z85
 
 from paintmq.errors import ConfigError
+from paintmq.process.wakeup import Wakeup
+from paintmq.statistics import ShellStatistics, is_worth_a_line
 from paintmq.transport.key_files import (
     Allowed,
     KeyPair,
@@ -154,10 +157,14 @@ class Authenticator:
     One per context: ZeroMQ asks at a fixed address. It does no I/O but that.
     """
 
-    def __init__(self, context: Context, ring: KeyRing) -> None:
+    def __init__(
+        self, context: Context, ring: KeyRing, statistics: ShellStatistics | None = None
+    ) -> None:
         self._context = context
         self._ring = ring
-        self._stop: Socket | None = None
+        self._statistics = statistics if statistics is not None else ShellStatistics()
+        self._refusals: Counter[str] = Counter()
+        self._stop: Wakeup | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -175,12 +182,9 @@ class Authenticator:
             raise ConfigError(
                 "this ZeroMQ context has a ZAP handler already: give the broker its own context"
             ) from error
-        stopped: Socket = self._context.socket(zmq.PAIR)
-        stopped.bind(f"inproc://paintmq-zap-stop-{id(self)}")
-        self._stop = self._context.socket(zmq.PAIR)
-        self._stop.connect(f"inproc://paintmq-zap-stop-{id(self)}")
+        self._stop = Wakeup()
         self._thread = threading.Thread(
-            target=self._serve, args=(handler, stopped), name="paintmq-zap", daemon=True
+            target=self._serve, args=(handler, self._stop), name="paintmq-zap", daemon=True
         )
         self._thread.start()
 
@@ -188,19 +192,19 @@ class Authenticator:
         """Stop answering; from now on new connections are refused. Harmless to repeat."""
         if self._stop is None or self._thread is None:
             return
-        self._stop.send(b"")
+        self._stop.set()
         self._thread.join()
-        self._stop.close(linger=0)
+        self._stop.close()
         self._stop = self._thread = None
 
-    def _serve(self, handler: Socket, stopped: Socket) -> None:
+    def _serve(self, handler: Socket, stop: Wakeup) -> None:
         poller = zmq.Poller()
         poller.register(handler, zmq.POLLIN)
-        poller.register(stopped, zmq.POLLIN)
-        with handler, stopped:
+        poller.register(stop.fileno(), zmq.POLLIN)
+        with handler:
             while True:
                 ready = dict(poller.poll())
-                if stopped in ready:
+                if stop.fileno() in ready:
                     handler.unbind(ZAP_ENDPOINT)  # closing alone frees it some time later
                     return
                 handler.send_multipart(self._answer(handler.recv_multipart()))
@@ -215,11 +219,19 @@ class Authenticator:
         port = domain.decode(errors="replace")
         user = self._ring.user_of(public, port)
         if user is None:
-            logger.warning(
-                "refused a connection from %s to %s: %s",
-                address.decode(errors="replace"),
-                port,
-                self._ring.objection(public, port),
-            )
+            self._refused(address.decode(errors="replace"), port, public)
             return [ZAP_VERSION, request_id, b"400", b"this key is not allowed", b"", b""]
         return [ZAP_VERSION, request_id, b"200", b"", public.encode(), b""]
+
+    def _refused(self, address: str, port: str, public: str) -> None:
+        """Count a refusal, and log it now and then: whoever reaches the port can cause them.
+
+        Each reason is counted by itself, so that a flood of unknown keys does not hide that a
+        known key has expired. There are no more reasons than keys.
+        """
+        reason = self._ring.objection(public, port)
+        self._statistics.handshakes_refused += 1
+        self._refusals[reason] += 1
+        if is_worth_a_line(self._refusals[reason]):
+            text = "refused a connection from %s to %s (%d so far): %s"
+            logger.warning(text, address, port, self._refusals[reason], reason)

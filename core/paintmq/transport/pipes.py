@@ -17,7 +17,12 @@ from urllib.parse import urlsplit
 import zmq
 
 from paintmq.errors import ConfigError
+<<<<<<< HEAD
 from paintmq.task import Buffer, PeerId
+=======
+from paintmq.statistics import ShellStatistics
+from paintmq.task import PeerId
+>>>>>>> 00c30e4 (Count what happens around the broker's machine in one object that every answer shows)
 from paintmq.transport.connection_watch import ConnectionWatch
 from paintmq.transport.multipart import MultipartReader
 from paintmq.transport.sockets import Context, Socket, bind, dealer, pull, push
@@ -64,6 +69,7 @@ class BrokerPipes:
         queue: str,
         secure: Secure = no_keys,
         strangers: bool = False,
+        statistics: ShellStatistics | None = None,
     ) -> None:
         """Listen for results; ``strangers``: whether any local program may connect without a key.
 
@@ -80,7 +86,9 @@ class BrokerPipes:
         self.results = pull(context, connects=False, strangers=strangers)
         """To be polled; read it with ``receive``."""
         # A worker may have no results for long.
-        watch = ConnectionWatch(self.results, silence=inf, strangers=strangers)
+        watch = ConnectionWatch(
+            self.results, silence=inf, strangers=strangers, statistics=statistics
+        )
         self._reader = MultipartReader(self.results, most_frames=1 + MAX_FRAMES, watch=watch)
         try:
             self.results_port = self._listen(self.results, "results")

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import zmq
+from zmq.utils import z85
 
 from paintmq.errors import ConfigError
 from paintmq.identifiers import new_peer_id
+from paintmq.statistics import ShellStatistics
 from paintmq.transport.curve import (
     CLIENT_PORT,
     WORKER_PORT,
@@ -257,6 +259,26 @@ def test_who_was_refused_and_why_is_logged(
             guard.greeted_by(key)
             assert words in caplog.text
 
+
+def test_refusals_are_all_counted_but_do_not_flood_the_log(
+    context: Context, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expired = load_peer_key(add_key(folder, "old", "client", KeyTerms(not_after=NOW)))
+    statistics = ShellStatistics()
+    ring = KeyRing(folder, wall=lambda: int(NOW * 1e9))
+    authenticator = Authenticator(context, ring, statistics)
+
+    def ask(public: bytes) -> list[bytes]:
+        request = [b"1.0", b"7", CLIENT_PORT.encode(), b"10.0.0.9", b"", b"CURVE"]
+        return authenticator._answer([*request, z85.decode(public)])
+
+    answers = [ask(b"%040d" % number) for number in range(1000)]
+    answers.append(ask(expired.keys.public.encode()))
+
+    assert [answer[2] for answer in answers] == [b"400"] * 1001
+    assert statistics.handshakes_refused == 1001
+    assert len(caplog.messages) == 10 + 1, "of the 1st, 2nd, 4th … unknown key, and the expired one"
+    assert "expired on 2027-01-15" in caplog.messages[-1]
 
 def test_whoever_shows_a_key_that_has_expired_is_told_so_where_he_is(
     context: Context, folder: Path, caplog: pytest.LogCaptureFixture

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from paintmq.config import BrokerConfig
 from paintmq.errors import ConfigError
+from paintmq.statistics import ShellStatistics
 from paintmq.transport.connection_throttle import ConnectionThrottle
 from paintmq.transport.curve import Authenticator, KeyRing
 from paintmq.transport.key_review import review
@@ -17,7 +18,12 @@ logger = logging.getLogger(__name__)
 class AccessControl:
     """The keys of a running broker and the thread that authenticates peers; or its throttle."""
 
-    def __init__(self, broker: BrokerConfig, queues: Collection[str]) -> None:
+    def __init__(
+        self,
+        broker: BrokerConfig,
+        queues: Collection[str],
+        statistics: ShellStatistics | None = None,
+    ) -> None:
         """Read the keys, if any are configured; ``queues``: the names of all queues.
 
         Raises:
@@ -25,6 +31,8 @@ class AccessControl:
         """
         self.ring = KeyRing(Path(broker.keys)) if broker.keys else None
         self._queues = queues
+        self.statistics = statistics if statistics is not None else ShellStatistics()
+        """Counts whoever is refused or cut off."""
         self.gate: ConnectionThrottle | None = None
         """Where peers without a key wait to be let in; None where keys are in use."""
         self._authenticator: Authenticator | None = None
@@ -36,7 +44,7 @@ class AccessControl:
             ConfigError: the context has another handler already.
         """
         if self.ring is not None:
-            self._authenticator = Authenticator(context, self.ring)
+            self._authenticator = Authenticator(context, self.ring, self.statistics)
             self._authenticator.start()
             self._warn(self.ring)
             return

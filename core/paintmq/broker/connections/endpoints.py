@@ -15,6 +15,7 @@ from paintmq.broker.connections.peers import UnreachableError
 from paintmq.config import BrokerConfig, QueueConfig
 from paintmq.errors import ConfigError
 from paintmq.settings.conflicts import exposure
+from paintmq.statistics import ShellStatistics
 from paintmq.task import Buffer, PeerId
 from paintmq.transport.addresses import is_loopback
 from paintmq.transport.connection_throttle import ConnectionThrottle
@@ -49,6 +50,8 @@ class RouterEndpoint:
     """Where peers without a key wait to be let in."""
     strangers: bool = False
     """Whether any program on this machine may connect; its connections then have tighter limits."""
+    statistics: ShellStatistics = field(factory=ShellStatistics)
+    """Counts the connections that are cut."""
     address: str = ""
     _users: dict[PeerId, Allowed] = field(factory=dict[PeerId, Allowed], init=False)
     """The key of each connection, with its terms when the connection began."""
@@ -59,7 +62,7 @@ class RouterEndpoint:
     """Routing id frame of the message that was received last."""
 
     def __attrs_post_init__(self) -> None:
-        watch = ConnectionWatch(self.socket, strangers=self.strangers)
+        watch = ConnectionWatch(self.socket, strangers=self.strangers, statistics=self.statistics)
         self._reader = MultipartReader(self.socket, most_frames=_MOST_FRAMES, watch=watch)
 
     @property
@@ -243,6 +246,7 @@ class PushPullEndpoint(RouterEndpoint):
             queue=self.name,
             secure=self.secure,
             strangers=self.strangers,
+            statistics=self.statistics,
         )
         RouterEndpoint.bind(self, host, port)
 
@@ -359,6 +363,7 @@ def _bound(
         ring=access.ring,
         gate=access.gate,
         strangers=strangers,
+        statistics=access.statistics,
     )
     try:
         endpoint.bind(config.host, port)

@@ -5,6 +5,7 @@ from collections.abc import Container, Iterator, Sequence
 
 from paintmq.broker.connections.endpoints import RouterEndpoint
 from paintmq.errors import WireError
+from paintmq.statistics import ShellStatistics, is_worth_a_line
 from paintmq.task import PeerId
 from paintmq.transport.connection_throttle import ConnectionThrottle
 from paintmq.transport.multipart import FRAME_SECONDS
@@ -22,14 +23,16 @@ class Listeners:
     """All listening sockets; without a gate (keys are in use) no connection has to wait."""
 
     def __init__(
-        self, endpoints: Sequence[RouterEndpoint], gate: ConnectionThrottle | None
+        self,
+        endpoints: Sequence[RouterEndpoint],
+        gate: ConnectionThrottle | None,
+        statistics: ShellStatistics,
     ) -> None:
         self._endpoints = endpoints
         self._gate = gate
         self._unread: list[RouterEndpoint] = []
         self._inspect_at = 0.0
-        self.wire_errors = 0
-        """Messages that broke the protocol."""
+        self._statistics = statistics
         self._wasted = self._charged = 0.0
 
     @property
@@ -55,10 +58,10 @@ class Listeners:
 
     def count_wire_error(self, port: str, peer: PeerId, error: WireError) -> None:
         """Count, and log now and then, a message that broke the protocol."""
-        self.wire_errors += 1
-        if self.wire_errors.bit_count() == 1:  # the 1st, 2nd, 4th, 8th …: a log cannot be flooded
+        self._statistics.wire_errors += 1
+        if is_worth_a_line(self._statistics.wire_errors):
             text = "dropped a message from %r on %s (%d so far): %s"
-            logger.warning(text, peer, port, self.wire_errors, error)
+            logger.warning(text, peer, port, self._statistics.wire_errors, error)
 
     def charge_useless(self, frames: int) -> None:
         """Charge the time spent on a message that broke the protocol."""

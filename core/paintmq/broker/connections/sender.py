@@ -25,6 +25,7 @@ from paintmq.broker.stores.failpoints import failpoint
 from paintmq.broker.stores.journal import Journal
 from paintmq.broker.stores.payload_cache import PayloadCache, payload_keys
 from paintmq.errors import WireError
+from paintmq.statistics import ShellStatistics
 from paintmq.task import Buffer, PeerId, TaskError, TaskState
 from paintmq.units import MIB
 from paintmq.wire.messages import (
@@ -60,6 +61,7 @@ class Sender:
     _journal: Journal
     _payloads: PayloadCache
     _peers: PeerTable
+    _statistics: ShellStatistics = field(factory=ShellStatistics)
     _clock: Callable[[], float] = time.monotonic
     is_interrupted: bool = field(default=False, init=False)
     """Whether ``flush`` ran out of time: there is more to send right away."""
@@ -142,6 +144,7 @@ class Sender:
                     unfinished.append(peer)
                 self._peers.flushed(peer, sent_before=sent, now=now)
                 if peer.line_length > LINE_LENGTH:
+                    self._statistics.slow_peers_dropped += 1
                     logger.warning("dropped %r: it does not read", peer.id)
                     lost.append(peer)
             except UnreachableError:

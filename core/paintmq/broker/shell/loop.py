@@ -38,6 +38,7 @@ from paintmq.config import Limits, RouterConfig, Timers
 from paintmq.errors import VersionMismatchError, WireError
 from paintmq.process.wakeup import Wakeup
 from paintmq.routing import Router
+from paintmq.statistics import ShellStatistics
 from paintmq.task import Buffer, PeerId
 from paintmq.wire.link import Link, LinkLimits
 from paintmq.wire.messages import (
@@ -83,6 +84,7 @@ class BrokerLoop:
         wakeup: Wakeup,
         timers: Timers,
         limits: Limits,
+        statistics: ShellStatistics,
         recorder: Recorder | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
@@ -102,7 +104,7 @@ class BrokerLoop:
             limits.max_peers, limits.max_peers_per_key, 2 * timers.lease, timers.heartbeat
         )
         self._reassembly = ReassemblyBudget(limits.max_bytes_arriving, timers.lease)
-        self._sender = Sender(journal, self._payloads, self._peers)
+        self._sender = Sender(journal, self._payloads, self._peers, statistics)
         self._limits = limits
         self._disk = DiskWatch(machine, journal, self._payloads, limits, recorder)
         self.turns = LoopLatency(time.perf_counter, time.thread_time)

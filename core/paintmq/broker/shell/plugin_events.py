@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from paintmq.broker.records import BrokerBooted, Record, TaskAccepted, TaskChanged, TaskPurged
+from paintmq.statistics import ShellStatistics
 from paintmq.task import Json
 
 if TYPE_CHECKING:
@@ -32,9 +33,10 @@ logger = logging.getLogger(__name__)
 class ObserverThread:
     """Delivers events to plugins; an Observer of the broker's loop."""
 
-    def __init__(self, plugins: "PluginManager", *, capacity: int = CAPACITY) -> None:
-        self.dropped = 0
-        """Records that no observer has seen, in total."""
+    def __init__(
+        self, plugins: "PluginManager", statistics: ShellStatistics, *, capacity: int = CAPACITY
+    ) -> None:
+        self.statistics = statistics
         self._plugins = plugins
         self._queue: queue.Queue[tuple[Record, ...] | None] = queue.Queue(capacity)
         self._reported = 0  # of the dropped; the broker's thread counts, ours reports
@@ -60,7 +62,7 @@ class ObserverThread:
             try:
                 self._queue.put_nowait(step.records)
             except queue.Full:
-                self.dropped += len(step.records)
+                self.statistics.events_dropped += len(step.records)
 
     def _run(self) -> None:
         while True:
@@ -71,7 +73,7 @@ class ObserverThread:
                 if len(batch) >= BATCH or self._queue.empty():
                     break
                 records = self._queue.get()
-            missed = self.dropped - self._reported
+            missed = self.statistics.events_dropped - self._reported
             if missed:
                 self._reported += missed
                 batch.append({"event": "dropped", "count": missed})
@@ -81,11 +83,11 @@ class ObserverThread:
                 return
 
 
-def start_observers(plugins: "PluginManager") -> ObserverThread | None:
+def start_observers(plugins: "PluginManager", statistics: ShellStatistics) -> ObserverThread | None:
     """Start the thread, if any plugin wants events."""
     if not plugins.observes_events:
         return None
-    observers = ObserverThread(plugins)
+    observers = ObserverThread(plugins, statistics)
     observers.start()
     return observers
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from paintmq.broker.connections.access import AccessControl
 from paintmq.broker.connections.endpoints import (
@@ -36,6 +36,7 @@ from paintmq.broker.shell.server_control import (
     describe_endpoints,
     describe_journal,
     describe_models,
+    describe_statistics,
     describe_version,
 )
 from paintmq.broker.shell.stop_report import StopReport, unfinished
@@ -46,6 +47,7 @@ from paintmq.errors import PaintMQError
 from paintmq.identifiers import new_incarnation
 from paintmq.process import file_limit
 from paintmq.process.wakeup import Wakeup
+from paintmq.statistics import ShellStatistics
 from paintmq.task import Json
 from paintmq.transport.sockets import Context, new_context
 
@@ -235,13 +237,14 @@ class BrokerServer:
         )
         journal = Journal(store)
         try:
-            self._access = AccessControl(config.broker, config.queues)
+            statistics = ShellStatistics()
+            self._access = AccessControl(config.broker, config.queues, statistics)
             self._access.start(context)
             self._listen(context, endpoints, self._access)
             recovered = journal.open(wakeup.set)
             self.journal = describe_journal(config.broker, recovered)
-            listeners = Listeners(endpoints, self._access.gate)
-            machine, loop = self._assemble(journal, recovered, listeners, wakeup)
+            listeners = Listeners(endpoints, self._access.gate, statistics)
+            machine, loop = self._assemble(journal, recovered, listeners, wakeup, statistics)
             loop.restore(recovered)
         except BaseException:
             self._close(context, endpoints, wakeup, journal)
@@ -273,6 +276,7 @@ class BrokerServer:
         recovered: Recovered,
         listeners: Listeners,
         wakeup: Wakeup,
+        statistics: ShellStatistics,
     ) -> tuple[BrokerMachine, BrokerLoop]:
         config, incarnation = self._config, new_incarnation()
         log_recovery(recovered)
@@ -283,6 +287,7 @@ class BrokerServer:
             )
         self._router = config.router
         catalog = self._plugins.catalog()
+        clock = BrokerClock(not_before=recovered.last_time)
         rng = random.Random(incarnation)
         scheduler = Scheduler(
             self._plugins.make_router(config.router),
@@ -308,21 +313,25 @@ class BrokerServer:
                 self._plugins.describe_router(self._router),
             ),
             "models": lambda _: describe_models(catalog),
+            "statistics": lambda _: describe_statistics(
+                evolve(machine.statistics(now=clock.now()), shell=statistics)
+            ),
             "turns": lambda _: loop.turns.describe(),
             "shutdown": self._shutdown,
             "reload": self._reload,
             "backup": partial(back_up, journal, config.broker),
         }
-        self._observers = start_observers(self._plugins)
+        self._observers = start_observers(self._plugins, statistics)
         loop = BrokerLoop(
             machine=machine,
             journal=journal,
-            clock=BrokerClock(not_before=recovered.last_time),
+            clock=clock,
             listeners=listeners,
             subjects=subjects,
             wakeup=wakeup,
             timers=config.timers,
             limits=file_limit.limits_within(config),
+            statistics=statistics,
             recorder=self._input_log,
             observers=() if self._observers is None else (self._observers,),
         )

@@ -13,6 +13,7 @@ from paintmq.broker.stores.journal import Journal
 from paintmq.config import BrokerConfig
 from paintmq.errors import PaintMQError
 from paintmq.plugin.catalog import Catalog
+from paintmq.statistics import BrokerStatistics
 from paintmq.task import Json
 from paintmq.transport.addresses import is_loopback
 from paintmq.wire.messages import PROTOCOL_VERSION, Answer, Ask
@@ -82,6 +83,11 @@ def describe_version(incarnation: int, durability: str, router: Json) -> Json:
         "durability": durability,
         "router": router,
     }
+
+
+def describe_statistics(statistics: BrokerStatistics) -> Json:
+    value: dict[str, Json] = asdict(statistics)
+    return value
 
 
 def describe_models(catalog: Catalog) -> Json:

@@ -12,6 +12,7 @@ from paintmq.broker.connections.listeners import (
     NEXT_INSPECTION_SECONDS,
     Listeners,
 )
+from paintmq.statistics import ShellStatistics
 from paintmq.transport.connection_throttle import SHARE, ConnectionThrottle
 from paintmq.transport.multipart import FRAME_SECONDS
 from paintmq.transport.sockets import new_context, router
@@ -25,7 +26,8 @@ class House:
     def __init__(self, ports: list[RouterEndpoint], gate: ConnectionThrottle) -> None:
         self.ports = ports
         self.gate = gate
-        self.listeners = Listeners(ports, gate)
+        self.statistics = ShellStatistics()
+        self.listeners = Listeners(ports, gate, self.statistics)
 
     def knock(self) -> RawPeer:
         peer = RawPeer(self.ports[0].address)

@@ -12,7 +12,12 @@ from paintmq.broker.records import BrokerBooted, Recovered
 from paintmq.broker.stores import Collected, Entry, PayloadKey, Store
 from paintmq.broker.stores.journal import Journal
 from paintmq.broker.stores.payload_cache import PayloadCache
+<<<<<<< HEAD
 from paintmq.task import Buffer, Fence, PeerId, TaskState
+=======
+from paintmq.statistics import ShellStatistics
+from paintmq.task import Fence, PeerId, TaskState
+>>>>>>> 00c30e4 (Count what happens around the broker's machine in one object that every answer shows)
 from paintmq.testing.example_tasks import describe
 from paintmq.testing.store_contract import accepted
 from paintmq.wire.link import Delivery, Link
@@ -97,6 +102,7 @@ class Stage:
     wire: Wire = field(factory=Wire)
     payloads: PayloadCache = field(factory=lambda: PayloadCache(False))
     peers: PeerTable = field(factory=lambda: PeerTable(10, 10, 60.0, 5.0))
+    statistics: ShellStatistics = field(factory=ShellStatistics)
     seconds: list[float] = field(factory=list[float])
     """What the clock says next; when there is nothing left, that no time has passed."""
     journal: Journal = field(init=False)
@@ -105,7 +111,9 @@ class Stage:
 
     def __attrs_post_init__(self) -> None:
         self.journal = Journal(self.store)
-        self.sender = Sender(self.journal, self.payloads, self.peers, self.clock)
+        self.sender = Sender(
+            self.journal, self.payloads, self.peers, self.statistics, self.clock
+        )
         self.peer = self.peers.open(PEER, self.wire, Link(), now=0.0)  # type: ignore[arg-type]
 
     def clock(self) -> float:

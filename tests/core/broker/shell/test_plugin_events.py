@@ -11,6 +11,7 @@ from paintmq.broker.records import BrokerBooted, Record, TaskAccepted, TaskChang
 from paintmq.broker.shell.plugin_events import Event, ObserverThread, event_of, start_observers
 from paintmq.client.task import Task
 from paintmq.plugin.manager import PluginManager
+from paintmq.statistics import ShellStatistics
 from paintmq.task import TaskError, TaskId, TaskRequest, TaskState, TaskStatus
 from paintmq.testing.embedded_manager import embedded_manager
 
@@ -33,7 +34,7 @@ FAILED = TaskStatus(
 def observed_by(hook: Callable[[Sequence[Event]], None], **settings: int) -> ObserverThread:
     plugins = PluginManager()
     plugins.register(SimpleNamespace(paintmq_events=lambda batch: hook(batch)), "observer")
-    return ObserverThread(plugins, **settings)
+    return ObserverThread(plugins, ShellStatistics(), **settings)
 
 
 def step(*records: Record) -> Step:
@@ -90,7 +91,7 @@ def test_everything_is_seen_in_order_and_before_the_end() -> None:
     observers.stop()
 
     assert [event["incarnation"] for event in seen] == list(range(2500))
-    assert observers.dropped == 0
+    assert observers.statistics.events_dropped == 0
 
 
 def test_steps_without_records_wake_nobody() -> None:
@@ -123,7 +124,7 @@ def test_a_slow_observer_loses_events_and_is_told_how_many() -> None:
     released.set()
     observers.stop()
 
-    assert observers.dropped == 3
+    assert observers.statistics.events_dropped == 3
     assert [event.get("incarnation") for event in seen] == [0, 1, 2, None]
     assert seen[-1] == {"event": "dropped", "count": 3}
 
@@ -174,4 +175,4 @@ def test_a_broker_tells_observers_what_it_decides() -> None:
 
 
 def test_without_observers_there_is_no_thread() -> None:
-    assert start_observers(PluginManager()) is None
+    assert start_observers(PluginManager(), ShellStatistics()) is None
