@@ -280,6 +280,7 @@ def test_refusals_are_all_counted_but_do_not_flood_the_log(
     assert len(caplog.messages) == 10 + 1, "of the 1st, 2nd, 4th … unknown key, and the expired one"
     assert "expired on 2027-01-15" in caplog.messages[-1]
 
+
 def test_whoever_shows_a_key_that_has_expired_is_told_so_where_he_is(
     context: Context, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

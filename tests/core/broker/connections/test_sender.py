@@ -111,9 +111,7 @@ class Stage:
 
     def __attrs_post_init__(self) -> None:
         self.journal = Journal(self.store)
-        self.sender = Sender(
-            self.journal, self.payloads, self.peers, self.statistics, self.clock
-        )
+        self.sender = Sender(self.journal, self.payloads, self.peers, self.statistics, self.clock)
         self.peer = self.peers.open(PEER, self.wire, Link(), now=0.0)  # type: ignore[arg-type]
 
     def clock(self) -> float:
