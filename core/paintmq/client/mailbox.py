@@ -1,11 +1,10 @@
-"""How other threads reach the session's: orders in a queue, and a byte that wakes it up."""
+"""How other threads reach the session's: orders in a queue, and a wake-up."""
 
-import socket
-import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TypeAlias
+
+from paintmq.transport.wakeup import Wakeup
 
 Order: TypeAlias = Callable[[], None]
 
@@ -14,41 +13,26 @@ class Mailbox:
     """Any thread puts orders in; the session's thread waits for ``fileno`` and takes them out."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._orders: deque[Order] = deque()
-        self._is_awake = False
-        self._woken, self._waker = socket.socketpair()
-        for end in (self._woken, self._waker):
-            end.settimeout(0)
+        self._wakeup = Wakeup()
 
     def fileno(self) -> int:
         """Return what becomes readable when there is something to take."""
-        return self._woken.fileno()
+        return self._wakeup.fileno()
 
     def put(self, order: Order) -> None:
-        with self._lock:
-            self._orders.append(order)
+        self._orders.append(order)
         self.wake()
 
     def wake(self) -> None:
         """Wake the session's thread, with or without an order."""
-        with self._lock:
-            if self._is_awake:
-                return
-            self._is_awake = True
-        # Full: a wake-up is pending already. Closed: the thread has ended.
-        with suppress(OSError):
-            self._waker.send(b"!")
+        self._wakeup.set()
 
     def take(self) -> deque[Order]:
         """Return the orders so far, oldest first."""
-        with suppress(BlockingIOError):
-            self._woken.recv(64)
-        with self._lock:
-            self._is_awake = False
-            orders, self._orders = self._orders, deque()
-        return orders
+        self._wakeup.clear()
+        # Those that are put in meanwhile wake the thread again.
+        return deque(self._orders.popleft() for _ in range(len(self._orders)))
 
     def close(self) -> None:
-        self._woken.close()
-        self._waker.close()
+        self._wakeup.close()

@@ -1,8 +1,6 @@
 """The workers of one machine in one loop: started, watched, drained, and cleaned up."""
 
-import contextlib
 import logging
-import os
 import socket
 import threading
 import time
@@ -16,6 +14,7 @@ from paintmq.plugin.manager import PluginManager
 from paintmq.task import TaskId
 from paintmq.transport.key_files import LOCAL_WORKER, own_key
 from paintmq.transport.sockets import Context, new_context
+from paintmq.transport.wakeup import Wakeup
 from paintmq.worker.agent.agent import AgentSetup, WorkerAgent
 from paintmq.worker.agent.crash_journal import CrashJournal, runtime_folder
 from paintmq.worker.agent.host_process import sweep_hosts, sweep_scratch
@@ -154,7 +153,7 @@ class _NodeLoop:
         self._context = context or new_context()
         self._owns_context = context is None
         self._readiness = Readiness()
-        self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wakeup = Wakeup()
         self._grace: float | None = None
         self.handed_back: list[TaskId] = []
         sweep_hosts()
@@ -179,13 +178,12 @@ class _NodeLoop:
     def request_stop(self, grace: float) -> None:
         """Ask the loop to end; safe from any thread or signal handler."""
         self._grace = grace if self._grace is None else min(grace, self._grace)
-        with contextlib.suppress(OSError):  # it ended by itself, or has been woken often enough
-            os.write(self._wake, b"!")
+        self._wakeup.set()
 
     def run(self) -> None:
         """Serve the agents until they have all left; leave nothing behind, whatever happens."""
         try:
-            self._readiness.watch(self._woken, self._wake_up)
+            self._readiness.watch(self._wakeup.fileno(), self._wake_up)
             for agent in self._agents:
                 agent.start(found_alone=self._found == 1)
             self._serve()
@@ -204,7 +202,7 @@ class _NodeLoop:
                     self._agents.remove(agent)
 
     def _wake_up(self) -> None:
-        os.read(self._woken, 4096)
+        self._wakeup.clear()
         if self._grace is not None:
             for agent in self._agents:
                 agent.drain(self._grace)
@@ -213,8 +211,7 @@ class _NodeLoop:
         for agent in self._agents:
             agent.close()
         self._agents.clear()
-        self._readiness.forget(self._woken)
-        os.close(self._woken)
-        os.close(self._wake)
+        self._readiness.forget(self._wakeup.fileno())
+        self._wakeup.close()
         if self._owns_context:
             self._context.term()

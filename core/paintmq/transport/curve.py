@@ -18,7 +18,6 @@ from attrs import frozen
 from zmq.utils import z85
 
 from paintmq.errors import ConfigError
-from paintmq.process.wakeup import Wakeup
 from paintmq.statistics import ShellStatistics, is_worth_a_line
 from paintmq.transport.key_files import (
     Allowed,
@@ -29,6 +28,7 @@ from paintmq.transport.key_files import (
     load_broker_keys,
 )
 from paintmq.transport.sockets import Context, Socket
+from paintmq.transport.wakeup import Wakeup
 
 logger = logging.getLogger(__name__)
 

@@ -17,12 +17,8 @@ from urllib.parse import urlsplit
 import zmq
 
 from paintmq.errors import ConfigError
-<<<<<<< HEAD
-from paintmq.task import Buffer, PeerId
-=======
 from paintmq.statistics import ShellStatistics
-from paintmq.task import PeerId
->>>>>>> 00c30e4 (Count what happens around the broker's machine in one object that every answer shows)
+from paintmq.task import Buffer, PeerId
 from paintmq.transport.connection_watch import ConnectionWatch
 from paintmq.transport.multipart import MultipartReader
 from paintmq.transport.sockets import Context, Socket, bind, dealer, pull, push

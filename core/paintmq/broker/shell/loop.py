@@ -36,10 +36,10 @@ from paintmq.broker.stores.journal import Journal
 from paintmq.broker.stores.payload_cache import PayloadCache, payloads_kept
 from paintmq.config import Limits, RouterConfig, Timers
 from paintmq.errors import VersionMismatchError, WireError
-from paintmq.process.wakeup import Wakeup
 from paintmq.routing import Router
 from paintmq.statistics import ShellStatistics
 from paintmq.task import Buffer, PeerId
+from paintmq.transport.wakeup import Wakeup
 from paintmq.wire.link import Link, LinkLimits
 from paintmq.wire.messages import (
     Answer,

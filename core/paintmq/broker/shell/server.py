@@ -46,10 +46,10 @@ from paintmq.config import Config, RouterConfig
 from paintmq.errors import PaintMQError
 from paintmq.identifiers import new_incarnation
 from paintmq.process import file_limit
-from paintmq.process.wakeup import Wakeup
 from paintmq.statistics import ShellStatistics
 from paintmq.task import Json
 from paintmq.transport.sockets import Context, new_context
+from paintmq.transport.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from paintmq.plugin.manager import PluginManager

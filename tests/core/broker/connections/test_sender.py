@@ -12,12 +12,8 @@ from paintmq.broker.records import BrokerBooted, Recovered
 from paintmq.broker.stores import Collected, Entry, PayloadKey, Store
 from paintmq.broker.stores.journal import Journal
 from paintmq.broker.stores.payload_cache import PayloadCache
-<<<<<<< HEAD
-from paintmq.task import Buffer, Fence, PeerId, TaskState
-=======
 from paintmq.statistics import ShellStatistics
-from paintmq.task import Fence, PeerId, TaskState
->>>>>>> 00c30e4 (Count what happens around the broker's machine in one object that every answer shows)
+from paintmq.task import Buffer, Fence, PeerId, TaskState
 from paintmq.testing.example_tasks import describe
 from paintmq.testing.store_contract import accepted
 from paintmq.wire.link import Delivery, Link
