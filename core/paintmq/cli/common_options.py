@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 from uuid import UUID
 
+import click
 import typer
 
-from paintmq.cli.failures import CommandError
+from paintmq.cli.failures import CommandError, note
+from paintmq.cli.shown_names import shown
 from paintmq.task import TaskId
 from paintmq.transport.addresses import tcp_endpoint
 
@@ -29,6 +31,9 @@ ConnectOption: TypeAlias = Annotated[
 ]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+_KEPT_AFTER_USE = 1.0
+"""Seconds that an embedded broker keeps a result after it was taken."""
+
 PATIENCE = 5.0
 """Seconds to wait for a broker: one on another continent answers within one, a busy one in two."""
 
@@ -43,7 +48,9 @@ def service_settings(file: Path | None) -> "Settings":
     from paintmq.settings.file import load_settings
 
     # A service keeps what it accepted, where an embedded broker keeps nothing beyond itself.
-    return load_settings(file, base=Config(broker=BrokerConfig(durability="full")))
+    settings = load_settings(file, base=Config(broker=BrokerConfig(durability="full")))
+    tell_settings_file(settings, quiet=file is not None)
+    return settings
 
 
 def installed_plugins(config: "PluginsConfig") -> "PluginManager":
@@ -97,6 +104,39 @@ def is_reachable(endpoint: str, patience: float = PATIENCE) -> bool:
         return False
 
 
+def tell_settings_file(settings: "Settings", *, quiet: bool = False) -> None:
+    """Say once a command which file was read, where the user did not name it."""
+    if settings.file is None or settings.file.is_absolute() or quiet:
+        return
+    context = click.get_current_context(silent=True)
+    told = context.find_root().meta if context is not None else {}
+    if not told.setdefault("paintmq.settings_told", False):
+        told["paintmq.settings_told"] = True
+        note(f"settings from {shown(settings.file)} in the current folder")
+
+
+def strangers_broker(settings: "Settings") -> str:
+    """Return whose broker listens at the settings' own address, if that is another user's and the
+    settings do not name it; empty otherwise.
+
+    On a shared machine anyone may listen at a port of the loopback address.
+    """
+    from paintmq.cli.listener_owner import is_trusted, listener_uid, user_name
+
+    broker = settings.config.broker
+    named = any(
+        settings.origin(("broker", key)) != "default" for key in ("host", "port", "key", "keys")
+    )
+    uid = None if named else listener_uid(broker.port)
+    if uid is None or is_trusted(uid):
+        return ""
+    endpoint = client_endpoint(settings.config)
+    return (
+        f"the broker at {endpoint} belongs to user {user_name(uid)} (--connect {endpoint} uses it"
+        " all the same)"
+    )
+
+
 @contextmanager
 def connected(connect: str | None, file: Path | None = None) -> Iterator["Client"]:
     """Give a client of the broker a command is to talk to.
@@ -106,8 +146,11 @@ def connected(connect: str | None, file: Path | None = None) -> Iterator["Client
     """
     from paintmq.client import Client
 
-    config = service_settings(file).config
+    settings = service_settings(file)
+    config = settings.config
     endpoint = chosen_endpoint(connect, file)
+    if connect is None and (stranger := strangers_broker(settings)):
+        raise CommandError(stranger)
     if not is_reachable(endpoint):
         raise CommandError(
             f"no broker answers at {endpoint}; start one with `paintmq up`, or name another with"
@@ -165,4 +208,6 @@ def on_free_ports(config: "Config") -> "Config":
             journal="",
         ),
         queues={name: evolve(queue, port=0) for name, queue in config.queues.items()},
+        # Results are written as they come, and whoever starts this broker is its only client.
+        timers=evolve(config.timers, result_kept=_KEPT_AFTER_USE),
     )

@@ -29,6 +29,14 @@ _NOT_THE_USERS_FAULT = frozenset(
 )
 
 
+_REFUSALS = (
+    *("invalid_", "unknown_", "not_allowed", "no_queue", "no_worker"),
+    *("weights_", "load_failed", "model_unavailable"),
+)
+"""How the codes begin of tasks that could not succeed as they were given, or as models are
+installed here."""
+
+
 class CommandError(PaintMQError):
     """Something the command was given cannot work; the text is for its user."""
 
@@ -39,8 +47,7 @@ def exit_status(error: PaintMQError) -> int:
         case RejectedError(code=code):
             return FAILED if code in _NOT_THE_USERS_FAULT else BAD_INPUT
         case TaskNotCompletedError(code=code):
-            refused = ("invalid_", "unknown_", "no_queue", "no_worker", "weights_missing")
-            return BAD_INPUT if code.startswith(refused) else FAILED
+            return BAD_INPUT if code.startswith(_REFUSALS) else FAILED
         case WeightsMissingError():
             return BAD_INPUT
         case _:

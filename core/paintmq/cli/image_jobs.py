@@ -1,189 +1,187 @@
-"""What ``paintmq run`` is to do: which image with which mask becomes which file, all checked first.
+"""What ``paintmq run`` is to do: which picture with which other inputs becomes which file.
 
-Everything that can be seen from names and headers is refused before anything is started, all
-problems at once. Pixels are decoded by workers alone.
+Planning reads names alone; headers are read when a job's turn comes, with its pixels
+(``job_inputs.py``). What is wrong with one picture is that picture's fault and stops no other.
 """
 
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from attrs import frozen
+from attrs import field, frozen
 
 from paintmq.cli.failures import CommandError
-from paintmq.config import Limits
-from paintmq.image.files import FORMATS_BY_SUFFIX
-
-_SHOWN_PROBLEMS = 10
+from paintmq.cli.paired_files import PairedFiles
+from paintmq.cli.picture_files import STANDARD_STREAM, Fault, Picture, find_pictures
+from paintmq.cli.result_places import (
+    Wishes,
+    image_format,
+    name_problem,
+    place_results,
+    prepare_folders,
+)
+from paintmq.cli.shown_names import listed, shown
 
 
 @frozen(kw_only=True)
 class ImageJob:
-    """One image to work on."""
+    """One picture to work on."""
 
     image: Path
-    mask: Path | None
+    others: Mapping[str, Path] = field(factory=dict[str, Path])
+    """Further inputs by name, such as ``mask``."""
     output: Path
+    format: str = ".png"
+    """Of the result: an ending that ``encode_image`` knows."""
+
+
+@frozen(kw_only=True)
+class Plan:
+    """The jobs of one command, and what it must tell before it begins."""
+
+    jobs: Sequence[ImageJob]
+    faults: Sequence[Fault] = ()
+    """Pictures that cannot be done."""
+    notes: Sequence[str] = ()
+
+    @property
+    def total(self) -> int:
+        return len(self.jobs) + len(self.faults)
+
+
+@frozen(kw_only=True)
+class GivenInput:
+    """An input beside the picture itself, as the command line has it."""
+
+    name: str
+    place: Path | None
+    """A file for all pictures, or a folder with one for each; None: beside the pictures."""
+    any_ending: bool = False
+    """Whether it may be any file, rather than a picture."""
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether every picture has a file of its own."""
+        if self.place is None:
+            return True
+        return self.place != STANDARD_STREAM and self.place.is_dir()
 
 
 def plan_jobs(
     images: Sequence[Path],
     *,
-    mask: Path | None,
-    output: Path | None,
-    model: str,
-    limits: Limits,
-) -> list[ImageJob]:
+    others: Sequence[GivenInput] = (),
+    wishes: Wishes,
+    recursive: bool = False,
+    models: Sequence[str] = (),
+    strict: bool = False,
+) -> Plan:
     """Return the jobs, in the order of the command line and of names within a folder.
 
-    ``images`` are files and folders. ``mask`` is one file for all of them, or a folder with a mask
-    for each, found by its name. ``output`` is a file for a single image, else a folder; by default
-    the results lie beside the images, named after the model.
+    ``images`` are files and folders. ``models`` are names by which results of earlier runs are
+    told from pictures. ``strict`` refuses everything for one fault.
 
     Raises:
-        CommandError: every problem found, a line each.
+        CommandError: what is wrong with the command as a whole.
     """
-    files = [file for given in images for file in _files_in(given)]
-    several = len(files) > 1 or any(given.is_dir() for given in images)
-    jobs = [
-        ImageJob(
-            image=file,
-            mask=_mask_for(file, mask),
-            output=_output_for(file, output, model=model, several=several),
-        )
-        for file in files
-    ]
-    problems = [
-        *_header_problems(jobs, limits),
-        *_clashes(jobs),
-        *_folder_problems({job.output.parent for job in jobs}),
-    ]
-    if problems:
-        hidden = len(problems) - _SHOWN_PROBLEMS
-        more = [f"… and {hidden} more of this kind"] if hidden > 0 else []
-        raise CommandError("\n".join([*problems[:_SHOWN_PROBLEMS], *more]))
-    return jobs
-
-
-def _files_in(given: Path) -> list[Path]:
-    if given.is_dir():
-        found = sorted(each for each in given.iterdir() if _is_image_name(each))
-        if not found:
-            raise CommandError(
-                f"{given}: no images in this folder ({', '.join(FORMATS_BY_SUFFIX)})"
-            )
-        return found
-    _check_file(given)
-    return [given]
-
-
-def _is_image_name(path: Path) -> bool:
-    known = path.suffix.lower() in FORMATS_BY_SUFFIX
-    return known and not path.name.startswith(".") and path.is_file()
-
-
-def _check_file(path: Path) -> None:
-    if not path.exists():
-        raise CommandError(f"{path}: no such file")
-    if not path.is_file():
-        raise CommandError(f"{path}: not a file")
-
-
-def _mask_for(image: Path, mask: Path | None) -> Path | None:
-    """Return the image's mask: of the same name but for its ending, or with ``mask`` added."""
-    if mask is None:
-        return None
-    if not mask.is_dir():
-        _check_file(mask)
-        return mask
-    stems = (image.stem, f"{image.stem}-mask", f"{image.stem}_mask")
-    for stem in stems:
-        for suffix in (image.suffix, *FORMATS_BY_SUFFIX):
-            candidate = mask / f"{stem}{suffix}"
-            if candidate.is_file():
-                return candidate
-    raise CommandError(
-        f"{image}: no mask for it in {mask}; looked for {image.stem}.png and the like"
+    _check_given(images, others)
+    found = find_pictures(
+        images, recursive=recursive, models=models, apart=_folders(others, wishes)
     )
-
-
-def _output_for(image: Path, output: Path | None, *, model: str, several: bool) -> Path:
-    """Return where the result goes; PNG unless told otherwise, since it changes no pixel."""
-    beside = image.with_name(f"{image.stem}-{model}.png")
-    if output is None:
-        return beside
-    if several or output.is_dir() or output.suffix == "":
-        if output.suffix.lower() in FORMATS_BY_SUFFIX and not output.is_dir():
-            raise CommandError(f"-o {output}: several images need a folder to go to, not one file")
-        return output / f"{image.stem}.png"
-    if output.suffix.lower() not in FORMATS_BY_SUFFIX:
-        known = ", ".join(FORMATS_BY_SUFFIX)
-        raise CommandError(f"-o {output}: cannot write {output.suffix} files; use one of {known}")
-    return output
-
-
-def _clashes(jobs: Iterable[ImageJob]) -> Iterator[str]:
-    """Name results that would overwrite one another, or what they are made from."""
-    jobs = list(jobs)
-    sources = {job.image.resolve() for job in jobs}
-    sources |= {job.mask.resolve() for job in jobs if job.mask is not None}
-    taken: dict[Path, Path] = {}
-    for job in jobs:
-        target = job.output.resolve()
-        if target in sources:
-            yield f"{job.output}: the result would overwrite an input; name another place with -o"
-        elif target in taken:
-            yield f"{job.image} and {taken[target]} would both be written to {job.output}"
-        taken.setdefault(target, job.image)
-
-
-def _folder_problems(folders: Iterable[Path]) -> Iterator[str]:
-    """Make the folders for the results, and see whether a file can be written there."""
-    for folder in sorted(folders):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            yield f"{folder}: cannot be written to: {error.strerror}"
-
-
-def _header_problems(jobs: Iterable[ImageJob], limits: Limits) -> Iterator[str]:
-    seen: dict[Path, tuple[int, int] | str] = {}
-    for job in jobs:
-        sizes = []
-        for path in filter(None, (job.image, job.mask)):
-            if path not in seen:
-                seen[path] = _size(path, limits)
-                if isinstance(seen[path], str):
-                    yield f"{path}: {seen[path]}"
-            if isinstance(seen[path], tuple):
-                sizes.append(seen[path])
-        # A photograph may lie on its side until its orientation is applied, by the worker.
-        if len(sizes) == 2 and sorted(sizes[0]) != sorted(sizes[1]):
-            yield (
-                f"{job.mask}: the mask is {sizes[1][0]} x {sizes[1][1]} pixels, but {job.image} is"
-                f" {sizes[0][0]} x {sizes[0][1]}"
+    notes = [*found.notes()]
+    several = len(found.pictures) > 1 or any(each.root for each in found.pictures)
+    pictures, faults = found.pictures, found.faults
+    paired: dict[str, dict[Path, Path | str]] = {}
+    for given in others:
+        pictures, served = _without_inputs(pictures, given)
+        if given.is_paired:
+            files = PairedFiles(given.name, given.place, given.any_ending)
+            paired[given.name] = files.of_all(pictures)
+            notes += _pairing_note(given, paired[given.name], served)
+    places, clashes = place_results(pictures, wishes, several=several)
+    faults += clashes
+    faulty = {each.name for each in clashes}
+    jobs = []
+    for picture, place in zip(pictures, places, strict=True):
+        inputs = {
+            each.name: paired.get(each.name, {}).get(picture.path, each.place) for each in others
+        }
+        reasons = [each for each in inputs.values() if isinstance(each, str)]
+        reasons += filter(None, [name_problem(place)])
+        if picture.path in faulty:
+            continue
+        if reasons:
+            faults.append(Fault(picture.path, reasons[0]))
+            continue
+        jobs.append(
+            ImageJob(
+                image=picture.path,
+                others={name: path for name, path in inputs.items() if isinstance(path, Path)},
+                output=place,
+                format=image_format(place, wishes),
             )
-
-
-def _size(path: Path, limits: Limits) -> tuple[int, int] | str:
-    """Return the image's size from its header, or what is wrong with the file."""
-    from paintmq.image.files import size_of_file
-
-    try:
-        stored = path.stat().st_size
-        if stored > limits.max_payload_bytes:
-            return f"{stored:,} bytes; {limits.max_payload_bytes:,} are allowed"
-        data = path.read_bytes()
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    width, height = size_of_file(data)
-    if not width:
-        return "not a readable PNG, JPEG, WebP or TIFF image"
-    if max(width, height) > limits.max_side or width * height > limits.max_pixels:
-        return (
-            f"{width} x {height} is {width * height:,} pixels; {limits.max_pixels:,} are allowed,"
-            f" and {limits.max_side:,} along a side"
         )
-    return width, height
+    if strict and faults:
+        raise CommandError("\n".join([*map(str, faults), "nothing was done: --strict"]))
+    if jobs and (problems := prepare_folders([job.output for job in jobs], wishes)):
+        raise CommandError("\n".join(problems))
+    return Plan(jobs=jobs, faults=faults, notes=notes)
+
+
+def _check_given(images: Sequence[Path], others: Sequence[GivenInput]) -> None:
+    streams = [each for each in images if each == STANDARD_STREAM]
+    streams += [each.place for each in others if each.place == STANDARD_STREAM]
+    if len(streams) > 1:
+        raise CommandError("standard input can be read only once: give - once")
+    for given in others:
+        if given.place is None or given.place == STANDARD_STREAM:
+            continue
+        try:
+            is_there = given.place.exists()
+        except OSError as error:
+            raise CommandError(f"{shown(given.place)}: cannot be read: {error.strerror}") from error
+        if not is_there:
+            raise CommandError(f"{shown(given.place)}: no such file, for {given.name}")
+
+
+def _folders(others: Sequence[GivenInput], wishes: Wishes) -> list[Path]:
+    """Return the folders in which nothing is a picture to work on."""
+    given = [each.place for each in others] + [wishes.output]
+    return [
+        each for each in given if each is not None and each != STANDARD_STREAM and each.is_dir()
+    ]
+
+
+def _without_inputs(pictures: list[Picture], given: GivenInput) -> tuple[list[Picture], int]:
+    """Leave out of the pictures what is an input of others; return how many were left out.
+
+    A file that the user named as a picture stays one, unless it is named as the input too.
+    """
+    if given.is_paired:
+        serving = PairedFiles(given.name, given.place, given.any_ending).serving(pictures)
+        left = [each for each in pictures if each.path not in serving or each.root is None]
+        return left, len(pictures) - len(left)
+    assert given.place is not None
+    left = [each for each in pictures if not _is_same(each.path, given.place)]
+    if len(left) < len(pictures) and not left:
+        raise CommandError(
+            f"{shown(given.place)}: is the picture and its {given.name}: name another file"
+        )
+    return left, len(pictures) - len(left)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    if STANDARD_STREAM in (one, other):
+        return False
+    try:
+        return one.name == other.name and one.samefile(other)
+    except OSError:
+        return False
+
+
+def _pairing_note(given: GivenInput, paired: Mapping[Path, Path | str], served: int) -> list[str]:
+    files = [each for each in paired.values() if isinstance(each, Path)]
+    if not files or (given.place is not None and not served):
+        return []
+    pictures = f"{len(paired):,} picture{'s' * (len(paired) != 1)}"
+    names = listed([Path(each.name) for each in files], most=2)
+    return [f"{pictures} with {len(files):,} {given.name}{'s' * (len(files) != 1)}: {names}"]

@@ -1,24 +1,53 @@
-"""Jobs on their way through a session: kept coming, shown in one bar, written as they end."""
+"""Jobs on their way through a session: kept coming, shown in one bar, written as they end.
+
+Rule 1: what is wrong with one picture ends that picture alone; what would meet every other as well
+(missing weights, a full disk) ends the run at once.
+Rule 2: memory does not grow with the number of pictures: inputs are read when their turn comes, and
+of a result only where it was made is kept.
+"""
 
 import queue
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from attrs import define, field
+from attrs import define, field, frozen
 
-from paintmq.cli.failures import BAD_INPUT, FAILED, SIGNALLED, exit_status, note, report
-from paintmq.cli.result_files import write_result
+from paintmq.cli.failures import (
+    BAD_INPUT,
+    FAILED,
+    SIGNALLED,
+    CommandError,
+    exit_status,
+    note,
+    report,
+)
+from paintmq.cli.job_inputs import InputReader, LoadedJob
+from paintmq.cli.picture_files import STANDARD_STREAM, is_stream
+from paintmq.cli.result_files import ResultWriter, UnwrittenError, existing_objection
+from paintmq.cli.run_summary import RunSummary
+from paintmq.cli.shown_names import shown
 from paintmq.cli.signals import StopFlag
-from paintmq.errors import PaintMQError, RejectedError, TaskRejectedError, UnknownModelError
+from paintmq.errors import (
+    PaintMQError,
+    RejectedError,
+    TaskCancelledError,
+    TaskNotCompletedError,
+    TaskUnknownError,
+    UnknownModelError,
+)
 
 if TYPE_CHECKING:
-    from paintmq.cli.image_jobs import ImageJob
+    from paintmq.cli.image_jobs import ImageJob, Plan
     from paintmq.cli.preview_files import PreviewFolder
     from paintmq.cli.run_session import Session
     from paintmq.client import Result, TaskHandle
     from paintmq.client.task import Task
+
+Existing: TypeAlias = Literal["replace", "skip", "overwrite"]
+"""What becomes of a file at a result's place: pictures are replaced, any file is kept, or any is
+replaced."""
 
 _AT_A_TIME = 16
 """Tasks under way at once: enough to keep workers busy, few enough to bound memory."""
@@ -26,24 +55,65 @@ _AT_A_TIME = 16
 _REFRESH = 0.1
 """Seconds between two looks at how far the tasks are."""
 
-_HOPELESS = ("unknown_model", "invalid_option", "no_queue_fits", "not_allowed", "no_worker")
-"""Refusals that every further image would meet as well."""
+_HOPELESS = (
+    *("unknown_model", "invalid_option", "invalid_task", "not_allowed"),
+    *("load_failed", "model_unavailable"),
+    *("weights_missing", "weights_untrusted", "weights_unreadable"),
+    *("download_failed", "download_damaged", "download_refused"),
+)
+"""Errors that every further picture would meet as well."""
+
+
+@frozen
+class _UnderWay:
+    handle: "TaskHandle"
+    loaded: LoadedJob
 
 
 @define
 class ImageRun:
-    """The jobs of one command. ``through`` may be called once."""
+    """The jobs of one command: ``first`` may be called once, then ``through`` once."""
 
-    jobs: Sequence["ImageJob"]
-    make_task: "Callable[[ImageJob], Task]"
+    plan: "Plan"
+    make_task: "Callable[[LoadedJob], Task]"
+    reader: InputReader
+    writer: ResultWriter
     model: str
     quiet: bool = False
+    existing: Existing = "replace"
+    strict: bool = False
+    shared: Mapping[str, Path] = field(factory=dict[str, Path])
+    """Inputs that are one file for all pictures."""
     previews: "PreviewFolder | None" = None
     stop: StopFlag = field(factory=StopFlag)
     """Looked at between two steps."""
-    _under_way: "dict[str, tuple[TaskHandle, ImageJob]]" = field(factory=dict, init=False)
-    _results: "list[Result]" = field(factory=list, init=False)
-    _failures: list[PaintMQError] = field(factory=list, init=False)
+    summary: RunSummary = field(factory=RunSummary, init=False)
+    _waiting: Iterator[LoadedJob] = field(init=False)
+    _under_way: dict[str, _UnderWay] = field(factory=dict[str, _UnderWay], init=False)
+    _again: list[LoadedJob] = field(factory=list[LoadedJob], init=False)
+    """What was cancelled because this process was suspended."""
+    _suspended: set[str] = field(factory=set[str], init=False)
+    """Tasks that were under way while this process was suspended."""
+    _suspensions: int = field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._waiting = self._loaded_jobs()
+
+    def first(self) -> "Task | None":
+        """Report what the plan left out, and return the first task there is to do, if there is one.
+
+        It is still the first that ``through`` submits.
+        """
+        for text in self.plan.notes:
+            if not self.quiet:
+                note(text)
+        for fault in self.plan.faults:
+            self._fail(shown(fault.name), fault.reason, BAD_INPUT)
+        loaded = next(self._waiting, None)
+        if loaded is None:
+            return None
+        self._again.append(loaded)
+        return self.make_task(loaded)
 
     def through(self, session: "Session") -> int:
         """Work off all jobs and return the command's exit status.
@@ -51,115 +121,218 @@ class ImageRun:
         A signal to stop cancels the tasks under way, and no others.
 
         Raises:
-            PaintMQError: a refusal that holds for all jobs alike.
+            PaintMQError: a refusal that holds for all jobs alike, before any was done.
         """
         started = monotonic()
-        with self._progress_bar() as show:
-            self._work_off(session, show)
-        left = len(self.jobs) - len(self._results) - len(self._failures)
-        if self.stop.arrived is not None and left:
+        try:
+            with self._progress_bar() as show:
+                self._work_off(session, show)
+        except PaintMQError as error:
             self._cancel_all()
-            note(f"interrupted: {len(self._results)} of {len(self.jobs)} images are done")
+            if not self.summary.done:
+                raise
+            report(error)
+            note(f"ended: {self._how_far()}{self._how_to_go_on()}")
+            return FAILED
+        if self.stop.arrived is not None and self._left():
+            self._cancel_all()
+            note(f"interrupted: {self._how_far()}{self._how_to_go_on()}")
             return SIGNALLED + self.stop.arrived
-        if not self.quiet and self._results:
-            print(self._summary(monotonic() - started))
-        if not self._failures:
+        return self.finish(monotonic() - started)
+
+    def finish(self, seconds: float = 0.0) -> int:
+        """Print the summary and return the exit status of a run that came to its end."""
+        if not self.quiet and (text := self.summary.text(self.plan, seconds)):
+            self._print(text)
+        if not self.summary.failed:
             return 0
-        statuses = {exit_status(error) for error in self._failures}
-        return BAD_INPUT if statuses == {BAD_INPUT} and not self._results else FAILED
+        any_good = self.summary.done or self.summary.there_already
+        return FAILED if any_good or not self.summary.only_bad_input else BAD_INPUT
 
     def _work_off(self, session: "Session", show: Callable[[], None]) -> None:
-        waiting = deque(self.jobs)
         ended: queue.SimpleQueue[TaskHandle] = queue.SimpleQueue()
-        while waiting or self._under_way:
-            while waiting and len(self._under_way) < _AT_A_TIME and self.stop.arrived is None:
-                self._submit(waiting.popleft(), session, ended)
+        exhausted = False
+        while not exhausted or self._under_way or self._again:
+            while len(self._under_way) < _AT_A_TIME and self.stop.arrived is None:
+                loaded = self._again.pop() if self._again else next(self._waiting, None)
+                if loaded is None:
+                    exhausted = True
+                    break
+                self._submit(loaded, session, ended)
+                show()
             if self.stop.arrived is not None:
                 return
             show()
             self._save_previews()
+            if not self._under_way:
+                continue
             try:
                 handle = ended.get(timeout=_REFRESH)
             except queue.Empty:
                 continue
-            self._finish(handle)
+            self._finish(handle, session)
             show()
+
+    def _loaded_jobs(self) -> Iterator[LoadedJob]:
+        """Give the jobs that can be done, each read when it is asked for."""
+        for job in self.plan.jobs:
+            if self._is_to_do(job):
+                try:
+                    yield self.reader.load(job, shared=self.shared)
+                except PaintMQError as error:
+                    self._fail(shown(job.image), str(error), exit_status(error))
+
+    def _is_to_do(self, job: "ImageJob") -> bool:
+        """Look at what is at the result's place."""
+        place = job.output
+        if place == STANDARD_STREAM or is_stream(place) or not _is_there(place):
+            return True
+        if self.existing == "skip":
+            self.summary.there_already += 1
+            return False
+        if place.is_dir():
+            self._fail(shown(job.image), f"{shown(place)} is a folder", BAD_INPUT)
+            return False
+        if reason := existing_objection(place, overwrite=self.existing == "overwrite"):
+            self._fail(shown(job.image), reason, BAD_INPUT)
+            return False
+        if any(_is_same(place, path) for path in (job.image, *job.others.values())):
+            reason = f"{shown(place)}: the result would overwrite an input; name another place"
+            self._fail(shown(job.image), reason, BAD_INPUT)
+            return False
+        return True
 
     def _save_previews(self) -> None:
         if self.previews is not None:
-            for handle, job in self._under_way.values():
-                self.previews.look(handle, job.output.stem)
+            for each in self._under_way.values():
+                self.previews.look(each.handle, each.loaded.job.output)
 
     def _submit(
-        self, job: "ImageJob", session: "Session", ended: "queue.SimpleQueue[TaskHandle]"
+        self, loaded: LoadedJob, session: "Session", ended: "queue.SimpleQueue[TaskHandle]"
     ) -> None:
         try:
-            handle = session.submit(self.make_task(job))
+            handle = session.submit(self.make_task(loaded))
         except PaintMQError as error:
-            self._fail(job, error)
+            self._fail_task(loaded, error, session)
         else:
-            self._under_way[handle.id] = (handle, job)
+            self._under_way[handle.id] = _UnderWay(handle, loaded)
             handle.add_done_callback(ended.put)
 
-    def _finish(self, handle: "TaskHandle") -> None:
-        _, job = self._under_way.pop(handle.id)
+    def _finish(self, handle: "TaskHandle", session: "Session") -> None:
+        self._note_suspension()
+        loaded = self._under_way.pop(handle.id).loaded
+        job = loaded.job
         try:
             result = handle.result(timeout=0)
-            write_result(result, job.output)
+        except (TaskCancelledError, TaskUnknownError) as error:
+            # A broker takes a client that was suspended for one that has left.
+            if handle.id in self._suspended:
+                self._again.append(loaded)
+            else:
+                self._fail_task(loaded, error, session)
         except PaintMQError as error:
-            self._fail(job, error)
+            self._fail_task(loaded, error, session)
         else:
-            self._results.append(result)
-            if result.note:
-                note(f"{job.image}: {result.note}")
+            self._write(job, result)
 
-    def _fail(self, job: "ImageJob", error: PaintMQError) -> None:
-        code = error.code if isinstance(error, RejectedError | TaskRejectedError) else ""
-        if isinstance(error, UnknownModelError) or code in _HOPELESS:
-            self._cancel_all()
+    def _write(self, job: "ImageJob", result: "Result") -> None:
+        is_replaced = not is_stream(job.output) and _is_there(job.output)
+        try:
+            written = self.writer.write(result, job.output, job.format)
+        except UnwrittenError as error:
+            if error.is_of_all:
+                raise
+            self._fail(shown(job.image), str(error), FAILED)
+            return
+        self.summary.count(result, written.paths[-1], is_replaced=is_replaced)
+        for text in (*filter(None, [result.note]), *written.notes):
+            note(f"{shown(job.image)}: {text}")
+
+    def _note_suspension(self) -> None:
+        if self.stop.suspensions != self._suspensions:
+            self._suspensions = self.stop.suspensions
+            self._suspended.update(self._under_way)
+
+    def _fail_task(self, loaded: LoadedJob, error: PaintMQError, session: "Session") -> None:
+        if _is_of_all(error) or (_code(error) == "no_worker" and not session.ask("workers")):
             raise error
-        report(f"{job.image}: {error}")
-        self._failures.append(error)
+        text = _with_remedy(error)
+        self._fail(shown(loaded.job.image), text, exit_status(error))
+
+    def _fail(self, name: str, reason: str, status: int) -> None:
+        report(f"{name}: {reason}")
+        self.summary.failed += 1
+        self.summary.only_bad_input &= status == BAD_INPUT
+        if self.strict and self.summary.failed == 1:
+            raise CommandError("the rest was not done: --strict")
 
     def _cancel_all(self) -> None:
-        for handle, _ in self._under_way.values():
-            handle.cancel()
+        for each in self._under_way.values():
+            each.handle.cancel()
+
+    def _left(self) -> int:
+        return self.plan.total - self.summary.ended
+
+    def _how_far(self) -> str:
+        return (
+            f"{self.summary.done + self.summary.there_already} of {self.plan.total} images are done"
+        )
+
+    def _how_to_go_on(self) -> str:
+        return "; the same command with --skip-existing goes on" if self.plan.total > 1 else ""
+
+    def _print(self, text: str) -> None:
+        to_stdout = any(job.output == STANDARD_STREAM for job in self.plan.jobs)
+        note(text) if to_stdout else print(text)
 
     def _progress_bar(self) -> Any:
         from paintmq.cli.run_progress import progress_bar
 
         return progress_bar(
-            self.model, len(self.jobs), self._completed, self._stage, visible=not self.quiet
+            self.model, self.plan.total, self._completed, self._stage, visible=not self.quiet
         )
 
     def _completed(self) -> float:
         """Return how many images are done, those under way in part."""
-        done = float(len(self._results) + len(self._failures))
-        for handle, _ in self._under_way.values():
-            progress = handle.progress()
+        done = float(self.summary.ended)
+        for each in self._under_way.values():
+            progress = each.handle.progress()
             if progress.total:
                 done += progress.step / progress.total
         return done
 
     def _stage(self) -> str:
         """Return what the furthest of the tasks under way is at, in a word."""
-        states = {handle.state.value for handle, _ in self._under_way.values()}
+        states = {each.handle.state.value for each in self._under_way.values()}
         order = ("running", "loading", "leased", "queued", "submitted")
         return next((state for state in order if state in states), "")
 
-    def _summary(self, seconds: float) -> str:
-        results = self._results
-        if len(self.jobs) == 1:
-            (result,) = results
-            return (
-                f"{self.jobs[0].output}: queue {result.queue}, worker {result.worker},"
-                f" waited {result.waited:.2f} s, ran {result.ran:.2f} s"
-            )
-        folders = sorted({str(job.output.parent) for job in self.jobs})
-        queues = ", ".join(sorted({result.queue for result in results}))
-        workers = len({result.worker for result in results})
-        failed = f"; {len(self._failures)} failed" if self._failures else ""
-        return (
-            f"{len(results)} images in {', '.join(folders)}: queue {queues}, {workers}"
-            f" worker{'s' * (workers > 1)}, {seconds:.1f} s in all{failed}"
-        )
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+def _code(error: PaintMQError) -> str:
+    known = isinstance(error, RejectedError | TaskNotCompletedError)
+    return str(getattr(error, "code", "")) if known else ""
+
+
+def _is_of_all(error: PaintMQError) -> bool:
+    return isinstance(error, UnknownModelError) or _code(error) in _HOPELESS
+
+
+def _with_remedy(error: PaintMQError) -> str:
+    """Return the error's text, with the option that may help where the text cannot know it."""
+    if _code(error) == "timed_out" and "--run-limit" not in str(error):
+        return f"{error}; --run-limit SECONDS allows more"
+    return str(error)

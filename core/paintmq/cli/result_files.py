@@ -1,56 +1,238 @@
-"""Writing what a model made, wholly or not at all."""
+"""Writing what a model made: wholly or not at all, and never lost for the sake of its place.
 
+Rule 1: a file is replaced in one step, and keeps its mode; a link is followed; a pipe or device is
+written to as it is.
+Rule 2: what the format cannot hold is written in one that can; what cannot be written where it was
+to go is kept in the folder for temporary files. Either is told.
+"""
+
+import errno
+import json
 import os
+import secrets
+import stat
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
 
 from paintmq.cli.failures import CommandError
+from paintmq.cli.picture_files import STANDARD_STREAM, is_stream
+from paintmq.cli.shown_names import shown
+from paintmq.image.files import FORMATS_BY_SUFFIX, format_of
 
 if TYPE_CHECKING:
     from paintmq.client import Result
 
+LARGEST_SIDES = {"jpeg": 65_500, "webp": 16_383}
+"""Pixels along a side of what a format can hold, where that is few."""
 
-_TOLD_OTHERWISE = ("icc_profile", "note")
-"""Outputs that are no files of their own: one goes into the images, one is shown."""
+_NOT_WRITTEN = ("icc_profile", "note")
+"""Outputs that get no file of their own: one goes into the images, one is printed."""
+
+_OF_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Errors that every further file would meet as well."""
 
 
-def write_result(result: "Result", output: Path) -> list[Path]:
-    """Write the main output to this path and any other beside it; return what was written.
+class UnwrittenError(CommandError):
+    """A result could not be written to its place."""
 
-    Images keep the colour profile of what was sent, and nothing else that came with it: no place,
-    no camera, no time.
+    def __init__(self, text: str, *, is_of_all: bool = False) -> None:
+        super().__init__(text)
+        self.is_of_all = is_of_all
+        """Whether further results would fare no better: the disk is full."""
 
-    Raises:
-        CommandError: the disk is full, the folder gone or not to be written to.
-    """
-    outputs = {name: value for name, value in result.outputs.items() if name not in _TOLD_OTHERWISE}
-    main = "image" if "image" in outputs else next(iter(outputs))
-    written = []
-    for name, value in outputs.items():
-        path = output if name == main else output.with_name(f"{output.stem}-{name}{output.suffix}")
+
+@frozen(kw_only=True)
+class Written:
+    """The files of one result."""
+
+    paths: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+    """What the user should know of them."""
+
+
+@frozen(kw_only=True)
+class ResultWriter:
+    """Writes results as the command line asks for them."""
+
+    quality: int | None = None
+    """Of JPEG and WebP, 1 to 100; None: high."""
+    names_fixed: bool = False
+    """Whether the user named the file, so that its ending stays whatever is in it."""
+    _told: set[str] = field(factory=set[str], init=False)
+    """Notes that are given once a run."""
+
+    def write(self, result: "Result", output: Path, format: str) -> Written:
+        """Write the main output there and any other beside it, the main one last: where it is, all
+        are.
+
+        Images keep the colour profile of what was sent, and nothing else that came with it: no
+        place, no camera, no time.
+
+        Raises:
+            UnwrittenError: the disk is full, the folder gone or not to be written to.
+        """
+        outputs = {name: each for name, each in result.outputs.items() if name not in _NOT_WRITTEN}
+        main = "image" if "image" in outputs else next(iter(outputs))
+        notes: list[str] = []
+        written = []
+        is_fixed = self.names_fixed
+        if output == STANDARD_STREAM or is_stream(output):
+            is_fixed = True
+            outputs, left = {main: outputs[main]}, len(outputs) - 1
+            if left:
+                notes.append(f"{shown(output)}: {left} further outputs were left out")
+        for name in sorted(outputs, key=lambda each: each == main):
+            path = output
+            if name != main:
+                path = output.with_name(f"{output.stem}-{name}{output.suffix}")
+            data, suffix = self._encoded(outputs[name], format, result, notes)
+            if suffix != format and not (name == main and is_fixed):
+                path = path.with_suffix(suffix)
+            write_whole(path, data)
+            written.append(path)
+        return Written(paths=tuple(written), notes=tuple(notes))
+
+    def _encoded(
+        self, value: Any, format: str, result: "Result", notes: list[str]
+    ) -> tuple[bytes, str]:
+        """Return an output as the bytes of a file, and the ending that fits them."""
         if isinstance(value, bytes | bytearray | memoryview):
-            data = bytes(value)
-        else:
-            from paintmq.image.files import encode_image
+            return bytes(value), fitting_suffix(bytes(value), format)
+        from paintmq.image.files import encode_image
 
-            data = encode_image(value, path.suffix, icc_profile=result.icc_profile)
-        write_whole(path, data)
-        written.append(path)
-    return written
+        kind = FORMATS_BY_SUFFIX[format]
+        height, width = value.shape[:2]
+        if max(height, width) > LARGEST_SIDES.get(kind, 1 << 31):
+            notes.append(
+                f"{width} x {height} pixels are too many for {kind}, which holds"
+                f" {LARGEST_SIDES[kind]:,} along a side: written as PNG"
+            )
+            format = ".png"
+        elif kind == "jpeg" and value.ndim == 3 and value.shape[2] == 4:
+            self._tell_once(
+                "JPEG holds no transparency: laid on white (--format png keeps it)", notes
+            )
+        quality: Mapping[str, Any] = {} if self.quality is None else {"quality": self.quality}
+        return encode_image(value, format, icc_profile=result.icc_profile, **quality), format
+
+    def _tell_once(self, text: str, notes: list[str]) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            notes.append(text)
+
+
+def fitting_suffix(data: bytes, wanted: str) -> str:
+    """Return the ending for these bytes: ``wanted`` if it fits, else what they are."""
+    kind = format_of(data)
+    if kind is not None:
+        if FORMATS_BY_SUFFIX.get(wanted) == kind:
+            return wanted
+        return next(suffix for suffix, each in FORMATS_BY_SUFFIX.items() if each == kind)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return ".bin"
+    try:
+        json.loads(text)
+    except ValueError:
+        return ".txt" if "\0" not in text else ".bin"
+    return ".json"
+
+
+def existing_objection(path: Path, *, overwrite: bool) -> str:
+    """Return why the file that is there must not be replaced; empty when it may be."""
+    if overwrite:
+        return ""
+    try:
+        with path.open("rb") as file:
+            state, head = os.fstat(file.fileno()), file.read(32)
+    except OSError as error:
+        return f"{shown(path)} is there and cannot be read: {error.strerror}"
+    if head and format_of(head) is None:
+        return f"{shown(path)} is there and is not a picture; --overwrite replaces it"
+    if not state.st_mode & stat.S_IWUSR:
+        return f"{shown(path)} is there and is read-only; --overwrite replaces it"
+    return ""
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Replace the file in one step, so that half of it is never visible.
+    """Write the file in one step, so that half of it is never visible.
 
     Raises:
-        CommandError: it cannot be written; an older file is still what it was.
+        UnwrittenError: it cannot be written; an older file is still what it was.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        try:
-            part.write_bytes(data)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        if path == STANDARD_STREAM:
+            _write_to_stdout(data)
+        elif is_stream(path):
+            with path.open("wb", buffering=0) as stream:
+                _write_all(stream.fileno(), data)
+        else:
+            _replace(Path(os.path.realpath(path)), data)
+    except BrokenPipeError as error:
+        raise UnwrittenError(f"{shown(path)}: its reader has gone") from error
     except OSError as error:
-        raise CommandError(f"{path}: cannot be written: {error.strerror}") from error
+        reason = error.strerror or str(error)
+        raise UnwrittenError(
+            f"{shown(path)}: cannot be written: {reason}{_rescued(path, data)}",
+            is_of_all=error.errno in _OF_ALL,
+        ) from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    # Short, whatever the length of the name; in the same folder, so that it can be renamed.
+    part = path.with_name(f".paintmq-{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            _write_all(descriptor, data)
+        finally:
+            os.close(descriptor)
+        _take_over_mode(path, part)
+        part.replace(path)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _take_over_mode(old: Path, new: Path) -> None:
+    try:
+        state = old.stat()
+    except OSError:
+        return
+    with suppress(OSError):
+        new.chmod(stat.S_IMODE(state.st_mode))
+    if (state.st_uid, state.st_gid) != (os.geteuid(), os.getegid()):
+        with suppress(OSError):
+            os.chown(new, state.st_uid, state.st_gid)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _write_to_stdout(data: bytes) -> None:
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "standard output is closed")
+    sys.stdout.flush()
+    _write_all(sys.stdout.fileno(), data)
+
+
+def _rescued(path: Path, data: bytes) -> str:
+    """Keep a result that has no place; return where, for the message."""
+    name = "result.png" if path == STANDARD_STREAM else path.name
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="paintmq-"))
+        kept = folder / name
+        kept.write_bytes(data)
+    except OSError:
+        return ""
+    return f"; the result is kept as {shown(kept)}"

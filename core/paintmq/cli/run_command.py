@@ -1,5 +1,6 @@
 """``paintmq run``: images in, images out, with nothing running beforehand."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,14 +11,19 @@ from paintmq.cli.common_options import (
     ConnectOption,
     chosen_endpoint,
     installed_plugins,
+    tell_settings_file,
 )
-from paintmq.cli.failures import CommandError
+from paintmq.cli.failures import CommandError, note
 from paintmq.task import TaskType
 
 if TYPE_CHECKING:
-    from paintmq.cli.image_jobs import ImageJob
+    from paintmq.cli.image_jobs import GivenInput, Plan
+    from paintmq.cli.image_run import Existing
+    from paintmq.cli.job_inputs import InputReader, LoadedJob
+    from paintmq.cli.result_places import Wishes
     from paintmq.client.task import Task
     from paintmq.model import ModelSpec
+    from paintmq.plugin.catalog import CheckedTask
 
 
 def add_to(app: typer.Typer) -> None:
@@ -25,17 +31,26 @@ def add_to(app: typer.Typer) -> None:
 
 
 def run(
-    model: Annotated[str, typer.Argument(help="An installed model; see: paintmq plugins")],
+    model: Annotated[str, typer.Argument(help="An installed model; see: paintmq models list")],
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")
+        list[Path],
+        typer.Argument(metavar="IMAGE...", help="Image files, folders of them, or - for stdin."),
     ],
     mask: Annotated[
         Path | None,
         typer.Option("--mask", "-m", help="White where to fill; or a folder of masks, by name."),
     ] = None,
+    more_inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input", "-i", metavar="NAME=FILE", help="Another input, or a folder; repeatable."
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File for the result; folder for several."),
+        typer.Option(
+            "--output", "-o", help="File for the result, folder for several, - for stdout."
+        ),
     ] = None,
     option: Annotated[
         list[str] | None,
@@ -43,8 +58,35 @@ def run(
             "--option", "-O", metavar="KEY=VALUE", help="Option of the model; repeatable."
         ),
     ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Sub-folders too; -o keeps the tree.")
+    ] = False,
+    format: Annotated[
+        str, typer.Option("--format", help="Of the results: png, jpg, webp, tiff or same.")
+    ] = "",
+    quality: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Of jpg and webp results.")
+    ] = None,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave alone what has a result: to go on.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace also files that are no pictures.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="All or nothing: check every image first.")
+    ] = False,
+    make_folders: Annotated[
+        bool, typer.Option("--make-folders", help="Make all missing folders of -o.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    queue: Annotated[str, typer.Option(help="The queue to use; else the router chooses.")] = "",
+    tenant: Annotated[str, typer.Option(help="Whose tasks these are: tenants share fairly.")] = "",
     priority: Annotated[int, typer.Option(help="0 to 9, higher sooner.")] = 0,
+    deadline: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="An image not begun by then is given up."),
+    ] = None,
     run_limit: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="What one image may take.")
     ] = None,
@@ -60,48 +102,165 @@ def run(
 ) -> None:
     """Run a model on images: with a broker that runs, else with one for the occasion.
 
+    A folder is a batch: what can be done is done, and every picture that cannot is named. Exit
+    status 1: some could not; 2: none could.
+
     Example: paintmq run opencv photo.png --mask scratches.png -o restored.png
     """
     from paintmq.cli.image_jobs import plan_jobs
     from paintmq.cli.image_run import ImageRun
+    from paintmq.cli.job_inputs import InputReader
     from paintmq.cli.log_setup import log_to_stderr
     from paintmq.cli.model_options import installed_spec, parse_assignments
     from paintmq.cli.preview_files import PreviewFolder
+    from paintmq.cli.result_files import ResultWriter
+    from paintmq.cli.result_places import Wishes
     from paintmq.cli.run_session import open_session
     from paintmq.cli.signals import StopFlag
     from paintmq.client.task import Task
-    from paintmq.settings.file import load_config
+    from paintmq.settings.file import load_settings
 
     log_to_stderr(default="error")
-    settings = load_config(config)
+    settings = load_settings(config)
+    tell_settings_file(settings, quiet=quiet)
     endpoint = None if connect is None else chosen_endpoint(connect, config)
-    plugins = installed_plugins(settings.plugins)
+    plugins = installed_plugins(settings.config.plugins)
+    catalog = plugins.catalog()
     if endpoint is None:
-        plugins.catalog().get(model)  # says what is installed, if this is not
+        catalog.get(model)  # says what is installed, if this is not
     spec = installed_spec(model, plugins)
     options = parse_assignments(option or [], spec)
-    _check_mask(model, spec, mask)
+    others = given_inputs(mask, more_inputs or [], model, spec)
+    wishes = Wishes(
+        output=output, format=format.lower(), model=model, make_folders=make_folders, ask=_asked
+    )
+    _check_quality(quality, wishes)
 
-    def make_task(job: "ImageJob") -> "Task":
+    def make_task(loaded: "LoadedJob") -> "Task":
         return Task(
             task_type=_task_type(spec),
             config={**options, "model": model, "device": device},
-            inputs={"image": job.image} | ({"mask": job.mask} if job.mask else {}),
+            inputs=loaded.inputs,
             priority=priority,
+            tenant=tenant,
+            deadline=deadline,
             run_limit=run_limit,
             strict=True,
             cancel_on_disconnect=True,
         )
 
-    jobs = plan_jobs(images, mask=mask, output=output, model=model, limits=settings.limits)
-    if spec is not None:
-        plugins.catalog().check(make_task(jobs[0]).prepare().request)
+    plan = plan_jobs(
+        images,
+        others=others,
+        wishes=wishes,
+        recursive=recursive,
+        models=[*catalog.specs, model],
+        strict=strict,
+    )
+    kinds = {each.name: each.kind for each in spec.inputs} if spec is not None else {}
+    reader = InputReader(settings.config.limits, kinds)
+    shared = {each.name: each.place for each in others if each.place and not each.is_paired}
+    if strict:
+        check_all(plan, reader, shared)
     previews_to = PreviewFolder(previews) if previews is not None else None
     if previews_to is not None:
         previews_to.prepare()
-    with StopFlag() as stop, open_session(endpoint, settings, config, plugins) as session:
-        status = ImageRun(jobs, make_task, model, quiet, previews_to, stop).through(session)
+    with StopFlag() as stop:
+        work = ImageRun(
+            plan=plan,
+            make_task=make_task,
+            reader=reader,
+            writer=ResultWriter(quality=quality, names_fixed=_is_named(output)),
+            model=model,
+            quiet=quiet,
+            existing=_existing(skip=skip_existing, overwrite=overwrite),
+            strict=strict,
+            shared=shared,
+            previews=previews_to,
+            stop=stop,
+        )
+        first = work.first()
+        if first is None:
+            raise typer.Exit(work.finish())
+        if spec is not None:
+            checked = catalog.check(first.prepare(queue=queue).request)
+            if text := estimate_note(checked):
+                note(text)
+        with open_session(endpoint, settings, config, plugins, spec=spec, queue=queue) as session:
+            status = work.through(session)
     raise typer.Exit(status)
+
+
+def given_inputs(
+    mask: Path | None, more: Sequence[str], model: str, spec: "ModelSpec | None"
+) -> "list[GivenInput]":
+    """Return the inputs beside the picture, as ``--mask`` and ``--input NAME=FILE`` give them.
+
+    A mask that the model needs and that was not named is looked for beside the pictures.
+
+    Raises:
+        CommandError: one is given twice, unknown to the model, or missing.
+    """
+    from paintmq.cli.image_jobs import GivenInput
+
+    places: dict[str, Path] = {} if mask is None else {"mask": mask}
+    for text in more:
+        name, equals, path = text.partition("=")
+        if not equals or not name or not path:
+            raise CommandError(f"--input {text}: write NAME=FILE, such as reference=photo.png")
+        if name in places:
+            raise CommandError(f"--input {name} is given twice")
+        if name == "image":
+            raise CommandError("--input image: the images are the command's arguments")
+        places[name] = Path(path)
+    known = {each.name: each for each in spec.inputs} if spec is not None else {}
+    for name in places:
+        if spec is not None and name not in known:
+            names = ", ".join(each for each in known if each != "image") or "none but the image"
+            raise CommandError(f"model {model} has no input {name!r}; its inputs: {names}")
+    given = [
+        GivenInput(name=name, place=place, any_ending=name in known and known[name].kind == "data")
+        for name, place in places.items()
+    ]
+    for name, each in known.items():
+        if each.required and name not in places and name != "image":
+            if each.kind != "mask":
+                raise CommandError(f"model {model} needs input {name!r}: add --input {name}=FILE")
+            given.append(GivenInput(name=name, place=None))
+    return given
+
+
+def check_all(plan: "Plan", reader: "InputReader", shared: Mapping[str, Path]) -> None:
+    """Look at every picture before anything is done.
+
+    Raises:
+        CommandError: what is wrong with each that cannot be done, a line each.
+    """
+    from paintmq.cli.picture_files import Fault
+
+    faults = []
+    for job in plan.jobs:
+        try:
+            reader.load(job, shared=shared)
+        except CommandError as error:
+            faults.append(Fault(job.image, str(error)))
+    if faults:
+        raise CommandError("\n".join([*map(str, faults), "nothing was done: --strict"]))
+
+
+def estimate_note(checked: "CheckedTask") -> str:
+    """Return a warning if the first picture should take longer than it may; else nothing."""
+    try:
+        seconds = min(checked.spec.run_seconds(job) for job in checked.jobs.values())
+    except Exception:  # noqa: BLE001 -- a plugin's code, and only an estimate
+        return ""
+    if not seconds > checked.run_limit:
+        return ""
+    kinds = " or ".join(checked.jobs)
+    return (
+        f"note: about {seconds:,.0f} s on {kinds}, but an image may take {checked.run_limit:,.0f}:"
+        f" --run-limit {2 * seconds:.0f} allows it, or use a smaller image"
+    )
 
 
 def _task_type(spec: "ModelSpec | None") -> str:
@@ -109,9 +268,28 @@ def _task_type(spec: "ModelSpec | None") -> str:
     return spec.task_types[0] if spec is not None else TaskType.PLUGIN
 
 
-def _check_mask(model: str, spec: "ModelSpec | None", mask: Path | None) -> None:
-    """Ask for a mask before anything is started, rather than after a model was loaded."""
-    if spec is None or mask is not None:
-        return
-    if any(each.kind == "mask" and each.required for each in spec.inputs):
-        raise CommandError(f"model {model} needs a mask: add --mask FILE, white where to fill")
+def _existing(*, skip: bool, overwrite: bool) -> "Existing":
+    if skip and overwrite:
+        raise CommandError("--skip-existing and --overwrite contradict each other: leave out one")
+    return "skip" if skip else "overwrite" if overwrite else "replace"
+
+
+def _check_quality(quality: int | None, wishes: "Wishes") -> None:
+    named = wishes.format or (wishes.output.suffix.lower()[1:] if wishes.output else "")
+    if quality is not None and named in ("png", "tif", "tiff"):
+        raise CommandError(f"--quality is for jpg and webp; {named} loses nothing")
+    if quality is not None and not named:
+        raise CommandError("--quality is for jpg and webp: add --format jpg, webp or same")
+
+
+def _is_named(output: Path | None) -> bool:
+    return output is not None and output.suffix != "" and not output.is_dir()
+
+
+def _asked(question: str) -> bool:
+    """Ask at a terminal; elsewhere the answer is no."""
+    import sys
+
+    if sys.stdin is None or sys.stderr is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    return typer.confirm(question, err=True)

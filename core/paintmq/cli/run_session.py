@@ -14,15 +14,19 @@ from paintmq.cli.common_options import (
     is_reachable,
     key_file,
     on_free_ports,
+    strangers_broker,
 )
 from paintmq.cli.failures import note
+from paintmq.errors import WeightsMissingError
 
 if TYPE_CHECKING:
     from paintmq.client import TaskHandle
     from paintmq.client.task import Task
-    from paintmq.config import Config
+    from paintmq.model import ModelSpec
     from paintmq.plugin.manager import PluginManager
+    from paintmq.settings.file import Settings
     from paintmq.task import Json
+    from paintmq.weights import WeightFolder
 
 _A_MOMENT = 0.3
 """Seconds to look for a broker that was not named: on this machine the answer comes at once."""
@@ -31,13 +35,12 @@ _ACQUAINTANCE = 3.0
 """Seconds until a worker has introduced itself: hundredths, unless the machine is overloaded."""
 
 
-@frozen
+@frozen(kw_only=True)
 class Session:
     """A place to send tasks to."""
 
     submit: "Callable[[Task], TaskHandle]"
-    where: str
-    """Where that is, for the summary."""
+    ask: "Callable[[str], Json]"
 
 
 def _wait_for_a_worker(ask: "Callable[[str], Json]") -> None:
@@ -52,33 +55,64 @@ def _wait_for_a_worker(ask: "Callable[[str], Json]") -> None:
 
 @contextmanager
 def open_session(
-    connect: str | None, config: "Config", file: Path | None, plugins: "PluginManager"
+    connect: str | None,
+    settings: "Settings",
+    file: Path | None,
+    plugins: "PluginManager",
+    *,
+    spec: "ModelSpec | None" = None,
+    queue: str = "",
 ) -> Iterator[Session]:
     """Give a session with the broker named, else with the one of the settings if it runs, else
     with an embedded one, which stops at the end.
+
+    Raises:
+        WeightsMissingError: an embedded broker would have to run ``spec`` without its weights.
     """
+    config = settings.config
     if connect is not None:
         with connected(connect, file) as client:
             _wait_for_a_worker(client.ask)
-            yield Session(client.submit, connect)
+            yield Session(submit=lambda task: client.submit(task, queue=queue), ask=client.ask)
         return
     own = client_endpoint(config)
     if is_reachable(own, patience=_A_MOMENT):
         from paintmq.client import Client
 
-        with Client(own, key=key_file(config.broker)) as client:
-            try:
-                client.connect(timeout=_A_MOMENT)
-            except TimeoutError:
-                note(f"{own} does not answer as a broker does: starting one for the occasion")
-            else:
-                _wait_for_a_worker(client.ask)
-                yield Session(client.submit, own)
-                return
+        if stranger := strangers_broker(settings):
+            note(f"{stranger}: not used; this run starts one of its own")
+        else:
+            with Client(own, key=key_file(config.broker)) as client:
+                try:
+                    client.connect(timeout=_A_MOMENT)
+                except TimeoutError:
+                    note(f"{own} does not answer as a broker does: starting one for the occasion")
+                else:
+                    _wait_for_a_worker(client.ask)
+                    yield Session(
+                        submit=lambda task: client.submit(task, queue=queue), ask=client.ask
+                    )
+                    return
     from paintmq.queue_manager import QueueManager
+    from paintmq.weights import WeightFolder
 
+    if spec is not None:
+        _check_weights(spec, WeightFolder(config.weights))
     with QueueManager(on_free_ports(config), plugins=plugins) as manager:
         _wait_for_a_worker(manager.ask)
         yield Session(
-            lambda task: manager.send_task(manager.route_task(task), task), "this process"
+            submit=lambda task: manager.send_task(queue or manager.route_task(task), task),
+            ask=manager.ask,
         )
+
+
+def _check_weights(spec: "ModelSpec", folder: "WeightFolder") -> None:
+    """Look for the weights before a worker does: it would load its libraries first."""
+    finder = folder.for_model(spec)
+    states = {file.name: folder.status(file).state for file in spec.weights}
+    # A model that can use either of several files says so itself, when it loads.
+    if spec.weights and set(states.values()) == {"missing"}:
+        try:
+            finder.path(spec.weights[0].name)
+        except WeightsMissingError as error:
+            raise WeightsMissingError(f"model {spec.name}: {error}") from error

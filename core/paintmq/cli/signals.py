@@ -6,10 +6,14 @@ callback of C code runs, and then nothing ever stops.
 
 import queue
 import signal
+import time
 from types import FrameType, TracebackType
 from typing import Self
 
 _STOP = (signal.SIGTERM, signal.SIGINT)
+
+_A_SLEEP = 1.0
+"""Seconds by which two clocks may differ without the machine having slept."""
 
 
 class Signals:
@@ -63,18 +67,31 @@ class Signals:
 
 
 class StopFlag:
-    """Records SIGTERM and SIGINT for the length of a ``with`` block, in the main thread.
+    """Records SIGTERM, SIGINT and SIGHUP for the length of a ``with`` block, in the main thread.
 
     For a command that does its work in steps and looks between two of them. A second signal ends
-    the process at once.
+    the process at once. A signal that is ignored, as ``nohup`` has it, stays ignored.
     """
 
     def __init__(self) -> None:
         self.arrived: signal.Signals | None = None
+        self._continued = 0
+        self._asleep = _seconds_asleep()
         self._before: dict[signal.Signals, object] = {}
 
+    @property
+    def suspensions(self) -> int:
+        """How often this process, or the whole machine, has stood still: Ctrl-Z, a closed lid."""
+        asleep = _seconds_asleep()
+        if asleep > self._asleep + _A_SLEEP:
+            self._asleep = asleep
+            self._continued += 1
+        return self._continued
+
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._handle) for number in _STOP}
+        wanted = [number for number in (*_STOP, signal.SIGHUP) if not _is_ignored(number)]
+        self._before = {number: signal.signal(number, self._handle) for number in wanted}
+        self._before[signal.SIGCONT] = signal.signal(signal.SIGCONT, self._handle_continued)
         return self
 
     def __exit__(
@@ -88,6 +105,20 @@ class StopFlag:
     def _handle(self, number: int, _: FrameType | None) -> None:
         self.arrived = signal.Signals(number)
         _let_the_next_one_kill()
+
+    def _handle_continued(self, number: int, _: FrameType | None) -> None:
+        self._continued += 1
+
+
+def _is_ignored(number: signal.Signals) -> bool:
+    return signal.getsignal(number) == signal.SIG_IGN
+
+
+def _seconds_asleep() -> float:
+    """Return for how long the machine has slept since it was started, where the system tells."""
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        return 0.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
 def _let_the_next_one_kill() -> None:

@@ -7,18 +7,19 @@ import pytest
 from PIL import ImageCms
 
 from paintmq.cli.failures import CommandError
-from paintmq.cli.result_files import write_result, write_whole
+from paintmq.cli.result_files import ResultWriter, Written, fitting_suffix, write_whole
 from paintmq.client.result import Result
 from paintmq.image.files import decode_image
 from paintmq.task import TaskId
 
+WRITER = ResultWriter()
 PIXELS = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
 
 
 def test_an_image_is_written_in_the_format_of_its_name(tmp_path: Path) -> None:
     result = Result(outputs={"image": PIXELS}, task_id=TaskId("t"))
 
-    write_result(result, tmp_path / "out.tiff")
+    WRITER.write(result, tmp_path / "out.tiff", ".tiff")
 
     decoded = decode_image((tmp_path / "out.tiff").read_bytes())
     assert decoded.format == "tiff"
@@ -30,10 +31,10 @@ def test_bytes_are_written_as_they_are_and_further_outputs_beside_the_image(
 ) -> None:
     result = Result(outputs={"mask": b"abc", "image": PIXELS}, task_id=TaskId("t"))
 
-    written = write_result(result, tmp_path / "out.png")
+    written = WRITER.write(result, tmp_path / "out.png", ".png")
 
-    assert written == [tmp_path / "out-mask.png", tmp_path / "out.png"]
-    assert (tmp_path / "out-mask.png").read_bytes() == b"abc"
+    assert written == Written(paths=(tmp_path / "out-mask.txt", tmp_path / "out.png"))
+    assert (tmp_path / "out-mask.txt").read_bytes() == b"abc"
 
 
 def test_images_keep_the_colour_profile_and_notes_become_no_files(tmp_path: Path) -> None:
@@ -43,7 +44,7 @@ def test_images_keep_the_colour_profile_and_notes_become_no_files(tmp_path: Path
         task_id=TaskId("t"),
     )
 
-    write_result(result, tmp_path / "out.png")
+    WRITER.write(result, tmp_path / "out.png", ".png")
 
     assert [each.name for each in tmp_path.iterdir()] == ["out.png"]
     assert decode_image((tmp_path / "out.png").read_bytes()).icc_profile == profile
@@ -57,3 +58,16 @@ def test_a_file_that_cannot_be_replaced_stays_and_leaves_nothing_behind(tmp_path
         write_whole(tmp_path / "out.png", b"new")
 
     assert [each.name for each in tmp_path.iterdir()] == ["out.png"]
+
+
+@pytest.mark.parametrize(
+    ("data", "suffix"),
+    [
+        (b'{"colours": 3}', ".json"),
+        (b"three colours", ".txt"),
+        (b"\xff\xfe\x00", ".bin"),
+        (b"RIFF\x00\x00\x00\x00WEBP", ".webp"),
+    ],
+)
+def test_bytes_get_the_ending_of_what_they_are(data: bytes, suffix: str) -> None:
+    assert fitting_suffix(data, ".png") == suffix

@@ -7,11 +7,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.harness.sample_pictures import picture
 
-from paintmq.cli.image_jobs import ImageJob
+from paintmq.cli.image_jobs import ImageJob, Plan
 from paintmq.cli.image_run import ImageRun
+from paintmq.cli.job_inputs import InputReader, LoadedJob
+from paintmq.cli.result_files import ResultWriter
 from paintmq.cli.run_session import Session
 from paintmq.cli.signals import Signals, StopFlag
+from paintmq.config import Limits
 
 STOPS = [signal.SIGINT, signal.SIGTERM]
 
@@ -63,7 +67,7 @@ def test_a_signal_to_reload_is_no_signal_to_stop() -> None:
 
 @pytest.mark.parametrize("number", STOPS)
 def test_a_run_ends_though_its_ctrl_c_came_where_python_drops_it(
-    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+    number: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As in a callback of the result that arrives: it used to go on with the next image."""
     cancelled: list[str] = []
@@ -78,12 +82,44 @@ def test_a_run_ends_though_its_ctrl_c_came_where_python_drops_it(
             cancel=lambda: cancelled.append(task),
         )
 
-    make_task: Callable[[ImageJob], Any] = lambda job: job.image.name  # noqa: E731
-    jobs = [ImageJob(image=Path(name), mask=None, output=Path("out")) for name in ("a", "b")]
+    make_task: Callable[[LoadedJob], Any] = lambda loaded: loaded.job.image.stem  # noqa: E731
+    jobs = [
+        ImageJob(image=picture(tmp_path / f"{name}.png"), output=tmp_path / f"{name}-out.png")
+        for name in ("a", "b")
+    ]
     with StopFlag() as stop:
-        run = ImageRun(jobs, make_task, "opencv", quiet=True, stop=stop)
+        run = ImageRun(
+            plan=Plan(jobs=jobs),
+            make_task=make_task,
+            reader=InputReader(Limits()),
+            writer=ResultWriter(),
+            model="opencv",
+            quiet=True,
+            stop=stop,
+        )
 
-        assert run.through(Session(submit, "a test")) == 128 + number
+        assert run.through(Session(submit=submit, ask=lambda _: [])) == 128 + number
 
     assert cancelled[0] == "a"
     assert "interrupted: 0 of 2 images are done" in capsys.readouterr().err
+
+
+def test_a_closed_terminal_stops_a_run_unless_it_was_told_to_ignore_that() -> None:
+    with StopFlag() as stop:
+        signal.raise_signal(signal.SIGHUP)
+        assert stop.arrived is signal.SIGHUP
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopFlag() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert stop.arrived is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_being_continued_is_noticed_and_nothing_else_is() -> None:
+    with StopFlag() as stop:
+        assert stop.suspensions == 0
+        signal.raise_signal(signal.SIGCONT)
+
+        assert stop.suspensions == 1

@@ -1,0 +1,150 @@
+"""The bytes of a job's inputs, read when its turn comes: once, and checked by their headers."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from attrs import define, field, frozen
+
+from paintmq.cli.failures import CommandError
+from paintmq.cli.picture_files import STANDARD_STREAM, is_stream
+from paintmq.cli.shown_names import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from paintmq.cli.image_jobs import ImageJob
+    from paintmq.config import Limits
+
+_SIDES = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
+"""Pixels along a side of what a format can hold, where that is few."""
+
+
+@frozen
+class LoadedJob:
+    """A job whose inputs have been read."""
+
+    job: "ImageJob"
+    inputs: "Mapping[str, bytes]"
+
+
+@define
+class InputReader:
+    """Reads the inputs of jobs. ``kinds`` are those of the model's inputs, where it is known."""
+
+    limits: "Limits"
+    kinds: "Mapping[str, str]" = field(factory=dict[str, str])
+    _shared: dict[Path, bytes] = field(factory=dict[Path, bytes], init=False)
+    """What one file for all pictures holds."""
+
+    def load(self, job: "ImageJob", *, shared: "Mapping[str, Path]") -> LoadedJob:
+        """Read the inputs of a job; ``shared`` are files that later jobs need again.
+
+        Raises:
+            CommandError: one cannot be read or used; the text does not name the picture itself.
+        """
+        image = self._read(job.image)
+        width, height = self._checked_size(image, job.image, name="image")
+        self._check_format(job, width, height)
+        inputs = {"image": image}
+        for name, path in job.others.items():
+            if shared.get(name) == path:
+                if path not in self._shared:
+                    self._shared[path] = self._read(path)
+                data = self._shared[path]
+            else:
+                data = self._read(path)
+            try:
+                self._check_other(name, data, path, (width, height), job)
+            except CommandError as error:
+                raise CommandError(f"{name} {shown(path)}: {error}") from error
+            inputs[name] = data
+        return LoadedJob(job, inputs)
+
+    def _check_other(
+        self, name: str, data: bytes, path: Path, size: tuple[int, int], job: "ImageJob"
+    ) -> None:
+        kind = self.kinds.get(name, "mask" if name == "mask" else "data")
+        if kind == "data":
+            return
+        width, height = self._checked_size(data, path, name=name)
+        # A photograph may lie on its side until its orientation is applied, by the worker.
+        if kind == "mask" and sorted((width, height)) != sorted(size):
+            raise CommandError(
+                f"the {name} is {width} x {height} pixels, but {shown(job.image)} is"
+                f" {size[0]} x {size[1]}"
+            )
+
+    def _read(self, path: Path) -> bytes:
+        """Return what a file or stream holds.
+
+        Raises:
+            CommandError: it cannot be read, is empty or too large.
+        """
+        most = self.limits.max_payload_bytes
+        try:
+            if path == STANDARD_STREAM:
+                data = _read_at_most(_standard_input(), most)
+            elif is_stream(path):
+                with path.open("rb") as file:
+                    data = _read_at_most(file, most)
+            else:
+                size = path.stat().st_size
+                data = b"" if size > most else path.read_bytes()
+                if size > most:
+                    raise CommandError(_too_large(size, most))
+        except OSError as error:
+            raise CommandError(f"cannot be read: {error.strerror}") from error
+        if not data:
+            raise CommandError("the file is empty")
+        return data
+
+    def _checked_size(self, data: bytes, path: Path, *, name: str) -> tuple[int, int]:
+        from paintmq.image.files import size_of_file
+
+        width, height = size_of_file(data)
+        if not width:
+            raise CommandError(_unreadable(data))
+        limits = self.limits
+        if max(width, height) > limits.max_side or width * height > limits.max_pixels:
+            raise CommandError(
+                f"{width} x {height} is {width * height:,} pixels; {limits.max_pixels:,} are"
+                f" allowed (limits.max_pixels), and {limits.max_side:,} along a side"
+                " (limits.max_side)"
+            )
+        return width, height
+
+    def _check_format(self, job: "ImageJob", width: int, height: int) -> None:
+        most = _SIDES.get(job.format, 0)
+        if most and max(width, height) > most:
+            raise CommandError(
+                f"{width} x {height}: {job.format[1:]} files hold {most:,} pixels along a side;"
+                " use --format png or tiff"
+            )
+
+
+def _read_at_most(file: BinaryIO, most: int) -> bytes:
+    data = file.read(most + 1)
+    if len(data) > most:
+        raise CommandError(_too_large(len(data), most))
+    return data
+
+
+def _too_large(size: int, most: int) -> str:
+    return f"{size:,} bytes; {most:,} are allowed: raise limits.max_payload_bytes"
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise CommandError("standard input is closed")
+    if sys.stdin.isatty():
+        raise CommandError("standard input is a terminal: pipe a picture into it")
+    return sys.stdin.buffer
+
+
+def _unreadable(data: bytes) -> str:
+    from paintmq.image.files import format_of
+
+    text = "not a readable PNG, JPEG, WebP or TIFF image"
+    kind = format_of(data)
+    return f"{text}: it begins as {kind.upper()}, and its header is damaged" if kind else text

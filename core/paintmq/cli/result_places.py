@@ -1,0 +1,286 @@
+"""Where each result goes, and whether a file can be written there: settled before any work."""
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from attrs import field, frozen
+
+from paintmq.cli.failures import CommandError
+from paintmq.cli.picture_files import (
+    JPEG_SUFFIXES,
+    STANDARD_STREAM,
+    Fault,
+    Picture,
+    is_picture_name,
+    is_stream,
+)
+from paintmq.cli.shown_names import shown
+from paintmq.image.files import FORMATS_BY_SUFFIX
+
+FORMAT_CHOICES = ("png", "jpg", "jpeg", "webp", "tif", "tiff", "same")
+"""What --format takes."""
+
+_LONGEST_NAME = 255
+"""Bytes, where the system does not say."""
+
+_SCARCE = 1024 * 1024
+"""Bytes that must be free where results go."""
+
+
+@frozen(kw_only=True)
+class Wishes:
+    """What the command line says of the results."""
+
+    output: Path | None = None
+    """A file, a folder, or standard output; None: beside the pictures."""
+    format: str = ""
+    """One of FORMAT_CHOICES; empty: what ``output`` says, else PNG."""
+    model: str = ""
+    """Results beside the pictures are named after it."""
+    make_folders: bool = False
+    ask: Callable[[str], bool] = field(default=lambda _: False)
+    """Asks the user, where there is one at a terminal."""
+
+
+def place_results(
+    pictures: Sequence[Picture], wishes: Wishes, *, several: bool
+) -> tuple[list[Path], list[Fault]]:
+    """Return the place of every picture's result, and which of them cannot have one.
+
+    Pictures whose results would meet in one place keep more of their own names: the folders that
+    tell them apart, or their endings.
+
+    Raises:
+        CommandError: ``output`` cannot work for any of them.
+    """
+    _check(wishes, several=several)
+    places = [_place(each, wishes, several=several) for each in pictures]
+    if wishes.output is not None and several:
+        places = _told_apart(pictures, places, lambda each: _by_folders(each, pictures, wishes))
+    places = _told_apart(pictures, places, lambda group: _by_endings(group, places))
+    return places, [*_clashes(pictures, places)]
+
+
+def suffix_for(picture: Picture, wishes: Wishes) -> str:
+    """Return the ending, with its dot, of a result that is not named by ``output``."""
+    own = picture.path.suffix
+    if wishes.format == "same" and is_picture_name(picture.path.name):
+        return own
+    return f".{wishes.format}" if wishes.format not in ("", "same") else ".png"
+
+
+def image_format(place: Path, wishes: Wishes) -> str:
+    """Return the format of the file there: an ending that ``encode_image`` knows."""
+    suffix = place.suffix.lower()
+    if suffix in FORMATS_BY_SUFFIX:
+        return suffix
+    if suffix in JPEG_SUFFIXES:
+        return ".jpg"
+    return f".{wishes.format}" if wishes.format not in ("", "same") else ".png"
+
+
+def prepare_folders(places: Sequence[Path], wishes: Wishes) -> list[str]:
+    """Make the folders for the results and check that files can be written there.
+
+    One new folder is made without a word. Several missing levels look like a typing error: they
+    are made if the user says so, by ``wishes``.
+
+    Returns:
+        Why the folders cannot be used, a line each.
+    """
+    problems = []
+    for folder in sorted({each.parent for each in places if not is_stream(each)}):
+        try:
+            if refusal := _missing_levels(folder, places, wishes):
+                problems.append(refusal)
+                continue
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+            if _free_bytes(folder) < _SCARCE:
+                problems.append(f"{shown(folder)}: the disk is full; make room, or name another -o")
+        except OSError as error:
+            problems.append(
+                f"{shown(folder)}: cannot be written to: {error.strerror}; name another with -o"
+            )
+    return problems
+
+
+def name_problem(place: Path) -> str:
+    """Return why a file of this name cannot exist there; empty when it can."""
+    size = len(os.fsencode(place.name))
+    try:
+        longest = os.pathconf(place.parent, "PC_NAME_MAX")
+    except (OSError, ValueError):
+        longest = _LONGEST_NAME
+    if size > longest:
+        return (
+            f"its result's name would have {size} bytes, and {longest} are possible there; name"
+            " the result with -o"
+        )
+    return ""
+
+
+# ---- what was asked for ------------------------------------------------------------------------
+
+
+def _check(wishes: Wishes, *, several: bool) -> None:
+    output = wishes.output
+    if wishes.format and wishes.format not in FORMAT_CHOICES:
+        raise CommandError(
+            f"--format {wishes.format}: use one of png, jpg, webp, tiff, or same for the format of"
+            " each picture"
+        )
+    if output is None or output.is_dir():
+        return
+    suffix = output.suffix.lower()
+    if output == STANDARD_STREAM or is_stream(output):
+        if several:
+            raise CommandError(f"-o {shown(output)}: one result can go there, not several")
+        return
+    known = is_picture_name(output.name)
+    if several:
+        if known:
+            raise CommandError(
+                f"-o {shown(output)}: several images need a folder to go to, not one file"
+            )
+        if output.exists():
+            raise CommandError(f"-o {shown(output)}: is a file, and several images need a folder")
+        return
+    if not suffix and output.exists():
+        raise CommandError(
+            f"-o {shown(output)}: is a file without an ending; name a folder, or a file such as"
+            " result.png"
+        )
+    if suffix and not known:
+        endings = ", ".join(FORMATS_BY_SUFFIX)
+        raise CommandError(f"-o {shown(output)}: cannot write {suffix} files; use one of {endings}")
+    told = _kind(f".{wishes.format}")
+    if known and told and told != _kind(suffix):
+        raise CommandError(
+            f"-o {shown(output)} and --format {wishes.format} contradict each other: leave out one"
+        )
+
+
+def _kind(suffix: str) -> str:
+    if suffix in JPEG_SUFFIXES:
+        return "jpeg"
+    return FORMATS_BY_SUFFIX.get(suffix, "")
+
+
+def _place(picture: Picture, wishes: Wishes, *, several: bool) -> Path:
+    output, suffix = wishes.output, suffix_for(picture, wishes)
+    stem = "stdin" if picture.path == STANDARD_STREAM else picture.path.stem
+    if output is None:
+        if picture.is_stream:
+            raise CommandError(f"{shown(picture.path)}: say where its result goes: -o FILE or -o -")
+        return picture.path.with_name(f"{stem}-{wishes.model}{suffix}")
+    if output == STANDARD_STREAM or is_stream(output):
+        return output
+    if several or output.is_dir() or output.suffix == "":
+        return output / picture.below / f"{stem}{suffix}"
+    return output
+
+
+# ---- results that would meet -------------------------------------------------------------------
+
+
+def _told_apart(
+    pictures: Sequence[Picture],
+    places: list[Path],
+    rename: Callable[[dict[int, Picture]], dict[int, Path]],
+) -> list[Path]:
+    """Return the places, those that several pictures share renamed."""
+    sharing: dict[Path, dict[int, Picture]] = {}
+    for number, (picture, place) in enumerate(zip(pictures, places, strict=True)):
+        sharing.setdefault(place, {})[number] = picture
+    told = list(places)
+    for group in sharing.values():
+        if len(group) > 1:
+            for number, place in rename(group).items():
+                told[number] = place
+    return told
+
+
+def _by_folders(
+    group: dict[int, Picture], pictures: Sequence[Picture], wishes: Wishes
+) -> dict[int, Path]:
+    folders = {number: os.path.realpath(each.path.parent) for number, each in group.items()}
+    if len(set(folders.values())) == 1 or wishes.output is None:
+        return {}
+    common = os.path.commonpath(list(folders.values()))
+    return {
+        number: wishes.output
+        / os.path.relpath(folders[number], common)
+        / f"{each.path.stem}{suffix_for(each, wishes)}"
+        for number, each in group.items()
+    }
+
+
+def _by_endings(group: dict[int, Picture], places: Sequence[Path]) -> dict[int, Path]:
+    return {
+        number: places[number].with_name(
+            places[number].name.replace(each.path.stem, each.path.name, 1)
+        )
+        for number, each in group.items()
+    }
+
+
+def _clashes(pictures: Sequence[Picture], places: Sequence[Path]) -> list[Fault]:
+    """Name results that would overwrite one another, or a picture that is still to be read."""
+    real = _RealFolders()
+    sources = {real.path_of(each.path): each.path for each in pictures}
+    taken: dict[str, Path] = {}
+    faults = []
+    for picture, place in zip(pictures, places, strict=True):
+        if is_stream(place):
+            continue
+        target = real.path_of(place)
+        if target in sources:
+            reason = "the result would overwrite an input; name another place with -o"
+            faults.append(Fault(picture.path, f"{shown(place)}: {reason}"))
+        elif target in taken:
+            reason = f"its result and that of {shown(taken[target])} would both be {shown(place)}"
+            faults.append(Fault(picture.path, reason))
+        taken.setdefault(target, picture.path)
+    return faults
+
+
+class _RealFolders:
+    """Resolves the folders of many files, each once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, str] = {}
+
+    def path_of(self, file: Path) -> str:
+        folder = file.parent
+        if folder not in self._known:
+            self._known[folder] = os.path.realpath(folder)
+        return f"{self._known[folder]}/{file.name}"
+
+
+# ---- folders -----------------------------------------------------------------------------------
+
+
+def _missing_levels(folder: Path, places: Sequence[Path], wishes: Wishes) -> str:
+    """Return why the folder is not made, empty when it may be: it is there, or but one level."""
+    below = folder
+    if wishes.output is not None and wishes.output in folder.parents:
+        below = wishes.output
+    missing = []
+    while not below.exists() and below != below.parent:
+        missing.append(below)
+        below = below.parent
+    if len(missing) < 2 or wishes.make_folders:
+        return ""
+    question = f"{shown(missing[0])} is not there, nor is {shown(missing[-1])}; make these folders?"
+    if wishes.ask(question):
+        return ""
+    return f"{shown(missing[-1])}: no such folder; make it, or let --make-folders do so"
+
+
+def _free_bytes(folder: Path) -> int:
+    state = os.statvfs(folder)
+    return state.f_bavail * state.f_frsize if state.f_blocks else _SCARCE

@@ -1,0 +1,41 @@
+"""File names as text: in messages, whatever bytes they hold, and to compare one with another."""
+
+import os
+import unicodedata
+from pathlib import Path
+
+
+def shown(name: "str | os.PathLike[str]") -> str:
+    """Return the name on one line, with what a terminal cannot or must not print escaped.
+
+    A file name may hold line breaks, commands for terminals and bytes that are not UTF-8.
+    """
+    return "".join(each if each.isprintable() else _escaped(each) for each in os.fspath(name))
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8 (PEP 383)
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+def listed(names: "list[Path]", *, most: int = 5) -> str:
+    """Return the first of these names, and how many more there are."""
+    first = ", ".join(shown(each) for each in names[:most])
+    return f"{first} and {len(names) - most:,} more" if len(names) > most else first
+
+
+def folded(name: str) -> str:
+    """Return the name as it is compared: one spelling of accents, letters of one case."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def same_spelling(name: str) -> str:
+    """Return the name with one spelling of accents: macOS stores them taken apart."""
+    return unicodedata.normalize("NFC", name)
+
+
+def shortened(name: str, most: int = 200) -> str:
+    """Return as much of a name as fits into so many bytes: room for a number and an ending."""
+    return os.fsdecode(os.fsencode(name)[:most]) if len(os.fsencode(name)) > most else name

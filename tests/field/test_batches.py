@@ -1,0 +1,406 @@
+"""A batch is many jobs: what is wrong with one picture stops no other."""
+
+import errno
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.harness.instant_session import CommandLine, pixels_of
+from tests.harness.sample_pictures import mask, names_in, picture, promise_of_pixels
+
+from paintmq.cli import result_files
+from paintmq.client.task import Task
+from paintmq.errors import TaskFailedError
+from paintmq.task import TaskState
+
+
+def sound(folder: Path, count: int = 3) -> list[Path]:
+    return [picture(folder / f"p{number}.png") for number in range(count)]
+
+
+class TestOneBadPicture:
+    @pytest.mark.parametrize(
+        ("content", "reason"),
+        [
+            (b"", "the file is empty"),
+            (bytes(range(20)), "not a readable PNG, JPEG, WebP or TIFF image"),
+            (b"\x89PNG\r\n\x1a\n broken", "its header is damaged"),
+        ],
+    )
+    def test_a_file_that_cannot_be_read_costs_itself_alone(
+        self, command: CommandLine, content: bytes, reason: str
+    ) -> None:
+        sound(command.folder / "in")
+        (command.folder / "in" / "x.jpg").write_bytes(content)
+
+        done = command.paint("in", "-m", mask(command.folder / "m.png"), "-o", "out")
+
+        assert done.status == 1
+        assert [each.startswith("in/x.jpg: ") and reason in each for each in done.errors] == [True]
+        assert names_in(command.folder / "out") == ["p0.png", "p1.png", "p2.png"]
+        assert "3 images in out: " in done.out
+        assert "1 failed" in done.out
+
+    def test_damage_behind_a_sound_header_costs_the_picture_alone(
+        self, command: CommandLine
+    ) -> None:
+        sound(command.folder / "in")
+        cut = picture(command.folder / "in" / "p1.png", 200, 200)
+        cut.write_bytes(cut.read_bytes()[:-60])
+        for name in ("p0.png", "p2.png"):
+            mask(command.folder / "ms" / name)
+        mask(command.folder / "ms" / "p1.png", 200, 200)
+
+        done = command.paint("in", "-m", "ms", "-o", "out")
+
+        assert done.status == 1
+        assert done.errors == ["in/p1.png: image: the file is damaged or cut short"]
+        assert names_in(command.folder / "out") == ["p0.png", "p2.png"]
+
+    def test_every_picture_without_a_mask_is_named_at_once(self, command: CommandLine) -> None:
+        for each in sound(command.folder / "in"):
+            mask(command.folder / "ms" / each.name)
+        for name in ("q1.png", "q2.png"):
+            picture(command.folder / "in" / name)
+
+        done = command.paint("in", "-m", "ms", "-o", "out")
+
+        assert done.status == 1
+        assert [each.partition(": ")[0] for each in done.errors] == ["in/q1.png", "in/q2.png"]
+        assert len(names_in(command.folder / "out")) == 3
+
+    def test_a_mask_of_another_size_costs_its_picture_alone(self, command: CommandLine) -> None:
+        for each in sound(command.folder / "in"):
+            mask(command.folder / "ms" / each.name)
+        mask(command.folder / "ms" / "p1.png", 9, 6)
+
+        done = command.paint("in", "-m", "ms", "-o", "out")
+
+        assert done.status == 1
+        assert done.errors == [
+            "in/p1.png: mask ms/p1.png: the mask is 9 x 6 pixels, but in/p1.png is 8 x 6"
+        ]
+        assert names_in(command.folder / "out") == ["p0.png", "p2.png"]
+
+    def test_every_missing_file_of_a_list_is_named(self, command: CommandLine) -> None:
+        sound(command.folder)
+
+        done = command.paint(
+            "a.png", "p0.png", "b.png", "-m", mask(command.folder / "m.png"), "-o", "out"
+        )
+
+        assert done.status == 1
+        assert done.errors == ["a.png: no such file", "b.png: no such file"]
+        assert names_in(command.folder / "out") == ["p0.png"]
+
+    def test_a_picture_beyond_a_limit_is_refused_with_the_setting(
+        self, command: CommandLine
+    ) -> None:
+        sound(command.folder / "in")
+        promise_of_pixels(command.folder / "in" / "big.png", 100_000, 100_000)
+
+        done = command.paint("in", "-m", mask(command.folder / "m.png"), "-o", "out")
+
+        assert done.status == 1
+        assert "limits.max_pixels" in done.errors[0]
+        assert "limits.max_side" in done.errors[0]
+
+    def test_a_refusal_by_the_size_of_one_picture_stops_no_other(
+        self, command: CommandLine
+    ) -> None:
+        def act(task: Task) -> dict[str, Any]:
+            if pixels_of(task).shape[1] > 50:
+                raise TaskFailedError(task.id, None, "no_queue_fits", "no queue can hold it")
+            return {"image": pixels_of(task)}
+
+        command.session.act = act
+        sound(command.folder / "in")
+        picture(command.folder / "in" / "a.png", 60, 6)
+
+        for each in names_in(command.folder / "in"):
+            width = 60 if each == "a.png" else 8
+            mask(command.folder / "ms" / each, width, 6)
+        done = command.paint("in", "-m", "ms", "-o", "out")
+
+        assert done.status == 1
+        assert done.errors == ["in/a.png: no queue can hold it"]
+        assert len(names_in(command.folder / "out")) == 3
+
+    def test_a_dangling_link_and_an_unreadable_entry_are_named(self, command: CommandLine) -> None:
+        sound(command.folder / "in")
+        (command.folder / "in" / "q.png").symlink_to("nowhere.png")
+
+        done = command.paint("in", "-m", mask(command.folder / "m.png"), "-o", "out")
+
+        assert (done.status, done.errors) == (1, ["in/q.png: a link to nothing"])
+
+    def test_nothing_done_is_status_2(self, command: CommandLine) -> None:
+        picture(command.folder / "in" / "x.png").write_bytes(b"text")
+
+        done = command.paint("in", "-m", mask(command.folder / "m.png"), "-o", "out")
+
+        assert (done.status, done.out) == (2, "")
+        assert command.session.tasks == []
+
+
+class TestAllOrNothing:
+    def test_strict_does_nothing_for_one_bad_picture(self, command: CommandLine) -> None:
+        sound(command.folder / "in")
+        (command.folder / "in" / "x.png").write_bytes(b"text")
+        (command.folder / "in" / "y.png").write_bytes(b"text")
+
+        done = command.paint("in", "-m", mask(command.folder / "m.png"), "-o", "out", "--strict")
+
+        assert done.status == 2
+        assert [each.partition(":")[0] for each in done.errors] == [
+            *("in/x.png", "in/y.png", "nothing was done"),
+        ]
+        assert command.session.tasks == []
+
+    def test_strict_names_missing_masks_too(self, command: CommandLine) -> None:
+        sound(command.folder / "in")
+        mask(command.folder / "ms" / "p0.png")
+
+        done = command.paint("in", "-m", "ms", "-o", "out", "--strict")
+
+        assert done.status == 2
+        assert len(done.errors) == 3
+        assert not (command.folder / "out").exists()
+
+
+class TestFaultsOfAll:
+    @pytest.mark.parametrize(
+        "code", ["weights_missing", "weights_untrusted", "weights_unreadable", "load_failed"]
+    )
+    def test_what_every_picture_would_meet_ends_the_run_at_once(
+        self, command: CommandLine, code: str
+    ) -> None:
+        def act(task: Task) -> dict[str, Any]:
+            raise TaskFailedError(task.id, TaskState.FAILED, code, "the model cannot be loaded")
+
+        command.session.act = act
+        sound(command.folder / "in", 40)
+
+        done = command.paint("in", "-m", mask(command.folder / "m.png"), "-o", "out")
+
+        assert done.status == 2
+        assert done.errors == ["the model cannot be loaded"]
+        assert len(command.session.tasks) <= 16
+
+    def test_a_broker_without_workers_ends_the_run_at_once(self, command: CommandLine) -> None:
+        def act(task: Task) -> dict[str, Any]:
+            raise TaskFailedError(task.id, None, "no_worker", "no worker is connected")
+
+        command.session.act = act
+        command.session.workers = []
+        sound(command.folder / "in", 40)
+
+        done = command.paint("in", "-m", mask(command.folder / "m.png"), "-o", "out")
+
+        assert (done.status, done.errors) == (2, ["no worker is connected"])
+
+    def test_a_full_disk_ends_the_run_keeps_the_result_and_says_how_to_go_on(
+        self, command: CommandLine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        written = result_files._replace
+
+        def replace(path: Path, data: bytes) -> None:
+            if path.name == "p2.png":
+                raise OSError(errno.ENOSPC, "No space left on device")
+            written(path, data)
+
+        monkeypatch.setattr(result_files, "_replace", replace)
+        monkeypatch.setenv("TMPDIR", str(command.folder))
+        monkeypatch.setattr("tempfile.tempdir", None)
+        sound(command.folder / "in", 40)
+
+        done = command.paint("in", "-m", mask(command.folder / "m.png"), "-o", "out")
+
+        assert done.status == 1
+        (error,) = done.errors
+        assert error.startswith(
+            "out/p2.png: cannot be written: No space left on device; the result"
+        )
+        assert Path(error.rpartition(" kept as ")[2]).is_file()
+        assert done.notes[-1].startswith("ended: ")
+        assert done.notes[-1].endswith("the same command with --skip-existing goes on")
+
+
+class TestWhatIsLeftOut:
+    def test_other_files_of_a_folder_are_counted_and_named(self, command: CommandLine) -> None:
+        sound(command.folder / "in")
+        for name in ("notes.txt", "f.xyz", ".hidden"):
+            (command.folder / "in" / name).write_text("no picture")
+
+        done = command.paint("in", "-m", mask(command.folder / "m.png"), "-o", "out")
+
+        assert done.status == 0
+        assert done.notes == ["2 files left out, not pictures by name: f.xyz, notes.txt"]
+
+    @pytest.mark.parametrize("name", ["b.jfif", "c.jpe", "d.JPG", "e.pjpeg", "nameless"])
+    def test_a_picture_under_a_rare_ending_is_taken(self, command: CommandLine, name: str) -> None:
+        picture(command.folder / "in" / name)
+
+        done = command.paint("in", "-m", mask(command.folder / "m.png"), "-o", "out")
+
+        assert (done.status, done.err) == (0, "")
+        assert len(names_in(command.folder / "out")) == 1
+
+    def test_pictures_in_sub_folders_are_counted(self, command: CommandLine) -> None:
+        sound(command.folder / "in", 1)
+        picture(command.folder / "in" / "x" / "b.png")
+        picture(command.folder / "in" / "x" / "y" / "c.png")
+
+        done = command.paint("in", "-m", mask(command.folder / "m.png"), "-o", "out")
+
+        assert done.status == 0
+        assert done.notes == ["2 pictures in sub-folders left out: --recursive takes them"]
+
+    def test_quiet_tells_errors_alone(self, command: CommandLine) -> None:
+        sound(command.folder / "in")
+        (command.folder / "in" / "notes.txt").write_text("no picture")
+
+        done = command.paint("-q", "in", "-m", mask(command.folder / "m.png"), "-o", "out")
+
+        assert (done.status, done.out, done.err) == (0, "", "")
+
+
+class TestTrees:
+    def test_recursive_keeps_the_tree(self, command: CommandLine) -> None:
+        for name in ("a.png", "x/b.png", "x/y/b.png"):
+            picture(command.folder / "in" / name)
+
+        done = command.paint("-r", "in", "-m", mask(command.folder / "m.png"), "-o", "out")
+
+        assert done.status == 0
+        assert names_in(command.folder / "out") == ["a.png", "x/b.png", "x/y/b.png"]
+
+    def test_masks_may_mirror_the_tree_or_lie_in_one_folder(self, command: CommandLine) -> None:
+        for name in ("a.png", "x/b.png"):
+            picture(command.folder / "in" / name)
+        mask(command.folder / "ms" / "a.png")
+        mask(command.folder / "ms" / "x" / "b.png")
+        mask(command.folder / "flat" / "a.png")
+        mask(command.folder / "flat" / "b.png")
+
+        assert command.paint("-r", "in", "-m", "ms", "-o", "out").status == 0
+        assert command.paint("-r", "in", "-m", "flat", "-o", "out").status == 0
+
+    def test_results_below_the_pictures_are_not_taken_for_pictures(
+        self, command: CommandLine
+    ) -> None:
+        for name in ("a.png", "x/b.png"):
+            picture(command.folder / "in" / name)
+        m = mask(command.folder / "m.png")
+
+        for _ in range(2):
+            done = command.paint("-r", "in", "-m", m, "-o", "in/out")
+
+            assert done.status == 0
+            assert names_in(command.folder / "in" / "out") == ["a.png", "x/b.png"]
+
+    def test_same_names_of_two_folders_keep_what_tells_them_apart(
+        self, command: CommandLine
+    ) -> None:
+        for name in ("jan/a.png", "feb/a.png", "feb/b.png"):
+            picture(command.folder / name)
+
+        done = command.paint("jan", "feb", "-m", mask(command.folder / "m.png"), "-o", "out")
+
+        assert done.status == 0
+        assert names_in(command.folder / "out") == ["b.png", "feb/a.png", "jan/a.png"]
+
+    def test_same_stems_of_one_folder_keep_their_endings(self, command: CommandLine) -> None:
+        for name in ("a.png", "a.jpg", "b.png"):
+            picture(command.folder / "in" / name)
+
+        done = command.paint("in", "-m", mask(command.folder / "m.png"), "-o", "out")
+
+        assert done.status == 0
+        assert names_in(command.folder / "out") == ["a.jpg.png", "a.png.png", "b.png"]
+
+    def test_a_loop_of_links_is_not_followed(self, command: CommandLine) -> None:
+        sound(command.folder / "in", 1)
+        (command.folder / "in" / "loop").symlink_to(command.folder / "in")
+
+        done = command.paint("-r", "in", "-m", mask(command.folder / "m.png"), "-o", "out")
+
+        assert done.status == 0
+        assert done.notes == ["1 linked folder not followed: in/loop"]
+        assert names_in(command.folder / "out") == ["p0.png"]
+
+
+class TestGoingOn:
+    def test_skip_existing_does_the_rest_and_nothing_twice(self, command: CommandLine) -> None:
+        sound(command.folder / "in", 4)
+        m = mask(command.folder / "m.png")
+        command.paint("in/p0.png", "in/p1.png", "-m", m, "-o", "out")
+        before = {each.name: each.stat().st_mtime_ns for each in (command.folder / "out").iterdir()}
+        command.session.tasks.clear()
+
+        done = command.paint("in", "-m", m, "-o", "out", "--skip-existing")
+
+        assert done.status == 0
+        assert len(command.session.tasks) == 2
+        assert "2 were there already" in done.out
+        for name, when in before.items():
+            assert (command.folder / "out" / name).stat().st_mtime_ns == when
+
+    def test_skip_existing_with_nothing_left_says_so(self, command: CommandLine) -> None:
+        sound(command.folder / "in", 2)
+        m = mask(command.folder / "m.png")
+        command.paint("in", "-m", m, "-o", "out")
+        command.session.tasks.clear()
+
+        done = command.paint("in", "-m", m, "-o", "out", "--skip-existing")
+
+        assert (done.status, command.session.tasks) == (0, [])
+        assert done.out == "nothing to do: 2 were there already\n"
+
+    def test_results_of_earlier_runs_are_replaced_and_counted(self, command: CommandLine) -> None:
+        sound(command.folder / "in", 2)
+        m = mask(command.folder / "m.png")
+        command.paint("in", "-m", m, "-o", "out")
+
+        assert "2 replaced" in command.paint("in", "-m", m, "-o", "out").out
+
+    def test_a_folder_may_be_done_twice_beside_its_pictures(self, command: CommandLine) -> None:
+        sound(command.folder / "in", 2)
+        m = mask(command.folder / "m.png")
+        command.paint("in", "-m", m)
+        picture(command.folder / "in" / "new.png")
+
+        done = command.paint("in", "-m", m, "--skip-existing")
+
+        assert done.status == 0
+        assert done.notes == ["2 results of earlier runs left out: p0-opencv.png, p1-opencv.png"]
+        assert "new-opencv.png" in names_in(command.folder / "in")
+        assert "2 were there already" in done.out
+
+    def test_an_interrupted_run_says_how_to_go_on(self, command: CommandLine) -> None:
+        def act(task: Task) -> dict[str, Any]:
+            if len(command.session.tasks) == 20:
+                signal.raise_signal(signal.SIGINT)
+            return {"image": pixels_of(task)}
+
+        command.session.act = act
+        sound(command.folder / "in", 40)
+
+        done = command.paint("in", "-m", mask(command.folder / "m.png"), "-o", "out")
+
+        assert done.status == 130
+        count = len(names_in(command.folder / "out"))
+        assert 0 < count < 40
+        assert done.notes[-1] == (
+            f"interrupted: {count} of 40 images are done; the same command with --skip-existing"
+            " goes on"
+        )
+
+    def test_the_same_file_twice_is_done_once(self, command: CommandLine) -> None:
+        sound(command.folder / "in", 2)
+
+        done = command.paint("in/p0.png", "in", "-m", mask(command.folder / "m.png"), "-o", "out")
+
+        assert done.status == 0
+        assert len(command.session.tasks) == 2
