@@ -17,6 +17,7 @@ from paintmq.broker.records import (
 )
 from paintmq.broker.stores.rows import decode_record, encode_record
 from paintmq.broker.stores.store import Collected, Entry, PayloadKey, Store
+from paintmq.broker.stores.story import StoryLine
 from paintmq.task import Buffer
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Recovered",
     "Store",
     "StoredTask",
+    "StoryLine",
     "TaskAccepted",
     "TaskChanged",
     "TaskPurged",

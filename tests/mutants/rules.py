@@ -468,7 +468,7 @@ RULES: Sequence[BrokenRule] = (
         "no limit refuses",
         "I15",
         Admission,
-        "_over_a_limit",
+        "_exceeds_limits",
         _nothing,
         "every_limit_refuses_in_words",
     ),

@@ -1,7 +1,9 @@
 """``paintmq tasks``, ``why`` and ``cancel``: the tasks of a running broker, and one of them."""
 
 import json
-from typing import Annotated, Any
+from pathlib import Path
+from time import sleep
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +17,13 @@ from paintmq.cli.common_options import (
 from paintmq.cli.failures import FAILED, CommandError, note
 from paintmq.cli.status_command import duration, indented
 from paintmq.cli.tables import plain_console, plain_table
+from paintmq.task import TaskId
+
+if TYPE_CHECKING:
+    from paintmq.broker.stores.story import StoryLine
+
+_LOOK_AGAIN = 0.05
+"""Seconds between two questions for a story that is being read."""
 
 TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="Task id.")]
 
@@ -63,12 +72,27 @@ def tasks(
 
 def why(
     task: TaskArgument,
+    story: Annotated[
+        bool, typer.Option("--story", help="Print every transition of the task, in order.")
+    ] = False,
+    journal: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="With --story: read this journal instead of asking a broker.",
+        ),
+    ] = None,
     connect: ConnectOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say where a task stands, and what it waits for if it waits."""
     task_id = parse_task_id(task)
+    if story:
+        _print_story(task_id, _story(task_id, journal, connect, config), as_json=as_json)
+        return
+    if journal is not None:
+        raise CommandError("--journal is read for a story: add --story")
     with connected(connect, config) as client:
         answer: Any = client.ask("why", task_id=task_id)
     if as_json:
@@ -94,6 +118,32 @@ def why(
         )
     if waits:
         _print_explanation(answer["explanation"])
+
+
+def _story(
+    task_id: TaskId, journal: Path | None, connect: str | None, config: Path | None
+) -> "list[StoryLine]":
+    from paintmq.broker.stores.log_reader import read_story
+    from paintmq.broker.stores.story import StoryLine
+
+    if journal is not None:
+        return read_story(journal, task_id)
+    with connected(connect, config) as client:
+        answer: Any = client.ask("story", task_id=task_id)
+        while answer["state"] == "reading":
+            sleep(_LOOK_AGAIN)
+            answer = client.ask("story", task_id=task_id)
+    return [StoryLine(**line) for line in answer["story"]]
+
+
+def _print_story(task_id: TaskId, lines: "list[StoryLine]", *, as_json: bool) -> None:
+    if not lines:
+        raise CommandError(f"the log holds nothing of task {task_id}")
+    if as_json:
+        print(json.dumps([line.to_json() for line in lines], indent=2))
+        return
+    for line in lines:
+        print(indented(str(line)))
 
 
 def _print_explanation(explanation: dict[str, Any]) -> None:

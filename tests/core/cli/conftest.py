@@ -27,3 +27,15 @@ def operated(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     with ExitStack() as stack:
         yield OperatedBroker(run_command_line, capsys, stack)
+
+
+@pytest.fixture
+def durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[OperatedBroker]:
+    """Return a broker with a journal on disk, ``journal`` in the folder it is operated from."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(common_options, "PATIENCE", 30.0)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    with ExitStack() as stack:
+        yield OperatedBroker(run_command_line, capsys, stack, journal=tmp_path / "journal")

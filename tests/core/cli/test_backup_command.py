@@ -1,8 +1,6 @@
 """Copying the journal of a broker that goes on working."""
 
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,23 +11,9 @@ from tests.harness.toy_broker import toy_client, toy_config, toy_plugins
 from paintmq.broker.shell.server import BrokerServer
 from paintmq.broker.stores import BackupState, Store
 from paintmq.broker.stores.sqlite import SqliteStore
-from paintmq.cli import common_options
-from paintmq.cli.app import run_command_line
 from paintmq.errors import StoreError
 from paintmq.task import TaskState
 from paintmq.wire.messages import Accepted, Query
-
-
-@pytest.fixture
-def durable(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[OperatedBroker]:
-    """Return a broker with a journal on disk, operated from ``tmp_path``."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(common_options, "PATIENCE", 30.0)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    with ExitStack() as stack:
-        yield OperatedBroker(run_command_line, capsys, stack, journal=tmp_path / "journal")
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 from tests.harness.operated_broker import OperatedBroker
@@ -174,3 +175,48 @@ def test_a_running_task_is_listed_with_its_worker(operated: OperatedBroker) -> N
         said = operated.command("tasks", "--state", "running")[1]
 
     assert said.split()[-1] == "node/cpu-3"
+
+
+def test_a_story_is_told_by_the_broker_and_read_from_its_journal(
+    durable: OperatedBroker, tmp_path: Path
+) -> None:
+    worker = durable.start_worker()
+    task, other = durable.submit(), durable.submit()
+    durable.kill_with(worker)
+
+    status, said, _ = durable.command("why", task.id, "--story")
+
+    assert status == 0
+    lines = said.splitlines()
+    assert [line[25:39].strip() for line in lines] == ["accepted", "leased", "dead"]
+    assert lines[0].endswith("queue cpu-light, model toy, priority 0")
+    assert "node/cpu-0, attempt 1 of " in lines[1]
+    assert "its worker process died" in lines[2]
+    assert other.id not in said
+    told = json.loads(durable.command("why", task.id, "--story", "--json")[1])
+    from_journal = durable.command("why", task.id, "--story", "--json", "--journal", "journal")
+    assert json.loads(from_journal[1]) == told
+    assert durable.command("why", task.id, "--story", "--journal", "journal")[1] == said
+
+
+def test_a_broker_without_a_log_says_so_when_it_is_asked_for_a_story(
+    operated: OperatedBroker,
+) -> None:
+    task = operated.submit()
+
+    status, _, errors = operated.command("why", task.id, "--story")
+
+    assert status != 0
+    assert "keeps its journal in memory (broker.durability)" in errors
+
+
+def test_a_story_of_a_task_that_is_not_known_is_an_error(
+    durable: OperatedBroker, tmp_path: Path
+) -> None:
+    nobody = "0" * 32
+
+    assert "its retention time is over" in durable.command("why", nobody, "--story")[2]
+    of_journal = durable.command("why", nobody, "--story", "--journal", "journal")
+    assert "the log holds nothing of task" in of_journal[2]
+    assert "--journal is read for a story" in durable.command("why", nobody, "--journal", ".")[2]
+    assert "is no journal" in durable.command("why", nobody, "--story", "--journal", ".")[2]

@@ -51,7 +51,7 @@ def test_every_subject_of_a_question_is_described() -> None:
     first_column = re.findall(r"^\| (`.*?`) \| ", questions, re.MULTILINE)
 
     named = {name for cell in first_column for name in re.findall(r"`(\w+)`", cell)}
-    assert named == {*machines, *ADMIN_SUBJECTS, "endpoints", "models", "turns", "version"}
+    assert named == {*machines, *ADMIN_SUBJECTS, "endpoints", "models", "story", "turns", "version"}
 
 
 def test_every_state_is_named() -> None:

@@ -38,6 +38,7 @@ from paintmq.broker.shell.server_control import (
     describe_models,
     describe_statistics,
     describe_version,
+    tell_story,
 )
 from paintmq.broker.shell.stop_report import StopReport, unfinished
 from paintmq.broker.stores import make_store
@@ -320,6 +321,7 @@ class BrokerServer:
             "shutdown": self._shutdown,
             "reload": self._reload,
             "backup": partial(back_up, journal, config.broker),
+            "story": partial(tell_story, journal, machine),
         }
         self._observers = start_observers(self._plugins, statistics)
         loop = BrokerLoop(

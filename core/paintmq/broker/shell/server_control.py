@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from attrs import asdict
 
+from paintmq.broker.machine import BrokerMachine
 from paintmq.broker.records import Recovered
 from paintmq.broker.stores import journal_folder
 from paintmq.broker.stores.journal import Journal
@@ -14,7 +15,7 @@ from paintmq.config import BrokerConfig
 from paintmq.errors import PaintMQError
 from paintmq.plugin.catalog import Catalog
 from paintmq.statistics import BrokerStatistics
-from paintmq.task import Json
+from paintmq.task import Json, TaskId
 from paintmq.transport.addresses import is_loopback
 from paintmq.wire.messages import PROTOCOL_VERSION, Answer, Ask
 
@@ -60,6 +61,25 @@ def back_up(journal: Journal, broker: BrokerConfig, arguments: Mapping[str, Json
         )
     state: dict[str, Json] = asdict(journal.back_up(Path(path)))
     return state
+
+
+def tell_story(journal: Journal, machine: BrokerMachine, arguments: Mapping[str, Json]) -> Json:
+    """Return every transition of a task, or that they are being read: then ask again.
+
+    Raises:
+        ValueError: the broker does not know the task.
+        StoreError: the store keeps no log.
+    """
+    task_id = arguments.get("task_id")
+    if not isinstance(task_id, str) or machine.stored_task(TaskId(task_id)) is None:
+        raise ValueError(
+            f"no task {task_id!r}: it was never accepted here, or its retention time is over; "
+            f"`paintmq why TASK --story --journal FOLDER` reads the log on the broker's machine"
+        )
+    story = journal.story(TaskId(task_id))
+    if story is None:
+        return {"state": "reading"}
+    return {"state": "done", "story": [line.to_json() for line in story]}
 
 
 def describe_endpoints(client: str, queues: Mapping[str, str]) -> Json:

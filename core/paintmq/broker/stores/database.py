@@ -23,6 +23,7 @@ from paintmq.broker.records import (
 from paintmq.broker.stores.failpoints import failpoint
 from paintmq.broker.stores.rows import checksum, encode, encode_record
 from paintmq.broker.stores.store import Entry, PayloadKey
+from paintmq.broker.stores.story import BOOTED, LogRow, read_row
 from paintmq.errors import StoreError
 from paintmq.process import private_files
 from paintmq.task import TaskId
@@ -199,6 +200,17 @@ class Database:
         ).fetchone()
         return found is not None
 
+    def changes_of(self, task_id: TaskId) -> tuple[int, int] | None:
+        """Return the sequences of a task's acceptance and last change; None if it is unknown."""
+        row = self._connection.execute(
+            "SELECT accepted, sequence FROM task WHERE id = ?", (task_id,)
+        ).fetchone()
+        return None if row is None else (row[0], row[1])
+
+    def log_of(self, task_id: TaskId, first: int, last: int) -> list[LogRow]:
+        """Return the rows of a part of the log that tell of a task or of the broker's starts."""
+        return log_of(self._connection, task_id, first, last)
+
     # ---- writing -------------------------------------------------------------------------------
 
     def begin(self) -> None:
@@ -338,6 +350,16 @@ class Database:
         """Return up to ``at_most`` free pages to the file system; return how many are left."""
         self._connection.execute(f"PRAGMA incremental_vacuum({at_most})").fetchall()
         return int(self._connection.execute("PRAGMA freelist_count").fetchone()[0])
+
+
+def log_of(connection: sqlite3.Connection, task_id: TaskId, first: int, last: int) -> list[LogRow]:
+    """Return the rows of a part of a log that tell of a task or of the broker's starts."""
+    rows = connection.execute(
+        "SELECT sequence, at, record, row_check FROM log WHERE sequence BETWEEN ? AND ? "
+        "AND (instr(record, ?) OR instr(record, ?) = 1) ORDER BY sequence",
+        (first, last, task_id.encode(), BOOTED),
+    )
+    return [found for row in rows if (found := read_row(*row)) is not None]
 
 
 def _payload_check(key: PayloadKey, size: int, digest: str, *, inline: bool) -> bytes:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from paintmq.broker.records import Record, Recovered
 from paintmq.broker.stores import BackupState, Collected, Entry, PayloadKey, Store
-from paintmq.task import Buffer
+from paintmq.broker.stores.story import StoryLine
+from paintmq.task import Buffer, TaskId
 
 
 class Journal:
@@ -64,6 +65,10 @@ class Journal:
     def back_up(self, path: Path) -> BackupState:
         """Start a backup to that path, or return how far it is; see ``Store.back_up``."""
         return self._store.back_up(path)
+
+    def story(self, task_id: TaskId) -> Sequence[StoryLine] | None:
+        """Return a task's transitions from the log; None: ask again. See ``Store.story``."""
+        return self._store.story(task_id)
 
     def close(self) -> None:
         """Make everything durable and close the store.

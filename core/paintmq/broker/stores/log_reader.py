@@ -17,10 +17,11 @@ from typing import Any
 import msgspec
 
 from paintmq.broker.records import StoredTask
-from paintmq.broker.stores.database import DATABASE_NAME
+from paintmq.broker.stores.database import DATABASE_NAME, log_of
 from paintmq.broker.stores.rows import checksum, decode_request
+from paintmq.broker.stores.story import StoryLine, tell
 from paintmq.errors import StoreError
-from paintmq.task import TaskStatus
+from paintmq.task import TaskId, TaskStatus
 
 COPIES = 5
 """How often a journal in use is copied before giving up."""
@@ -37,12 +38,29 @@ def read_past(path: Path) -> list[StoredTask]:
     Raises:
         StoreError: it is no journal, or cannot be read.
     """
+    with _opened(path) as database:
+        return _accepted(database)
+
+
+def read_story(path: Path, task_id: TaskId) -> list[StoryLine]:
+    """Return the story of one task, as far back as the log reaches; empty if it has none.
+
+    Raises:
+        StoreError: it is no journal, or cannot be read.
+    """
+    with _opened(path) as database:
+        last = database.execute("SELECT max(sequence) FROM log").fetchone()[0] or 0
+        return tell(task_id, log_of(database, task_id, 0, last))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     folder = path.parent if path.name == DATABASE_NAME else path
     if not (folder / DATABASE_NAME).is_file():
         raise StoreError(f"{path} is no journal: there is no {DATABASE_NAME}")
     try:
         with _readable(folder) as database:
-            return _accepted(database)
+            yield database
     except (OSError, sqlite3.Error, msgspec.MsgspecError, ValueError, TypeError, KeyError) as error:
         raise StoreError(f"the journal {path} cannot be read: {error}") from error
 

@@ -1,12 +1,14 @@
 """The store of a broker that need not outlive its process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from paintmq.broker.records import Recovered
 from paintmq.broker.stores.store import BackupState, Collected, Entry, PayloadKey, Store
+from paintmq.broker.stores.story import StoryLine
 from paintmq.errors import StoreError
+from paintmq.task import TaskId
 
 
 class MemoryStore(Store):
@@ -32,6 +34,11 @@ class MemoryStore(Store):
     def back_up(self, path: Path) -> BackupState:
         raise StoreError(
             "this broker keeps its journal in memory (broker.durability): there is nothing on disk"
+        )
+
+    def story(self, task_id: TaskId) -> Sequence[StoryLine] | None:
+        raise StoreError(
+            "this broker keeps its journal in memory (broker.durability): tasks leave no log"
         )
 
     def close(self) -> None:

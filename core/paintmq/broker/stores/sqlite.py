@@ -1,7 +1,7 @@
 """The durable store: SQLite with one writer thread, large payloads as files beside it."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -19,6 +19,7 @@ from paintmq.broker.stores.rows import (
     decode_status,
 )
 from paintmq.broker.stores.store import BackupState, Collected, Direction, Entry, PayloadKey, Store
+from paintmq.broker.stores.story import StoryLine
 from paintmq.broker.stores.writer import Writer
 from paintmq.errors import StoreError
 from paintmq.task import PayloadInfo, TaskId, TaskState
@@ -85,6 +86,9 @@ class SqliteStore(Store):
 
     def back_up(self, path: Path) -> BackupState:
         return self._opened().back_up(path)
+
+    def story(self, task_id: TaskId) -> Sequence[StoryLine] | None:
+        return self._opened().story(task_id)
 
     def close(self) -> None:
         writer, self._writer = self._writer, None

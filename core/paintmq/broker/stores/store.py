@@ -7,13 +7,14 @@ Rule 3: a failed write is never repeated in the hope that it works now: the stor
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, TypeAlias
 
 from attrs import frozen
 
 from paintmq.broker.records import Record, Recovered
+from paintmq.broker.stores.story import StoryLine
 from paintmq.errors import StoreError
 from paintmq.task import Buffer, TaskId
 
@@ -108,6 +109,14 @@ class Store(ABC):
             StoreError: it cannot be made, or another is under way.
         """
         raise StoreError(f"{type(self).__name__} cannot be backed up while it is in use")
+
+    def story(self, task_id: TaskId) -> Sequence[StoryLine] | None:
+        """Return the transitions of a task from the log; None: it is being read, ask again.
+
+        Raises:
+            StoreError: this store keeps no log that can be read while it is in use.
+        """
+        raise StoreError(f"{type(self).__name__} keeps no log that can be read while it is in use")
 
     @abstractmethod
     def close(self) -> None:

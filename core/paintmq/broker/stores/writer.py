@@ -8,7 +8,7 @@ import logging
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -21,9 +21,11 @@ from paintmq.broker.stores.blobs import BlobFolder, sha256
 from paintmq.broker.stores.database import DATABASE_NAME, Database, NewPayload
 from paintmq.broker.stores.exhaustion import DISK_CHECK_SECONDS, Shortage
 from paintmq.broker.stores.folder import StoreFolder, is_full
+from paintmq.broker.stores.log_search import LogSearch
 from paintmq.broker.stores.store import BackupState, Collected, Entry, PayloadKey
+from paintmq.broker.stores.story import StoryLine
 from paintmq.errors import StoreError
-from paintmq.task import Buffer
+from paintmq.task import Buffer, TaskId
 from paintmq.units import MIB
 
 logger = logging.getLogger(__name__)
@@ -85,6 +87,7 @@ class Writer:
         self._closing = False
         self._backup: Backup | None = None
         self._backup_wanted = False
+        self._stories = LogSearch()
         # Used by the writer's thread alone.
         self._upkeep_due = True
         self._swept = False
@@ -142,6 +145,13 @@ class Writer:
             self._changed.notify()
             return self._backup.state
 
+    def story(self, task_id: TaskId) -> Sequence[StoryLine] | None:
+        """Return a task's transitions from the log; None: they are being read, ask again."""
+        with self._changed:
+            story = self._stories.ask(task_id)
+            self._changed.notify()
+            return story
+
     def close(self) -> None:
         """Commit what is queued and end the thread; the database may be closed then.
 
@@ -184,7 +194,9 @@ class Writer:
     def _work(self) -> bool:
         """Do what there is to do, or wait for it; return False when the thread should end."""
         with self._changed:
-            if not (self._queue or self._fetches or self._closing or self._backup_wanted):
+            wanted = self._stories.wanted
+            idle = not (self._queue or self._fetches or self._closing or self._backup_wanted)
+            if idle and wanted is None:
                 self._changed.wait(IDLE_SECONDS if self._upkeep_due else DISK_CHECK_SECONDS)
             batch, fetches = self._take_batch(), list(self._fetches)
             self._fetches.clear()
@@ -195,6 +207,8 @@ class Writer:
         if batch:
             self._commit(batch)
             self._upkeep_due = True
+        if wanted is not None:
+            self._read_log(wanted)
         if backup_wanted:
             self._copy_for_backup()
         elif not batch and not fetches:
@@ -329,6 +343,13 @@ class Writer:
             self._give(key, None)
         else:
             self._give(key, done.result())
+
+    def _read_log(self, task_id: TaskId) -> None:
+        story = self._stories.read_part(self._database, task_id)
+        if story is not None:
+            with self._changed:
+                self._stories.give(task_id, story)
+            self._wake()
 
     def _give(self, key: PayloadKey, data: Buffer | None) -> None:
         with self._changed:
