@@ -29,7 +29,7 @@ from paintmq.errors import RejectedError, UnknownQueueError
 from paintmq.monitoring.history import History
 from paintmq.plugin.manager import PluginManager
 from paintmq.statistics import BrokerStatistics, QueueStatistics
-from paintmq.task import Json, TaskId, TaskRequest
+from paintmq.task import Json, TaskRequest
 from paintmq.transport.sockets import new_context
 
 if TYPE_CHECKING:
@@ -233,8 +233,13 @@ class QueueManager:
         self._check_queue(queue)
         prepared = task.prepare(queue=queue)
         session = self._get_running().session
-        session.window.force(prepared.request.input_bytes)
-        return TaskHandle(session, session.submit(prepared, task))
+        place = session.window.place(prepared.request.input_bytes)
+        place.take()
+        try:
+            return TaskHandle(session, session.submit(prepared, place, task))
+        except BaseException:
+            place.give_back()
+            raise
 
     def fetch(self, task_id: str) -> TaskHandle:
         """Return a handle of a task that was sent before, perhaps before a restart.
@@ -243,7 +248,7 @@ class QueueManager:
             RuntimeError: the manager is not running.
         """
         session = self._get_running().session
-        return TaskHandle(session, session.fetch(TaskId(task_id)))
+        return TaskHandle(session, session.fetch(task_id))
 
     # ---- statistics ----------------------------------------------------------------------------
 
@@ -305,6 +310,7 @@ class QueueManager:
             return self._catalog_cache
 
     def _ask(self, running: _Running, subject: str, arguments: Mapping[str, Json]) -> Json:
+        running.session.check_may_wait(f"asking for {subject!r}")
         answer = running.session.ask(subject, arguments)
         return wait_for_answer(running.session, answer, ANSWER_SECONDS, f"to {subject!r}")
 

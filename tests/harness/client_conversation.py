@@ -8,9 +8,10 @@ from paintmq.client.commands import (
     Send,
 )
 from paintmq.client.machine import ClientMachine
-from paintmq.task import PayloadInfo, TaskId, TaskRequest, TaskState
+from paintmq.task import Json, PayloadInfo, TaskId, TaskRequest, TaskState
 from paintmq.wire.messages import (
     Accepted,
+    Ask,
     BrokerHeartbeat,
     Finished,
     FromClient,
@@ -61,6 +62,10 @@ class Conversation:
 
     def cancel(self, task_id: TaskId = T1) -> list[Command]:
         return self.machine.cancel(task_id, now=self.now)
+
+    def ask(self, number: int, subject: str = "why", **arguments: Json) -> list[Command]:
+        question = Ask(request_id=number, subject=subject, arguments=arguments)
+        return self.machine.ask(question, now=self.now)
 
     def hear(self, message: ToClient) -> list[Command]:
         return self.machine.receive(message, now=self.now)

@@ -27,8 +27,8 @@ from paintmq.client.result import Progress, Result
 from paintmq.client.session import Session
 from paintmq.client.task import Task
 from paintmq.client.task_handle import CANCEL_SECONDS, TaskView, no_answer
-from paintmq.client.window import WindowLimits
-from paintmq.task import Json, TaskId, TaskState
+from paintmq.client.window import Place, WindowLimits
+from paintmq.task import Json, TaskState
 
 if TYPE_CHECKING:
     import zmq
@@ -68,7 +68,7 @@ class AsyncTaskHandle(TaskView):
             while True:
                 changed.clear()
                 done = self._followed.done
-                yield self._followed.progress()
+                yield self.progress()
                 if done:
                     return
                 if not await changed.wait(timeout):
@@ -138,15 +138,20 @@ class AsyncClient:
         """Hand the task in; waits for room, not for the broker. See ``Client.submit``."""
         # Reading and hashing large inputs would hold up the loop.
         prepared = await asyncio.to_thread(task.prepare, queue=queue)
-        await self._enter(prepared.request.input_bytes, timeout)
-        submit = partial(self._session.submit, prepared, task, patient=patient)
-        # A durable client's tasks reach the disk before they are sent; the loop must not wait.
-        followed = await asyncio.to_thread(submit) if self._session.is_durable else submit()
+        place = self._session.window.place(prepared.request.input_bytes)
+        try:
+            await self._wait_for_room(place, timeout)
+            submit = partial(self._session.submit, prepared, place, task, patient=patient)
+            # A durable client's tasks reach the disk before they are sent: not in the loop.
+            followed = await asyncio.to_thread(submit) if self._session.is_durable else submit()
+        except BaseException:  # cancelled or timed out, perhaps just as room was made
+            place.give_back()
+            raise
         return AsyncTaskHandle(self._session, followed)
 
     async def fetch(self, task_id: str) -> AsyncTaskHandle:
         """Return a handle of a task that was submitted before; see ``Client.fetch``."""
-        return AsyncTaskHandle(self._session, self._session.fetch(TaskId(task_id)))
+        return AsyncTaskHandle(self._session, self._session.fetch(task_id))
 
     async def cancel(
         self, task: AsyncTaskHandle | str, timeout: float | None = CANCEL_SECONDS
@@ -154,7 +159,7 @@ class AsyncClient:
         """Cancel a task, given by handle or id."""
         if isinstance(task, AsyncTaskHandle):
             return await task.cancel(timeout)
-        answer = self._session.cancel(TaskId(task))
+        answer = self._session.cancel(task)
         return await _answer(self._session, answer, timeout, f"to the cancel of task {task}")
 
     async def map(
@@ -225,19 +230,12 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    async def _enter(self, size: int, timeout: float | None) -> None:
+    async def _wait_for_room(self, place: Place, timeout: float | None) -> None:
         self._session.start()
-        window = self._session.window
-        granted = window.enter(size)
         try:
-            await asyncio.wait_for(asyncio.wrap_future(granted), timeout)
-        except BaseException as error:
-            # Cancelled or timed out just as room was made: give it back.
-            if granted.done() and not granted.cancelled() and granted.exception() is None:
-                window.leave(size)
-            if isinstance(error, TimeoutError):
-                raise TimeoutError(no_room(self._session, timeout or 0.0)) from None
-            raise
+            await asyncio.wait_for(asyncio.wrap_future(place.ask_for()), timeout)
+        except TimeoutError:
+            raise TimeoutError(no_room(self._session, timeout or 0.0)) from None
 
 
 class _LoopEvent:

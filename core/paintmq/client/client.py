@@ -13,8 +13,8 @@ from paintmq.client.result import Result
 from paintmq.client.session import Session
 from paintmq.client.task import Task
 from paintmq.client.task_handle import CANCEL_SECONDS, TaskHandle, TaskView, wait_for_answer
-from paintmq.client.window import WindowLimits
-from paintmq.task import Json, TaskId
+from paintmq.client.window import Place, WindowLimits
+from paintmq.task import Json
 
 if TYPE_CHECKING:
     import zmq
@@ -79,6 +79,7 @@ class Client:
         Raises:
             TimeoutError: it did not.
         """
+        self._session.check_may_wait("connect()")
         if not self._session.wait_until_connected(timeout):
             raise TimeoutError(f"no broker answers at {self.endpoint} within {timeout} s")
 
@@ -96,21 +97,28 @@ class Client:
             TimeoutError: there was no room for ``timeout`` seconds.
         """
         prepared = task.prepare(queue=queue)
-        self._enter(prepared.request.input_bytes, timeout)
-        return TaskHandle(self._session, self._session.submit(prepared, task, patient=patient))
+        place = self._session.window.place(prepared.request.input_bytes)
+        try:
+            self._wait_for_room(place, timeout)
+            followed = self._session.submit(prepared, place, task, patient=patient)
+            return TaskHandle(self._session, followed)
+        except BaseException:  # a Ctrl-C too: it must not cost room for ever
+            place.give_back()
+            raise
 
     def fetch(self, task_id: str) -> TaskHandle:
         """Return a handle of a task that was submitted before, by this client or another.
 
         Its ``result()`` raises TaskUnknownError if the broker does not know the task.
         """
-        return TaskHandle(self._session, self._session.fetch(TaskId(task_id)))
+        return TaskHandle(self._session, self._session.fetch(task_id))
 
     def cancel(self, task: TaskHandle | str, timeout: float | None = CANCEL_SECONDS) -> str:
         """Cancel a task, given by handle or id, and return what TaskHandle.cancel returns."""
         if isinstance(task, TaskHandle):
             return task.cancel(timeout)
-        answer = self._session.cancel(TaskId(task))
+        self._session.check_may_wait("cancel()")
+        answer = self._session.cancel(task)
         return wait_for_answer(self._session, answer, timeout, f"to the cancel of task {task}")
 
     def map(
@@ -159,6 +167,7 @@ class Client:
                 pending -= 1
                 yield ended.get()
         while pending:
+            self._session.check_may_wait("as_completed()")
             try:
                 handle = ended.get(timeout=timeout)
             except queue.Empty:
@@ -173,6 +182,7 @@ class Client:
             RejectedError: the broker cannot answer, and says why.
             TimeoutError: it did not answer in time.
         """
+        self._session.check_may_wait("ask()")
         answer = self._session.ask(subject, arguments)
         try:
             to_what = f"to {subject!r} at {self.endpoint}"
@@ -196,20 +206,17 @@ class Client:
     ) -> None:
         self.close()
 
-    def _enter(self, size: int, timeout: float | None) -> None:
+    def _wait_for_room(self, place: Place, timeout: float | None) -> None:
         self._session.start()
-        window = self._session.window
         # The session's thread is the one that makes room: it must not wait for it.
         if self._session.is_own_thread:
-            window.force(size)
+            place.take()
             return
         started = monotonic()
-        granted = window.enter(size)
         try:
-            granted.result(timeout)
+            place.ask_for().result(timeout)
         except TimeoutError:
-            if granted.cancel():
-                raise TimeoutError(no_room(self._session, monotonic() - started)) from None
+            raise TimeoutError(no_room(self._session, monotonic() - started)) from None
 
 
 def none_ended(session: Session, pending: int, timeout: float | None) -> str:

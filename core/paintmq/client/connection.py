@@ -1,5 +1,7 @@
 """One connection of a client: a DEALER with a fresh peer id, and the link that frames messages."""
 
+import logging
+import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 from time import monotonic
@@ -7,26 +9,45 @@ from time import monotonic
 import zmq
 
 from paintmq.client.task import Payload
+from paintmq.errors import ConfigError
 from paintmq.identifiers import new_peer_id
 from paintmq.task import Buffer, TaskId
 from paintmq.transport.curve import secure_with
 from paintmq.transport.key_files import PeerKey
-from paintmq.transport.sockets import Context, dealer
+from paintmq.transport.sockets import Context, Socket, dealer
 from paintmq.wire.link import Delivery, Link
 from paintmq.wire.messages import FromClient, Heartbeat, Submit
+
+logger = logging.getLogger(__name__)
+
+_ENDPOINT = re.compile(r"tcp://.+:[0-9]{1,5}|ipc://.+|inproc://.+")
 
 MESSAGES_A_TURN = 200
 """Read at most, before orders and deadlines get their turn."""
 
 
+def check_endpoint(endpoint: object) -> None:
+    """Check that ZeroMQ could connect to this address.
+
+    Raises:
+        ConfigError: it could not.
+    """
+    if not isinstance(endpoint, str) or not _ENDPOINT.fullmatch(endpoint):
+        raise ConfigError(
+            f"endpoint {endpoint!r} is no address of a broker: write tcp://HOST:PORT, such as"
+            " tcp://127.0.0.1:5550"
+        )
+
+
 class Connection:
-    """Sends and receives messages; belongs to one thread and never blocks it."""
+    """Sends and receives messages; belongs to one thread and never blocks it.
+
+    A connection that cannot even be opened (no descriptor is left, the host's name is malformed)
+    is one that nothing arrives by: its owner will try another one in time, as for a silent broker.
+    """
 
     def __init__(self, context: Context, endpoint: str, key: PeerKey | None = None) -> None:
-        self._socket = dealer(context, new_peer_id())
-        if key is not None:
-            secure_with(self._socket, key)
-        self._socket.connect(endpoint)
+        self._socket = _connected(context, endpoint, key)
         self._link = Link()
         self._poller = zmq.Poller()
         self._unsent: deque[list[Buffer]] = deque()
@@ -54,7 +75,8 @@ class Connection:
             WireError: what arrived is no message of the protocol.
         """
         deliveries: list[Delivery] = []
-        for _ in range(MESSAGES_A_TURN):
+        for _ in range(MESSAGES_A_TURN if self._socket is not None else 0):
+            assert self._socket is not None
             try:
                 frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
             except zmq.Again:
@@ -64,7 +86,7 @@ class Connection:
 
     def send_what_may_go(self) -> None:
         """Send what the socket takes without blocking; the rest follows when there is room."""
-        while True:
+        while self._socket is not None:
             if not self._unsent:
                 self._unsent.extend(self._link.outgoing())
             if not self._unsent:
@@ -79,13 +101,16 @@ class Connection:
 
     def wait(self, waker: int, seconds: float) -> None:
         """Wait for a message, for room to send, or for the waker to become readable."""
-        wanted = zmq.POLLIN | (zmq.POLLOUT if self._unsent else 0)
-        self._poller.register(self._socket, wanted)
+        if self._socket is not None:
+            wanted = zmq.POLLIN | (zmq.POLLOUT if self._unsent else 0)
+            self._poller.register(self._socket, wanted)
         self._poller.register(waker, zmq.POLLIN)
         self._poller.poll(int(seconds * 1000) + 1)
 
     def flush(self, seconds: float) -> None:
         """Send everything that is queued, for ``seconds`` at most."""
+        if self._socket is None:
+            return
         deadline = monotonic() + seconds
         self.send_what_may_go()
         while (self._unsent or not self._link.is_idle) and (left := deadline - monotonic()) > 0:
@@ -96,4 +121,20 @@ class Connection:
 
     def close(self, linger: float = 0.0) -> None:
         """Close at once; what ZeroMQ still holds gets ``linger`` seconds, in its own thread."""
-        self._socket.close(int(linger * 1000))
+        if self._socket is not None:
+            self._socket.close(int(linger * 1000))
+
+
+def _connected(context: Context, endpoint: str, key: PeerKey | None) -> Socket | None:
+    opened = None
+    try:
+        opened = dealer(context, new_peer_id())
+        if key is not None:
+            secure_with(opened, key)
+        opened.connect(endpoint)
+    except zmq.ZMQError as error:
+        logger.warning("no connection to %s can be opened: %s", endpoint, error)
+        if opened is not None:
+            opened.close(0)
+        return None
+    return opened

@@ -223,5 +223,6 @@ def _call(callback: Callback, task_id: TaskId) -> None:
     """Run a program's callback; its errors are its own and must not stop the session."""
     try:
         callback()
-    except Exception:
+    except BaseException:
+        # sys.exit() and KeyboardInterrupt too: they were meant for the program's own thread.
         logger.exception("task %s: a callback raised", task_id)

@@ -1,13 +1,17 @@
 """Tasks of a durable client whose outcome the program has not taken yet: one file a task.
 
-Rule 1: a task is on disk before it is sent, and off it before its outcome is handed to the program:
-whatever dies when, the program sees the outcome once, or finds the task when it starts again.
-Rule 2: a file is written beside its place and moved there, so it is whole or not there.
+Rule 1: a task is on disk before it is sent, and off it when its outcome is handed to the program.
+Rule 2: an outcome that was handed over counts as seen once the same thread comes back to the
+client, or the program ends in good order. Until then the lock file names its task: whatever dies
+when, the program sees every outcome, and twice only what it took last before it died.
+Rule 3: a file is written beside its place and moved there, so it is whole or not there.
 """
 
 import fcntl
 import logging
 import os
+import re
+import threading
 from pathlib import Path
 from struct import Struct
 
@@ -42,6 +46,11 @@ class ClientJournal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock: int | None = None
+        self._handing_over: dict[int, list[TaskId]] = {}
+        """By thread: outcomes it has taken, and perhaps not seen."""
+        self._mutex = threading.Lock()
+        self.taken_last: tuple[TaskId, ...] = ()
+        """Tasks whose outcomes an earlier client took and perhaps had not seen when it died."""
 
     def open(self) -> list[PreparedTask]:
         """Take the folder and return what an earlier client left in it, oldest first.
@@ -52,6 +61,7 @@ class ClientJournal:
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = _lock(self.folder)
+            self.taken_last = _read_ids(self._lock)
             # Task ids sort by the time they were made.
             return [task for path in sorted(self.folder.iterdir()) if (task := _read(path))]
         except OSError as error:
@@ -82,15 +92,44 @@ class ClientJournal:
                 f"task {prepared.request.id} cannot be written to {self.folder}: {error.strerror}"
             ) from error
 
+    def hand_over(self, task_id: TaskId) -> None:
+        """Drop the task: its outcome is being handed to the calling thread."""
+        with self._mutex:
+            mine = self._handing_over.setdefault(threading.get_ident(), [])
+            mine[:] = [task_id]  # it came back for this one, so it has seen those before
+            self._write_ids()
+        self.drop(task_id)
+
+    def seen(self) -> None:
+        """Record that the calling thread has seen the outcomes it took."""
+        with self._mutex:
+            if self._handing_over.pop(threading.get_ident(), None):
+                self._write_ids()
+
+    def all_seen(self) -> None:
+        """Record that every outcome that was handed over was seen."""
+        with self._mutex:
+            self._handing_over.clear()
+            self._write_ids()
+
     def drop(self, task_id: TaskId) -> None:
-        """Forget the task: its outcome is being handed to the program."""
         self._path(task_id).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let another client have the folder."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self.all_seen()
+        with self._mutex:
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
+
+    def _write_ids(self) -> None:
+        if self._lock is None:
+            return
+        ids = [task_id for taken in self._handing_over.values() for task_id in taken]
+        data = "".join(f"{task_id}\n" for task_id in ids).encode()
+        os.pwrite(self._lock, data, 0)
+        os.ftruncate(self._lock, len(data))
 
     def _path(self, task_id: TaskId) -> Path:
         return self.folder / f"{task_id}{_SUFFIX}"
@@ -106,6 +145,11 @@ def _lock(folder: Path) -> int:
             f"another client uses the journal {folder}: give each a folder of its own"
         ) from None
     return descriptor
+
+
+def _read_ids(lock: int) -> tuple[TaskId, ...]:
+    lines = os.pread(lock, 1 << 20, 0).decode("ascii", "replace").splitlines()
+    return tuple(TaskId(line) for line in lines if re.fullmatch("[0-9a-f]{32}", line))
 
 
 def _read(path: Path) -> PreparedTask | None:

@@ -4,6 +4,8 @@ Rule 1: a submission is repeated until the broker answers it, a task is asked af
 Rule 2: the first ending heard is the task's ending; any later one is confirmed and ignored.
 Rule 3: a broker that forgot what it had promised gets the task again, under the same id.
 Rule 4: silence is never taken for an answer: a silent broker costs a new connection, not a task.
+Rule 5: what is to be answered is sent through ``InFlight``, so that neither many tasks nor one that
+the broker cannot read keep the others from being answered.
 """
 
 import random
@@ -24,10 +26,11 @@ from paintmq.client.commands import (
     TaskRefused,
     TaskUnknown,
 )
+from paintmq.client.in_flight import InFlight, Request
 from paintmq.client.pending_cancels import PendingCancels
-from paintmq.client.repetition import queries, submission, take_up
+from paintmq.client.repetition import take_up
 from paintmq.client.tracked_tasks import TrackedTasks
-from paintmq.task import Json, TaskId, TaskRequest, TaskState
+from paintmq.task import TaskId, TaskRequest, TaskState
 from paintmq.wire.messages import (
     Accepted,
     Answer,
@@ -40,7 +43,6 @@ from paintmq.wire.messages import (
     Finished,
     Heartbeat,
     Progressed,
-    Query,
     Refused,
     Rejected,
     ResultReceived,
@@ -89,10 +91,19 @@ class ClientMachine:
     connections: int = field(default=0, init=False)
     gave_up: bool = field(default=False, init=False)
     """The last connection was given up because it was not answered, and none was welcomed since."""
+    refusal: str = field(default="", init=False)
+    """Why the broker refused this client; empty once it has welcomed it again."""
+    unread: int = field(default=0, init=False)
+    """Connections that a running broker forgot, most likely because it could not read a message."""
 
     _tasks: TrackedTasks = field(init=False)
     _cancels: PendingCancels = field(init=False)
     _asks: dict[int, Ask] = field(factory=dict[int, Ask], init=False)
+    _in_flight: InFlight = field(factory=InFlight, init=False)
+    _incarnation: int | None = field(default=None, init=False)
+    """Of the broker that welcomed us last."""
+    _was_forgotten: bool = field(default=False, init=False)
+    """The connection before this one ended because the broker did not know it any more."""
     _withheld: dict[TaskId, None] = field(factory=dict[TaskId, None], init=False)
     """Endings that were reported to the shell and that it has not confirmed yet."""
     _durable_sequence: int = field(default=0, init=False)
@@ -125,38 +136,41 @@ class ClientMachine:
         if known is not None:
             known.request = known.request or request
             return []
-        task = self._tasks.add(request.id, request, now=now)
-        task.patient = patient
-        return [submission(task)] if self._open else []
+        self._tasks.add(request.id, request, now=now).patient = patient
+        self._in_flight.add(("task", request.id))
+        return self._flush(now)
 
     def fetch(self, task_id: TaskId, *, now: float) -> list[Command]:
         """Ask for the state of a task that was submitted before, by this client or another."""
         if task_id in self._tasks:
             return []
         self._tasks.add(task_id, None, now=now)
-        return [Send(Query((task_id,)))] if self._open else []
+        self._in_flight.add(("task", task_id))
+        return self._flush(now)
 
     def cancel(self, task_id: TaskId, *, now: float) -> list[Command]:
         """Cancel the task; a task that is not accepted yet is cancelled when it is."""
         if task_id in self._cancels:
             return []
         self._cancels.hold(task_id)
-        return self._send_cancel(task_id, now) if self._may_cancel(task_id) else []
+        self._release_cancel(task_id)
+        return self._flush(now)
 
-    def ask(self, request_id: int, subject: str, arguments: dict[str, Json]) -> list[Command]:
-        """Ask the broker; the number comes back with the answer."""
-        question = Ask(request_id=request_id, subject=subject, arguments=arguments)
-        self._asks[request_id] = question
-        return [Send(question)] if self._open else []
+    def ask(self, question: Ask, *, now: float) -> list[Command]:
+        """Ask the broker; the question's number comes back with the answer."""
+        self._asks[question.request_id] = question
+        self._in_flight.add(("ask", question.request_id))
+        return self._flush(now)
 
     def forget_ask(self, request_id: int) -> None:
         """Drop a question whose answer is no longer wanted."""
         self._asks.pop(request_id, None)
+        self._in_flight.remove(("ask", request_id))
 
     def forget(self, task_id: TaskId) -> None:
         """Stop following a task; if the broker has it, it still brings it to its ending."""
-        self._tasks.pop(task_id)
-        self._cancels.drop(task_id)
+        self._drop_task(task_id)
+        self._drop_cancel(task_id)
 
     def acknowledge(self, task_id: TaskId) -> list[Command]:
         """Confirm an ending that was reported; needed only when ``acknowledges`` is off."""
@@ -187,15 +201,12 @@ class ClientMachine:
         self._heartbeat_at = now + self._heartbeat
         self._patience = self._patience or timers.connect_first
         self._silent_at = now + self._tasks.jittered(self._patience)
-        commands: list[Command] = [Send(ClientHello(name=self.name))]
         for task in self._tasks:
             self._tasks.reset(task, now=now)
-        commands += take_up(self._tasks)
-        for task_id in self._cancels:
-            if self._may_cancel(task_id):
-                commands += self._send_cancel(task_id, now)
-        commands += [Send(question) for question in self._asks.values()]
-        return commands
+        cancels: list[Request] = [("cancel", each) for each in self._cancels if self._knows(each)]
+        asks: list[Request] = [("ask", number) for number in self._asks]
+        self._in_flight.restart((task.id for task in self._tasks), [*cancels, *asks])
+        return [Send(ClientHello(name=self.name)), *self._flush(now)]
 
     def receive(self, message: ToClient, *, now: float) -> list[Command]:
         """Take in what the broker said."""
@@ -203,6 +214,9 @@ class ClientMachine:
         # answers WhoAreYou for ever, because it never got our hello.
         if self._welcomed or isinstance(message, Welcome):
             self._silent_at = now + max(self.timers.silence, 3 * self._heartbeat)
+        return self._received(message, now) + self._flush(now)
+
+    def _received(self, message: ToClient, now: float) -> list[Command]:
         match message:
             case BrokerHeartbeat():
                 return []
@@ -221,10 +235,11 @@ class ClientMachine:
             case CancelAnswered(task_id, answer):
                 return self._settle(task_id, answer)
             case Answer(request_id=request_id, value=value, error=error):
-                known = self._asks.pop(request_id, None)
+                known = self._asks.get(request_id)
+                self.forget_ask(request_id)
                 return [] if known is None else [Answered(request_id, value, error)]
             case WhoAreYou():
-                return self._reintroduce(now)
+                return self._reintroduce()
             case Refused(reason):
                 return self._refused(reason, now)
             case _:
@@ -241,26 +256,56 @@ class ClientMachine:
         if self._heartbeat_at <= now:
             self._heartbeat_at = now + self._heartbeat
             commands.append(Send(Heartbeat()))
-        commands += take_up(self._tasks.pop_due(now=now))
-        commands += self._repeat_cancels(now)
-        return commands
+        for task in self._tasks.pop_due(now=now):
+            self._in_flight.repeat(("task", task.id))
+        for task_id in self._cancels.pop_due(now=now):
+            if self._knows(task_id):
+                self._in_flight.repeat(("cancel", task_id))
+        return commands + self._flush(now)
 
     def next_deadline(self) -> float | None:
         """Return when ``tick`` is next worth calling; None until a connection is open."""
         if not self._open:
             return None
-        tasks_due = self._tasks.next_due()
-        return min(self._silent_at, self._heartbeat_at, self._cancels.next_due, tasks_due)
+        repetition = min(self._tasks.next_due(), self._cancels.next_due, self._in_flight.next_due())
+        return min(self._silent_at, self._heartbeat_at, repetition)
 
     # ---- answers -------------------------------------------------------------------------------
 
     def _welcome(self, welcome: Welcome, now: float) -> list[Command]:
-        self._welcomed, self.gave_up, self._patience = True, False, 0.0
+        self._welcomed, self.gave_up, self._patience, self.refusal = True, False, 0.0, ""
         self._heartbeat = welcome.heartbeat
         self._heartbeat_at = min(self._heartbeat_at, now + self._heartbeat)
-        return self._check_sequence(welcome.durable_sequence, now)
+        was_restarted = welcome.incarnation != self._incarnation
+        self._incarnation = welcome.incarnation
+        commands: list[Command] = []
+        if was_restarted:
+            self._in_flight.acquit()
+        elif self._was_forgotten:
+            self.unread += 1
+            for request in self._in_flight.guilty():
+                commands += self._fail(request)
+        self._was_forgotten = False
+        return commands + self._check_sequence(welcome.durable_sequence, now)
+
+    def _fail(self, request: Request) -> list[Command]:
+        """Give up a request that the broker cannot read; repeating it would harm the others."""
+        reason = (
+            "the broker does not understand this request and dropped the connection each time it"
+            " came; its log says what it cannot read. Does it run another version?"
+        )
+        if request[0] == "ask":
+            self.forget_ask(request[1])
+            return [Answered(request[1], None, reason)]
+        task_id = request[1]
+        if request[0] == "cancel":
+            return self._settle(task_id, "unknown")
+        self._drop_task(task_id)
+        refusal = Rejected(task_id=task_id, code="not_understood", reason=reason)
+        return [TaskRefused(refusal), *self._settle(task_id, "unknown")]
 
     def _accepted(self, message: Accepted, now: float) -> list[Command]:
+        self._in_flight.remove(("task", message.task_id))
         commands = self._check_sequence(message.durable_sequence, now)
         task = self._tasks.get(message.task_id)
         if task is None:
@@ -278,40 +323,40 @@ class ClientMachine:
         )
         # Held back until now: an earlier cancel could have overtaken the submission.
         if self._cancels.is_held(message.task_id):
-            commands += self._send_cancel(message.task_id, now)
+            self._release_cancel(message.task_id)
         return commands
 
     def _rejected(self, message: Rejected, now: float) -> list[Command]:
         task = self._tasks.get(message.task_id)
         if task is None or task.accepted:
             return []  # the answer to a repetition that crossed with the acceptance
+        self._in_flight.remove(("task", task.id))
         if (task.promised or task.patient) and message.code in _PASSING:
             wait = max(message.retry_after or 0.0, self._tasks.jittered(task.backoff))
             self._tasks.schedule(task, now + wait)
             return []
-        self._tasks.pop(message.task_id)
+        self._drop_task(message.task_id)
         return [TaskRefused(message), *self._settle(message.task_id, "too_late")]
 
     def _progressed(self, task_id: TaskId, message: Progressed, now: float) -> list[Command]:
         task = self._tasks.get(task_id)
         if task is None:
             return []
-        commands: list[Command] = [TaskProgressed(message)]
+        self._in_flight.remove(("task", task_id))
         if not task.accepted:
             task.accepted = task.promised = True
             if self._cancels.is_held(task_id):
-                commands += self._send_cancel(task_id, now)
-        self._tasks.schedule(
-            task, now + task.backoff
-        )  # progress that arrives makes a question needless
-        return commands
+                self._release_cancel(task_id)
+        # Progress that arrives by itself makes a question needless for a while.
+        self._tasks.schedule(task, now + task.backoff)
+        return [TaskProgressed(message)]
 
     def _finished(self, message: Finished) -> list[Command]:
         task_id = message.task_id
         if task_id in self._withheld:
             return []
         commands: list[Command] = []
-        if self._tasks.pop(task_id) is not None:
+        if self._drop_task(task_id):
             commands.append(TaskEnded(message))
             if not self.acknowledges:
                 self._withheld[task_id] = None
@@ -324,42 +369,48 @@ class ClientMachine:
         task = self._tasks.get(task_id)
         if task is None:
             return []
+        self._in_flight.remove(("task", task_id))
         if task.request is None:
-            self._tasks.pop(task_id)
+            self._drop_task(task_id)
             return [TaskUnknown(task_id), *self._settle(task_id, "unknown")]
         commands: list[Command] = []
         if task.accepted:
             self.alarms += 1
             commands.append(AlarmRaised(f"the broker has forgotten task {task_id}: sent again"))
-        task.accepted = False
+        task.accepted = task.sent = False
         self._tasks.reset(task, now=now)
         if task_id in self._cancels:
             self._cancels.hold(task_id)
-        return [*commands, submission(task)]
+            self._in_flight.remove(("cancel", task_id))
+        self._in_flight.add(("task", task_id))
+        return commands
 
     def _settle(self, task_id: TaskId, answer: str) -> list[Command]:
-        if not self._cancels.drop(task_id):
-            return []
-        return [CancelSettled(task_id, answer)]
+        return [CancelSettled(task_id, answer)] if self._drop_cancel(task_id) else []
 
-    def _reintroduce(self, now: float) -> list[Command]:
+    def _reintroduce(self) -> list[Command]:
         # On a connection that was not welcomed yet, our hello may still be on its way.
         if not self._welcomed:
             return []
-        return [self._reconnect("the broker was restarted")]
+        self._was_forgotten = True
+        self._in_flight.connection_died()
+        reason = "the broker does not know it: it was restarted, or could not read a message"
+        return [self._reconnect(reason)]
 
     def _refused(self, reason: str, now: float) -> list[Command]:
         """Fail what the broker has not accepted; keep what it has, and reconnect later."""
+        self.refusal = reason
         self._patience = self.timers.connect_most
         self._silent_at = now + self._tasks.jittered(self._patience)
         commands: list[Command] = []
         for task in list(self._tasks):
             if not task.promised:
-                self._tasks.pop(task.id)
+                self._drop_task(task.id)
                 refusal = Rejected(task_id=task.id, code="refused", reason=reason)
                 commands += [TaskRefused(refusal), *self._settle(task.id, "unknown")]
-        commands += [Answered(request_id, None, reason) for request_id in self._asks]
-        self._asks.clear()
+        for request_id in list(self._asks):
+            self.forget_ask(request_id)
+            commands.append(Answered(request_id, None, reason))
         return commands
 
     def _check_sequence(self, sequence: int, now: float) -> list[Command]:
@@ -375,25 +426,46 @@ class ClientMachine:
         self._doubted_until = now + self.timers.resend_first
         self.alarms += 1
         reason = f"the broker's store went back from record {before} to {sequence}"
-        accepted = [task.id for task in self._tasks if task.accepted]
-        return [AlarmRaised(reason), *queries(accepted)]
+        for task in self._tasks:
+            if task.accepted:
+                self._in_flight.repeat(("task", task.id))
+        return [AlarmRaised(reason)]
 
-    # ---- repeating -----------------------------------------------------------------------------
+    # ---- sending -------------------------------------------------------------------------------
 
-    def _repeat_cancels(self, now: float) -> list[Command]:
-        commands: list[Command] = []
-        for task_id in self._cancels.pop_due(now=now):
-            if self._may_cancel(task_id):
-                commands += self._send_cancel(task_id, now)
-        return commands
+    def _flush(self, now: float) -> list[Command]:
+        """Send the requests whose turn has come."""
+        if not self._open:
+            return []
+        tasks, commands = [], []
+        for request in self._in_flight.take(now=now, welcomed=self._welcomed):
+            if request[0] == "ask":
+                commands.append(Send(self._asks[request[1]]))
+            elif request[0] == "cancel":
+                self._cancels.schedule(request[1], now=now)
+                commands.append(Send(Cancel(request[1])))
+            else:
+                task = self._tasks.get(request[1])
+                assert task is not None, "it is removed from InFlight with its task"
+                tasks.append(task)
+        return [*take_up(tasks), *commands]
 
-    def _send_cancel(self, task_id: TaskId, now: float) -> list[Command]:
-        self._cancels.schedule(task_id, now=now)
-        return [Send(Cancel(task_id))]
+    def _release_cancel(self, task_id: TaskId) -> None:
+        if self._knows(task_id):
+            self._in_flight.repeat(("cancel", task_id))
 
-    def _may_cancel(self, task_id: TaskId) -> bool:
+    def _knows(self, task_id: TaskId) -> bool:
+        """Return whether the broker may know the task, so that no cancel overtakes it."""
         task = self._tasks.get(task_id)
-        return self._open and (task is None or task.request is None or task.accepted)
+        return task is None or task.request is None or task.accepted
+
+    def _drop_task(self, task_id: TaskId) -> bool:
+        self._in_flight.remove(("task", task_id))
+        return self._tasks.pop(task_id) is not None
+
+    def _drop_cancel(self, task_id: TaskId) -> bool:
+        self._in_flight.remove(("cancel", task_id))
+        return self._cancels.drop(task_id)
 
     def _reconnect(self, reason: str) -> Reconnect:
         self._open = False

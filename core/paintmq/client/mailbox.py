@@ -2,11 +2,19 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import TypeAlias
+
+from attrs import frozen
 
 from paintmq.transport.wakeup import Wakeup
 
-Order: TypeAlias = Callable[[], None]
+
+@frozen(eq=False)
+class Order:
+    """What another thread wants done by the session's."""
+
+    run: Callable[[], None]
+    fail: Callable[[str], None]
+    """Called with the reason if ``run`` raised: whoever waits for its outcome must be told."""
 
 
 class Mailbox:

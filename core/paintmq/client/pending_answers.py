@@ -26,13 +26,18 @@ class PendingAnswers:
             self._cancels.setdefault(task_id, []).append(answer)
         return answer
 
-    def add_ask(self) -> "tuple[int, Future[Json]]":
-        """Return the number to ask under, and a future of the answer."""
-        answer: Future[Json] = Future()
+    def new_number(self) -> int:
+        """Return a fresh number for a question."""
         with self._lock:
             self._last_ask += 1
-            self._asks[self._last_ask] = answer
-            return self._last_ask, answer
+            return self._last_ask
+
+    def add_ask(self, number: int) -> "Future[Json]":
+        """Return a future of the answer to the question of that number."""
+        answer: Future[Json] = Future()
+        with self._lock:
+            self._asks[number] = answer
+        return answer
 
     def drop_ask(self, number: int) -> None:
         """Drop a question whose answer is no longer wanted."""
@@ -44,6 +49,12 @@ class PendingAnswers:
             waiting = self._cancels.pop(task_id, [])
         for future in waiting:
             _resolve(future, answer)
+
+    def fail_cancel(self, task_id: TaskId, reason: str) -> None:
+        with self._lock:
+            waiting = self._cancels.pop(task_id, [])
+        for future in waiting:
+            _fail(future, RejectedError("internal_error", reason))
 
     def answer_ask(self, number: int, value: Json, error: str) -> None:
         with self._lock:

@@ -4,55 +4,50 @@ Rule 1: the machine, the link and the socket belong to the session's thread. Oth
 orders into its mailbox, which wakes it up.
 Rule 2: what others read is a FollowedTask or a future; the session's thread alone writes it.
 Rule 3: nothing starts in the constructor; a session that was closed stays closed.
+Rule 4: no argument and no callback of a program ends the thread. What the broker could not read is
+refused before it becomes an order; an order that fails is failed to its caller, and no other.
 """
 
-import logging
 import os
 import random
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from attrs import evolve
-
-from paintmq.client.commands import (
-    AlarmRaised,
-    Answered,
-    CancelSettled,
-    Command,
-    Reconnect,
-    Send,
-    TaskAccepted,
-    TaskEnded,
-    TaskProgressed,
-    TaskRefused,
-    TaskUnknown,
-)
-from paintmq.client.connection import Connection
+from paintmq.client.connection import check_endpoint
 from paintmq.client.followed_task import FollowedTask
+from paintmq.client.followed_tasks import FollowedTasks
 from paintmq.client.journal import ClientJournal
 from paintmq.client.machine import ClientMachine
 from paintmq.client.mailbox import Mailbox, Order
+from paintmq.client.message_check import as_read, brief, check_payload_count, task_id_of
 from paintmq.client.pending_answers import PendingAnswers
 from paintmq.client.reachability import Reachability
-from paintmq.client.task import Payload, PreparedTask, Task
-from paintmq.client.window import Window, WindowLimits
-from paintmq.errors import InvalidTaskError, ManagerStoppedError, WireError
-from paintmq.task import Json, TaskId, TaskRequest
+from paintmq.client.session_loop import SessionLoop
+from paintmq.client.task import PreparedTask, Task
+from paintmq.client.window import Place, Window, WindowLimits
+from paintmq.errors import (
+    ConfigError,
+    InvalidTaskError,
+    RejectedError,
+    WireError,
+)
+from paintmq.task import Json, TaskId
 from paintmq.transport.key_files import load_peer_key
-from paintmq.transport.sockets import Context, new_context
-from paintmq.wire.messages import FromClient, Heartbeat, Rejected, Submit, ToClient, Welcome
-
-logger = logging.getLogger(__name__)
+from paintmq.transport.sockets import Context
+from paintmq.wire.messages import Ask, ClientHello, Submit
 
 GOODBYE_SECONDS = 1.0
 """Seconds ``close`` gives to unsent messages: enough for what was just submitted, and short enough
 when the broker is gone."""
+MAX_NAME = 255
+"""Characters of a client's name; a broker refuses longer introductions."""
 
 
 class Session:
@@ -69,26 +64,31 @@ class Session:
         journal: ClientJournal | None = None,
         rng: random.Random | None = None,
     ) -> None:
+        check_endpoint(endpoint)
         self.endpoint = endpoint
         self.window = Window(window or WindowLimits())
-        self._given_context = context
-        self._key = load_peer_key(Path(key)) if key is not None else None
-        self._name = name or f"client {os.getpid()} on {socket.gethostname()}"
+        name = _checked_name(name) or f"client {os.getpid()} on {socket.gethostname()}"
         self._journal = journal
         # A durable client confirms an ending only when the program has it.
-        self._machine = ClientMachine(
-            rng or random.Random(), self._name, acknowledges=journal is None
-        )
+        self._machine = ClientMachine(rng or random.Random(), name, acknowledges=journal is None)
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._mailbox: Mailbox | None = None
-        self._followed: dict[TaskId, FollowedTask] = {}
-        self._payloads: dict[TaskId, tuple[Payload, ...]] = {}
+        self._followed = FollowedTasks()
         self._answers = PendingAnswers()
-        self._closing = False
-        self._goodbye = GOODBYE_SECONDS
         self._thread: threading.Thread | None = None
         self._reachability = Reachability(endpoint)
+        self._loop = SessionLoop(
+            endpoint=endpoint,
+            machine=self._machine,
+            followed=self._followed,
+            answers=self._answers,
+            window=self.window,
+            reachability=self._reachability,
+            journal=journal,
+            given_context=context,
+            key=load_peer_key(Path(key)) if key is not None else None,
+        )
         self.recovered: tuple[FollowedTask, ...] = ()
         """Tasks of an earlier client that this one took over, by its journal."""
 
@@ -105,7 +105,7 @@ class Session:
         """
         self.check_process()
         with self._lock:
-            if self._closing:
+            if self._loop.stopping:
                 raise RuntimeError("this client is closed; make another")
             if self._thread is not None:
                 return
@@ -113,12 +113,14 @@ class Session:
             self._reachability.connecting()
             self._mailbox = Mailbox()
             self._thread = threading.Thread(
-                target=self._run, args=(self._mailbox,), name="paintmq-client", daemon=True
+                target=self._loop.run, args=(self._mailbox,), name="paintmq-client", daemon=True
             )
             self._thread.start()
-        for prepared in left:
-            self.window.force(prepared.request.input_bytes)
-        self.recovered = tuple(self._follow(prepared, None, patient=True) for prepared in left)
+        if self._journal is not None:
+            # A program that ends in good order has seen what it took, whether it closes us or not.
+            weakref.finalize(self, self._journal.all_seen)
+            taken_last = [self.fetch(task_id) for task_id in self._journal.taken_last]
+            self.recovered = (*taken_last, *map(self._recover, left))
 
     def close(self, *, goodbye: float = GOODBYE_SECONDS) -> None:
         """Stop the thread; harmless to repeat.
@@ -129,10 +131,10 @@ class Session:
         if os.getpid() != self._pid:
             return  # the threads and sockets are the parent's
         with self._lock:
-            self._closing, self._goodbye = True, goodbye
+            self._loop.stop(goodbye)
             thread = self._thread
         if thread is None:
-            self._abandon("the client was closed")
+            self._loop.abandon("the client was closed")
             return
         assert self._mailbox is not None
         self._mailbox.wake()
@@ -152,6 +154,8 @@ class Session:
     @property
     def trouble(self) -> str:
         """What is wrong with the connection, for people; empty while the broker answers."""
+        if refusal := self._machine.refusal:
+            return f"the broker at {self.endpoint} refuses this client: {refusal}"
         return self._reachability.trouble
 
     @property
@@ -164,55 +168,95 @@ class Session:
         """How often the broker was found to have forgotten what it had promised."""
         return self._machine.alarms
 
+    @property
+    def unread(self) -> int:
+        """Connections a running broker forgot, most likely for a message it could not read."""
+        return self._machine.unread
+
     def submit(
-        self, prepared: PreparedTask, task: Task | None = None, *, patient: bool = False
+        self,
+        prepared: PreparedTask,
+        place: Place,
+        task: Task | None = None,
+        *,
+        patient: bool = False,
     ) -> FollowedTask:
-        """Hand the task over and return at once. Room in the window must have been taken.
+        """Hand the task over and return at once. Its place in the window is given back at its end.
+
+        If this raises, giving back the place is the caller's.
 
         Raises:
-            InvalidTaskError: a different task with this id is unfinished.
+            InvalidTaskError: the broker could not read it, or a different task with this id is
+                unfinished.
             StoreError: the task cannot be written to the journal.
         """
         self.start()
-        if self._journal is not None:
-            try:
+        self._mark_seen()
+        prepared = _checked(prepared)
+        followed, is_new = self._followed.submit(prepared.request, task)
+        if not is_new:
+            place.give_back()
+            return followed
+        try:
+            if self._journal is not None:
                 self._journal.keep(prepared)
-            except BaseException:
-                self.window.leave(prepared.request.input_bytes)
-                raise
-        return self._follow(prepared, task, patient=patient)
-
-    def _follow(self, prepared: PreparedTask, task: Task | None, *, patient: bool) -> FollowedTask:
-        request = prepared.request
-        with self._lock:
-            known = self._followed.get(request.id)
-            if known is not None and known.request is not None:
-                self.window.leave(request.input_bytes)
-                _check_same(request, known.request)
-                return known
-            followed = known or FollowedTask(request.id)
-            followed.task, followed.request = task, request
-            followed.when_taken = self._taken if self._journal is not None else None
-            self._followed[request.id] = followed
-        followed.when_done(partial(self.window.leave, request.input_bytes))
-        self._order(partial(self._submit, request, prepared.payloads, patient=patient))
+            self._send(prepared, place, followed, patient=patient)
+        except BaseException:
+            # A Ctrl-C included: the program has no handle, and may well submit the task again.
+            self._followed.pop(followed.id)
+            if self._journal is not None:
+                self._journal.drop(followed.id)
+            raise
         return followed
 
-    def fetch(self, task_id: TaskId) -> FollowedTask:
-        """Follow a task that was submitted before, by this client or another."""
+    def _recover(self, prepared: PreparedTask) -> FollowedTask:
+        place = self.window.place(prepared.request.input_bytes)
+        place.take()
+        followed, _ = self._followed.submit(prepared.request, None)
+        self._send(prepared, place, followed, patient=True)
+        return followed
+
+    def _send(
+        self, prepared: PreparedTask, place: Place, followed: FollowedTask, *, patient: bool
+    ) -> None:
+        followed.when_taken = self._taken if self._journal is not None else None
+        followed.when_done(place.give_back)
+        self._order(
+            partial(self._loop.send_task, prepared.request, prepared.payloads, patient=patient),
+            partial(self._loop.refuse, followed.id, "internal_error"),
+        )
+
+    def fetch(self, given: object) -> FollowedTask:
+        """Follow a task that was submitted before, by this client or another.
+
+        Raises:
+            InvalidTaskError: what was given is no task id.
+        """
+        task_id = task_id_of(given)
         self.start()
-        with self._lock:
-            if (known := self._followed.get(task_id)) is not None:
-                return known
-            followed = self._followed[task_id] = FollowedTask(task_id)
-        self._order(lambda: self._obey(self._machine.fetch(task_id, now=time.monotonic())))
+        self._mark_seen()
+        followed, is_new = self._followed.fetch(task_id)
+        if is_new:
+            followed.when_taken = self._taken if self._journal is not None else None
+            self._order(
+                lambda: self._loop.obey(self._machine.fetch(task_id, now=time.monotonic())),
+                partial(self._loop.refuse, task_id, "internal_error"),
+            )
         return followed
 
-    def cancel(self, task_id: TaskId) -> "Future[str]":
-        """Cancel the task; the answer is ``cancelled``, ``too_late`` or ``unknown``."""
+    def cancel(self, given: object) -> "Future[str]":
+        """Cancel the task; the answer is ``cancelled``, ``too_late`` or ``unknown``.
+
+        Raises:
+            InvalidTaskError: what was given is no task id.
+        """
+        task_id = task_id_of(given)
         self.start()
         answer = self._answers.add_cancel(task_id)
-        self._order(lambda: self._obey(self._machine.cancel(task_id, now=time.monotonic())))
+        self._order(
+            lambda: self._loop.obey(self._machine.cancel(task_id, now=time.monotonic())),
+            lambda reason: self._answers.fail_cancel(task_id, reason),
+        )
         return answer
 
     def cancel_quietly(self, task_id: TaskId) -> None:
@@ -221,164 +265,27 @@ class Session:
             self.cancel(task_id)
 
     def ask(self, subject: str, arguments: Mapping[str, Json]) -> "Future[Json]":
-        """Ask the broker one of its subjects."""
+        """Ask the broker one of its subjects.
+
+        Raises:
+            RejectedError: the broker could not read the question.
+        """
+        number = self._answers.new_number()
+        try:
+            question = as_read(Ask(request_id=number, subject=subject, arguments=arguments))
+        except WireError as error:
+            raise RejectedError(
+                "invalid_question", f"{brief(subject)} cannot be asked: {error}"
+            ) from error
         self.start()
-        number, answer = self._answers.add_ask()
+        self._mark_seen()
+        answer = self._answers.add_ask(number)
         answer.add_done_callback(partial(self._forget_ask, number))
-        self._order(lambda: self._obey(self._machine.ask(number, subject, dict(arguments))))
+        self._order(
+            lambda: self._loop.obey(self._machine.ask(question, now=time.monotonic())),
+            lambda reason: self._answers.answer_ask(number, None, reason),
+        )
         return answer
-
-    # ---- the thread ----------------------------------------------------------------------------
-
-    def _run(self, mailbox: Mailbox) -> None:
-        context = self._given_context or new_context()
-        self._context = context
-        self._connection = Connection(context, self.endpoint, self._key)
-        try:
-            self._obey(self._machine.opened(now=time.monotonic()))
-            while not self._closing:
-                self._run_once(mailbox)
-            self._obey(self._machine.leave())
-            self._connection.flush(self._goodbye)
-        except Exception:
-            # A bug of ours. Every waiting caller is told below: the thread that would is gone.
-            logger.exception("the client's thread failed")
-            raise
-        finally:
-            self._closing = True
-            self._connection.close(linger=self._goodbye)
-            self._abandon("the client was closed before the task ended")
-            mailbox.close()
-            if self._journal is not None:
-                self._journal.close()
-            if self._given_context is None:
-                context.term()
-
-    def _run_once(self, mailbox: Mailbox) -> None:
-        """Wait for a message, an order or a deadline, and act on it."""
-        deadline = self._machine.next_deadline()
-        wait = 3600.0 if deadline is None else max(0.0, deadline - time.monotonic())
-        self._connection.send_what_may_go()
-        self._connection.wait(mailbox.fileno(), wait)
-        for order in mailbox.take():
-            order()
-        self._take_messages()
-        self._obey(self._machine.tick(now=time.monotonic()))
-
-    def _take_messages(self) -> None:
-        try:
-            deliveries = self._connection.receive()
-        except WireError as error:
-            logger.warning("broker %s: %s", self.endpoint, error)
-            self._reconnect("the broker sent what is not of our protocol")
-            return
-        for delivery in deliveries:
-            message = delivery.message
-            if not isinstance(message, ToClient):
-                logger.warning("broker %s says %s to a client", self.endpoint, type(message))
-                continue
-            if isinstance(message, Welcome):
-                self._reachability.answered()
-            self._obey(self._machine.receive(message, now=time.monotonic()), delivery.payloads)
-
-    def _obey(self, commands: Sequence[Command], payloads: Sequence[Payload] = ()) -> None:
-        """Carry out the machine's commands; the payloads are those of the message it answers."""
-        for command in commands:
-            match command:
-                case Send(message):
-                    self._say(message)
-                case Reconnect(reason):
-                    self._reconnect(reason)
-                case TaskAccepted(task_id=task_id, queue=queue, state=state, waiting_for=reason):
-                    if (followed := self._followed.get(task_id)) is not None:
-                        followed.accepted(queue, state, reason)
-                case TaskProgressed(message):
-                    if (followed := self._followed.get(message.task_id)) is not None:
-                        followed.progressed(message, payloads)
-                case TaskEnded(message):
-                    if (followed := self._unfollow(message.task_id)) is not None:
-                        followed.ended(message, payloads)
-                case TaskRefused(message):
-                    if (followed := self._unfollow(message.task_id)) is not None:
-                        followed.refused(message)
-                case TaskUnknown(task_id):
-                    if (followed := self._unfollow(task_id)) is not None:
-                        followed.unknown()
-                case CancelSettled(task_id, answer):
-                    self._answers.settle_cancel(task_id, answer)
-                case Answered(request_id, value, error):
-                    self._answers.answer_ask(request_id, value, error)
-                case AlarmRaised(reason):
-                    logger.error("broker %s: %s", self.endpoint, reason)
-
-    def _say(self, message: FromClient | Heartbeat) -> None:
-        try:
-            self._connection.send(message, self._payloads)
-        except WireError as error:
-            # Only what a program handed in can be too large: tell it, and nobody else.
-            if not isinstance(message, Submit):
-                raise
-            task_id = message.task.id
-            self._machine.forget(task_id)
-            if (followed := self._unfollow(task_id)) is not None:
-                refusal = Rejected(task_id=task_id, code="invalid_task", reason=str(error))
-                followed.refused(refusal)
-
-    # ---- orders --------------------------------------------------------------------------------
-
-    def _submit(
-        self, request: TaskRequest, payloads: tuple[Payload, ...], *, patient: bool
-    ) -> None:
-        self._payloads[request.id] = payloads
-        self._obey(self._machine.submit(request, now=time.monotonic(), patient=patient))
-
-    def _forget_ask(self, number: int, answer: "Future[Json]") -> None:
-        """Drop a question whose asker has gone away."""
-        if answer.cancelled():
-            self._answers.drop_ask(number)
-            with suppress(RuntimeError):
-                self._order(lambda: self._machine.forget_ask(number))
-
-    # --------------------------------------------------------------------------------------------
-
-    def _unfollow(self, task_id: TaskId) -> FollowedTask | None:
-        self._payloads.pop(task_id, None)
-        with self._lock:
-            return self._followed.pop(task_id, None)
-
-    def _reconnect(self, reason: str) -> None:
-        logger.info("broker %s: connecting again: %s", self.endpoint, reason)
-        self._reachability.connecting()
-        if self._machine.gave_up:
-            self._reachability.gave_up()
-        self._connection.close()
-        self._connection = Connection(self._context, self.endpoint, self._key)
-        self._obey(self._machine.opened(now=time.monotonic()))
-
-    def _abandon(self, reason: str) -> None:
-        """End every wait: no answer can arrive any more."""
-        with self._lock:
-            followed, self._followed = self._followed, {}
-        for task_id, task in followed.items():
-            task.gave_up(ManagerStoppedError(task_id, None, "stopped", reason))
-        stopped = ManagerStoppedError(TaskId(""), None, "stopped", reason)
-        self._answers.give_up(stopped)
-        self.window.give_up(stopped)
-        self._payloads.clear()
-
-    def _order(self, order: Order) -> None:
-        with self._lock:
-            if self._closing:
-                raise RuntimeError("this client is closed; make another")
-            assert self._mailbox is not None, "start() comes first"
-            self._mailbox.put(order)
-
-    def _taken(self, task_id: TaskId) -> None:
-        """Forget a task whose outcome is being handed to the program, here and in the broker."""
-        assert self._journal is not None
-        self._journal.drop(task_id)
-        with suppress(RuntimeError):  # closed: the broker forgets it after a while by itself
-            self._order(lambda: self._obey(self._machine.acknowledge(task_id)))
 
     def check_process(self) -> None:
         """Raise RuntimeError in a child process, where nothing could ever arrive."""
@@ -388,10 +295,62 @@ class Session:
                 " the parent; make a client in each process"
             )
 
+    def check_may_wait(self, what: str) -> None:
+        """Raise RuntimeError where waiting would be for ever: in a callback or a child process."""
+        self.check_process()
+        if self.is_own_thread:
+            raise RuntimeError(
+                f"{what} in a callback waits for the thread it runs in; hand the work to another"
+            )
 
-def _check_same(request: TaskRequest, known: TaskRequest) -> None:
-    # The queue says where a task waits; it is no part of what the task is.
-    if evolve(request, queue="") != evolve(known, queue=""):
-        raise InvalidTaskError(
-            f"task {request.id} is under way with other contents; use another id or idempotency key"
-        )
+    # ---- orders --------------------------------------------------------------------------------
+
+    def _forget_ask(self, number: int, answer: "Future[Json]") -> None:
+        """Drop a question whose asker has gone away."""
+        if answer.cancelled():
+            self._answers.drop_ask(number)
+            with suppress(RuntimeError):
+                self._order(lambda: self._machine.forget_ask(number), _nothing_to_fail)
+
+    def _order(self, run: Callable[[], None], fail: Callable[[str], None]) -> None:
+        with self._lock:
+            if self._loop.stopping:
+                raise RuntimeError("this client is closed; make another")
+            assert self._mailbox is not None, "start() comes first"
+            self._mailbox.put(Order(run, fail))
+
+    def _taken(self, task_id: TaskId) -> None:
+        """Forget a task whose outcome is being handed to the program, here and in the broker."""
+        assert self._journal is not None
+        self._journal.hand_over(task_id)
+        with suppress(RuntimeError):  # closed: the broker forgets it after a while by itself
+            self._order(
+                lambda: self._loop.obey(self._machine.acknowledge(task_id)), _nothing_to_fail
+            )
+
+    def _mark_seen(self) -> None:
+        """Record that the calling thread has seen the outcomes it took: it is back for more."""
+        if self._journal is not None:
+            self._journal.seen()
+
+
+def _checked(prepared: PreparedTask) -> PreparedTask:
+    try:
+        check_payload_count(len(prepared.payloads))
+        return PreparedTask(as_read(Submit(prepared.request)).task, prepared.payloads)
+    except WireError as error:
+        raise InvalidTaskError(f"the task cannot be submitted: {error}") from error
+
+
+def _checked_name(name: str) -> str:
+    try:
+        as_read(ClientHello(name=name))
+    except WireError as error:
+        raise ConfigError(f"name {brief(name)} cannot be a client's: {error}") from error
+    if len(name) > MAX_NAME:
+        raise ConfigError(f"a client's name of {len(name)} characters: {MAX_NAME} at most")
+    return name
+
+
+def _nothing_to_fail(reason: str) -> None:
+    """For orders that no caller waits for."""

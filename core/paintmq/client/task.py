@@ -7,27 +7,27 @@ Rule 3: arrays are copied when they are sent, so the caller may reuse them after
 """
 
 import os
-import re
 from collections.abc import Mapping
-from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import field, frozen
 
-from paintmq.errors import InvalidInputError, InvalidOptionError, InvalidTaskError
+from paintmq.client.message_check import brief, task_id_of
+from paintmq.client.task_checks import (
+    check_attempts,
+    check_flag,
+    check_priority,
+    check_seconds,
+    check_text,
+    checked_config,
+    checked_task_type,
+    shown,
+)
+from paintmq.errors import InvalidInputError
 from paintmq.identifiers import new_task_id, task_id_for_key
 from paintmq.image.summary import summary_of
-from paintmq.task import (
-    MAX_PRIORITY,
-    MIN_PRIORITY,
-    DeviceChoice,
-    Json,
-    PayloadInfo,
-    TaskId,
-    TaskRequest,
-    TaskType,
-)
+from paintmq.task import DeviceChoice, Json, PayloadInfo, TaskId, TaskRequest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,16 +86,18 @@ class Task:
 
     def __attrs_post_init__(self) -> None:
         set_ = object.__setattr__
-        set_(self, "task_type", _checked_task_type(self.task_type))
-        set_(self, "config", _checked_config(self.config))
+        set_(self, "task_type", checked_task_type(self.task_type))
+        set_(self, "config", checked_config(self.config))
         set_(self, "inputs", _checked_inputs(self.inputs))
-        _check_priority(self.priority)
-        _check_seconds("deadline", self.deadline)
-        _check_seconds("run_limit", self.run_limit)
-        _check_attempts(self.max_attempts)
-        _check_text("tenant", self.tenant)
+        check_priority(self.priority)
+        check_seconds("deadline", self.deadline)
+        check_seconds("run_limit", self.run_limit)
+        check_attempts(self.max_attempts)
+        check_text("tenant", self.tenant)
+        check_flag("cancel_on_disconnect", self.cancel_on_disconnect)
+        check_flag("strict", self.strict)
         if self.idempotency_key is not None:
-            _check_text("idempotency_key", self.idempotency_key)
+            check_text("idempotency_key", self.idempotency_key)
         set_(self, "id", self._checked_id())
 
     @property
@@ -118,7 +120,9 @@ class Task:
         Raises:
             InvalidInputError: a file is missing, is no file or cannot be read, or an array is of a
                 shape or dtype that no model takes.
+            InvalidTaskError: the queue is no name.
         """
+        check_text("queue", queue)
         described = [_described(name, value) for name, value in self.inputs.items()]
         request = self._request(tuple(info for info, _ in described), queue)
         return PreparedTask(request, tuple(payload for _, payload in described))
@@ -154,86 +158,22 @@ class Task:
             if self.idempotency_key is None:
                 return new_task_id()
             return task_id_for_key(self.tenant, self.idempotency_key)
-        if not _TASK_ID.fullmatch(str(self.id)):
-            raise InvalidTaskError(
-                f"id {self.id!r} is no task id: 32 lower-case hexadecimal digits, or leave it out"
-            )
-        return self.id
-
-
-_TASK_ID = re.compile("[0-9a-f]{32}")
-_MAX_TEXT = 200
-_DEVICES = get_args(DeviceChoice)
-
-
-def _checked_task_type(task_type: object) -> str:
-    if isinstance(task_type, TaskType):
-        return task_type.value
-    if isinstance(task_type, str) and task_type:
-        return task_type
-    known = " or ".join(f"TaskType.{each.name}" for each in TaskType)
-    raise InvalidTaskError(
-        f"task_type {task_type!r} is no task type: use {known}, or the name of a type that an"
-        " installed model declares"
-    )
-
-
-def _checked_config(config: object) -> dict[str, Any]:
-    if not isinstance(config, Mapping):
-        raise InvalidTaskError(
-            f"config must be a mapping such as {{'model': 'opencv'}}, not {_shown(config)}"
-        )
-    checked = {}
-    for key, value in config.items():
-        if not isinstance(key, str):
-            raise InvalidTaskError(f"config has the key {key!r}: keys must be text")
-        checked[key] = _plain(key, value)
-    model = checked.get("model")
-    if not isinstance(model, str) or not model:
-        found = f"config['model'] is {model!r}" if "model" in checked else "config names no model"
-        raise InvalidTaskError(f"{found}: give the name of one, such as {{'model': 'opencv'}}")
-    if checked.get("device", "auto") not in _DEVICES:
-        raise InvalidTaskError(
-            f"config['device'] is {checked['device']!r}: use {', '.join(_DEVICES)}"
-        )
-    return checked
-
-
-def _plain(name: str, value: object) -> Json:
-    """Return the value as JSON has it, NumPy's numbers included."""
-    match value:
-        case None | bool() | int() | float() | str():
-            return value
-        case Mapping():
-            return {str(key): _plain(f"{name}.{key}", each) for key, each in value.items()}
-        case list() | tuple():
-            return [_plain(name, each) for each in value]
-        case _:
-            return _plain_number(name, value)
-
-
-def _plain_number(name: str, value: object) -> Json:
-    item = getattr(value, "item", None)
-    if callable(item) and getattr(value, "ndim", None) == 0:
-        return _plain(name, item())
-    raise InvalidOptionError(
-        f"option {name!r} is {_shown(value)}: use text, numbers, true or false, lists or tables of"
-        " them; images belong in inputs"
-    )
+        return task_id_of(self.id)
 
 
 def _checked_inputs(inputs: object) -> dict[str, Input]:
     if not isinstance(inputs, Mapping):
         raise InvalidInputError(
-            f"inputs must be a mapping such as {{'image': image}}, not {_shown(inputs)}"
+            f"inputs must be a mapping such as {{'image': image}}, not {shown(inputs)}"
         )
     return {_checked_name(name): _checked_input(name, each) for name, each in inputs.items()}
 
 
 def _checked_name(name: object) -> str:
     if isinstance(name, str) and name:
+        check_text("an input's name", name, error=InvalidInputError)
         return name
-    raise InvalidInputError(f"inputs has the key {name!r}: inputs go by names such as 'image'")
+    raise InvalidInputError(f"inputs has the key {brief(name)}: inputs go by names such as 'image'")
 
 
 def _checked_input(name: str, value: object) -> Input:
@@ -246,7 +186,7 @@ def _checked_input(name: str, value: object) -> Input:
     if _is_array(value):
         return value  # type: ignore[return-value]  # an array, without importing NumPy to say so
     raise InvalidInputError(
-        f"input {name!r} is {_shown(value)}: give a NumPy array, the bytes of a file, or a path;"
+        f"input {name!r} is {shown(value)}: give a NumPy array, the bytes of a file, or a path;"
         " numpy.asarray() makes an array of most image objects"
     )
 
@@ -300,42 +240,3 @@ def _read(name: str, path: Path) -> bytes:
         raise InvalidInputError(
             f"input {name!r}: cannot read {str(path)!r}: {error.strerror}"
         ) from error
-
-
-def _check_priority(priority: object) -> None:
-    # True is an int to Python, and surely a mistake as a priority.
-    if isinstance(priority, bool) or not isinstance(priority, int):
-        raise InvalidTaskError(
-            f"priority {priority!r} must be a whole number from {MIN_PRIORITY} to {MAX_PRIORITY}"
-        )
-    if not MIN_PRIORITY <= priority <= MAX_PRIORITY:
-        raise InvalidTaskError(
-            f"priority {priority} is out of range: {MIN_PRIORITY} to {MAX_PRIORITY}, higher sooner"
-        )
-
-
-def _check_seconds(name: str, seconds: object) -> None:
-    if seconds is None:
-        return
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise InvalidTaskError(f"{name} {seconds!r} must be a number of seconds, or None")
-    if not (isfinite(seconds) and seconds > 0):
-        raise InvalidTaskError(f"{name} {seconds!r} must be more than 0 seconds, or None for none")
-
-
-def _check_attempts(max_attempts: object) -> None:
-    if isinstance(max_attempts, bool) or not isinstance(max_attempts, int) or max_attempts < 1:
-        raise InvalidTaskError(f"max_attempts {max_attempts!r} must be a whole number from 1")
-
-
-def _check_text(name: str, text: object) -> None:
-    if not isinstance(text, str) or len(text) > _MAX_TEXT:
-        raise InvalidTaskError(
-            f"{name} {_shown(text)} must be text of at most {_MAX_TEXT} characters"
-        )
-
-
-def _shown(value: object) -> str:
-    """Return the value's type and the start of its repr: enough to recognise it by."""
-    text = " ".join(repr(value).split())
-    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"

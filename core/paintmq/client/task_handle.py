@@ -6,6 +6,8 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
+from attrs import evolve
+
 from paintmq.client.followed_task import FollowedTask
 from paintmq.client.result import Progress, Result
 from paintmq.client.task import Task
@@ -49,7 +51,7 @@ class TaskView:
     @property
     def waiting_for(self) -> str:
         """Why no worker takes the task now, for people; empty when one soon will."""
-        return self._followed.progress().waiting_for
+        return self.progress().waiting_for
 
     def done(self) -> bool:
         """Return whether the task has ended, well or not."""
@@ -62,7 +64,11 @@ class TaskView:
 
     def progress(self) -> Progress:
         """Return the task's progress, as far as the broker has reported it."""
-        return self._followed.progress()
+        progress = self._followed.progress()
+        if progress.state is not TaskState.SUBMITTED or self._followed.done:
+            return progress
+        reasons = filter(None, (progress.waiting_for, self._session.trouble))
+        return evolve(progress, waiting_for="; ".join(reasons))
 
     def __bool__(self) -> bool:
         return True
@@ -91,7 +97,7 @@ class TaskHandle(TaskView):
             RuntimeError: it would wait for ever, in a callback or in a child process.
         """
         if not self._followed.done:
-            self._check_thread("result()")
+            self._session.check_may_wait("result()")
         if not self._followed.wait(timeout):
             raise TimeoutError(f"task {self.id} is {self._described()} after {timeout} s")
         return self._followed.outcome()
@@ -106,7 +112,7 @@ class TaskHandle(TaskView):
         """
         if self._followed.done:
             return "cancelled" if self.state is TaskState.CANCELLED else "too_late"
-        self._check_thread("cancel()")
+        self._session.check_may_wait("cancel()")
         return wait_for_answer(
             self._session,
             self._session.cancel(self.id),
@@ -127,10 +133,10 @@ class TaskHandle(TaskView):
             version, done = self._followed.version, self._followed.done
             if version != seen:
                 seen = version
-                yield self._followed.progress()
+                yield self.progress()
             if done:
                 return
-            self._check_thread("updates()")
+            self._session.check_may_wait("updates()")
             deadline = None if timeout is None else monotonic() + timeout
             if self._followed.wait_for_change(seen, timeout) == seen and deadline is not None:
                 raise TimeoutError(f"task {self.id} is {self._described()}: no news in {timeout} s")
@@ -141,13 +147,6 @@ class TaskHandle(TaskView):
         It runs in the client's own thread, so it must be quick; what it raises is logged.
         """
         self._followed.when_done(lambda: (callback(self), None)[1])
-
-    def _check_thread(self, what: str) -> None:
-        self._session.check_process()
-        if self._session.is_own_thread:
-            raise RuntimeError(
-                f"{what} in a callback waits for the thread it runs in; hand the handle to another"
-            )
 
 
 def wait_for_answer(

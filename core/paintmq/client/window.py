@@ -1,4 +1,9 @@
-"""Back-pressure: how much a client may have unfinished before ``submit`` waits."""
+"""Back-pressure: how much a client may have unfinished before ``submit`` waits.
+
+Rule 1: a place is given back exactly once, whatever interrupts its holder: a Ctrl-C, a timeout or a
+cancelled coroutine costs no room.
+Rule 2: places are given in order of arrival, and one that is given up holds up nobody behind it.
+"""
 
 import threading
 from collections import deque
@@ -22,53 +27,92 @@ class Window:
     """Unfinished tasks and bytes with a limit each; what does not fit waits in order of arrival."""
 
     limits: WindowLimits = field(factory=WindowLimits)
-    tasks: int = field(default=0, init=False)
     bytes: int = field(default=0, init=False)
-    _lock: threading.Lock = field(factory=threading.Lock, init=False)
-    _waiting: deque[tuple[int, "Future[None]"]] = field(
-        factory=deque[tuple[int, "Future[None]"]], init=False
-    )
+    _lock: threading.RLock = field(factory=threading.RLock, init=False)
+    _inside: dict["Place", None] = field(factory=dict["Place", None], init=False)
+    _waiting: deque["Place"] = field(factory=deque["Place"], init=False)
 
-    def enter(self, size: int) -> "Future[None]":
-        """Return a future that is done once there is room; until then it may be cancelled.
+    @property
+    def tasks(self) -> int:
+        return len(self._inside)
 
-        A task larger than the whole window is let in when nothing else is unfinished.
-        """
-        granted: Future[None] = Future()
-        with self._lock:
-            self._waiting.append((size, granted))
-            self._admit()
-        return granted
-
-    def force(self, size: int) -> None:
-        """Count a task, whether there is room or not."""
-        with self._lock:
-            self.tasks += 1
-            self.bytes += size
-
-    def leave(self, size: int) -> None:
-        with self._lock:
-            self.tasks -= 1
-            self.bytes -= size
-            self._admit()
+    def place(self, size: int) -> "Place":
+        """Return a place for one task of that size, which has no room yet."""
+        return Place(self, size)
 
     def give_up(self, error: Exception) -> None:
         """Fail every caller that still waits for room."""
         with self._lock:
             waiting, self._waiting = self._waiting, deque()
-        for _, granted in waiting:
-            if granted.set_running_or_notify_cancel():
-                granted.set_exception(error)
+        for place in waiting:
+            if place.granted.set_running_or_notify_cancel():
+                place.granted.set_exception(error)
+
+    def _enter(self, place: "Place") -> None:
+        with self._lock:
+            self._waiting.append(place)
+            self._admit()
+
+    def _force(self, place: "Place") -> None:
+        with self._lock:
+            self._let_in(place)
+
+    def _remove(self, place: "Place") -> None:
+        with self._lock:
+            if place in self._inside:
+                del self._inside[place]
+                # Never trust a sum that an interrupt may have missed longer than need be.
+                self.bytes = self.bytes - place.size if self._inside else 0
+            elif place in self._waiting:
+                self._waiting.remove(place)
+            place.granted.cancel()
+            self._admit()
+
+    # An interrupt may come between any two steps here: each is safe to repeat by the next caller.
 
     def _admit(self) -> None:
-        while self._waiting and self._has_room(self._waiting[0][0]):
-            size, granted = self._waiting.popleft()
-            if granted.set_running_or_notify_cancel():
-                self.tasks += 1
-                self.bytes += size
-                granted.set_result(None)
+        while self._waiting:
+            place = self._waiting[0]
+            if place not in self._inside and not self._has_room(place.size):
+                return
+            self._let_in(place)
+            self._waiting.popleft()
+
+    def _let_in(self, place: "Place") -> None:
+        granted = place.granted
+        if granted.done() or not (granted.running() or granted.set_running_or_notify_cancel()):
+            return
+        if place not in self._inside:
+            self._inside[place] = None
+            self.bytes += place.size
+        granted.set_result(None)
 
     def _has_room(self, size: int) -> bool:
-        if self.tasks == 0:
+        if not self._inside:
             return True
         return self.tasks < self.limits.tasks and self.bytes + size <= self.limits.bytes
+
+
+@define(eq=False)
+class Place:
+    """Room for one task: asked for, perhaps waited for, and given back."""
+
+    window: Window = field(repr=False)
+    size: int
+    granted: "Future[None]" = field(factory=lambda: Future[None](), init=False)
+
+    def ask_for(self) -> "Future[None]":
+        """Join the line; what is returned is done once there is room.
+
+        A task larger than the whole window is let in when nothing else is unfinished.
+        """
+        self.window._enter(self)
+        return self.granted
+
+    def take(self) -> None:
+        """Count the task, whether there is room or not."""
+        self.window._force(self)
+
+    def give_back(self) -> None:
+        """Give the room back, or stop waiting for it; harmless to repeat or to call early."""
+        self.window._remove(self)

@@ -15,9 +15,9 @@ from tests.harness.client_port import ScriptedBroker
 
 from paintmq import AsyncClient, Client, Task, TaskType
 from paintmq.client.journal import ClientJournal, journal_for
-from paintmq.errors import StoreError, TaskRejectedError
+from paintmq.errors import InvalidTaskError, StoreError, TaskRejectedError
 from paintmq.task import TaskState
-from paintmq.wire.messages import Finished, Rejected, ResultReceived, Submit
+from paintmq.wire.messages import Finished, Query, Rejected, ResultReceived, Submit
 
 
 def make_task(number: int = 0) -> Task:
@@ -263,3 +263,80 @@ def test_a_task_that_cannot_be_written_down_takes_no_room(
             assert client._session.window.tasks == 0
 
     asyncio.run(run())
+
+
+KILLED_IN_RESULT = """
+import os, sys
+from paintmq import Client, Task, TaskType
+from paintmq.client.followed_task import FollowedTask
+
+outcome = FollowedTask.outcome
+
+def killed(self):
+    outcome(self)
+    os.kill(os.getpid(), 9)  # the file is gone, and the program has seen nothing
+
+client = Client(sys.argv[1], durable=sys.argv[2])
+first, second = (client.submit(Task(TaskType.INPAINT, {"model": "opencv"})) for _ in range(2))
+first.result(30)
+FollowedTask.outcome = killed
+print(first.id, second.id, flush=True)
+second.result(30)
+"""
+
+
+@pytest.mark.slow
+def test_an_outcome_that_was_taken_but_not_seen_is_found_again(
+    broker: "ScriptedBroker", folder: Path
+) -> None:
+    """Regression: killed inside ``result()``, a durable client neither saw nor recovered it."""
+    broker.when(Submit, lambda m: [done(m.task.id)])
+    broker.when(Query, lambda m: [done(task_id) for task_id in m.task_ids])
+    arguments = [sys.executable, "-c", KILLED_IN_RESULT, broker.endpoint, str(folder)]
+    killed = subprocess.run(arguments, stdout=subprocess.PIPE, text=True, check=False)
+    _, second = killed.stdout.split()
+
+    assert killed.returncode == -signal.SIGKILL
+    assert written(folder) == []
+    with Client(broker.endpoint, durable=folder) as client:
+        (handle,) = client.recovered  # the first was seen: the program came back for the second
+        assert handle.id == second
+        handle.result(30)
+    with Client(broker.endpoint, durable=folder) as client:
+        assert client.recovered == ()
+
+
+ENDS_IN_ORDER = """
+import sys
+from paintmq import Client, Task, TaskType
+
+client = Client(sys.argv[1], durable=sys.argv[2])
+client.submit(Task(TaskType.INPAINT, {"model": "opencv"})).result(30)
+"""
+
+
+@pytest.mark.slow
+def test_a_program_that_ends_in_good_order_has_seen_what_it_took(
+    broker: "ScriptedBroker", folder: Path
+) -> None:
+    broker.when(Submit, lambda m: [done(m.task.id)])
+    subprocess.run([sys.executable, "-c", ENDS_IN_ORDER, broker.endpoint, str(folder)], check=True)
+
+    with Client(broker.endpoint, durable=folder) as client:
+        assert client.recovered == ()
+
+
+def test_a_task_submitted_twice_with_other_contents_leaves_the_first_on_disk(
+    broker: "ScriptedBroker", folder: Path
+) -> None:
+    """Regression: the second was written over the first before it was refused."""
+    task_id = "1" * 32
+    with Client(broker.endpoint, durable=folder) as client:
+        client.submit(Task(TaskType.INPAINT, {"model": "opencv"}, id=task_id))  # type: ignore[arg-type]  # a TaskId
+        with pytest.raises(InvalidTaskError, match="other contents"):
+            client.submit(Task(TaskType.INPAINT, {"model": "other"}, id=task_id))  # type: ignore[arg-type]  # a TaskId
+
+    journal = ClientJournal(folder)
+    (prepared,) = journal.open()
+    journal.close()
+    assert prepared.request.model == "opencv"

@@ -49,7 +49,7 @@ def test_what_is_asked_for_before_a_connection_is_said_on_it() -> None:
 
     assert talk.submit(request()) == []
     assert talk.machine.fetch(T2, now=talk.now) == []
-    assert talk.machine.ask(1, "version", {}) == []
+    assert talk.ask(1, "version") == []
     assert talk.machine.next_deadline() is None
     assert talk.machine.tick(now=talk.now + 100) == []
     assert said(talk.reopen()) == [
@@ -260,7 +260,7 @@ def test_fetching_twice_asks_once(talk: Conversation) -> None:
 
 
 def test_an_answer_comes_back_under_its_number_once(talk: Conversation) -> None:
-    assert said(talk.machine.ask(7, "why", {"task_id": T1})) == [
+    assert said(talk.ask(7, "why", task_id=T1)) == [
         Ask(request_id=7, subject="why", arguments={"task_id": T1})
     ]
     assert talk.hear(Answer(request_id=7, value={"a": 1})) == [Answered(7, {"a": 1}, "")]
@@ -268,7 +268,7 @@ def test_an_answer_comes_back_under_its_number_once(talk: Conversation) -> None:
 
 
 def test_a_question_nobody_waits_for_is_not_repeated(talk: Conversation) -> None:
-    talk.machine.ask(7, "version", {})
+    talk.ask(7, "version")
     talk.machine.forget_ask(7)
 
     assert said(talk.reopen()) == [ClientHello(name="test")]

@@ -12,7 +12,7 @@ from tests.harness.client_port import ScriptedBroker
 
 from paintmq import AsyncClient, Client, Task, TaskState, TaskType
 from paintmq.client.machine import ClientTimers
-from paintmq.errors import TaskRejectedError
+from paintmq.errors import InvalidTaskError, TaskRejectedError
 from paintmq.image import encode_image
 from paintmq.task import PayloadInfo
 from paintmq.wire.messages import (
@@ -131,8 +131,8 @@ def test_a_task_too_large_for_the_wire_is_refused_alone(
     broker.when(Submit, lambda m: [succeeds(m.task.id)])
     many = {f"input-{number}": b"x" for number in range(5_000)}
 
-    with pytest.raises(TaskRejectedError, match="too many"):
-        client.submit(make_task(inputs=many)).result(30)
+    with pytest.raises(InvalidTaskError, match="too many"):
+        client.submit(make_task(inputs=many))
     client.submit(make_task()).result(30)
 
 

@@ -1,65 +1,114 @@
 """The window: what fits goes, what does not waits in order of arrival."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from paintmq.client.window import Window, WindowLimits
+from paintmq.client.window import Place, Window, WindowLimits
+
+
+def enter(window: Window, size: int) -> Place:
+    place = window.place(size)
+    place.ask_for()
+    return place
+
+
+def is_inside(place: Place) -> bool:
+    return place.granted.done() and not place.granted.cancelled()
 
 
 def test_tasks_and_bytes_are_both_bounded() -> None:
     window = Window(WindowLimits(tasks=2, bytes=100))
 
-    assert window.enter(60).done()
-    assert not window.enter(60).done()
-    window.leave(60)
+    first = enter(window, 60)
+    assert is_inside(first)
+    assert not is_inside(enter(window, 60))
+    first.give_back()
     assert (window.tasks, window.bytes) == (1, 60)
-    assert window.enter(10).done()
-    assert not window.enter(10).done()
+    assert is_inside(enter(window, 10))
+    assert not is_inside(enter(window, 10))
 
 
 def test_what_is_larger_than_the_window_goes_alone() -> None:
     window = Window(WindowLimits(tasks=10, bytes=100))
-    giant = window.enter(1_000)
+    giant = enter(window, 1_000)
 
-    assert giant.done()
-    assert not window.enter(1).done()
+    assert is_inside(giant)
+    assert not is_inside(enter(window, 1))
 
 
 def test_nobody_overtakes_one_that_waits_for_more_room() -> None:
     window = Window(WindowLimits(tasks=10, bytes=100))
-    window.enter(80)
-    large, small = window.enter(50), window.enter(1)
+    first = enter(window, 80)
+    large, small = enter(window, 50), enter(window, 1)
 
-    assert (large.done(), small.done()) == (False, False)
-    window.leave(80)
-    assert (large.done(), small.done()) == (True, True)
+    assert (is_inside(large), is_inside(small)) == (False, False)
+    first.give_back()
+    assert (is_inside(large), is_inside(small)) == (True, True)
 
 
 def test_who_gave_up_waiting_takes_no_room() -> None:
     window = Window(WindowLimits(tasks=1, bytes=100))
-    window.enter(1)
-    first, second = window.enter(1), window.enter(1)
-    first.cancel()
-    window.leave(1)
+    inside = enter(window, 1)
+    first, second = enter(window, 1), enter(window, 1)
+    first.give_back()
+    inside.give_back()
 
-    assert second.done()
+    assert is_inside(second)
     assert (window.tasks, window.bytes) == (1, 1)
+
+
+def test_who_gave_up_waiting_holds_up_nobody_behind() -> None:
+    window = Window(WindowLimits(tasks=10, bytes=100))
+    enter(window, 80)
+    large, small = enter(window, 50), enter(window, 1)
+    large.give_back()
+
+    assert is_inside(small)
 
 
 def test_what_must_not_wait_is_counted_all_the_same() -> None:
     window = Window(WindowLimits(tasks=1, bytes=100))
-    window.force(70)
-    window.force(70)
+    for _ in range(2):
+        window.place(70).take()
 
     assert (window.tasks, window.bytes) == (2, 140)
-    assert not window.enter(0).done()
+    assert not is_inside(enter(window, 0))
 
 
-def test_at_the_end_everybody_who_waits_is_told() -> None:
+def test_those_who_wait_are_told_when_the_client_closes() -> None:
     window = Window(WindowLimits(tasks=1, bytes=100))
-    window.enter(1)
-    waiting, gone = window.enter(1), window.enter(1)
-    gone.cancel()
+    enter(window, 1)
+    waiting, gone = enter(window, 1), enter(window, 1)
+    gone.give_back()
     window.give_up(RuntimeError("closed"))
 
     with pytest.raises(RuntimeError, match="closed"):
-        waiting.result(0)
+        waiting.granted.result(0)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["ask", "take", "give back"]), st.integers(0, 60)), max_size=60
+    )
+)
+def test_room_is_never_lost_whatever_is_asked_for_and_given_back(
+    steps: list[tuple[str, int]],
+) -> None:
+    window = Window(WindowLimits(tasks=3, bytes=100))
+    places: list[Place] = []
+    for step, number in steps:
+        if step == "give back" and places:
+            places[number % len(places)].give_back()
+        elif step == "take":
+            places.append(window.place(number))
+            places[-1].take()
+        else:
+            places.append(enter(window, number))
+        inside = [place for place in places if is_inside(place) and place in window._inside]
+        assert (window.tasks, window.bytes) == (len(inside), sum(p.size for p in inside))
+    for place in places:
+        place.give_back()
+
+    assert (window.tasks, window.bytes) == (0, 0)
+    assert is_inside(enter(window, 1_000))

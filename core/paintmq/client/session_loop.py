@@ -1,0 +1,204 @@
+"""The session's thread: one loop around the client's machine, a connection and a mailbox."""
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import assert_never
+
+from attrs import define, field
+
+from paintmq.client.commands import (
+    AlarmRaised,
+    Answered,
+    CancelSettled,
+    Command,
+    Reconnect,
+    Send,
+    TaskAccepted,
+    TaskEnded,
+    TaskProgressed,
+    TaskRefused,
+    TaskUnknown,
+)
+from paintmq.client.connection import Connection
+from paintmq.client.followed_task import FollowedTask
+from paintmq.client.followed_tasks import FollowedTasks
+from paintmq.client.journal import ClientJournal
+from paintmq.client.machine import ClientMachine
+from paintmq.client.mailbox import Mailbox, Order
+from paintmq.client.pending_answers import PendingAnswers
+from paintmq.client.reachability import Reachability
+from paintmq.client.task import Payload
+from paintmq.client.window import Window
+from paintmq.errors import ManagerStoppedError, WireError
+from paintmq.task import TaskId, TaskRequest
+from paintmq.transport.key_files import PeerKey
+from paintmq.transport.sockets import Context, new_context
+from paintmq.wire.messages import FromClient, Heartbeat, Rejected, Submit, ToClient, Welcome
+
+logger = logging.getLogger(__name__)
+
+
+@define(eq=False)
+class SessionLoop:
+    """All that belongs to the session's thread; other threads call ``stop`` and nothing else."""
+
+    endpoint: str
+    machine: ClientMachine
+    followed: FollowedTasks
+    answers: PendingAnswers
+    window: Window
+    reachability: Reachability
+    journal: ClientJournal | None = None
+    given_context: Context | None = None
+    key: PeerKey | None = field(default=None, repr=False)
+    stopping: bool = field(default=False, init=False)
+    _goodbye: float = field(default=0.0, init=False)
+    _payloads: dict[TaskId, tuple[Payload, ...]] = field(
+        factory=dict[TaskId, tuple[Payload, ...]], init=False
+    )
+    _context: Context = field(init=False)
+    _connection: Connection = field(init=False)
+
+    def stop(self, goodbye: float) -> None:
+        """Have ``run`` return; unsent messages get ``goodbye`` seconds. Then wake it up."""
+        self._goodbye, self.stopping = goodbye, True
+
+    def run(self, mailbox: Mailbox) -> None:
+        """Talk with the broker until ``stop`` is called."""
+        self._context = self.given_context or new_context()
+        self._connection = Connection(self._context, self.endpoint, self.key)
+        reason = "the client was closed before the task ended"
+        try:
+            self.obey(self.machine.opened(now=time.monotonic()))
+            while not self.stopping:
+                self._run_once(mailbox)
+            self.obey(self.machine.leave())
+            self._connection.flush(self._goodbye)
+        except BaseException:
+            # A bug of ours. Every waiting caller is told: the thread they wait for is gone.
+            logger.exception("the client's thread failed")
+            reason = "the client failed, and its log says how"
+            raise
+        finally:
+            self.stopping = True
+            self._connection.close(linger=self._goodbye)
+            self.abandon(reason)
+            mailbox.close()
+            if self.journal is not None:
+                self.journal.close()
+            if self.given_context is None:
+                self._context.term()
+
+    def _run_once(self, mailbox: Mailbox) -> None:
+        """Wait for a message, an order or a deadline, and act on it."""
+        deadline = self.machine.next_deadline()
+        wait = 3600.0 if deadline is None else max(0.0, deadline - time.monotonic())
+        self._connection.send_what_may_go()
+        self._connection.wait(mailbox.fileno(), wait)
+        for order in mailbox.take():
+            self._carry_out(order)
+        self._take_messages()
+        self.obey(self.machine.tick(now=time.monotonic()))
+
+    def _carry_out(self, order: Order) -> None:
+        """Run an order; a failure is its caller's alone, and must not stop the conversation."""
+        try:
+            order.run()
+        except Exception as error:
+            logger.exception("an order of the program failed")
+            order.fail(f"it failed inside the client: {type(error).__name__}: {error}")
+
+    def _take_messages(self) -> None:
+        try:
+            deliveries = self._connection.receive()
+        except WireError as error:
+            logger.warning("broker %s: %s", self.endpoint, error)
+            self._reconnect("the broker sent what is not of our protocol")
+            return
+        for delivery in deliveries:
+            message = delivery.message
+            if not isinstance(message, ToClient):
+                logger.warning("broker %s says %s to a client", self.endpoint, type(message))
+                continue
+            if isinstance(message, Welcome):
+                self.reachability.answered()
+            self.obey(self.machine.receive(message, now=time.monotonic()), delivery.payloads)
+
+    def obey(self, commands: Sequence[Command], payloads: Sequence[Payload] = ()) -> None:
+        """Carry out the machine's commands; the payloads are those of the message it answers."""
+        for command in commands:
+            match command:
+                case Send(message):
+                    self._say(message)
+                case Reconnect(reason):
+                    self._reconnect(reason)
+                case TaskAccepted(task_id=task_id, queue=queue, state=state, waiting_for=reason):
+                    if (followed := self.followed.get(task_id)) is not None:
+                        followed.accepted(queue, state, reason)
+                case TaskProgressed(message):
+                    if (followed := self.followed.get(message.task_id)) is not None:
+                        followed.progressed(message, payloads)
+                case TaskEnded(message):
+                    if (followed := self._unfollow(message.task_id)) is not None:
+                        followed.ended(message, payloads)
+                case TaskRefused(message):
+                    if (followed := self._unfollow(message.task_id)) is not None:
+                        followed.refused(message)
+                case TaskUnknown(task_id):
+                    if (followed := self._unfollow(task_id)) is not None:
+                        followed.unknown()
+                case CancelSettled(task_id, answer):
+                    self.answers.settle_cancel(task_id, answer)
+                case Answered(request_id, value, error):
+                    self.answers.answer_ask(request_id, value, error)
+                case AlarmRaised(reason):
+                    logger.error("broker %s: %s", self.endpoint, reason)
+                case _:
+                    assert_never(command)
+
+    def _say(self, message: FromClient | Heartbeat) -> None:
+        try:
+            self._connection.send(message, self._payloads)
+        except WireError as error:
+            # Only what a program handed in can be too large: fail that task alone.
+            if not isinstance(message, Submit):
+                raise
+            self.refuse(message.task.id, "invalid_task", str(error))
+
+    # ---- orders --------------------------------------------------------------------------------
+
+    def send_task(
+        self, request: TaskRequest, payloads: tuple[Payload, ...], *, patient: bool
+    ) -> None:
+        self._payloads[request.id] = payloads
+        self.obey(self.machine.submit(request, now=time.monotonic(), patient=patient))
+
+    def refuse(self, task_id: TaskId, code: str, reason: str) -> None:
+        self.machine.forget(task_id)
+        if (followed := self._unfollow(task_id)) is not None:
+            followed.refused(Rejected(task_id=task_id, code=code, reason=reason))
+
+    def abandon(self, reason: str) -> None:
+        """End every wait: no answer can arrive any more."""
+        for task in self.followed.pop_all():
+            task.gave_up(ManagerStoppedError(task.id, None, "stopped", reason))
+        stopped = ManagerStoppedError(TaskId(""), None, "stopped", reason)
+        self.answers.give_up(stopped)
+        self.window.give_up(stopped)
+        self._payloads.clear()
+
+    # --------------------------------------------------------------------------------------------
+
+    def _unfollow(self, task_id: TaskId) -> FollowedTask | None:
+        self._payloads.pop(task_id, None)
+        return self.followed.pop(task_id)
+
+    def _reconnect(self, reason: str) -> None:
+        logger.info("broker %s: connecting again: %s", self.endpoint, reason)
+        self.reachability.connecting()
+        if self.machine.gave_up:
+            self.reachability.gave_up()
+        self._connection.close()
+        self._connection = Connection(self._context, self.endpoint, self.key)
+        self.obey(self.machine.opened(now=time.monotonic()))
