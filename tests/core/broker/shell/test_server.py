@@ -194,7 +194,7 @@ def test_more_peers_than_allowed_are_refused_in_words() -> None:
     with server, toy_client(server) as alice:
         alice.hear(Welcome)
         with toy_client(server) as bob:
-            assert "too many" in bob.hear(Refused).reason
+            assert "limits.max_peers" in bob.hear(Refused).reason
         alice.say(Submit(toy_task()))
         alice.hear(Accepted)
 

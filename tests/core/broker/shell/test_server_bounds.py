@@ -174,4 +174,4 @@ def test_a_slow_disk_refuses_tasks_and_holds_up_nothing_else(
         server.stop(grace=0)
 
     assert (rejected.code, rejected.retry_after) == ("disk_busy", 1.0)
-    assert "too much waits for it" in rejected.reason
+    assert "too many records wait" in rejected.reason
