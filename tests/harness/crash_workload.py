@@ -13,7 +13,7 @@ from pathlib import Path
 from attrs import evolve
 
 from paintmq.broker.shell.server import BrokerServer
-from paintmq.broker.stores import writer
+from paintmq.broker.stores import upkeep
 from paintmq.broker.stores.failpoints import VARIABLE
 from paintmq.task import TaskId, TaskRequest
 from paintmq.testing.example_tasks import PATIENCE, describe
@@ -127,7 +127,7 @@ def main() -> None:
     journal, ledger = Path(sys.argv[1]), Ledger(Path(sys.argv[2]))
     leave_orphan(journal)
     if os.environ.get(VARIABLE, "").startswith("prune"):
-        writer.LOG_KEPT_SECONDS = 0.0  # else the log is kept, for who looks at it afterwards
+        upkeep.LOG_KEPT_SECONDS = 0.0  # else the log is kept, for who looks at it afterwards
     config = toy_config(journal, durability="full")
     # A task is forgotten as soon as its client has the result, its records with it.
     config = evolve(config, timers=evolve(config.timers, result_kept=0.0))

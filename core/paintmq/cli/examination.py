@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 import time
 from collections.abc import Collection, Container, Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from attrs import frozen
 
 from paintmq.broker.stores import journal_folder
+from paintmq.broker.stores.disk_space import DiskSpace
 from paintmq.cli import common_options
 from paintmq.cli.common_options import client_endpoint, is_reachable
 from paintmq.errors import ConfigError, PaintMQError, PortInUseError
@@ -26,7 +26,6 @@ it up (CVE-2020-15166)."""
 LEAST_TORCH = (2, 10)
 """Earlier ones can be made to run code, or corrupt memory, by weights that were not pinned by their
 hash, also where they load "weights only" (CVE-2025-32434, CVE-2026-24747)."""
-SCARCE_BYTES = 1024**3
 
 
 @frozen
@@ -141,10 +140,11 @@ def journal(broker: "BrokerConfig", stores: Container[str] = ()) -> Iterator[Fin
     if not _is_writable(there):
         yield Finding("journal", "problem", f"{folder} cannot be written by this user")
         return
-    free = shutil.disk_usage(there).free
-    text = f"{folder} ({broker.durability}), {free / 2**30:.1f} GiB free"
-    if free < SCARCE_BYTES:
-        yield Finding("journal", "problem", f"{text}: new tasks may be refused; make room")
+    space = DiskSpace.of(there)
+    text = f"{folder} ({broker.durability}), {space.free / 2**30:.1f} GiB free"
+    if shortage := space.shortage():
+        remedy = f"short of {shortage}: new tasks are refused; make room"
+        yield Finding("journal", "problem", f"{text}, {remedy}")
     else:
         yield Finding("journal", "ok", text)
 

@@ -1,7 +1,6 @@
 """What the doctor finds, and what is to be done about it."""
 
 import resource
-import shutil
 import socket
 import time
 from collections.abc import Iterable, Iterator
@@ -13,6 +12,7 @@ from attrs import evolve
 from tests.harness.toy_broker import toy_config, toy_plugins
 
 from paintmq.broker.shell.server import BrokerServer
+from paintmq.broker.stores.disk_space import DiskSpace
 from paintmq.cli import common_options, examination
 from paintmq.cli.examination import Finding
 from paintmq.config import DEFAULT_QUEUE_CONFIGS, BrokerConfig, Config, Limits, RouterConfig
@@ -92,17 +92,19 @@ def journal(path: Path | str, **changes: Any) -> tuple[str, str]:
 def test_a_journal_on_a_disk_with_room_is_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=5 * 2**30))
+    space = DiskSpace(size=2**40, free=5 * 2**30, files=10**6, free_files=10**6)
+    monkeypatch.setattr(DiskSpace, "of", lambda path: space)
 
     assert journal(tmp_path / "not" / "made" / "yet") == (
         "ok",
         f"{tmp_path}/not/made/yet (full), 5.0 GiB free",
     )
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2**29))
+    monkeypatch.setattr(DiskSpace, "of", lambda path: evolve(space, free=2**29))
     verdict, text = journal(tmp_path)
     assert verdict == "problem"
-    assert "0.5 GiB free: new tasks may be refused" in text
+    assert "0.5 GiB free, short of space: new tasks are refused" in text
+    monkeypatch.setattr(DiskSpace, "of", lambda path: evolve(space, free_files=3))
+    assert "short of inodes" in journal(tmp_path)[1]
 
 
 def test_a_journal_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:

@@ -42,6 +42,10 @@ from paintmq.wire.messages import (
 
 __all__ = ["BrokerMachine", "Send", "Step"]
 
+PURGED_AT_ONCE, PURGE_PAUSE = 64, 0.02
+"""Confirmed results that one step purges while the disk is full, and seconds until the next such
+step: other messages must not wait for thousands of them."""
+
 
 class BrokerMachine:
     """All queue state of one broker.
@@ -156,6 +160,9 @@ class BrokerMachine:
     def next_deadline(self) -> float | None:
         """Return when ``tick`` should next be called; None if nothing can fall due."""
         deadline = self._life.deadlines.next()
+        if self._admission.disk_full and self._life.retention.keeps_confirmed:
+            purge = self._now + PURGE_PAUSE
+            deadline = purge if deadline is None else min(deadline, purge)
         if self._admission.draining:
             return deadline  # nothing more is dispatched, so no end of a backoff matters
         wakeup = self._scheduler.next_wakeup(now=self._now)
@@ -234,6 +241,8 @@ class BrokerMachine:
 
     def _advance(self, now: float) -> None:
         self._now = now
+        if self._admission.disk_full:
+            self._life.retention.purge_confirmed(at_most=PURGED_AT_ONCE)
         for kind, key, number in self._life.deadlines.pop_due(now):
             if kind == "peer":
                 assert isinstance(key, bytes)

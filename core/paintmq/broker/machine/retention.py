@@ -37,6 +37,17 @@ class Retention:
         while self._spent and len(self._step.tasks) >= self._limits.max_kept_tasks:
             self._purge_oldest()
 
+    @property
+    def keeps_confirmed(self) -> bool:
+        """Whether there are results that their clients have."""
+        return bool(self._spent)
+
+    def purge_confirmed(self, *, at_most: int) -> None:
+        """Purge results that their clients have, oldest first: the journal's disk is full."""
+        while self._spent and at_most > 0:
+            self._purge_oldest()
+            at_most -= 1
+
     def _purge_oldest(self) -> None:
         oldest = self._step.tasks.get(next(iter(self._spent)))
         assert oldest is not None

@@ -6,10 +6,11 @@ Rule 2: the name is the SHA-256 that the writer computed, never what a peer clai
 Rule 3: a file is removed only when no row names it and no thread is writing it (a pin).
 """
 
-import errno
+import contextlib
 import hashlib
-import mmap
+import logging
 import os
+import stat
 import threading
 import time
 from collections import Counter
@@ -18,6 +19,8 @@ from pathlib import Path
 
 from paintmq.broker.stores.failpoints import failpoint
 from paintmq.task import Buffer
+
+logger = logging.getLogger(__name__)
 
 
 class BlobFolder:
@@ -43,7 +46,8 @@ class BlobFolder:
         try:
             self._write(aside, self.path(digest), data)
         except OSError:
-            aside.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                aside.unlink()
             self.unpin([digest])
             raise
         return digest
@@ -91,7 +95,7 @@ class BlobFolder:
             with self._lock:
                 if digest not in self._pins and not is_named(digest):
                     failpoint("unlink.before")
-                    self.path(digest).unlink(missing_ok=True)
+                    self._unlink(self.path(digest))
                     failpoint("unlink.after")
 
     def has(self, digest: str, size: int) -> bool:
@@ -102,18 +106,28 @@ class BlobFolder:
             return False
 
     def read(self, digest: str, size: int) -> memoryview | None:
-        """Return the file, mapped, once its content is proven; None if it is not what it was."""
+        """Return the file's content; None if the file is gone or not what it was.
+
+        It is read and not mapped: a mapped file that shrinks, or a page that the disk cannot read,
+        would end the whole process by SIGBUS.
+
+        Raises:
+            OSError: it cannot be opened or read.
+        """
         try:
-            with self.path(digest).open("rb") as file:
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
-            if getattr(error, "errno", errno.ENOENT) in (errno.ENOENT, errno.EINVAL):
-                return None
-            raise
-        view = memoryview(mapped)
-        if len(view) != size or sha256(view) != digest:
+            descriptor = os.open(self.path(digest), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        return view
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            if os.fstat(descriptor).st_size != size:
+                return None
+            content = memoryview(bytearray(size))
+            count = 0
+            while count < size and (got := file.readinto(content[count:])):
+                count += got
+        if count != size or sha256(content) != digest:
+            return None
+        return content.toreadonly()
 
     def sweep(self, *, is_named: Callable[[str], bool], older_than: float = 3600.0) -> int:
         """Remove what a crash left behind: files no row names, and files never finished."""
@@ -121,19 +135,31 @@ class BlobFolder:
         removed = 0
         for path in self._folder.glob("*/*"):
             try:
-                if path.stat().st_mtime > limit:
-                    continue
+                found = path.lstat()
             except FileNotFoundError:
                 continue
+            if found.st_mtime > limit or not stat.S_ISREG(found.st_mode):
+                continue  # folders and links are not ours
             with self._lock:
                 if path.parent.name == "new" or not (
                     path.name in self._pins or is_named(path.name)
                 ):
                     failpoint("sweep.before_unlink")
-                    path.unlink(missing_ok=True)
+                    removed += self._unlink(path)
                     failpoint("sweep.after_unlink")
-                    removed += 1
         return removed
+
+    @staticmethod
+    def _unlink(path: Path) -> bool:
+        """Remove a file; one that cannot be removed only takes up space, so the journal goes on."""
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            logger.warning("the payload file %s cannot be removed: %s", path, error.strerror)
+            return False
+        return True
 
     def path(self, digest: str) -> Path:
         return self._folder / digest[:2] / digest

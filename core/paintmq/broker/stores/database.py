@@ -127,7 +127,8 @@ class Database:
                 f"the journal {self._path} was written by a newer PaintMQ (schema {version}, this "
                 f"one knows {SCHEMA_VERSION}): update PaintMQ, or use another journal"
             )
-        run("PRAGMA auto_vacuum = INCREMENTAL")
+        if version == 0:  # later it would write, although it is set; a full disk refuses that
+            run("PRAGMA auto_vacuum = INCREMENTAL")
         run("PRAGMA journal_mode = WAL")
         run(f"PRAGMA synchronous = {synchronous}")
         run("PRAGMA wal_autocheckpoint = 0")

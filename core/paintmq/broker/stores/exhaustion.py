@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from paintmq.broker.stores.folder import StoreFolder, is_full, lacks_files
+from paintmq.broker.stores.disk_space import is_full, lacks_files
+from paintmq.broker.stores.folder import StoreFolder
 from paintmq.errors import StoreError
 
 logger = logging.getLogger(__name__)
@@ -40,8 +41,10 @@ class Shortage:
         """End every wait: the journal is being closed."""
         self._ended.set()
 
-    def with_space(self, action: Callable[[], _T]) -> _T:
-        """Do it; while the disk is full, say so, give back the ballast and try again.
+    def with_space(
+        self, action: Callable[[], _T], *, make_room: Callable[[], object] = lambda: None
+    ) -> _T:
+        """Do it; while the disk is full, say so, give back the ballast, make room and try again.
 
         Unlike after a failed fsync, trying again is sound: a full disk refuses before it writes.
 
@@ -58,7 +61,20 @@ class Shortage:
                 if self._folder.release_ballast():
                     logger.warning("the disk of the journal is full: used the space set aside")
                     continue
+                make_room()
                 self._wait(f"the disk of the journal {self._folder.path} is full", error)
+
+    def unless_short(self, action: Callable[[], object]) -> bool:
+        """Do what can be put off; return False where space or files are lacking for it now."""
+        try:
+            action()
+        except (OSError, sqlite3.Error) as error:
+            if is_full(error):
+                self.set_disk_full(full=True)
+            elif not self.is_of_files(error):
+                raise
+            return False
+        return True
 
     def with_files(self, action: Callable[[], _T]) -> _T:
         """Do it; while this process may open no more files, try again: nothing was begun.
@@ -95,14 +111,21 @@ class Shortage:
             return False
         self._next_disk_check = now + DISK_CHECK_SECONDS
         was_full = self.disk_full
-        self.set_disk_full(full=self._folder.is_scarce(pending=pending, watermark=self._watermark))
+        full = self._folder.is_scarce(pending=pending, watermark=self._watermark)
+        # What refused a write may be a quota, which the file system's figures do not show.
+        self.set_disk_full(full=full or (was_full and not self._folder.takes_data()))
         return was_full and not self.disk_full
 
     def set_disk_full(self, *, full: bool) -> None:
         if self.disk_full == full:
             return
         self.disk_full = full
-        state = "is full: new tasks are refused" if full else "has room again"
+        if not full:
+            state = "has room again"
+        elif self._folder.space().shortage(watermark=self._watermark) == "inodes":
+            state = "can hold hardly any more files (df -i): new tasks are refused"
+        else:
+            state = "is full: new tasks are refused"
         logger.warning("the disk of the journal %s %s", self._folder.path, state)
         self._wake()
 

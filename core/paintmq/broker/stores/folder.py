@@ -10,20 +10,20 @@
 """
 
 import contextlib
-import errno
 import fcntl
 import os
-import sqlite3
 from pathlib import Path
 from typing import Self
 
+from paintmq.broker.stores.disk_space import DiskSpace, is_full
 from paintmq.broker.stores.failpoints import failpoint
 from paintmq.errors import StoreError
 from paintmq.units import MIB
 
 BALLAST_BYTES = 64 * MIB
-WATERMARK_BYTES = 1024 * MIB
-WATERMARK_SHARE = 0.05
+BALLAST_SHARE = 1 / 64
+"""Of a disk that is too small for that."""
+PROBE_BYTES = MIB
 
 
 class StoreFolder:
@@ -48,8 +48,7 @@ class StoreFolder:
             raise StoreError(f"the journal {path} cannot be opened: {error.strerror}") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, str(os.getpid()).encode(), 0)
+            _write_holder(lock)
             failpoint("folder.after_lock")
             sequence = os.open(path / "sequence", os.O_RDWR | os.O_CREAT, 0o600)
         except BlockingIOError as error:
@@ -87,33 +86,46 @@ class StoreFolder:
 
     # ---- space ---------------------------------------------------------------------------------
 
-    def is_scarce(self, *, pending: int, watermark: int | None = None) -> bool:
-        """Return whether so little space is left, ``pending`` bytes counted, that new tasks should
-        be refused: 1 GiB or a twentieth of the disk, whichever is less.
-        """
-        disk = os.statvfs(self.path)
-        size, free = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
-        if watermark is None:
-            watermark = min(WATERMARK_BYTES, int(size * WATERMARK_SHARE))
-        return free - pending < watermark
+    def space(self) -> DiskSpace:
+        return DiskSpace.of(self.path)
 
-    def fill_ballast(self, size: int = BALLAST_BYTES) -> None:
+    def is_scarce(self, *, pending: int, watermark: int | None = None) -> bool:
+        """Return whether new tasks should be refused; see ``DiskSpace.shortage``."""
+        return bool(self.space().shortage(pending=pending, watermark=watermark))
+
+    def takes_data(self) -> bool:
+        """Try whether the disk takes a file; a quota may be full while the disk has room."""
+        probe = self.path / "probe"
+        try:
+            self._allocate(probe, PROBE_BYTES)
+        except OSError as error:
+            return not is_full(error)
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink()
+        return True
+
+    def fill_ballast(self, size: int | None = None) -> None:
         """Set space aside, unless that would make it scarce."""
         ballast = self.path / "ballast"
+        if size is None:
+            size = min(BALLAST_BYTES, int(self.space().size * BALLAST_SHARE))
         if ballast.exists() or self.is_scarce(pending=2 * size):
             return
         try:
-            descriptor = os.open(ballast, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except OSError:
-            return
-        failpoint("ballast.after_open")
-        try:
-            os.posix_fallocate(descriptor, 0, size)
-            failpoint("ballast.after_allocate")
+            self._allocate(ballast, size)
         except OSError:
             # A broker without a ballast is better than none.
             with contextlib.suppress(OSError):
                 ballast.unlink()
+
+    @staticmethod
+    def _allocate(path: Path, size: int) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        failpoint("ballast.after_open")
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+            failpoint("ballast.after_allocate")
         finally:
             os.close(descriptor)
 
@@ -126,23 +138,11 @@ class StoreFolder:
         return True
 
 
-def lacks_files(error: Exception) -> bool:
-    """Return whether this says that the process, or the whole system, may open no more files."""
-    if isinstance(error, sqlite3.Error):  # which says "cannot open" of a missing folder, too
-        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CANTOPEN and _none_left()
-    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
-
-
-def _none_left() -> bool:
+def _write_holder(lock: int) -> None:
+    """Write down who holds the lock, for the message that another broker gives."""
+    os.ftruncate(lock, 0)
     try:
-        os.close(os.open(os.devnull, os.O_RDONLY))
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
     except OSError as error:
-        return lacks_files(error)
-    return False
-
-
-def is_full(error: Exception) -> bool:
-    """Return whether this says that a disk, or what a user may have of it, is full."""
-    if isinstance(error, sqlite3.Error):
-        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if not is_full(error):
+            raise

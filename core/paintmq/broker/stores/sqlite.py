@@ -1,5 +1,6 @@
 """The durable store: SQLite with one writer thread, large payloads as files beside it."""
 
+import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from attrs import evolve
 from paintmq.broker.records import Recovered, StoredTask, keeps_inputs
 from paintmq.broker.stores.blobs import BlobFolder
 from paintmq.broker.stores.database import DATABASE_NAME, Database, TaskRow
+from paintmq.broker.stores.disk_space import DiskSpace, is_full
 from paintmq.broker.stores.folder import StoreFolder
 from paintmq.broker.stores.rows import (
     corrupt,
@@ -23,6 +25,8 @@ from paintmq.broker.stores.story import StoryLine
 from paintmq.broker.stores.writer import Writer
 from paintmq.errors import StoreError
 from paintmq.task import PayloadInfo, TaskId, TaskState
+
+logger = logging.getLogger(__name__)
 
 
 class SqliteStore(Store):
@@ -51,12 +55,9 @@ class SqliteStore(Store):
 
     def open(self, wake: Callable[[], None]) -> Recovered:
         self._folder = StoreFolder.open(self._path)
+        blobs = BlobFolder(self._path / "blobs", sync=self._sync)
         try:
-            self._database = Database(
-                self._path / DATABASE_NAME, synchronous="FULL" if self._sync else "NORMAL"
-            )
-            blobs = BlobFolder(self._path / "blobs", sync=self._sync)
-            recovered = self._recover(self._folder, self._database, blobs)
+            database, recovered = self._read_journal(self._folder, blobs)
         except (sqlite3.Error, OSError) as error:
             self._close_files()
             raise StoreError(_unreadable(self._path, error)) from error
@@ -64,7 +65,7 @@ class SqliteStore(Store):
             self._close_files()
             raise
         self._writer = Writer(
-            self._database,
+            database,
             blobs,
             self._folder,
             durable_sequence=recovered.durable_sequence,
@@ -112,6 +113,18 @@ class SqliteStore(Store):
             folder.close()
 
     # ---- recovery ------------------------------------------------------------------------------
+
+    def _read_journal(self, folder: StoreFolder, blobs: BlobFolder) -> tuple[Database, Recovered]:
+        """Open the database and read it; on a full disk with the help of the ballast."""
+        synchronous: Literal["FULL", "NORMAL"] = "FULL" if self._sync else "NORMAL"
+        while True:
+            try:
+                self._database = Database(self._path / DATABASE_NAME, synchronous=synchronous)
+                return self._database, self._recover(folder, self._database, blobs)
+            except (sqlite3.Error, OSError) as error:
+                if not is_full(error) or not folder.release_ballast():
+                    raise
+                logger.warning("the disk of the journal is full: used the space set aside")
 
     def _recover(self, folder: StoreFolder, database: Database, blobs: BlobFolder) -> Recovered:
         sequence, last_time = database.last_entry()
@@ -186,6 +199,11 @@ def _is_there(key: PayloadKey, info: PayloadInfo, database: Database, blobs: Blo
 def _unreadable(path: Path, error: Exception) -> str:
     if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
         return f"the journal {path} is in use by another program: close it, then start again"
+    if is_full(error) or DiskSpace.of(path).has_no_inodes:
+        return (
+            f"the disk of the journal {path} is full ({error}): make room there (df -h, df -i), "
+            f"then start again"
+        )
     return (
         f"the journal {path} cannot be read ({error}): restore it from a backup, or move the "
         f"folder away to start with an empty one; clients then submit their tasks again"

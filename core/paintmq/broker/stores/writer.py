@@ -19,11 +19,13 @@ from attrs import frozen
 from paintmq.broker.stores.backup import Backup
 from paintmq.broker.stores.blobs import BlobFolder, sha256
 from paintmq.broker.stores.database import DATABASE_NAME, Database, NewPayload
+from paintmq.broker.stores.disk_space import is_full, is_in_the_way
 from paintmq.broker.stores.exhaustion import DISK_CHECK_SECONDS, Shortage
-from paintmq.broker.stores.folder import StoreFolder, is_full
+from paintmq.broker.stores.folder import StoreFolder
 from paintmq.broker.stores.log_search import LogSearch
 from paintmq.broker.stores.store import BackupState, Collected, Entry, PayloadKey
 from paintmq.broker.stores.story import StoryLine
+from paintmq.broker.stores.upkeep import Upkeep
 from paintmq.errors import StoreError
 from paintmq.task import Buffer, TaskId
 from paintmq.units import MIB
@@ -36,11 +38,6 @@ INLINE_BYTES = 256 * 1024
 """A larger payload becomes a file: as a row it would be written twice, to the write-ahead log and
 to the database, and hold up the commits behind it."""
 IDLE_SECONDS = 0.05
-WAL_CHECKPOINT_BYTES = 32 * MIB
-WAL_TRUNCATE_BYTES = 128 * MIB
-LOG_KEPT_SECONDS = 7 * 86_400.0
-LOG_KEPT_RECORDS = 1_000_000
-"""Some 800 MB: a broker that does a hundred tasks a second would fill a disk in its week."""
 
 FileWrites: TypeAlias = "list[tuple[PayloadKey, Buffer, Future[str] | None]]"
 
@@ -71,9 +68,11 @@ class Writer:
         self._database = database
         self._blobs = blobs
         self._folder = folder
-        self._sync = sync
         self._wake = wake
         self._shortage = Shortage(folder, watermark=watermark, wake=wake)
+        self._upkeep = Upkeep(
+            database, blobs, folder, self._shortage, sync=sync, durable=durable_sequence
+        )
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="paintmq-payload")
         self._thread = threading.Thread(target=self._run, name="paintmq-journal")
         # Everything below is shared and guarded by this.
@@ -88,11 +87,6 @@ class Writer:
         self._backup: Backup | None = None
         self._backup_wanted = False
         self._stories = LogSearch()
-        # Used by the writer's thread alone.
-        self._upkeep_due = True
-        self._swept = False
-        self._log_time = 0.0
-        self._kept_for_backup: list[str] = []
 
     # ---- called by the broker's thread ---------------------------------------------------------
 
@@ -176,8 +170,7 @@ class Writer:
         try:
             while self._work():
                 pass
-            self._database.checkpoint(truncate=True)
-            self._folder.write_sequence(self._durable, sync=self._sync)
+            self._upkeep.finish()
         except StoreError as error:
             self._fail(error)
         except (OSError, sqlite3.Error) as error:
@@ -197,7 +190,7 @@ class Writer:
             wanted = self._stories.wanted
             idle = not (self._queue or self._fetches or self._closing or self._backup_wanted)
             if idle and wanted is None:
-                self._changed.wait(IDLE_SECONDS if self._upkeep_due else DISK_CHECK_SECONDS)
+                self._changed.wait(IDLE_SECONDS if self._upkeep.due else DISK_CHECK_SECONDS)
             batch, fetches = self._take_batch(), list(self._fetches)
             self._fetches.clear()
             closing = self._closing
@@ -206,7 +199,6 @@ class Writer:
             self._read(key)
         if batch:
             self._commit(batch)
-            self._upkeep_due = True
         if wanted is not None:
             self._read_log(wanted)
         if backup_wanted:
@@ -214,10 +206,10 @@ class Writer:
         elif not batch and not fetches:
             if closing:
                 return False
-            if self._upkeep_due:
-                self._upkeep_due = self._try_upkeep()
+            if self._upkeep.due:
+                self._upkeep.do_one(may_remove=not self._is_backing_up)
         if self._shortage.check_disk(pending=self._pending_bytes):
-            self._upkeep_due = True
+            self._upkeep.due = True
         return True
 
     def _take_batch(self) -> list[_Queued]:
@@ -243,25 +235,21 @@ class Writer:
                 (queued.entry, [_in_row(key, data) for key, data, _ in queued.payloads])
                 for queued in batch
             ]
-        freed = self._shortage.with_space(partial(self._transaction, rows))
+        commit = partial(self._transaction, rows)
+        freed = self._shortage.with_space(commit, make_room=self._upkeep.make_room)
         last = batch[-1].entry
-        # The file may lag behind the database but must never be ahead of it.
-        self._folder.write_sequence(last.sequence, sync=False)
+        self._upkeep.committed(last.sequence)
         with self._changed:
             self._durable = last.sequence
             self._pending_bytes -= sum(queued.size for queued in batch)
         self._wake()
         self._blobs.unpin(files)
-        self._kept_for_backup += freed
-        self._remove_freed()
-        if self._database.wal_bytes() > WAL_CHECKPOINT_BYTES:
-            self._checkpoint()
+        self._upkeep.clean_up(freed, may_remove=not self._is_backing_up)
 
-    def _remove_freed(self) -> None:
-        """Remove the files that no row names any more, unless a backup may still need them."""
-        if self._backup is None or not self._backup.is_running:
-            freed, self._kept_for_backup = self._kept_for_backup, []
-            self._blobs.remove(freed, is_named=self._database.names_file)
+    @property
+    def _is_backing_up(self) -> bool:
+        """Whether a backup may still need files that no row names any more."""
+        return self._backup is not None and self._backup.is_running
 
     def _copy_for_backup(self) -> None:
         """Copy the database, and go on writing meanwhile."""
@@ -288,24 +276,45 @@ class Writer:
             self._backup.copy_files(self._blobs)
 
     def _payload_rows(self, queued: _Queued) -> list[NewPayload]:
-        """Wait for the files of one entry."""
+        """Wait for the files of one entry; what cannot become a file becomes a row.
+
+        A row is slower, but it needs no new file, so nothing waits until others close or remove
+        theirs.
+        """
         rows = []
         for key, data, future in queued.payloads:
-            if future is None:
+            digest = None if future is None else self._digest_of_file(data, future)
+            if digest is None:
                 rows.append(_in_row(key, data))
-                continue
-            try:
-                digest = future.result()
-            except OSError as error:
-                if self._shortage.is_of_files(error):
-                    # Slower, but it need not wait until other files are closed.
-                    rows.append(_in_row(key, data))
-                    continue
-                if not is_full(error):
-                    raise
-                digest = self._shortage.with_space(partial(self._blobs.write, data))
-            rows.append(NewPayload(key, memoryview(data).nbytes, digest, None))
+            else:
+                rows.append(NewPayload(key, memoryview(data).nbytes, digest, None))
         return rows
+
+    def _digest_of_file(self, data: Buffer, future: "Future[str]") -> str | None:
+        """Return the digest of the written file; None where no file can be made."""
+        try:
+            return future.result()
+        except OSError as error:
+            if self._takes_no_file(error):
+                return None
+            if not is_full(error):
+                raise
+            write = partial(self._write_unless_impossible, data)
+            return self._shortage.with_space(write, make_room=self._upkeep.make_room)
+
+    def _write_unless_impossible(self, data: Buffer) -> str | None:
+        try:
+            return self._blobs.write(data)
+        except OSError as error:
+            if not self._takes_no_file(error):
+                raise
+            return None
+
+    def _takes_no_file(self, error: OSError) -> bool:
+        """Return whether no file can be made, for another reason than lack of space."""
+        if is_full(error):
+            return self._folder.space().has_no_inodes
+        return self._shortage.is_of_files(error) or is_in_the_way(error)
 
     def _transaction(self, rows: list[tuple[Entry, list[NewPayload]]]) -> list[str]:
         freed: list[str] = []
@@ -313,9 +322,7 @@ class Writer:
             self._database.begin()
             for entry, payloads in rows:
                 freed += self._database.write(entry, payloads)
-            # Pruned here too: a broker that is never idle would otherwise never prune its log.
-            self._log_time = rows[-1][0].at
-            self._prune_log(at_most=2 * len(rows))
+            self._upkeep.prune_within_commit(records=len(rows), at=rows[-1][0].at)
             self._database.commit()
         except BaseException:
             self._database.rollback()
@@ -355,45 +362,6 @@ class Writer:
         with self._changed:
             self._fetched.append((key, data))
         self._wake()
-
-    # ---- idle moments --------------------------------------------------------------------------
-
-    def _try_upkeep(self) -> bool:
-        """Do one piece of upkeep, unless no file can be opened for it: another time, then."""
-        try:
-            return self._upkeep()
-        except (OSError, sqlite3.Error) as error:
-            if not self._shortage.is_of_files(error):
-                raise
-            return False
-
-    def _upkeep(self) -> bool:
-        """Do one piece of upkeep; return whether more is left."""
-        if self._database.uncheckpointed:
-            self._checkpoint()
-            return True
-        if self._prune_log(at_most=1000):
-            return True
-        if self._database.give_back_pages(1000):
-            return True
-        if not self._swept:
-            removed = self._blobs.sweep(is_named=self._database.names_file)
-            self._swept = True
-            if removed:
-                logger.info("removed %d payload files that belonged to no task", removed)
-            return True
-        self._remove_freed()
-        if not self._shortage.disk_full:
-            self._folder.fill_ballast()
-        return False
-
-    def _prune_log(self, *, at_most: int) -> int:
-        before = self._log_time - LOG_KEPT_SECONDS
-        return self._database.prune_log(before=before, keep=LOG_KEPT_RECORDS, at_most=at_most)
-
-    def _checkpoint(self) -> None:
-        self._database.checkpoint(truncate=self._database.wal_bytes() > WAL_TRUNCATE_BYTES)
-        self._folder.write_sequence(self._durable, sync=self._sync)
 
 
 def _in_row(key: PayloadKey, data: Buffer) -> NewPayload:

@@ -3,6 +3,7 @@
 import pytest
 from tests.harness.broker_harness import ALICE, BrokerHarness, crash, fail, ready, restarted
 
+from paintmq.broker.machine.machine import PURGE_PAUSE, PURGED_AT_ONCE
 from paintmq.broker.records import TaskPurged
 from paintmq.config import Limits, Timers
 from paintmq.task import TaskState
@@ -112,3 +113,35 @@ def test_what_nobody_has_fetched_is_not_forgotten_at_once_by_a_broker_that_was_a
         broker.now = again.now
     again.let_pass(1.0)
     assert not again.machine.stored()
+
+
+def test_results_that_their_clients_have_make_room_while_the_disk_is_full() -> None:
+    """What no client has is kept as long as promised, and so is what ends meanwhile."""
+    broker = ready()
+    had, waiting = broker.submit(make_request("1")), broker.submit(make_request("2"))
+    for _ in (had, waiting):
+        broker.succeed(broker.assigned()[-1])
+    broker.receive(ALICE, ResultReceived(had.id))
+
+    broker.machine.set_disk_full(full=True)
+    broker.let_pass(PURGE_PAUSE)
+
+    assert had.id not in broker.machine.stored()
+    assert waiting.id in broker.machine.stored()
+    broker.receive(ALICE, ResultReceived(waiting.id))
+    broker.let_pass(PURGE_PAUSE)
+    assert waiting.id not in broker.machine.stored()
+
+
+def test_a_step_purges_only_some_of_many_results_at_once() -> None:
+    broker = ready()
+    for number in range(PURGED_AT_ONCE + 1):
+        task = broker.submit(make_request(str(number)))
+        broker.succeed(broker.assigned()[-1])
+        broker.receive(ALICE, ResultReceived(task.id))
+    broker.machine.set_disk_full(full=True)
+
+    broker.let_pass(0.0)
+    assert len(broker.machine.stored()) == 1
+    broker.let_pass(PURGE_PAUSE)
+    assert not broker.machine.stored()

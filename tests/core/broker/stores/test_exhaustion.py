@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from paintmq.broker.stores.disk_space import lacks_files
 from paintmq.broker.stores.exhaustion import Shortage
-from paintmq.broker.stores.folder import StoreFolder, lacks_files
+from paintmq.broker.stores.folder import StoreFolder
 from paintmq.broker.stores.sqlite import SqliteStore
 from paintmq.errors import StoreError
 from paintmq.testing.store_contract import OpenStore, accepted

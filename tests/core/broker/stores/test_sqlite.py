@@ -11,7 +11,7 @@ from attrs import evolve
 
 from paintmq.broker.records import TaskPurged
 from paintmq.broker.stores import folder as folder_module
-from paintmq.broker.stores import writer
+from paintmq.broker.stores import upkeep
 from paintmq.broker.stores.blobs import BlobFolder
 from paintmq.broker.stores.database import DATABASE_NAME
 from paintmq.broker.stores.sqlite import SqliteStore
@@ -235,8 +235,8 @@ def test_the_log_of_a_broker_that_is_never_idle_is_bounded_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I14: a busy broker would otherwise fill its disk with what it did."""
-    monkeypatch.setattr(writer, "LOG_KEPT_RECORDS", 50)
-    monkeypatch.setattr(writer.Writer, "_upkeep", lambda writer: False)
+    monkeypatch.setattr(upkeep, "LOG_KEPT_RECORDS", 50)
+    monkeypatch.setattr(upkeep.Upkeep, "do_one", lambda *_, **__: None)
     store = opened(tmp_path)
     connection = database_of(store)
     for number in range(40):
