@@ -51,10 +51,12 @@ class InstantSession:
 
     act: Callable[[Task], dict[str, Any]] | None = None
     tasks: list[Task] = field(factory=list[Task])
+    keep_tasks: bool = True
     workers: list[str] = field(factory=lambda: ["vm/cpu-0"])
 
     def submit(self, task: Task) -> InstantHandle:
-        self.tasks.append(task)
+        if self.keep_tasks:
+            self.tasks.append(task)
         try:
             outputs = self.act(task) if self.act is not None else {"image": pixels_of(task)}
         except TaskNotCompletedError as error:

@@ -40,10 +40,14 @@ installed here."""
 class CommandError(PaintMQError):
     """Something the command was given cannot work; the text is for its user."""
 
+    status = BAD_INPUT
+
 
 def exit_status(error: PaintMQError) -> int:
     """Return BAD_INPUT where a changed command line may help, else FAILED."""
     match error:
+        case CommandError():
+            return error.status
         case RejectedError(code=code):
             return FAILED if code in _NOT_THE_USERS_FAULT else BAD_INPUT
         case TaskNotCompletedError(code=code):

@@ -13,9 +13,9 @@ from paintmq.cli.failures import CommandError
 from paintmq.cli.paired_files import PairedFiles
 from paintmq.cli.picture_files import STANDARD_STREAM, Fault, Picture, find_pictures
 from paintmq.cli.result_places import (
+    NameLimits,
     Wishes,
     image_format,
-    name_problem,
     place_results,
     prepare_folders,
 )
@@ -57,6 +57,8 @@ class GivenInput:
     """A file for all pictures, or a folder with one for each; None: beside the pictures."""
     any_ending: bool = False
     """Whether it may be any file, rather than a picture."""
+    remedy: str = ""
+    """How to name it, for where it is not found."""
 
     @property
     def is_paired(self) -> bool:
@@ -92,32 +94,34 @@ def plan_jobs(
     pictures, faults = found.pictures, found.faults
     paired: dict[str, dict[Path, Path | str]] = {}
     for given in others:
-        pictures, served = _without_inputs(pictures, given)
         if given.is_paired:
-            files = PairedFiles(given.name, given.place, given.any_ending)
+            files = PairedFiles(given.name, given.place, given.any_ending, given.remedy)
+            pictures, served = _without_inputs(pictures, files)
             paired[given.name] = files.of_all(pictures)
             notes += _pairing_note(given, paired[given.name], served)
+        elif given.place is not None:
+            pictures = _without_file(pictures, given.name, given.place)
     places, clashes = place_results(pictures, wishes, several=several)
     faults += clashes
-    faulty = {each.name for each in clashes}
+    faulty, limits = {each.name for each in clashes}, NameLimits()
+    fixed = {each.name: each.place for each in others if not each.is_paired and each.place}
     jobs = []
     for picture, place in zip(pictures, places, strict=True):
-        inputs = {
-            each.name: paired.get(each.name, {}).get(picture.path, each.place) for each in others
-        }
-        reasons = [each for each in inputs.values() if isinstance(each, str)]
-        reasons += filter(None, [name_problem(place)])
         if picture.path in faulty:
             continue
-        if reasons:
-            faults.append(Fault(picture.path, reasons[0]))
+        inputs, reason = dict(fixed), limits.problem(place)
+        for name, by_picture in paired.items():
+            file = by_picture[picture.path]
+            if isinstance(file, str):
+                reason = file
+            else:
+                inputs[name] = file
+        if reason:
+            faults.append(Fault(picture.path, reason))
             continue
         jobs.append(
             ImageJob(
-                image=picture.path,
-                others={name: path for name, path in inputs.items() if isinstance(path, Path)},
-                output=place,
-                format=image_format(place, wishes),
+                image=picture.path, others=inputs, output=place, format=image_format(place, wishes)
             )
         )
     if strict and faults:
@@ -151,29 +155,31 @@ def _folders(others: Sequence[GivenInput], wishes: Wishes) -> list[Path]:
     ]
 
 
-def _without_inputs(pictures: list[Picture], given: GivenInput) -> tuple[list[Picture], int]:
+def _without_inputs(pictures: list[Picture], files: PairedFiles) -> tuple[list[Picture], int]:
     """Leave out of the pictures what is an input of others; return how many were left out.
 
-    A file that the user named as a picture stays one, unless it is named as the input too.
+    A file that the user named as a picture stays one.
     """
-    if given.is_paired:
-        serving = PairedFiles(given.name, given.place, given.any_ending).serving(pictures)
-        left = [each for each in pictures if each.path not in serving or each.root is None]
-        return left, len(pictures) - len(left)
-    assert given.place is not None
-    left = [each for each in pictures if not _is_same(each.path, given.place)]
-    if len(left) < len(pictures) and not left:
-        raise CommandError(
-            f"{shown(given.place)}: is the picture and its {given.name}: name another file"
-        )
+    serving = files.serving(pictures)
+    if not serving:
+        return pictures, 0
+    left = [each for each in pictures if each.path not in serving or each.root is None]
     return left, len(pictures) - len(left)
 
 
+def _without_file(pictures: list[Picture], name: str, file: Path) -> list[Picture]:
+    """Leave out of the pictures the file that is an input of all of them."""
+    left = [each for each in pictures if not _is_same(each.path, file)]
+    if pictures and not left:
+        raise CommandError(f"{shown(file)}: is the picture and its {name}: name another file")
+    return left
+
+
 def _is_same(one: Path, other: Path) -> bool:
-    if STANDARD_STREAM in (one, other):
+    if one.name != other.name or one == STANDARD_STREAM:
         return False
     try:
-        return one.name == other.name and one.samefile(other)
+        return one.samefile(other)
     except OSError:
         return False
 

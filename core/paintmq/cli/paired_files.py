@@ -12,14 +12,14 @@ Rule 3: of two files that match equally well, neither is taken: the picture is r
 
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from paintmq.cli.failures import CommandError
 from paintmq.cli.picture_files import Picture, is_picture_name
-from paintmq.cli.shown_names import folded, listed, same_spelling, shown
+from paintmq.cli.shown_names import folded, listed, same_spelling, shown, stem_of
 
 
 @define
@@ -32,67 +32,72 @@ class PairedFiles:
     """Where they lie; None: beside the pictures."""
     any_ending: bool = False
     """Whether other files than pictures count as well."""
-    _listings: dict[str, "_Listing"] = field(factory=dict[str, "_Listing"], init=False)
-    _names_in: dict[str, set[str]] = field(factory=dict[str, set[str]], init=False)
+    remedy: str = ""
+    """How to name the file, for where none is found."""
+    _places: dict[Path, "_Place"] = field(factory=dict[Path, "_Place"], init=False)
+    """Where to look for the files of the pictures of one folder."""
+    _listings: dict[Path, "_Listing"] = field(factory=dict[Path, "_Listing"], init=False)
 
-    def of_all(self, pictures: Sequence[Picture]) -> "dict[Path, Path | str]":
+    def of_all(self, pictures: Sequence[Picture]) -> dict[Path, Path | str]:
         """Return the file of each picture, or why it has none."""
         for each in pictures:
-            names = self._names_in.setdefault(str(self._place(each)), set())
-            names |= {same_spelling(each.path.stem), same_spelling(each.path.name)}
+            place = self._place(each)
+            if not place.is_own:
+                place.listing.taken |= {same_spelling(each.stem), same_spelling(each.name)}
         return {each.path: self._of(each) for each in pictures}
 
     def serving(self, pictures: Sequence[Picture]) -> set[Path]:
         """Return the pictures that are files of others: ``cat_mask.png`` beside ``cat.png``."""
         known = {each.path for each in pictures}
-        found = set()
-        for picture in pictures:
-            file = self._of(picture, claims=False)
-            if isinstance(file, Path) and file in known:
-                found.add(file)
-        return found
+        own = [each for each in pictures if self._place(each).is_own]
+        return {file for file in map(self._of, own) if isinstance(file, Path) and file in known}
 
-    def _of(self, picture: Picture, *, claims: bool = True) -> Path | str:
+    def _of(self, picture: Picture) -> Path | str:
         place = self._place(picture)
-        key = str(place)
-        if key not in self._listings:
-            self._listings[key] = _Listing.of(place, self.name, any_ending=self.any_ending)
-        listing = self._listings[key]
-        others = self._names_in.get(key, set()) if claims else set()
-        is_own_folder = _is_same_folder(place, picture.path.parent)
-        for candidates in listing.candidates(picture.path, bare=not is_own_folder):
-            free = [
-                each
-                for each in candidates
-                if not _is_same_file(each, picture.path)
-                and not _is_claimed(each, picture.path, others, own_folder=is_own_folder)
-            ]
+        for candidates in place.listing.candidates(picture, bare=not place.is_own):
+            free = [each for each in candidates if not place.excludes(each, picture)]
             if len(free) > 1:
-                return f"several files could be its {self.name}: {listed(free)}; leave one there"
+                names = listed([place.folder / each for each in free])
+                return f"several files could be its {self.name}: {names}; leave one there"
             if free:
-                return free[0]
-        stem = shown(picture.path.stem)
+                return place.folder / free[0]
+        stem = shown(picture.stem)
         if self.folder is None:
-            return f"no {self.name} beside it; looked for {stem}-{self.name}.png and the like"
-        looked_for = f"{stem}-{self.name}.png" if is_own_folder else f"{stem}.png"
-        return f"no {self.name} for it in {shown(place)}; looked for {looked_for} and the like"
+            return (
+                f"no {self.name} beside it; looked for {stem}-{self.name}.png and the like;"
+                f" {self.remedy}"
+            )
+        looked_for = f"{stem}-{self.name}.png" if place.is_own else f"{stem}.png"
+        where = shown(place.folder)
+        return f"no {self.name} for it in {where}; looked for {looked_for} and the like"
 
-    def _place(self, picture: Picture) -> Path:
-        if self.folder is None:
-            return picture.path.parent
-        below = self.folder / picture.below
-        # One folder of masks may serve a whole tree, or mirror it.
-        return below if picture.below != Path() and below.is_dir() else self.folder
+    def _place(self, picture: Picture) -> "_Place":
+        place = self._places.get(picture.folder)
+        if place is None:
+            place = self._places[picture.folder] = self._found_place(picture)
+        return place
+
+    def _found_place(self, picture: Picture) -> "_Place":
+        folder = self.folder
+        if folder is None:
+            folder = picture.folder
+        elif picture.below != Path() and (folder / picture.below).is_dir():
+            folder = folder / picture.below  # one folder may serve a whole tree, or mirror it
+        if folder not in self._listings:
+            self._listings[folder] = _Listing.of(folder, self.name, any_ending=self.any_ending)
+        return _Place(folder, self._listings[folder], _is_same_folder(folder, picture.folder))
 
 
 @define
 class _Listing:
     """The files of one folder, by what their names are once the input's own name is taken off."""
 
-    marked: dict[str, list[Path]] = field(factory=dict[str, list[Path]])
-    marked_folded: dict[str, list[Path]] = field(factory=dict[str, list[Path]])
-    bare: dict[str, list[Path]] = field(factory=dict[str, list[Path]])
-    bare_folded: dict[str, list[Path]] = field(factory=dict[str, list[Path]])
+    bare: dict[str, list[str]] = field(factory=dict[str, list[str]])
+    marked: dict[str, list[str]] = field(factory=dict[str, list[str]])
+    taken: set[str] = field(factory=set[str])
+    """Names, with and without ending, of the pictures whose files lie here."""
+    _bare_folded: dict[str, list[str]] | None = None
+    _marked_folded: dict[str, list[str]] | None = None
 
     @classmethod
     def of(cls, folder: Path, name: str, *, any_ending: bool) -> "_Listing":
@@ -101,32 +106,63 @@ class _Listing:
         Raises:
             CommandError: it cannot be read.
         """
-        listing, marks = cls(), _marks(name)
-        for file in _files_in(folder, any_ending=any_ending):
-            stem, whole = same_spelling(file.stem), same_spelling(file.name)
-            for text in dict.fromkeys((stem, whole)):
-                listing.bare.setdefault(text, []).append(file)
-                listing.bare_folded.setdefault(folded(text), []).append(file)
-            for mark in marks:
-                if match := mark.fullmatch(stem):
-                    of = match["of"]
-                    listing.marked.setdefault(of, []).append(file)
-                    listing.marked_folded.setdefault(folded(of), []).append(file)
-                    break
+        listing, marks, wanted = cls(), _marks(name), name.casefold()
+        for file in _names_in(folder, any_ending=any_ending):
+            whole = same_spelling(file)
+            stem = stem_of(whole)
+            listing.bare.setdefault(stem, []).append(file)
+            if whole != stem:
+                listing.bare.setdefault(whole, []).append(file)
+            if wanted in stem.casefold():
+                found = (mark.fullmatch(stem) for mark in marks)
+                if match := next(filter(None, found), None):
+                    listing.marked.setdefault(match["of"], []).append(file)
         return listing
 
-    def candidates(self, picture: Path, *, bare: bool) -> Iterator[list[Path]]:
+    def candidates(self, picture: Picture, *, bare: bool) -> Iterator[list[str]]:
         """Return the files that may be the picture's, best first; those of one list are equal."""
         names = (same_spelling(picture.name), same_spelling(picture.stem))
         for name in names:
             yield self.marked.get(name, [])
+        if self._marked_folded is None:
+            self._marked_folded = _by_folded_name(self.marked)
         for name in names:
-            yield self.marked_folded.get(folded(name), [])
-        if bare:
-            for name in names:
-                yield _preferring(picture, self.bare.get(name, []))
-            for name in names:
-                yield _preferring(picture, self.bare_folded.get(folded(name), []))
+            yield self._marked_folded.get(folded(name), [])
+        if not bare:
+            return
+        for name in names:
+            yield _preferring(picture, self.bare.get(name, []))
+        if self._bare_folded is None:
+            self._bare_folded = _by_folded_name(self.bare)
+        for name in names:
+            yield _preferring(picture, self._bare_folded.get(folded(name), []))
+
+
+@frozen
+class _Place:
+    """Where the files of the pictures of one folder lie."""
+
+    folder: Path
+    listing: _Listing
+    is_own: bool
+    """Whether it is the pictures' own folder."""
+
+    def excludes(self, file: str, picture: Picture) -> bool:
+        """Return whether the file cannot be the picture's: rules 1 and 2."""
+        if self.is_own:
+            return _is_same_file(self.folder / file, picture.path)
+        name = same_spelling(file)
+        stem = stem_of(name)
+        if stem in (same_spelling(picture.stem), same_spelling(picture.name)):
+            return False
+        return stem in self.listing.taken or name in self.listing.taken
+
+
+def _by_folded_name(files: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, each in files.items():
+        found.setdefault(folded(name), []).extend(each)
+    return found
 
 
 def _marks(name: str) -> tuple[re.Pattern[str], ...]:
@@ -137,10 +173,10 @@ def _marks(name: str) -> tuple[re.Pattern[str], ...]:
     )
 
 
-def _files_in(folder: Path, *, any_ending: bool) -> Iterable[Path]:
+def _names_in(folder: Path, *, any_ending: bool) -> list[str]:
     try:
         with os.scandir(folder) as entries:
-            names = sorted(
+            return sorted(
                 each.name
                 for each in entries
                 if not each.name.startswith(".")
@@ -149,23 +185,15 @@ def _files_in(folder: Path, *, any_ending: bool) -> Iterable[Path]:
             )
     except OSError as error:
         raise CommandError(f"{shown(folder)}: cannot be read: {error.strerror}") from error
-    return [folder / name for name in names]
 
 
-def _preferring(picture: Path, files: list[Path]) -> list[Path]:
+def _preferring(picture: Picture, files: list[str]) -> list[str]:
     """Return the file of the picture's own ending alone, if there is one, else all of them."""
-    alike = [each for each in files if each.suffix == picture.suffix]
+    if len(files) < 2:
+        return files
+    ending = picture.name.removeprefix(picture.stem)
+    alike = [each for each in files if each.endswith(ending)]
     return alike if len(alike) == 1 else files
-
-
-def _is_claimed(file: Path, picture: Path, others: Collection[str], *, own_folder: bool) -> bool:
-    """Return whether the file has the name of another picture. In the pictures' own folder every
-    file has: there its marked name decides.
-    """
-    stem = same_spelling(file.stem)
-    if own_folder or stem == same_spelling(picture.stem):
-        return False
-    return stem in others or same_spelling(file.name) in others
 
 
 def _is_same_folder(one: Path, other: Path) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from attrs import define, field, frozen
 
 from paintmq.cli.failures import CommandError
-from paintmq.cli.shown_names import listed, shown
+from paintmq.cli.shown_names import listed, shown, stem_of
 from paintmq.image.files import FORMATS_BY_SUFFIX, format_of
 
 STANDARD_STREAM = Path("-")
@@ -31,13 +31,20 @@ class Picture:
     """One picture to work on."""
 
     path: Path
+    folder: Path
+    """The one it lies in."""
     root: Path | None = None
-    """The folder it was found in, as it was given; None for a file that was named."""
+    """The folder that was given; None for a file that was named."""
+    below: Path = Path()
+    """The folders between ``root`` and the picture."""
 
     @property
-    def below(self) -> Path:
-        """The folders between ``root`` and the picture."""
-        return Path() if self.root is None else self.path.parent.relative_to(self.root)
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def stem(self) -> str:
+        return stem_of(self.path.name)
 
     @property
     def is_stream(self) -> bool:
@@ -124,7 +131,7 @@ def is_stream(path: Path) -> bool:
 
 
 def is_picture_name(name: str) -> bool:
-    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 -- ten times as fast as a Path
+    suffix = name[len(stem_of(name)) :].lower()
     return suffix in FORMATS_BY_SUFFIX or suffix in JPEG_SUFFIXES
 
 
@@ -141,7 +148,7 @@ class _Search:
         if path == STANDARD_STREAM:
             if not self._is_new("-"):
                 raise CommandError("standard input can be read only once: give - once")
-            self.found.pictures.append(Picture(path))
+            self.found.pictures.append(Picture(path, path.parent))
             return
         try:
             if not path.exists():
@@ -155,7 +162,7 @@ class _Search:
             self.found.faults.append(Fault(path, f"cannot be read: {error.strerror}"))
             return
         if self._is_new(os.path.realpath(path.parent) + "/" + path.name):
-            self.found.pictures.append(Picture(path))
+            self.found.pictures.append(Picture(path, path.parent))
 
     def enter_given(self, folder: Path) -> None:
         before = len(self.found.pictures) + len(self.found.faults) + len(self.found.earlier)
@@ -175,40 +182,34 @@ class _Search:
         except OSError as error:
             self.found.faults.append(Fault(folder, f"cannot be read: {error.strerror}"))
             return
-        names = {os.path.splitext(each.name)[0] for each in listed}  # noqa: PTH122
+        stems = {stem_of(each.name) for each in listed}
+        place = _Folder(folder, root, folder.relative_to(root), real, stems)
         folders = []
         for entry in listed:
             if entry.is_dir():
                 folders.append(entry)
             else:
-                self._add_entry(entry, folder, root, real, names)
+                self._add_entry(entry, place)
         for entry in folders:
             self._add_folder(entry, folder, root, real)
 
-    def _add_entry(
-        self,
-        entry: "os.DirEntry[str]",
-        folder: Path,
-        root: Path,
-        real: str,
-        stems: Collection[str],
-    ) -> None:
-        path = folder / entry.name
-        if not self._is_new(f"{real}/{entry.name}"):
+    def _add_entry(self, entry: "os.DirEntry[str]", place: "_Folder") -> None:
+        path = place.path / entry.name
+        if not self._is_new(f"{place.real}/{entry.name}"):
             return
         if not is_picture_name(entry.name) and not _is_nameless_picture(entry):
             self.found.others.append(path)
         elif not entry.is_file():
             reason = "a link to nothing" if entry.is_symlink() else "not a file"
             self.found.faults.append(Fault(path, reason))
-        elif self._is_own_result(entry.name, stems):
+        elif self._is_own_result(entry.name, place.stems):
             self.found.earlier.append(path)
         else:
-            self.found.pictures.append(Picture(path, root))
+            self.found.pictures.append(Picture(path, place.path, place.root, place.below))
 
     def _is_own_result(self, name: str, stems: Collection[str]) -> bool:
-        stem = os.path.splitext(name)[0]  # noqa: PTH122
-        return any(
+        stem = stem_of(name)
+        return stem.endswith(self.own_endings) and any(
             stem.endswith(ending) and stem.removesuffix(ending) in stems
             for ending in self.own_endings
         )
@@ -240,6 +241,19 @@ class _Search:
         is_new = key not in self._seen
         self._seen.add(key)
         return is_new
+
+
+@frozen
+class _Folder:
+    """A folder whose entries are looked at."""
+
+    path: Path
+    root: Path
+    below: Path
+    real: str
+    """Its path without links."""
+    stems: Collection[str]
+    """The names in it, without endings."""
 
 
 def _is_nameless_picture(entry: "os.DirEntry[str]") -> bool:

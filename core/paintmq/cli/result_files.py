@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from paintmq.cli.failures import CommandError
+from paintmq.cli.failures import FAILED, CommandError
 from paintmq.cli.picture_files import STANDARD_STREAM, is_stream
 from paintmq.cli.shown_names import shown
 from paintmq.image.files import FORMATS_BY_SUFFIX, format_of
@@ -40,6 +40,8 @@ _OF_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 class UnwrittenError(CommandError):
     """A result could not be written to its place."""
+
+    status = FAILED
 
     def __init__(self, text: str, *, is_of_all: bool = False) -> None:
         super().__init__(text)
@@ -223,12 +225,14 @@ def _write_to_stdout(data: bytes) -> None:
     if sys.stdout is None:
         raise OSError(errno.EBADF, "standard output is closed")
     sys.stdout.flush()
-    _write_all(sys.stdout.fileno(), data)
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
 
 
 def _rescued(path: Path, data: bytes) -> str:
     """Keep a result that has no place; return where, for the message."""
-    name = "result.png" if path == STANDARD_STREAM else path.name
+    is_file = path.suffix and path != STANDARD_STREAM
+    name = path.name if is_file else f"result{fitting_suffix(data, '.png')}"
     try:
         folder = Path(tempfile.mkdtemp(prefix="paintmq-"))
         kept = folder / name

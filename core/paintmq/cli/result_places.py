@@ -25,6 +25,9 @@ FORMAT_CHOICES = ("png", "jpg", "jpeg", "webp", "tif", "tiff", "same")
 _LONGEST_NAME = 255
 """Bytes, where the system does not say."""
 
+_SHORT_NAME = 140
+"""Bytes that every system allows: eCryptfs has the least."""
+
 _SCARCE = 1024 * 1024
 """Bytes that must be free where results go."""
 
@@ -56,7 +59,8 @@ def place_results(
         CommandError: ``output`` cannot work for any of them.
     """
     _check(wishes, several=several)
-    places = [_place(each, wishes, several=several) for each in pictures]
+    placing = _Placing(wishes, several=several)
+    places = [placing.place(each) for each in pictures]
     if wishes.output is not None and several:
         places = _told_apart(pictures, places, lambda each: _by_folders(each, pictures, wishes))
     places = _told_apart(pictures, places, lambda group: _by_endings(group, places))
@@ -65,9 +69,8 @@ def place_results(
 
 def suffix_for(picture: Picture, wishes: Wishes) -> str:
     """Return the ending, with its dot, of a result that is not named by ``output``."""
-    own = picture.path.suffix
-    if wishes.format == "same" and is_picture_name(picture.path.name):
-        return own
+    if wishes.format == "same" and is_picture_name(picture.name):
+        return picture.path.suffix
     return f".{wishes.format}" if wishes.format not in ("", "same") else ".png"
 
 
@@ -108,19 +111,34 @@ def prepare_folders(places: Sequence[Path], wishes: Wishes) -> list[str]:
     return problems
 
 
-def name_problem(place: Path) -> str:
-    """Return why a file of this name cannot exist there; empty when it can."""
-    size = len(os.fsencode(place.name))
-    try:
-        longest = os.pathconf(place.parent, "PC_NAME_MAX")
-    except (OSError, ValueError):
-        longest = _LONGEST_NAME
-    if size > longest:
+class NameLimits:
+    """How long names may be in the folders of results; each folder is asked once."""
+
+    def __init__(self) -> None:
+        self._longest: dict[Path, int] = {}
+
+    def problem(self, place: Path) -> str:
+        """Return why a file of this name cannot exist there; empty when it can."""
+        name = place.name
+        if len(name) * 4 <= _SHORT_NAME:
+            return ""
+        size, folder = len(os.fsencode(name)), place.parent
+        if folder not in self._longest:
+            self._longest[folder] = _longest_name(folder)
+        longest = self._longest[folder]
+        if size <= longest:
+            return ""
         return (
             f"its result's name would have {size} bytes, and {longest} are possible there; name"
             " the result with -o"
         )
-    return ""
+
+
+def _longest_name(folder: Path) -> int:
+    try:
+        return os.pathconf(folder, "PC_NAME_MAX")
+    except (OSError, ValueError):
+        return _LONGEST_NAME
 
 
 # ---- what was asked for ------------------------------------------------------------------------
@@ -170,18 +188,37 @@ def _kind(suffix: str) -> str:
     return FORMATS_BY_SUFFIX.get(suffix, "")
 
 
-def _place(picture: Picture, wishes: Wishes, *, several: bool) -> Path:
-    output, suffix = wishes.output, suffix_for(picture, wishes)
-    stem = "stdin" if picture.path == STANDARD_STREAM else picture.path.stem
-    if output is None:
-        if picture.is_stream:
-            raise CommandError(f"{shown(picture.path)}: say where its result goes: -o FILE or -o -")
-        return picture.path.with_name(f"{stem}-{wishes.model}{suffix}")
-    if output == STANDARD_STREAM or is_stream(output):
-        return output
-    if several or output.is_dir() or output.suffix == "":
-        return output / picture.below / f"{stem}{suffix}"
-    return output
+class _Placing:
+    """Places results one by one; what is the same for many of them is found out once."""
+
+    def __init__(self, wishes: Wishes, *, several: bool) -> None:
+        self._wishes = wishes
+        output = wishes.output
+        self._fixed = output if output is not None and _is_one_place(output) else None
+        if output is not None and not several and output.suffix and not output.is_dir():
+            self._fixed = output
+        self._folders: dict[Path, Path] = {}
+
+    def place(self, picture: Picture) -> Path:
+        wishes = self._wishes
+        if self._fixed is not None:
+            return self._fixed
+        suffix = suffix_for(picture, wishes)
+        if wishes.output is None:
+            if picture.is_stream:
+                raise CommandError(
+                    f"{shown(picture.path)}: say where its result goes: -o FILE or -o -"
+                )
+            return picture.folder / f"{picture.stem}-{wishes.model}{suffix}"
+        folder = self._folders.get(picture.below)
+        if folder is None:
+            folder = self._folders[picture.below] = wishes.output / picture.below
+        stem = "stdin" if picture.path == STANDARD_STREAM else picture.stem
+        return folder / f"{stem}{suffix}"
+
+
+def _is_one_place(output: Path) -> bool:
+    return output == STANDARD_STREAM or is_stream(output)
 
 
 # ---- results that would meet -------------------------------------------------------------------
@@ -214,16 +251,14 @@ def _by_folders(
     return {
         number: wishes.output
         / os.path.relpath(folders[number], common)
-        / f"{each.path.stem}{suffix_for(each, wishes)}"
+        / f"{each.stem}{suffix_for(each, wishes)}"
         for number, each in group.items()
     }
 
 
 def _by_endings(group: dict[int, Picture], places: Sequence[Path]) -> dict[int, Path]:
     return {
-        number: places[number].with_name(
-            places[number].name.replace(each.path.stem, each.path.name, 1)
-        )
+        number: places[number].with_name(places[number].name.replace(each.stem, each.name, 1))
         for number, each in group.items()
     }
 
@@ -231,13 +266,13 @@ def _by_endings(group: dict[int, Picture], places: Sequence[Path]) -> dict[int, 
 def _clashes(pictures: Sequence[Picture], places: Sequence[Path]) -> list[Fault]:
     """Name results that would overwrite one another, or a picture that is still to be read."""
     real = _RealFolders()
-    sources = {real.path_of(each.path): each.path for each in pictures}
+    sources = {real.path_of(str(each.path)): each.path for each in pictures}
     taken: dict[str, Path] = {}
     faults = []
+    if len(places) == 1 and is_stream(places[0]):
+        return []
     for picture, place in zip(pictures, places, strict=True):
-        if is_stream(place):
-            continue
-        target = real.path_of(place)
+        target = real.path_of(str(place))
         if target in sources:
             reason = "the result would overwrite an input; name another place with -o"
             faults.append(Fault(picture.path, f"{shown(place)}: {reason}"))
@@ -252,13 +287,13 @@ class _RealFolders:
     """Resolves the folders of many files, each once."""
 
     def __init__(self) -> None:
-        self._known: dict[Path, str] = {}
+        self._known: dict[str, str] = {}
 
-    def path_of(self, file: Path) -> str:
-        folder = file.parent
+    def path_of(self, file: str) -> str:
+        folder, _, name = file.rpartition("/")
         if folder not in self._known:
-            self._known[folder] = os.path.realpath(folder)
-        return f"{self._known[folder]}/{file.name}"
+            self._known[folder] = os.path.realpath(os.path.dirname(file) or ".")  # noqa: PTH120
+        return f"{self._known[folder]}/{name}"
 
 
 # ---- folders -----------------------------------------------------------------------------------

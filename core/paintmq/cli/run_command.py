@@ -118,6 +118,7 @@ def run(
     from paintmq.cli.run_session import open_session
     from paintmq.cli.signals import StopFlag
     from paintmq.client.task import Task
+    from paintmq.process.garbage_collector import calm_collector
     from paintmq.settings.file import load_settings
 
     log_to_stderr(default="error")
@@ -149,14 +150,15 @@ def run(
             cancel_on_disconnect=True,
         )
 
-    plan = plan_jobs(
-        images,
-        others=others,
-        wishes=wishes,
-        recursive=recursive,
-        models=[*catalog.specs, model],
-        strict=strict,
-    )
+    with calm_collector():  # many small objects, and none of them garbage
+        plan = plan_jobs(
+            images,
+            others=others,
+            wishes=wishes,
+            recursive=recursive,
+            models=[*catalog.specs, model],
+            strict=strict,
+        )
     kinds = {each.name: each.kind for each in spec.inputs} if spec is not None else {}
     reader = InputReader(settings.config.limits, kinds)
     shared = {each.name: each.place for each in others if each.place and not each.is_paired}
@@ -226,7 +228,8 @@ def given_inputs(
         if each.required and name not in places and name != "image":
             if each.kind != "mask":
                 raise CommandError(f"model {model} needs input {name!r}: add --input {name}=FILE")
-            given.append(GivenInput(name=name, place=None))
+            remedy = f"--mask FILE names one, white where to fill, and model {model} needs it"
+            given.append(GivenInput(name=name, place=None, remedy=remedy))
     return given
 
 

@@ -28,12 +28,17 @@ def listed(names: "list[Path]", *, most: int = 5) -> str:
 
 def folded(name: str) -> str:
     """Return the name as it is compared: one spelling of accents, letters of one case."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    return same_spelling(same_spelling(name).casefold())
 
 
 def same_spelling(name: str) -> str:
     """Return the name with one spelling of accents: macOS stores them taken apart."""
-    return unicodedata.normalize("NFC", name)
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def stem_of(name: str) -> str:
+    """Return a file's name without its ending, as ``Path.stem``, but fit for many thousands."""
+    return os.path.splitext(name)[0]  # noqa: PTH122
 
 
 def shortened(name: str, most: int = 200) -> str:
