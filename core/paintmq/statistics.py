@@ -101,6 +101,8 @@ class ShellStatistics:
     """Connections refused because of their key."""
     slow_peers_dropped: int = 0
     """Peers dropped because they did not read what was sent to them."""
+    faults: int = 0
+    """Exceptions that were contained: each is in the log, with the input that caused it."""
     events_dropped: int = 0
     """Records that observing plugins were too slow for."""
 

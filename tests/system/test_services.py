@@ -235,3 +235,46 @@ def test_plugins_of_a_broker_see_events_and_statistics_though_another_hangs(
         broker.process.send_signal(signal.SIGTERM)
 
         assert broker.wait() == 0
+
+
+FAILING_STORE = """
+    from paintmq.broker.stores.memory import MemoryStore
+    from paintmq.errors import StoreError
+    from paintmq.storing import TaskAccepted
+
+
+    class FailingStore(MemoryStore):
+        def append(self, entry):
+            super().append(entry)
+            if isinstance(entry.record, TaskAccepted):
+                self.collect = self.fail
+
+        def fail(self):
+            raise StoreError("the disk is gone")
+
+
+    def paintmq_register_stores(register):
+        register("failing", lambda rest: FailingStore())
+"""
+
+
+@pytest.mark.parametrize("command", ["broker", "up"])
+def test_a_service_whose_journal_fails_ends_by_itself_with_status_1(
+    environment: dict[str, str], tmp_path: Path, command: str
+) -> None:
+    """I25: an init system starts it again only if its process ends."""
+    write_distribution(
+        tmp_path / "plugins",
+        "paintmq-failing",
+        entry_points={"failing": "paintmq_failing"},
+        files={"paintmq_failing.py": FAILING_STORE},
+    )
+    with (
+        CommandProcess([command], environment | {"PAINTMQ_BROKER__JOURNAL": "failing:"}) as service,
+        Client(endpoint_of(service)) as client,
+    ):
+        client.submit(trial(0.0))
+
+        assert service.wait() == 1
+    said = "".join(service.said)
+    assert "error: the broker had stopped by itself: the disk is gone" in said

@@ -18,6 +18,7 @@ SIGNALLED = 128
 
 _NOT_THE_USERS_FAULT = frozenset(
     {
+        "broker_error",
         "bytes_full",
         "queue_full",
         "draining",
@@ -43,6 +44,10 @@ class CommandError(PaintMQError):
     status = BAD_INPUT
 
 
+class ServiceFailedError(CommandError):
+    """A service that should run until it is told to stop has ended by itself."""
+
+
 def exit_status(error: PaintMQError) -> int:
     """Return BAD_INPUT where a changed command line may help, else FAILED."""
     match error:
@@ -54,6 +59,8 @@ def exit_status(error: PaintMQError) -> int:
             return BAD_INPUT if code.startswith(_REFUSALS) else FAILED
         case WeightsMissingError():
             return BAD_INPUT
+        case ServiceFailedError():
+            return FAILED  # so that an init system starts it again
         case _:
             return BAD_INPUT
 

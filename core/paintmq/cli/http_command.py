@@ -15,7 +15,7 @@ from paintmq.cli.common_options import (
     key_file,
     service_settings,
 )
-from paintmq.cli.failures import CommandError, note
+from paintmq.cli.failures import CommandError, ServiceFailedError, note
 
 if TYPE_CHECKING:
     import socket
@@ -81,6 +81,8 @@ def http(connect: ConnectOption = None, config: ConfigOption = None) -> None:
         server.run(sockets=[listener])
     finally:
         listener.close()
+    if not server.started:
+        raise ServiceFailedError("the gateway did not start: the log says why")
 
 
 def _listen(wanted: "HttpConfig") -> "socket.socket":

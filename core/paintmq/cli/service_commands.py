@@ -18,7 +18,7 @@ from paintmq.cli.common_options import (
     is_reachable,
     service_settings,
 )
-from paintmq.cli.failures import CommandError, note, report
+from paintmq.cli.failures import CommandError, ServiceFailedError, note, report
 from paintmq.cli.signals import Signals
 from paintmq.cli.tether import Tether
 from paintmq.errors import PaintMQError
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from paintmq.plugin.manager import PluginManager
 
 _LOOK = 1.0
-"""Seconds between two looks whether the workers have left by themselves."""
+"""Seconds between two looks whether the broker or the workers have ended by themselves."""
 _RETRY = 1.0
 """Seconds between two looks for a broker that is not up yet."""
 
@@ -62,7 +62,7 @@ def up(config: ConfigOption = None) -> None:
             client_endpoint=server.client_endpoint,
         )
         fleet.start()
-        stack.callback(_stop_nodes, fleet, settings)
+        stack.callback(_stop_nodes, fleet, settings, server)
         _serve(server, signals)
 
 
@@ -166,7 +166,7 @@ def _work(supervisor: "NodeSupervisor", signals: Signals) -> None:
     """Wait for a signal to stop, or for the workers to have left by themselves.
 
     Raises:
-        CommandError: the node failed.
+        ServiceFailedError: the node failed.
     """
     while not supervisor.wait(0.0):
         arrived = signals.wait_at_most(_LOOK)
@@ -176,7 +176,7 @@ def _work(supervisor: "NodeSupervisor", signals: Signals) -> None:
             note("stopping: running tasks are finished or handed back")
             return
     if supervisor.failure is not None:
-        raise CommandError(f"the node has failed: {supervisor.failure}")
+        raise ServiceFailedError(f"the node has failed: {supervisor.failure}")
     note("the broker has drained all workers of this machine")
 
 
@@ -185,8 +185,9 @@ def _stop_node(supervisor: "NodeSupervisor", grace: float) -> None:
     _tell_handed_back(supervisor.handed_back)
 
 
-def _stop_nodes(fleet: "NodeFleet", settings: "Config") -> None:
-    fleet.stop(settings.timers.drain_grace)
+def _stop_nodes(fleet: "NodeFleet", settings: "Config", server: "BrokerServer") -> None:
+    # Without a broker what runs cannot end in order: it is given back when the next one starts.
+    fleet.stop(settings.timers.drain_grace if server.failure is None else 0.0)
     _tell_handed_back(fleet.handed_back)
 
 
@@ -196,13 +197,25 @@ def _tell_handed_back(tasks: Sequence[str]) -> None:
 
 
 def _stop_broker(server: "BrokerServer") -> None:
-    left = server.stop()
+    """Stop the broker.
+
+    Raises:
+        ServiceFailedError: it had ended by itself, or does not end in order.
+    """
+    try:
+        left = server.stop()
+    except PaintMQError as error:
+        raise ServiceFailedError(str(error)) from error
     note(f"stopped; {left}")
 
 
 def _serve(server: "BrokerServer", signals: Signals) -> None:
-    """Wait for a signal to stop; on SIGHUP read the settings again."""
-    while signals.wait() == signal.SIGHUP:
+    """Wait for a signal to stop, or for the broker to end by itself; on SIGHUP reload."""
+    while (arrived := signals.wait_at_most(_LOOK)) in (None, signal.SIGHUP):
+        if server.failure is not None:
+            return  # stopping it tells why
+        if arrived is None:
+            continue
         try:
             name = server.reload()
         except PaintMQError as error:

@@ -52,6 +52,11 @@ def libzmq() -> tuple[tuple[int, ...], bool]:
     return zmq.zmq_version_info(), zmq.has("curve")
 
 
+def sockets_are_gone(error: BaseException) -> bool:
+    """Return whether an error says that a context or socket was closed: nothing more will come."""
+    return isinstance(error, zmq.ZMQError) and error.errno in (zmq.ETERM, zmq.ENOTSOCK)
+
+
 def new_context(*, io_threads: int = 1) -> Context:
     """Return a context with room for thousands of sockets; close it with ``term``."""
     context: Context = zmq.Context(io_threads)

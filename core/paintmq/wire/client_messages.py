@@ -127,7 +127,7 @@ class Rejected:
     code: str
     """``unknown_model``, ``invalid_option``, ``invalid_input``, ``no_queue_fits``, ``not_allowed``,
     ``queue_full``, ``bytes_full``, ``no_worker``, ``draining``, ``disk_full``, ``disk_busy``,
-    ``conflict`` or ``invalid_task``."""
+    ``conflict``, ``broker_error`` or ``invalid_task``."""
     reason: str
     retry_after: float | None = None
 

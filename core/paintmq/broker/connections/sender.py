@@ -14,6 +14,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import TypeAlias
 
 from attrs import define, evolve, field
 
@@ -53,6 +54,8 @@ LINE_LENGTH = 50_000
 PREVIEW_LINE = 64
 """Progress is lossy by contract: it is dropped while a peer's line is longer than this."""
 
+Caught: TypeAlias = Callable[[BaseException, Callable[[], object]], None]
+
 
 @define
 class Sender:
@@ -61,7 +64,9 @@ class Sender:
     _journal: Journal
     _payloads: PayloadCache
     _peers: PeerTable
-    _statistics: ShellStatistics = field(factory=ShellStatistics)
+    _statistics: ShellStatistics
+    _caught: Caught
+    """Told of what went wrong with a peer; raises what must end the broker."""
     _clock: Callable[[], float] = time.monotonic
     is_interrupted: bool = field(default=False, init=False)
     """Whether ``flush`` ran out of time: there is more to send right away."""
@@ -148,6 +153,9 @@ class Sender:
                     logger.warning("dropped %r: it does not read", peer.id)
                     lost.append(peer)
             except UnreachableError:
+                lost.append(peer)
+            except BaseException as error:  # noqa: BLE001 -- ``_caught`` raises what is not for it
+                self._caught(error, lambda peer=peer: ("sending to", peer.id))  # type: ignore[misc]
                 lost.append(peer)
             self._look_at_clock()
         for peer in (*marked, *unfinished):  # those that had no turn come first next time
@@ -244,11 +252,13 @@ class Sender:
         task_id = assignment.task.id
         mine = [key for key in lost if key.task_id == task_id]
         if mine:
-            failure = AttemptFailed(
-                task_id=task_id, fence=assignment.fence, error=_corrupt(mine[0])
-            )
-            self._failures.append((peer.id, failure))
+            self._fail(peer, assignment, _corrupt(mine[0]))
         return not mine
+
+    def _fail(self, peer: Peer, assignment: Assignment, error: TaskError) -> None:
+        """End an attempt that its worker cannot be given, as if that had reported it."""
+        failure = AttemptFailed(task_id=assignment.task.id, fence=assignment.fence, error=error)
+        self._failures.append((peer.id, failure))
 
     def _stamped(self, peer: Peer, message: FromBroker) -> FromBroker:
         if isinstance(message, Accepted | Welcome):
@@ -260,10 +270,25 @@ class Sender:
             return
         try:
             peer.link.send(message, payloads)
-        except WireError as error:
+        except (WireError, ValueError) as error:
             logger.warning("cannot send %s to %r: %s", type(message).__name__, peer.id, error)
-            if isinstance(message, Answer):
-                peer.link.send(Answer(request_id=message.request_id, error=str(error)))
+            self._replace_unsendable(peer, message, str(error))
+
+    def _replace_unsendable(self, peer: Peer, message: FromBroker, reason: str) -> None:
+        """Send what can be sent instead: its receiver would wait for ever otherwise."""
+        match message:
+            case Answer(request_id=request_id):
+                peer.link.send(Answer(request_id=request_id, error=reason))
+            case Assign(assignments):
+                for assignment in assignments:
+                    error = TaskError(code="unsendable", message=f"it cannot be sent: {reason}")
+                    self._fail(peer, assignment, error)
+            case Finished():
+                error = TaskError(code="unsendable", message=f"it cannot be sent: {reason}")
+                bare = evolve(message, state=TaskState.FAILED, outputs=(), error=error)
+                peer.link.send(bare)
+            case _:
+                pass
 
     def send_now(self, peer: Peer, message: FromBroker) -> None:
         """Send a message that depends on no record: a refusal, a sign of life."""

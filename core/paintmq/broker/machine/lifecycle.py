@@ -45,11 +45,14 @@ class Lifecycle:
     retries: int = field(default=0, init=False)
     leases_lost: int = field(default=0, init=False)
     crashes: int = field(default=0, init=False)
+    at_work_on: TaskId | None = field(default=None, init=False)
+    """The task that a step deals with: the one to end if the step raises."""
 
     # ---- into the queue ------------------------------------------------------------------------
 
     def accept(self, entry: TaskEntry, *, now: float) -> None:
         """Accept a new task into its queue."""
+        self.at_work_on = entry.id
         self.step.accept(entry, self._waiting_timers(entry, entry.status, now=now))
         self.scheduler.add(entry.waiting(), now=now)
 
@@ -126,7 +129,14 @@ class Lifecycle:
     def dispatch(self, *, now: float) -> None:
         """Lease waiting tasks to free workers, as the scheduler picks them."""
         while (pick := self.scheduler.next_pick(now=now)) is not None:
-            assignments = [self._lease(task_id, pick.session, now) for task_id in pick.task_ids]
+            assignments = []
+            for task_id in pick.task_ids:
+                self.at_work_on = task_id
+                try:
+                    assignments.append(self._lease(task_id, pick.session, now))
+                except Exception:
+                    self.scheduler.released(pick.session, task_id, ran=None, now=now)
+                    raise
             self.step.send(pick.session, Assign(tuple(assignments)))
 
     def _lease(self, task_id: TaskId, session: PeerId, now: float) -> Assignment:
@@ -164,6 +174,7 @@ class Lifecycle:
         if not self.holds(task_id, fence, worker):
             self.stale_answers += 1
             return None
+        self.at_work_on = task_id
         return self.step.tasks.get(task_id)
 
     def renew(self, entry: TaskEntry, *, now: float) -> None:
@@ -321,6 +332,19 @@ class Lifecycle:
 
     def cancel(self, entry: TaskEntry, *, now: float) -> None:
         """End the task now. A worker that is running it is asked to stop, then forced to."""
+        self.at_work_on = entry.id
+        self._take_away(entry, now=now)
+        error = TaskError(code="cancelled", message="the task was cancelled")
+        self._finish(entry, TaskState.CANCELLED, now=now, error=error, outcome="cancelled")
+
+    def give_up(self, entry: TaskEntry, message: str, *, now: float) -> None:
+        """End a task on which the broker itself failed. An operator may requeue it."""
+        self._take_away(entry, now=now)
+        error = TaskError(code="broker_error", message=message)
+        self._finish(entry, TaskState.DEAD, now=now, error=error, outcome="broker_error")
+
+    def _take_away(self, entry: TaskEntry, *, now: float) -> None:
+        """Take the task from its worker, or out of the queue."""
         if entry.status.state.is_leased:
             session, fence = entry.session, entry.status.fence
             self._end_attempt(entry, now=now, may_still_run=True)
@@ -331,8 +355,6 @@ class Lifecycle:
                 )
         else:
             self.scheduler.remove(entry.id)
-        error = TaskError(code="cancelled", message="the task was cancelled")
-        self._finish(entry, TaskState.CANCELLED, now=now, error=error, outcome="cancelled")
 
     def expire(self, entry: TaskEntry, message: str = "", *, now: float) -> None:
         """End a task that did not start in time."""

@@ -131,6 +131,7 @@ class BrokerMachine:
         ``queues``: those that the sender's key may submit to, or whose tasks it may run; None: all.
         """
         self._advance(now)
+        self._life.at_work_on = None
         if peer in self._sessions.workers:
             self._workers.receive(self._sessions.workers[peer], message, now, queues)
         elif peer in self._sessions.clients:
@@ -145,6 +146,19 @@ class BrokerMachine:
             self._workers.heard_of_stranger(message)
             self._life.step.send(peer, WhoAreYou())
         return self._finish_step(now)
+
+    def recover(self, reason: str, *, now: float) -> Step:
+        """Clean up after an input whose handling raised an exception.
+
+        The task that was being dealt with ends as DEAD, for this reason. What was changed before
+        the exception stands; its records and messages are in the step. If this raises too, call it
+        once more: then the task is left as it is.
+        """
+        task_id, self._life.at_work_on = self._life.at_work_on, None
+        entry = None if task_id is None else self._tasks.get(task_id)
+        if entry is not None and not entry.status.state.is_final:
+            self._life.give_up(entry, f"the broker failed on this task: {reason}", now=now)
+        return self._life.step.take()
 
     def peer_lost(self, peer: PeerId, *, now: float) -> Step:
         """Record that a peer cannot be reached. It may come back, so its leases continue."""
@@ -253,6 +267,7 @@ class BrokerMachine:
             if kind == "zombie":
                 self._life.zombies.leave(task_id, number, now=now)
                 continue
+            self._life.at_work_on = task_id
             entry = self._tasks.get(task_id)
             assert entry is not None
             match kind:
@@ -270,6 +285,7 @@ class BrokerMachine:
                     assert_never(kind)
 
     def _finish_step(self, now: float) -> Step:
+        self._life.at_work_on = None
         if not self._admission.draining:
             self._life.dispatch(now=now)
             while (preload := self._scheduler.next_preload(now=now)) is not None:

@@ -6,7 +6,9 @@ tasks are: treat the file as confidential.
 """
 
 import base64
+import contextlib
 import json
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,6 +26,8 @@ from paintmq.task import Json, PeerId
 from paintmq.wire.codec import encode as encode_message
 from paintmq.wire.messages import ToBroker
 
+logger = logging.getLogger(__name__)
+
 FORMAT = 3
 """Of the file. Format 1 lacked the installed models and replacements of the router; format 2 lacked
 the queues of a sender's key."""
@@ -40,27 +44,32 @@ class InputLog:
         Raises:
             ConfigError: it cannot be written.
         """
+        self._path = path
+        header: dict[str, Json] = {
+            "paintmq_input_log": FORMAT,
+            "incarnation": incarnation,
+            "models": [*sorted(models)],
+            "config": {
+                "queues": {name: asdict(queue) for name, queue in config.queues.items()},
+                "timers": asdict(config.timers),
+                "limits": asdict(config.limits),
+                "router": _router(config.router),
+                "broker": {"admission": config.broker.admission},
+            },
+        }
         try:
             new = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
             descriptor = private_files.opener(str(path.expanduser()), new)
             self._file: TextIO = os.fdopen(descriptor, "w", encoding="utf-8")
+            try:
+                self._write_line(header)
+            except OSError:
+                self.close()
+                raise
         except OSError as error:
             raise ConfigError(f"broker.record: {path} cannot be written: {error}") from error
-        self._write(
-            {
-                "paintmq_input_log": FORMAT,
-                "incarnation": incarnation,
-                "models": [*sorted(models)],
-                "config": {
-                    "queues": {name: asdict(queue) for name, queue in config.queues.items()},
-                    "timers": asdict(config.timers),
-                    "limits": asdict(config.limits),
-                    "router": _router(config.router),
-                    "broker": {"admission": config.broker.admission},
-                },
-            }
-        )
         self._pending: dict[str, Json] = {}
+        self._has_failed = False
 
     def restored(self, now: float, recovered: Recovered) -> None:
         tasks: list[Json] = [
@@ -105,9 +114,23 @@ class InputLog:
         self._write({**self._pending, "answered": outline(step), "check": fingerprint(step)})
 
     def close(self) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # of a full disk: what could not be written is lost
+            self._file.close()
 
     def _write(self, line: dict[str, Json]) -> None:
+        """Write a line; the first one that cannot be written ends the recording, not the broker.
+
+        What would follow it could not be replayed, for want of what is missing.
+        """
+        if self._has_failed:
+            return
+        try:
+            self._write_line(line)
+        except (OSError, ValueError) as error:
+            self._has_failed = True
+            logger.error("the recording ends here: %s cannot be written: %s", self._path, error)  # noqa: TRY400 -- a full disk needs no traceback
+
+    def _write_line(self, line: dict[str, Json]) -> None:
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
         self._file.flush()
 

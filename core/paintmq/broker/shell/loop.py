@@ -14,26 +14,27 @@ import contextlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import zmq
 
 from paintmq.broker.connections.endpoints import RouterEndpoint
 from paintmq.broker.connections.ingress import objection, too_much_arrives, without_payloads
 from paintmq.broker.connections.listeners import Listeners
-from paintmq.broker.connections.outbox import Outgoing
 from paintmq.broker.connections.peers import Endpoint, Peer, PeerTable, UnreachableError
 from paintmq.broker.connections.reassembly import ReassemblyBudget
 from paintmq.broker.connections.sender import Sender
-from paintmq.broker.machine import BrokerMachine, Step
+from paintmq.broker.machine import BrokerMachine
 from paintmq.broker.recording.observing import Observer, Recorder
-from paintmq.broker.records import Recovered, TaskChanged
+from paintmq.broker.records import Recovered
 from paintmq.broker.shell.clock import BrokerClock
+from paintmq.broker.shell.containment import Containment
 from paintmq.broker.shell.disk_watch import DiskWatch
 from paintmq.broker.shell.loop_latency import LoopLatency
+from paintmq.broker.shell.machine_driver import MachineDriver
 from paintmq.broker.shell.server_control import Subject, answer
-from paintmq.broker.stores.failpoints import failpoint
 from paintmq.broker.stores.journal import Journal
-from paintmq.broker.stores.payload_cache import PayloadCache, payloads_kept
+from paintmq.broker.stores.payload_cache import PayloadCache
 from paintmq.config import Limits, RouterConfig, Timers
 from paintmq.errors import VersionMismatchError, WireError
 from paintmq.routing import Router
@@ -48,9 +49,9 @@ from paintmq.wire.messages import (
     ClientGoodbye,
     FromBroker,
     Message,
-    Progressed,
     Refused,
     Rejected,
+    Submit,
     ToBroker,
     WhoAreYou,
     WorkerGoodbye,
@@ -68,6 +69,12 @@ RETRY_SECONDS = 0.02
 """Until sending is tried again to a peer that reads too slowly."""
 LONGEST_WAIT = 0.2
 """The clock must be read at least this often: a longer gap counts as a pause of the process."""
+
+
+class Duty(Protocol):
+    """One of the things that a turn does, whatever arrives."""
+
+    def __call__(self, *, now: float) -> None: ...
 
 
 class BrokerLoop:
@@ -94,8 +101,6 @@ class BrokerLoop:
         self._listeners = listeners
         self._subjects = subjects
         self._wakeup = wakeup
-        self._recorder = recorder
-        self._observers = (*observers, recorder) if recorder is not None else tuple(observers)
         self._link_limits = LinkLimits(
             max_message_bytes=max(limits.max_task_bytes, limits.max_payload_bytes)
         )
@@ -104,7 +109,19 @@ class BrokerLoop:
             limits.max_peers, limits.max_peers_per_key, 2 * timers.lease, timers.heartbeat
         )
         self._reassembly = ReassemblyBudget(limits.max_bytes_arriving, timers.lease)
-        self._sender = Sender(journal, self._payloads, self._peers, statistics)
+        self._containment = Containment(statistics)
+        self._sender = Sender(
+            journal, self._payloads, self._peers, statistics, self._containment.caught
+        )
+        self._driver = MachineDriver(
+            machine,
+            journal,
+            self._payloads,
+            self._sender,
+            self._containment,
+            recorder,
+            list(observers),
+        )
         self._limits = limits
         self._disk = DiskWatch(machine, journal, self._payloads, limits, recorder)
         self.turns = LoopLatency(time.perf_counter, time.thread_time)
@@ -125,31 +142,15 @@ class BrokerLoop:
 
     def restore(self, recovered: Recovered) -> None:
         """Take over what the journal holds; call it once, before the first turn."""
-        now = self._clock.now()
-        damaged = frozenset(recovered.damaged)
-        endings = [
-            TaskChanged(task.request.id, "finish", task.status)
-            for task in recovered.tasks
-            if task.request.id in damaged
-        ]
-        failpoint("restore.before_write")
-        self._journal.write(endings, {}, now=now)
-        if self._recorder is not None:
-            self._recorder.restored(now, recovered)
-        self._carry_out(self._machine.restore(recovered.tasks, now=now), now)
+        self._driver.restore(recovered, now=self._clock.now())
 
     def drain(self) -> None:
         """Accept and dispatch nothing more."""
-        if self._recorder is not None:
-            self._recorder.draining(self._clock.now())
-        self._machine.set_draining()
+        self._driver.drain(now=self._clock.now())
 
     def replace_router(self, router: Router, config: RouterConfig) -> None:
         """Use another router from now on; ``config`` is what it was made from."""
-        now = self._clock.now()
-        if self._recorder is not None:
-            self._recorder.rerouted(now, config)
-        self._carry_out(self._machine.replace_router(router, now=now), now)
+        self._driver.replace_router(router, config, now=self._clock.now())
 
     def run_once(self, *, max_wait: float = LONGEST_WAIT) -> None:
         """Wait for a message, a commit or the next deadline, and act on it.
@@ -168,8 +169,8 @@ class BrokerLoop:
         waiting = self._listeners.to_read(ready)
         for endpoint in waiting:
             self._receive(endpoint, now, min(TURN_SECONDS, READ_SECONDS / len(waiting)))
-        self._listeners.let_in(now=now)
-        self._let_time_pass(now)
+        self._contained(self._listeners.let_in, now)
+        self._contained(self._let_time_pass, now)
         self._send(now)
 
     def _wait_milliseconds(self, max_wait: float) -> int:
@@ -201,10 +202,21 @@ class BrokerLoop:
                 if endpoint.has_more:
                     break
                 return
-            self._multipart_received(endpoint, *received, now)
+            self._read_contained(endpoint, *received, now)
             if time.monotonic() > ends:
                 break
         self._listeners.mark_unread(endpoint)
+
+    def _read_contained(
+        self, endpoint: RouterEndpoint, peer_id: PeerId, frames: list[Buffer], now: float
+    ) -> None:
+        """Handle a multipart message; whatever it does to us, it ends that session at most."""
+        try:
+            self._multipart_received(endpoint, peer_id, frames, now)
+        except BaseException as error:  # noqa: BLE001 -- the containment raises what is not for it
+            self._containment.caught(error, lambda: ("frames", endpoint.name, peer_id, frames[:1]))
+            if (peer := self._peers.get(peer_id)) is not None:
+                self._drop_session(peer, now)
 
     def _multipart_received(
         self, endpoint: RouterEndpoint, peer_id: PeerId, frames: list[Buffer], now: float
@@ -290,25 +302,36 @@ class BrokerLoop:
         self, peer: Peer, message: ToBroker, payloads: Sequence[Buffer], now: float
     ) -> None:
         queues = peer.endpoint.queues_of(peer.id)
-        if self._recorder is not None:
-            self._recorder.received(now, peer.id, message, queues)
-        step = self._machine.receive(peer.id, message, now=now, queues=queues)
-        self._carry_out(step, now, message, payloads)
+        if not self._driver.receive(peer.id, message, now=now, payloads=payloads, queues=queues):
+            self._answer_failed(peer, message)
         if isinstance(message, ClientGoodbye | WorkerGoodbye):
             self._close_session(peer)
 
-    def _let_time_pass(self, now: float) -> None:
-        deadline = self._machine.next_deadline()
-        if deadline is not None and deadline <= now:
-            if self._recorder is not None:
-                self._recorder.ticked(now)
-            self._carry_out(self._machine.tick(now=now), now)
+    def _answer_failed(self, peer: Peer, message: ToBroker) -> None:
+        """Answer a message on which the machine failed, or its sender would repeat it for ever."""
+        reason = "the broker failed on this message: its log says how"
+        match message:
+            case Submit(task) if self._machine.stored_task(task.id) is None:
+                rejected = Rejected(task_id=task.id, code="broker_error", reason=reason)
+                self._sender.send_now(peer, rejected)
+            case Ask(request_id=request_id):
+                self._sender.send_now(peer, Answer(request_id=request_id, error=reason))
+            case _:
+                pass  # a task that it named has ended: repeated, it is answered by that
+
+    def _contained(self, duty: Duty, now: float) -> None:
+        """Do something that no single peer is to blame for; if it raises, the turn goes on."""
+        try:
+            duty(now=now)
+        except BaseException as error:  # noqa: BLE001 -- as above
+            self._containment.caught(error, lambda: getattr(duty, "__name__", duty))
+
+    def _let_time_pass(self, *, now: float) -> None:
+        self._driver.tick(now=now)
         if self._listeners.is_inspection_due(now=now):
             self._inspect_peers(now)
         for peer_id, failure in self._sender.take_failures():
-            if self._recorder is not None:
-                self._recorder.received(now, peer_id, failure)
-            self._carry_out(self._machine.receive(peer_id, failure, now=now), now)
+            self._driver.receive(peer_id, failure, now=now)
 
     def _inspect_peers(self, now: float) -> None:
         """Drop peers that are gone or stopped in the middle of a transfer; probe quiet ones."""
@@ -338,29 +361,6 @@ class BrokerLoop:
 
     # ---- out -----------------------------------------------------------------------------------
 
-    def _carry_out(
-        self,
-        step: Step,
-        now: float,
-        message: ToBroker | None = None,
-        payloads: Sequence[Buffer] = (),
-    ) -> None:
-        """Hand the records of a step to the journal, and queue its messages behind them."""
-        for observer in self._observers:
-            observer.stepped(step)
-        failpoint("machine.after_step")
-        kept = payloads_kept(message, payloads, step.records) if message is not None else {}
-        before = self._journal.sequence
-        sequence = self._journal.write(step.records, kept, now=now)
-        for place, items in kept.items():
-            for key, data in items:
-                self._payloads.put(key, data, sequence=before + place + 1)
-        self._payloads.follow(step.records)
-        for send in step.sends:
-            preview = isinstance(send.message, Progressed) and send.message.preview
-            carried = tuple(payloads) if preview else None
-            self._sender.send_after(sequence, Outgoing(send, carried))
-
     def _send(self, now: float) -> None:
         self._collect(now)
         self._sender.release()
@@ -375,9 +375,7 @@ class BrokerLoop:
     def _drop_session(self, peer: Peer, now: float) -> None:
         """End a session. A peer that is still there will be asked to introduce itself again."""
         self._close_session(peer)
-        if self._recorder is not None:
-            self._recorder.lost(now, peer.id)
-        self._carry_out(self._machine.peer_lost(peer.id, now=now), now)
+        self._driver.peer_lost(peer.id, now=now)
 
     def _close_session(self, peer: Peer) -> None:
         self._reassembly.drop_peer(peer.id)

@@ -78,9 +78,15 @@ class ObserverThread:
                 self._reported += missed
                 batch.append({"event": "dropped", "count": missed})
             if batch:
-                self._plugins.deliver_events(batch)
+                self._deliver(batch)
             if records is None:
                 return
+
+    def _deliver(self, batch: list[Event]) -> None:
+        try:
+            self._plugins.deliver_events(batch)
+        except BaseException:  # a plugin may even exit; the others go on observing
+            logger.exception("observers failed at %d events", len(batch))
 
 
 def start_observers(plugins: "PluginManager", statistics: ShellStatistics) -> ObserverThread | None:

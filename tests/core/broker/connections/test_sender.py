@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from paintmq.broker.connections.outbox import Outgoing
 from paintmq.broker.connections.peers import Peer, PeerTable, UnreachableError
@@ -12,6 +12,7 @@ from paintmq.broker.records import BrokerBooted, Recovered
 from paintmq.broker.stores import Collected, Entry, PayloadKey, Store
 from paintmq.broker.stores.journal import Journal
 from paintmq.broker.stores.payload_cache import PayloadCache
+from paintmq.errors import StoreError
 from paintmq.statistics import ShellStatistics
 from paintmq.task import Buffer, Fence, PeerId, TaskState
 from paintmq.testing.example_tasks import describe
@@ -64,10 +65,13 @@ class Wire:
     is_queue: bool = False
     room: int = 1_000_000
     gone: bool = False
+    is_broken: bool = False
     far_end: Link = field(factory=Link)
     heard: list[Delivery] = field(factory=list[Delivery])
 
     def send(self, peer: PeerId, frames: list[Buffer]) -> bool:
+        if self.is_broken:
+            raise ZeroDivisionError("no such luck")
         if self.gone:
             raise UnreachableError
         if self.room == 0:
@@ -88,7 +92,7 @@ class Wire:
     def key_of(self, peer: PeerId) -> str:
         return ""
 
-    def forget(self, peer: PeerId) -> None:
+    def forget_peer(self, peer: PeerId) -> None:
         pass
 
 
@@ -101,14 +105,22 @@ class Stage:
     statistics: ShellStatistics = field(factory=ShellStatistics)
     seconds: list[float] = field(factory=list[float])
     """What the clock says next; when there is nothing left, that no time has passed."""
+    faults: list[tuple[BaseException, object]] = field(factory=list[tuple[BaseException, object]])
     journal: Journal = field(init=False)
     sender: Sender = field(init=False)
     peer: Peer = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.journal = Journal(self.store)
-        self.sender = Sender(self.journal, self.payloads, self.peers, self.statistics, self.clock)
+        self.sender = Sender(
+            self.journal, self.payloads, self.peers, self.statistics, self.caught, self.clock
+        )
         self.peer = self.peers.open(PEER, self.wire, Link(), now=0.0)  # type: ignore[arg-type]
+
+    def caught(self, error: BaseException, what: Callable[[], object]) -> None:
+        if isinstance(error, StoreError):
+            raise error
+        self.faults.append((error, what()))
 
     def clock(self) -> float:
         return self.seconds.pop(0) if self.seconds else 0.0
@@ -289,3 +301,53 @@ def test_sending_ends_when_its_time_is_up_and_goes_on_with_those_that_had_no_tur
     assert stage.heard == [answer(0), answer(1), answer(2)]
     assert not stage.is_interrupted()
     assert stage.sender.has_sent_everything
+
+
+def test_a_task_that_cannot_be_sent_to_its_worker_fails_instead_of_being_tried_for_ever() -> None:
+    """I25."""
+    stage = Stage()
+    bad = accepted("1", b"in").request
+    huge = evolve(bad, inputs=(), options={"text": ["x" * 30_000] * 100})
+    item = Assignment(task=huge, fence=Fence(7, 1), run_limit=1.0)
+
+    stage.say(Assign((item,)))
+    lost = stage.turn()
+
+    assert (lost, stage.heard, stage.faults) == ([], [], [])
+    ((peer, failure),) = stage.sender.take_failures()
+    assert (peer, failure.task_id, failure.fence) == (PEER, bad.id, Fence(7, 1))
+    assert failure.error.code == "unsendable"
+    assert "too large" in failure.error.message
+
+
+def test_a_result_that_cannot_be_sent_becomes_an_ending_that_can() -> None:
+    """I25: its client would wait for ever, and the broker would try again at every question."""
+    stage = Stage()
+    task = accepted("1").request.id
+    outputs = (describe("image", b"more than is there"),)
+    finished = Finished(task_id=task, state=TaskState.SUCCEEDED, outputs=outputs)
+    stage.sender.send_after(0, Outgoing(Send(PEER, finished), (b"less",)))
+    stage.say(answer(1))
+
+    assert stage.turn() == []
+    told, after = stage.heard
+    assert isinstance(told, Finished)
+    assert (told.state, told.outputs) == (TaskState.FAILED, ())
+    assert told.error is not None
+    assert told.error.code == "unsendable"
+    assert after == answer(1), "the connection goes on"
+
+
+def test_whatever_goes_wrong_in_sending_to_a_peer_ends_that_session_alone() -> None:
+    """I25."""
+    stage = Stage()
+    other, wire = PeerId(b"other"), Wire()
+    stage.peers.open(other, wire, Link(), now=0.0)  # type: ignore[arg-type]
+    stage.wire.is_broken = True
+    stage.say(answer(1))
+    stage.sender.send_after(0, Outgoing(Send(other, answer(2))))
+
+    assert stage.turn() == [stage.peer]
+    assert [delivery.message for delivery in wire.heard] == [answer(2)]
+    ((error, what),) = stage.faults
+    assert (str(error), what) == ("no such luck", ("sending to", PEER))

@@ -1,5 +1,6 @@
 """What a broker was told, written to a file, leads a fresh machine to the very same answers."""
 
+import errno
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -284,3 +285,34 @@ def test_a_log_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path) ->
 
     with pytest.raises(ConfigError, match=r"broker\.record"):
         BrokerServer(config, toy_plugins()).start()
+
+
+def test_a_recording_that_cannot_go_on_ends_and_the_broker_works_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I25. What was written until then can be replayed."""
+    log = tmp_path / "incident.jsonl"
+    with BrokerServer(toy_config(record=str(log)), toy_plugins()) as server:
+        with toy_client(server) as client:
+            client.say(Submit(toy_task()))
+            client.hear(Accepted)
+
+            def full(self: InputLog, line: dict[str, Any]) -> None:
+                self._file.write("half a li")
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+            monkeypatch.setattr(InputLog, "_write_line", full)
+            for _ in range(3):
+                client.say(Submit(toy_task()))
+                client.hear(Accepted)
+        server.stop(grace=0)
+
+    assert [each for each in caplog.messages if "the recording ends here" in each] == [
+        f"the recording ends here: {log} cannot be written: [Errno 28] No space left on device"
+    ]
+    assert replay(log, toy_plugins()).statistics.total("accepted") == 1
+
+
+def test_a_recording_that_cannot_begin_is_refused_at_the_start() -> None:
+    with pytest.raises(ConfigError, match=r"broker.record: /dev/full cannot be written"):
+        BrokerServer(toy_config(record="/dev/full"), toy_plugins()).start()

@@ -176,3 +176,26 @@ def test_a_broker_tells_observers_what_it_decides() -> None:
 
 def test_without_observers_there_is_no_thread() -> None:
     assert start_observers(PluginManager(), ShellStatistics()) is None
+
+
+def test_an_observer_that_exits_does_not_end_the_observation() -> None:
+    """I25."""
+    seen: list[Event] = []
+    has_seen = threading.Event()
+
+    def exits_once(batch: Sequence[Event]) -> None:
+        seen.extend(batch)
+        if len(seen) == 1:
+            has_seen.set()
+            raise SystemExit(3)
+
+    plugins = PluginManager()
+    plugins.register(SimpleNamespace(paintmq_events=exits_once), "observer")
+    observers = ObserverThread(plugins, ShellStatistics())
+    observers.stepped(step(BrokerBooted(0, 0.0)))
+    observers.start()
+    assert has_seen.wait(20)
+    observers.stepped(step(BrokerBooted(1, 0.0)))
+    observers.stop()
+
+    assert [event["incarnation"] for event in seen] == [0, 1]

@@ -1,0 +1,157 @@
+"""Gives the machine its inputs and carries out what it answers: journal first, then messages.
+
+One place for what every input has in common: it is recorded, an exception is contained, observers
+see the outcome, records go to the journal and messages queue behind them.
+"""
+
+from collections.abc import Callable, Sequence
+
+from attrs import define, field
+
+from paintmq.broker.connections.outbox import Outgoing
+from paintmq.broker.connections.sender import Sender
+from paintmq.broker.machine import BrokerMachine, Step
+from paintmq.broker.recording.observing import Observer, Recorder
+from paintmq.broker.records import Recovered, TaskChanged
+from paintmq.broker.shell.containment import Containment
+from paintmq.broker.stores.failpoints import failpoint
+from paintmq.broker.stores.journal import Journal
+from paintmq.broker.stores.payload_cache import PayloadCache, payloads_kept
+from paintmq.config import RouterConfig
+from paintmq.routing import Router
+from paintmq.task import Buffer, PeerId
+from paintmq.wire.messages import Progressed, ToBroker
+
+
+@define
+class MachineDriver:
+    """The machine, its journal and its way out."""
+
+    machine: BrokerMachine
+    _journal: Journal
+    _payloads: PayloadCache
+    _sender: Sender
+    _containment: Containment
+    _recorder: Recorder | None = None
+    _observers: list[Observer] = field(factory=list[Observer])
+    """The recorder is not among them: it sees each step first."""
+
+    # ---- inputs --------------------------------------------------------------------------------
+
+    def restore(self, recovered: Recovered, *, now: float) -> None:
+        """Take over what the journal holds; call it once, before any other input."""
+        damaged = frozenset(recovered.damaged)
+        endings = [
+            TaskChanged(task.request.id, "finish", task.status)
+            for task in recovered.tasks
+            if task.request.id in damaged
+        ]
+        failpoint("restore.before_write")
+        self._journal.write(endings, {}, now=now)
+        if self._recorder is not None:
+            self._recorder.restored(now, recovered)
+        # Not contained: a broker that cannot take over its tasks must not start.
+        self._carry_out(self.machine.restore(recovered.tasks, now=now), now)
+
+    def receive(
+        self,
+        peer: PeerId,
+        message: ToBroker,
+        *,
+        now: float,
+        payloads: Sequence[Buffer] = (),
+        queues: tuple[str, ...] | None = None,
+    ) -> bool:
+        """Give the machine a message; return whether it could handle it."""
+        if self._recorder is not None:
+            self._recorder.received(now, peer, message, queues)
+        return self._step(
+            lambda: self.machine.receive(peer, message, now=now, queues=queues),
+            lambda: ("a message", peer, message),
+            now,
+            message,
+            payloads,
+        )
+
+    def peer_lost(self, peer: PeerId, *, now: float) -> None:
+        if self._recorder is not None:
+            self._recorder.lost(now, peer)
+        self._step(
+            lambda: self.machine.peer_lost(peer, now=now), lambda: ("the loss of", peer), now
+        )
+
+    def tick(self, *, now: float) -> None:
+        """Let time pass, if anything is due."""
+        deadline = self.machine.next_deadline()
+        if deadline is not None and deadline <= now:
+            if self._recorder is not None:
+                self._recorder.ticked(now)
+            self._step(lambda: self.machine.tick(now=now), lambda: ("a deadline", now), now)
+
+    def drain(self, *, now: float) -> None:
+        """Accept and dispatch nothing more."""
+        if self._recorder is not None:
+            self._recorder.draining(now)
+        self.machine.set_draining()
+
+    def replace_router(self, router: Router, config: RouterConfig, *, now: float) -> None:
+        """Use another router from now on; ``config`` is what it was made from."""
+        if self._recorder is not None:
+            self._recorder.rerouted(now, config)
+        self._step(
+            lambda: self.machine.replace_router(router, now=now),
+            lambda: ("a router", config),
+            now,
+        )
+
+    # ---- outputs -------------------------------------------------------------------------------
+
+    def _step(
+        self,
+        handle: Callable[[], Step],
+        what: Callable[[], object],
+        now: float,
+        message: ToBroker | None = None,
+        payloads: Sequence[Buffer] = (),
+    ) -> bool:
+        try:
+            step, handled = handle(), True
+        except BaseException as error:  # noqa: BLE001 -- the containment raises what is not for it
+            self._containment.machine_failed(error, what, now)
+            step, handled = self._recovered(type(error).__name__, now), False
+        else:
+            self._containment.succeeded()
+        self._carry_out(step, now, message, payloads)
+        return handled
+
+    def _recovered(self, reason: str, now: float) -> Step:
+        try:
+            return self.machine.recover(reason, now=now)
+        except BaseException as error:  # noqa: BLE001 -- as above
+            self._containment.machine_failed(error, lambda: "giving a task up", now)
+            return self.machine.recover(reason, now=now)
+
+    def _carry_out(
+        self,
+        step: Step,
+        now: float,
+        message: ToBroker | None = None,
+        payloads: Sequence[Buffer] = (),
+    ) -> None:
+        """Hand the records of a step to the journal, and queue its messages behind them."""
+        if self._recorder is not None:
+            self._recorder.stepped(step)
+        for observer in self._observers:
+            observer.stepped(step)
+        failpoint("machine.after_step")
+        kept = payloads_kept(message, payloads, step.records) if message is not None else {}
+        before = self._journal.sequence
+        sequence = self._journal.write(step.records, kept, now=now)
+        for place, items in kept.items():
+            for key, data in items:
+                self._payloads.put(key, data, sequence=before + place + 1)
+        self._payloads.follow(step.records)
+        for send in step.sends:
+            preview = isinstance(send.message, Progressed) and send.message.preview
+            carried = tuple(payloads) if preview else None
+            self._sender.send_after(sequence, Outgoing(send, carried))
