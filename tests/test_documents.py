@@ -68,12 +68,12 @@ def test_every_path_that_is_named_exists(name: str) -> None:
 def test_every_invariant_is_found_in_the_tests_named_for_it() -> None:
     page = (ROOT / "core/README.md").read_text("utf-8").partition("## Invariants")[2]
     rows = re.findall(r"^\| (I\d[I\d, ]*) \| .* \| (.*) \|$", page, re.MULTILINE)
-    words = {"oracle": ["tests/harness/simulation", "core/paintmq/broker"]}
-    words["state machine"] = ["tests/core/broker/machine/test_machine_stateful.py"]
+    places_of = {"oracle": ["tests/harness/simulation", "core/paintmq/broker"]}
+    places_of["state machine"] = ["tests/core/broker/machine/test_machine_stateful.py"]
     for numbers, tests in rows:
         expected, found = set(numbers.split(", ")), set[str]()
         for named in re.findall(r"oracle|state machine|[\w/]+\.py", tests):
-            places = words.get(named, [f"tests/core/{named}", f"tests/{named}"])
+            places = places_of.get(named, [f"tests/core/{named}", f"tests/{named}"])
             marks = expected & set(re.findall(r"\bI\d+\b", all_text(places)))
 
             assert marks, f"{named} holds none of {numbers}"
@@ -103,14 +103,14 @@ def commands() -> Any:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_and_option_that_is_named_exists(name: str, commands: Any) -> None:
     for line in commands_in((ROOT / name).read_text("utf-8")):
-        words = re.sub(r"\[(.*?)\]", r"\1", line).split()
+        parts = re.sub(r"\[(.*?)\]", r"\1", line).split()
         command = commands
-        while words and words[0] in getattr(command, "commands", {}):
-            command = command.commands[words.pop(0)]
+        while parts and parts[0] in getattr(command, "commands", {}):
+            command = command.commands[parts.pop(0)]
         known = {opt for parameter in command.params for opt in parameter.opts} | {"--help"}
-        named = {word.rstrip(",") for word in words if re.match(r"-{1,2}[a-zA-Z]", word)}
+        named = {word.rstrip(",") for word in parts if re.match(r"-{1,2}[a-zA-Z]", word)}
 
-        assert command is not commands or words[0] in ("--help", "--version"), line
+        assert command is not commands or parts[0] in ("--help", "--version"), line
         assert named <= known, line
 
 

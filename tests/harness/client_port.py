@@ -72,7 +72,7 @@ class ScriptedBroker:
             self._raw.append(frame)
 
     def wait_for(self, kind: type[M], count: int = 1) -> list[M]:
-        """Wait until so many messages of the kind were heard, and return them."""
+        """Wait for at least ``count`` messages of the kind, and return them."""
         with self._changed:
             found = self._changed.wait_for(lambda: len(self.of(kind)) >= count, timeout=30)
             assert found, f"heard {self.heard}, not {count} {kind.__name__}"
@@ -87,7 +87,7 @@ class ScriptedBroker:
                 peer, *frames = self._socket.recv_multipart()
                 self._received(PeerId(peer), frames)
             if not self.peers:
-                continue  # what is to be said waits for somebody to hear it
+                continue  # what is to be sent waits until a client has connected
             with self._changed:
                 outbox, self._outbox = self._outbox, []
                 raw, self._raw = self._raw, []

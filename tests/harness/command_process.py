@@ -1,4 +1,4 @@
-"""The paintmq command as a process of its own, with settings and data nobody else sees."""
+"""The paintmq command as a process of its own, with settings and data of its own."""
 
 import os
 import queue
@@ -33,7 +33,7 @@ def private_environment(
     names = ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR")
     places = dict.fromkeys(names, str(folder))
     path = {"PYTHONPATH": python_path(plugins)} if plugins is not None else {}
-    # Port 1 is nobody's: `paintmq run` is not to find a broker that happens to run here.
+    # Nothing listens on port 1: `paintmq run` must not find a broker that happens to run here.
     return kept | ports | places | path | {"PAINTMQ_BROKER__PORT": "1"} | variables
 
 

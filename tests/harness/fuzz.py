@@ -42,7 +42,7 @@ class FuzzReport:
 
 
 def attack(inputs: int, seed: int) -> FuzzReport:
-    """Throw so many inputs, half at the codec and half at a link; the same ones for one seed.
+    """Throw ``inputs`` at the codec and at a link in turn; the same ones for one seed.
 
     Raises:
         AssertionError: an input was neither refused nor understood.

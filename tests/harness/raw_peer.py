@@ -67,7 +67,7 @@ class RawPeer:
         self.say(frame(encode(message)))
 
     def read(self, size: int) -> bytes:
-        """Return exactly so many bytes, as TCP may bring them in parts.
+        """Return exactly ``count`` bytes, as TCP may bring them in parts.
 
         Raises:
             ConnectionError: the broker hung up.

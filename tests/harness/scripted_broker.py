@@ -116,7 +116,7 @@ class ScriptedBroker:
         self.say(AttemptRecorded(message.task_id, message.fence))
 
     def abandon(self, job: Job, *, grace: float) -> None:
-        """Take the attempt back; the worker has so many seconds to stop."""
+        """Take the attempt back; the worker has ``grace`` seconds to stop."""
         self.say(Abandon(task_id=job.key[0], fence=job.key[1], grace=grace))
 
     def _take(self) -> None:

@@ -72,7 +72,7 @@ class SocketFuzzReport:
 def attack_sockets(
     inputs: int, seed: int, *, transport: str = "router", keys: bool = False
 ) -> SocketFuzzReport:
-    """Throw so many inputs at a broker's ports, the same ones for one seed.
+    """Throw ``inputs`` at a broker's ports; the same ones for one seed.
 
     Raises:
         AssertionError: the broker died, grew too much, or an honest task did not end as it should.
@@ -114,8 +114,8 @@ def attack_sockets(
             try:
                 attack.throw(min(BATCH, inputs - attack.thrown), honest.work)
             except TimeoutError as error:
-                words = f"the broker neither takes nor says anything; seed {seed}"
-                raise AssertionError(f"{words}, input {attack.thrown}") from error
+                reason = f"the broker neither takes nor sends anything; seed {seed}"
+                raise AssertionError(f"{reason}, input {attack.thrown}") from error
             assert broker.is_running, f"the broker died; seed {seed}, input {attack.thrown}"
             most = max(most, broker.memory())
         honest.finish()

@@ -21,7 +21,7 @@ def needs_gpu(job: Job) -> Needs:
 
 
 class Models:
-    """A plugin whose models nobody has to run in these tests."""
+    """A plugin whose models are never run in these tests."""
 
     def paintmq_register_models(self, register: Any) -> None:
         inputs = (InputSpec(name="image"),)
@@ -47,7 +47,7 @@ class Models:
 
 
 class ByExpectedWork(PlainRouter):
-    """Counts what waits even where nobody works."""
+    """Counts what waits even where no worker is connected."""
 
     def choose_queue(self, queues: Sequence[QueueView], *, now: float) -> str:
         return min(queues, key=lambda queue: queue.expected_work).name

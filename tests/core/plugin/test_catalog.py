@@ -112,7 +112,7 @@ def test_an_input_given_twice_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"priority": 10}, "0 to 9"),
         ({"priority": -1}, "0 to 9"),
@@ -122,8 +122,8 @@ def test_an_input_given_twice_is_refused() -> None:
         ({"expires_in": -1.0}, "more than 0"),
     ],
 )
-def test_numbers_out_of_range_are_refused(changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(InvalidTaskError, match=words):
+def test_numbers_out_of_range_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidTaskError, match=message):
         Catalog([make_spec()]).check(make_request(**changes))
 
 

@@ -129,7 +129,7 @@ def test_plugins_add_routes_and_a_failing_one_adds_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         ((3, endpoint, ("GET",)), "route 3 does not begin"),
         (("/x", 3, ("GET",)), "3 cannot be called"),
@@ -137,8 +137,8 @@ def test_plugins_add_routes_and_a_failing_one_adds_none() -> None:
         (("/x", endpoint, ()), "methods are GET, POST and DELETE"),
     ],
 )
-def test_a_route_that_makes_no_sense_is_refused(arguments: tuple[Any, ...], words: str) -> None:
-    with pytest.raises(PluginError, match=words):
+def test_a_route_that_cannot_be_served_is_refused(arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(PluginError, match=message):
         PluginRoute("x", *arguments)
 
 

@@ -79,7 +79,7 @@ def test_json_becomes_the_declared_types() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("values", "message"),
     [
         ({"stepz": 5}, "unknown option 'stepz' of model x; did you mean 'steps'?"),
         ({"q": 5}, "unknown option 'q' of model x; it has steps, strength"),
@@ -106,12 +106,12 @@ def test_json_becomes_the_declared_types() -> None:
     ],
 )
 def test_a_refusal_names_the_option_the_value_and_what_is_allowed(
-    values: dict[str, Any], words: str
+    values: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidOptionError) as caught:
         parse_options(Everything, values, model="x")
 
-    for part in words.split("...*"):
+    for part in message.split("...*"):
         assert part in str(caught.value)
 
 

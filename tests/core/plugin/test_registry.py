@@ -64,7 +64,7 @@ def test_an_interface_that_is_too_old_is_refused_with_the_remedy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"name": "La Ma"}, "model name 'La Ma' is not like"),
         ({"name": 3}, "model name 3"),
@@ -89,13 +89,13 @@ def test_an_interface_that_is_too_old_is_refused_with_the_remedy() -> None:
         ({"options": dict}, "must be a frozen attrs class"),
     ],
 )
-def test_a_spec_that_makes_no_sense_is_refused_in_words(
-    changes: dict[str, Any], words: str
+def test_a_spec_that_contradicts_itself_is_refused_with_the_reason(
+    changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(PluginError) as caught:
         PluginManager().register(offering(**changes), "mine")
 
-    assert words in str(caught.value)
+    assert message in str(caught.value)
 
 
 # ---- routers, stores, launchers ------------------------------------------------------------------
@@ -131,7 +131,7 @@ def test_a_router_is_made_with_its_checked_parameters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters", "words"),
+    ("name", "parameters", "message"),
     [
         ("patent", {}, r"'patent' is not installed \(installed: patient\); did you mean 'patient'"),
         ("patient", {"secs": 3}, r"\[router\] patient: unknown option 'secs'"),
@@ -140,9 +140,9 @@ def test_a_router_is_made_with_its_checked_parameters() -> None:
     ],
 )
 def test_a_router_that_cannot_be_made_is_a_wrong_setting(
-    name: str, parameters: dict[str, Any], words: str
+    name: str, parameters: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(ConfigError, match=message):
         patient().make_router(RouterConfig(name=name, parameters=parameters))
 
 
@@ -183,7 +183,7 @@ def test_stores_and_launchers_are_kept_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "words"),
+    ("config", "message"),
     [
         (
             {"launcher": "slum"},
@@ -194,7 +194,7 @@ def test_stores_and_launchers_are_kept_by_name() -> None:
     ],
 )
 def test_a_launcher_that_cannot_be_made_is_a_wrong_setting(
-    config: dict[str, Any], words: str
+    config: dict[str, Any], message: str
 ) -> None:
     manager = PluginManager()
     register = plugin(
@@ -202,5 +202,5 @@ def test_a_launcher_that_cannot_be_made_is_a_wrong_setting(
     )
     manager.register(register, "mine")
 
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(ConfigError, match=message):
         manager.make_launcher(NodeConfig(**{"launcher": "slurm", **config}))

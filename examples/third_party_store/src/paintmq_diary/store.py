@@ -86,7 +86,7 @@ class Diary(Store):
             raise StoreError(f"the diary could not be completed: {self._failure}")
 
     def _lines(self) -> list[bytes]:
-        """Return the whole lines; what a killed broker did not finish was promised to nobody."""
+        """Return the whole lines; what a killed broker did not finish was never promised."""
         if not self._file.exists():
             return []
         whole, _, torn = self._file.read_bytes().rpartition(b"\n")
@@ -125,7 +125,7 @@ class Diary(Store):
             self._durable = entry.sequence
 
     def _forget(self, record: Record) -> None:
-        """Remove the payloads nobody needs after this record."""
+        """Remove the payloads that this record makes superfluous."""
         match record:
             case TaskPurged(task_id):
                 unneeded = f"{task_id}-*"

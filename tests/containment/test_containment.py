@@ -1,0 +1,102 @@
+"""Odd calls at every door harm nobody: I25. The gate tries a few thousand, the command as many as
+one likes; see ``README.md``.
+"""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.containment.case import Case
+from tests.containment.doors import DOORS
+from tests.containment.finds import FINDS, Find
+from tests.containment.recipes import value_of
+from tests.containment.runner import Runner
+from tests.containment.strategies import RAISES
+
+pytest.importorskip("starlette", reason="needs paintmq[http]")
+pytest.importorskip("uvicorn", reason="needs paintmq[http]")
+
+CASES = {
+    "client": 800,
+    "asyncio": 300,
+    "http": 800,
+    "spec": 250,
+    "model": 40,
+    "plugin": 500,
+    "manager": 100,
+}
+"""What two minutes of two cores are enough for."""
+
+
+@pytest.fixture(scope="module")
+def quiet() -> Iterator[None]:
+    """Much is refused here, and each refusal is logged."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.fixture(scope="module")
+def runner(quiet: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    """One site for all finds; a new one after a case that harmed."""
+    with pytest.MonkeyPatch.context() as patched, Runner() as runner:
+        patched.chdir(tmp_path_factory.mktemp("odd"))  # odd values name files
+        yield runner
+
+
+def test_every_door_is_tried() -> None:
+    assert set(CASES) == set(DOORS)
+
+
+@given(st.one_of(*(door.cases() for door in DOORS.values())))
+@settings(max_examples=300)
+def test_a_case_reads_as_it_is_printed(case: Case) -> None:
+    assert Case.parse(str(case)) == case
+
+
+@pytest.mark.parametrize("recipe", RAISES)
+def test_recipes_that_raise_raise_what_they_say(recipe: str) -> None:
+    with pytest.raises(BaseException) as raised:  # noqa: PT011 -- which one is asserted below
+        value_of(recipe)
+
+    assert type(raised.value).__name__.startswith(recipe.removeprefix("raise:"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "find",
+    [
+        pytest.param(
+            find,
+            id=f"{find.number} {find.case}",
+            marks=[pytest.mark.xfail(strict=True, reason=find.still_open)]
+            if find.still_open
+            else [],
+        )
+        for find in FINDS
+    ],
+)
+def test_an_earlier_find_harms_nobody(runner: Runner, find: Find) -> None:
+    finding = runner.try_case(find.case)
+
+    assert finding is None, finding
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("door", DOORS)
+def test_odd_callers_harm_nobody(
+    door: str, quiet: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I25. The same cases on every run; other ones: ``python -m tests.containment --seed``."""
+    monkeypatch.chdir(tmp_path)
+    with Runner() as runner:
+        runner.try_many(door, CASES[door], seed=1, enough=3)
+        runner.finish()
+
+    assert not runner.findings, "\n".join(map(str, runner.findings))
