@@ -86,6 +86,26 @@ def test_what_a_model_raises_fails_its_task_and_the_host_works_on(
     assert model_host() == host
 
 
+def test_a_result_that_no_message_can_hold_fails_its_task_and_the_node_works_on(
+    broker: ScriptedBroker,
+    make_node: Callable[..., NodeSupervisor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_node()
+    broker.hear(WorkerHello)
+    large, good = make_job(1), make_job(2)
+    monkeypatch.setattr("paintmq.worker.agent.readable_messages.MAX_PAYLOADS", 0)
+    broker.assign(large)
+
+    failed, _ = broker.hear(AttemptFailed, large)
+    monkeypatch.undo()
+    broker.record(failed)
+    broker.assign(good)
+
+    assert failed.error.code == "too_large"
+    broker.hear(AttemptSucceeded, good)
+
+
 def test_one_bad_input_in_a_batch_does_not_fail_its_neighbours(
     broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
 ) -> None:

@@ -34,10 +34,12 @@ from paintmq.wire.messages import (
 from paintmq.worker.agent.crash_journal import CrashJournal
 from paintmq.worker.agent.held_payloads import HeldPayloads
 from paintmq.worker.agent.host_process import READ_BUDGET, HostProcess
+from paintmq.worker.agent.readable_messages import as_readable, objection_to
 from paintmq.worker.agent.readiness import Readiness
 from paintmq.worker.channel.messages import (
     AttemptsEnded,
     Configure,
+    FromHost,
     Key,
     MarkPlace,
     Shutdown,
@@ -257,7 +259,15 @@ class WorkerAgent:
         leaves = self._machine.is_draining
         if leaves and isinstance(message, AttemptReturned) and not message.cancelled:
             self.handed_back[message.task_id] = None
-        self._link.send(message, self._payloads.to_broker(message))
+        payloads = self._payloads.to_broker(message)
+        readable = as_readable(message, payloads)
+        if readable is message:
+            self._link.send(message, payloads)
+            return
+        objection = objection_to(message, payloads)
+        logger.warning("%s: %s cannot be sent: %s", self.name, type(message).__name__, objection)
+        if readable is not None:
+            self._link.send(readable)
 
     def _flush(self) -> None:
         """Hand to ZeroMQ what it takes now."""
@@ -384,10 +394,15 @@ class WorkerAgent:
             host.kill()
             return
         for delivery in deliveries:
-            if isinstance(delivery.message, AttemptsEnded):
+            message = delivery.message
+            if not isinstance(message, FromHost):
+                logger.warning("%s: its model host sent %s", self.name, type(message).__name__)
+                host.kill()
+                return
+            if isinstance(message, AttemptsEnded):
                 host.forget_lines()  # what these tasks printed explains no later crash
-            self._payloads.answered(delivery.message, delivery.payloads)
-            self._carry_out(self._machine.receive_from_host(delivery.message, now=self._clock()))
+            self._payloads.answered(message, delivery.payloads)
+            self._carry_out(self._machine.receive_from_host(message, now=self._clock()))
 
     def _end_host(self, host: HostProcess) -> None:
         self._readiness.forget(host.socket.fileno())

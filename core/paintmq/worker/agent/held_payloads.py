@@ -58,7 +58,7 @@ class HeldPayloads:
         """Return what follows the message to the broker."""
         match message:
             case AttemptSucceeded(task_id=task_id, fence=fence):
-                return self._outputs[task_id, fence]
+                return self._outputs.get((task_id, fence), ())
             case AttemptProgressed(preview=preview) if preview:
                 return self._preview
             case _:

@@ -102,27 +102,29 @@ class Answers:
         key = outcome.task_id, outcome.fence
         held = self.held.get(key)
         if held is None:
-            return [ReleaseOutputs(*key)]
+            return [] if key in self.endings else [ReleaseOutputs(*key)]
         if held.stop_at is not None or outcome.ending == "cancelled":
             return [*self.hand_back(key, cancelled=True), ReleaseOutputs(*key)]
         ending: Ending
-        if outcome.error is None:
+        if outcome.ending == "succeeded" and outcome.error is None:
             ending = AttemptSucceeded(
                 task_id=key[0], fence=key[1], outputs=outcome.outputs, ran=outcome.ran
             )
         else:
-            ending = AttemptFailed(
-                task_id=key[0], fence=key[1], error=outcome.error, ran=outcome.ran
-            )
+            error = outcome.error or TaskError(code="model_error", message="it gave no reason")
+            ending = AttemptFailed(task_id=key[0], fence=key[1], error=error, ran=outcome.ran)
         return self.end(ending, now=now)
 
     def recorded(self, key: Key) -> list[Command]:
         """The broker has recorded the ending, or refused it as stale."""
         return [ReleaseOutputs(*key)] if self.endings.forget(key) else []
 
+    def release_outputs(self, message: FromHost) -> list[Command]:
+        """Return what frees the outputs of a message that comes too late to count.
 
-def release_outputs(message: FromHost) -> list[Command]:
-    """Return what frees the outputs of a message that comes too late to count."""
-    if not isinstance(message, AttemptsEnded):
-        return []
-    return [ReleaseOutputs(outcome.task_id, outcome.fence) for outcome in message.outcomes]
+        Those of an ending that is not recorded yet stay: they are sent again with it.
+        """
+        if not isinstance(message, AttemptsEnded):
+            return []
+        keys = [(outcome.task_id, outcome.fence) for outcome in message.outcomes]
+        return [ReleaseOutputs(*key) for key in keys if key not in self.endings]

@@ -31,7 +31,7 @@ from paintmq.worker.channel.messages import (
     HostReady,
     HostUnloaded,
 )
-from paintmq.worker.machine.attempts import Answers, release_outputs
+from paintmq.worker.machine.attempts import Answers
 from paintmq.worker.machine.batches import Batch, Batches, HandedOver, HeldAttempt
 from paintmq.worker.machine.commands import (
     Command,
@@ -125,7 +125,7 @@ class HostControl:
     def receive(self, message: FromHost, *, now: float) -> list[Command]:
         """The host said this. What it says after its end was decided changes nothing."""
         if self._host.state not in (HostState.STARTING, HostState.UP):
-            return release_outputs(message)
+            return self._answers.release_outputs(message)
         self._host.alive(now=now)
         return self._note(message, now=now)
 
@@ -198,6 +198,10 @@ class HostControl:
                     return [Reconnect("its model host starts again")]
             case HostBeat():
                 self._host.beat(message)
+            case HostLoaded(model=model) | HostLoadFailed(model=model) if (
+                model != self._host.loading
+            ):
+                pass  # it was not told to load that
             case HostLoaded():
                 self._host.load_ends()
                 return self._models.loaded(message)
@@ -241,7 +245,7 @@ class HostControl:
     def _attempts_ended(self, message: AttemptsEnded, *, now: float) -> list[Command]:
         batch = self._batches.find_sent(message.batch)
         if batch is None:
-            return release_outputs(message)
+            return self._answers.release_outputs(message)
         commands: list[Command] = []
         for outcome in message.outcomes:
             batch.attempts.pop((outcome.task_id, outcome.fence), None)

@@ -11,6 +11,8 @@ from paintmq.worker.machine.profile import WorkerTimers
 
 LAST_LINES, LINE_LENGTH = 10, 200
 """How many lines of a host that did not start are reported, and characters of each line."""
+MOST_MB = 1 << 40
+"""Megabytes, of more than which no device has memory."""
 SETTLING_BATCHES = 3
 """A model's first runs make lasting buffers; growth is measured from after them."""
 
@@ -106,7 +108,9 @@ class HostLife:
             self._silent_at = now + self._timers.host_silence
 
     def beat(self, beat: HostBeat) -> None:
-        self.memory_mb, self.gpu_memory_free_mb = beat.memory_mb, beat.gpu_memory_free_mb
+        # A model shares the process, and what it makes of these numbers must stay readable.
+        self.memory_mb = min(max(beat.memory_mb, 0), MOST_MB)
+        self.gpu_memory_free_mb = min(max(beat.gpu_memory_free_mb, 0), MOST_MB)
 
     def load_begins(self, model: str, *, until: float) -> None:
         self.loading, self._load_until = model, until
