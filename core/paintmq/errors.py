@@ -35,6 +35,11 @@ from typing import Any
 
 from paintmq.task import TaskId, TaskState
 
+LONGEST_TEXT = 4_000
+"""Characters of a reason at most; it travels, and is kept with its task."""
+LONGEST_VALUE = 80
+"""Characters of a value that is quoted in a reason."""
+
 
 class PaintMQError(Exception):
     """Base of all errors that PaintMQ raises on purpose."""
@@ -186,3 +191,35 @@ class ManagerStoppedError(TaskNotCompletedError):
 
 class Cancelled(BaseException):
     """Raised inside a model by ``context.raise_if_cancelled()``; let it through."""
+
+
+def printable(text: str, longest: int = LONGEST_TEXT) -> str:
+    """Return the text as any message can carry it: valid Unicode, and cut where it is too long."""
+    text = str.__str__(text)  # of a subclass, too, without running its methods
+    if len(text) > longest:
+        text = f"{text[: longest - 1]}…"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def said_by(error: BaseException) -> str:
+    """Return what an exception says, or its type where it says nothing.
+
+    For exceptions of other people's code: their ``__str__`` may raise whatever it likes. One that
+    is no Exception, such as SystemExit, is named as well, as its text alone would mean nothing.
+    """
+    name = printable(type(error).__name__)
+    try:
+        text = printable(str(error))
+    except BaseException:  # noqa: BLE001 -- see above
+        return name
+    if text and not isinstance(error, Exception):
+        return f"{name}: {text}"
+    return text or name
+
+
+def shown(value: object) -> str:
+    """Return the ``repr`` of a value, cut where it is long; its type where the ``repr`` fails."""
+    try:
+        return printable(repr(value), LONGEST_VALUE)
+    except BaseException:  # noqa: BLE001 -- other people's code; and ints of thousands of digits
+        return f"a value of type {printable(type(value).__name__)}"

@@ -40,7 +40,7 @@ def list_plugins(
     reports = manager.reports()
     if as_json:
         from paintmq.model import API_VERSION
-        from paintmq.plugin.registry import OLDEST_API_VERSION
+        from paintmq.plugin.spec_check import OLDEST_API_VERSION
 
         summary = {
             "plugins": [report.to_json() for report in reports],

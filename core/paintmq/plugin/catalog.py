@@ -16,6 +16,7 @@ from paintmq.errors import (
     UnknownModelError,
 )
 from paintmq.model import Job, ModelSpec, Needs
+from paintmq.plugin.answers import estimate
 from paintmq.plugin.options import nearest, parse_options
 from paintmq.task import MAX_PRIORITY, MIN_PRIORITY, DeviceKind, TaskRequest, TaskType
 
@@ -31,6 +32,10 @@ class CheckedTask:
     """The job on each device it may run on, preferred device first; never empty."""
     needs: Mapping[DeviceKind, Needs]
     """What it needs there; the same keys."""
+    run_seconds: Mapping[DeviceKind, float]
+    """How long the plugin expects it to run there; the same keys."""
+    batch_keys: Mapping[DeviceKind, str | None]
+    """With equal keys it may share a batch there; None: it runs alone."""
     run_limit: float
     """Seconds one attempt may take."""
 
@@ -80,11 +85,14 @@ class Catalog:
         jobs = {
             device: Job(device=device, options=options, inputs=request.inputs) for device in devices
         }
+        estimates = {device: estimate(spec, job) for device, job in jobs.items()}
         return CheckedTask(
             spec=spec,
             options=options,
             jobs=jobs,
-            needs={device: _needs(spec, job) for device, job in jobs.items()},
+            needs={device: each.needs for device, each in estimates.items()},
+            run_seconds={device: each.run_seconds for device, each in estimates.items()},
+            batch_keys={device: each.batch_key for device, each in estimates.items()},
             run_limit=request.run_limit or spec.run_limit,
         )
 
@@ -134,27 +142,3 @@ def _devices(spec: ModelSpec, request: TaskRequest) -> tuple[DeviceKind, ...]:
             f" {' and '.join(spec.devices)}"
         )
     return (request.device,)
-
-
-def _needs(spec: ModelSpec, job: Job) -> Needs:
-    """Ask the plugin what the job needs.
-
-    The other estimates are tried too, so that a task they fail for ends here and not in the middle
-    of scheduling. A plugin that refuses the task on purpose is quoted as it is.
-    """
-    plugin: Any = spec  # its functions may return anything
-    try:
-        needs = plugin.needs(job)
-        seconds = plugin.run_seconds(job)
-        key = plugin.batch_key(job) if plugin.batch_key is not None else ""
-    except InvalidTaskError:
-        raise
-    except Exception as error:  # a plugin's code: whatever it raises ends this task alone
-        raise InvalidTaskError(f"model {spec.name} cannot estimate this task: {error}") from error
-    sound = isinstance(seconds, int | float) and isfinite(seconds) and seconds >= 0
-    if sound and isinstance(needs, Needs) and isinstance(key, str):
-        return needs
-    raise InvalidTaskError(
-        f"model {spec.name} cannot estimate this task: it returned {needs!r}, {seconds!r} s"
-        f" and batch key {key!r}"
-    )

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from attrs import define, field
 
-from paintmq.errors import PluginError
+from paintmq.errors import PluginError, printable, said_by, shown
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class _Call(Generic[T]):
     def run(self) -> None:
         try:
             self.value.append(self.function())
-        except BaseException as error:  # noqa: BLE001 -- whatever it is, the caller decides what it means
+        except BaseException as error:  # noqa: BLE001 -- the caller judges it
             self.error = error
         self.ended.set()
 
@@ -78,13 +78,12 @@ class PluginThread:
 
 def describe(error: BaseException) -> str:
     """Describe in one line what a plugin did wrong."""
-    match error:
-        case PluginError():
-            return str(error)
-        case SystemExit():
-            return f"it called sys.exit({error.code!r})"
-        case _:
-            return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    if isinstance(error, SystemExit):
+        return f"it called sys.exit({shown(error.code)})"
+    text, name = " ".join(said_by(error).split()), printable(type(error).__name__)
+    if isinstance(error, PluginError) or text.startswith(name):
+        return text
+    return f"{name}: {text}".removesuffix(":")
 
 
 def _run(calls: "queue.SimpleQueue[_Call[Any] | None]") -> None:

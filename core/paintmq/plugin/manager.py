@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from paintmq.config import LOCAL, NodeConfig, PluginsConfig, RouterConfig
-from paintmq.errors import ConfigError, PluginError
+from paintmq.errors import ConfigError, PluginError, shown
 from paintmq.plugin.catalog import Catalog
 from paintmq.plugin.discovery import FoundPlugin, find_plugins, select
 from paintmq.plugin.guarded_call import PluginThread, describe
@@ -143,8 +143,16 @@ class PluginManager:
         Raises:
             ConfigError: no such router is installed, or it does not take these parameters.
         """
-        router = self._offered_router(config.name)
-        return router.make(f"[router] {config.name}", config.parameters)
+        from paintmq.routing import Router
+
+        offered = self._offered_router(config.name)
+        router = offered.make(f"[router] {config.name}", config.parameters)
+        if not isinstance(router, Router):
+            raise ConfigError(
+                f"[router] {config.name} of plugin {offered.owner} made {shown(router)}, which is"
+                f" no paintmq.routing.Router"
+            )
+        return router
 
     def describe_router(self, config: RouterConfig) -> Json:
         """Return the name of a configured router and all its parameters, defaults included.

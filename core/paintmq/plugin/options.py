@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_typ
 import attrs
 from attrs import frozen
 
-from paintmq.errors import InvalidOptionError, PluginError
+from paintmq.errors import InvalidOptionError, PluginError, said_by, shown
 from paintmq.task import Json
 
 _MANY = 12
@@ -86,14 +86,14 @@ def parse_options(options_class: type, values: Mapping[str, Json], *, model: str
             raise InvalidOptionError(f"option {name!r}{owner} is required: {entry.kind.text}")
     try:
         return options_class(**arguments)
-    except (ValueError, TypeError) as error:
+    except BaseException as error:  # noqa: BLE001 -- a plugin's validators may raise anything
         culprit = _culprit(options_class, fields, arguments)
         if culprit is None:
-            raise InvalidOptionError(f"options{owner} do not go together: {error}") from error
+            reason = f"options{owner} do not go together: {said_by(error)}"
+            raise InvalidOptionError(reason) from None
         entry, reason = culprit
         name = entry.attribute.name
-        limits = _limits(entry.attribute.validator) or str(reason)
-        raise _refusal(name, owner, values[name], f"must be {limits}") from error
+        raise _refusal(name, owner, values[name], f"must be {reason}") from None
 
 
 def options_to_json(options: object) -> dict[str, Json]:
@@ -131,35 +131,43 @@ def _nearest(name: str, fields: _Fields) -> str:
 
 
 def _refusal(name: str, owner: str, value: Json, remedy: str) -> InvalidOptionError:
-    shown = repr(value)
-    if len(shown) > 80:
-        shown = shown[:77] + "..."
-    return InvalidOptionError(f"option {name!r}{owner} is {shown}, but {remedy}")
+    return InvalidOptionError(f"option {name!r}{owner} is {shown(value)}, but {remedy}")
 
 
 def _culprit(
     options_class: type, fields: _Fields, arguments: Mapping[str, Any]
-) -> tuple[_Field, Exception] | None:
-    """Return the field whose own value is refused; None if only a combination is."""
+) -> tuple[_Field, str] | None:
+    """Return the field whose own value is refused and what would do; None if only a combination is.
+
+    A plugin's own validator keeps its text, also where it stands beside bounds.
+    """
     required = {
         entry.alias: arguments[entry.alias]
         for entry in fields.values()
         if entry.attribute.default is attrs.NOTHING
     }
     for entry in fields.values():
-        validator, alias = entry.attribute.validator, entry.alias
-        if validator is None or alias not in arguments:
+        alias = entry.alias
+        if entry.attribute.validator is None or alias not in arguments:
             continue
-        try:
-            validator(None, entry.attribute, arguments[alias])
-        except (ValueError, TypeError) as error:
-            return entry, error
-        except AttributeError:  # it looks at the instance: try the field alone
+        bounds = _limits(entry.attribute.validator)
+        for validator in _parts(entry.attribute.validator):
             try:
-                options_class(**{**required, alias: arguments[alias]})
-            except (ValueError, TypeError) as error:
-                return entry, error
+                validator(None, entry.attribute, arguments[alias])
+            except AttributeError:  # it looks at the instance: try the field alone
+                try:
+                    options_class(**{**required, alias: arguments[alias]})
+                except BaseException as error:  # noqa: BLE001 -- see parse_options
+                    return entry, said_by(error)
+            except BaseException as error:  # noqa: BLE001 -- see parse_options
+                return entry, bounds if _limits(validator) else said_by(error)
     return None
+
+
+def _parts(validator: Any) -> Sequence[Callable[..., Any]]:
+    """Return the validators that a field's validator consists of."""
+    inner: Sequence[Callable[..., Any]] | None = getattr(validator, "_validators", None)
+    return [validator] if inner is None else [part for each in inner for part in _parts(each)]
 
 
 def _describe(entry: _Field) -> OptionInfo:

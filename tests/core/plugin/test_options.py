@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 import attrs
 import pytest
-from attrs import field, frozen, validators
+from attrs import Factory, field, frozen, validators
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.harness.odd_values import EXCEPTIONS, raising
 
 from paintmq.errors import InvalidOptionError, PluginError
 from paintmq.plugin.options import (
@@ -17,6 +18,7 @@ from paintmq.plugin.options import (
     options_to_json,
     parse_options,
 )
+from paintmq.task import Json
 
 
 class Mood(Enum):
@@ -136,6 +138,38 @@ def test_a_validator_of_ones_own_gives_its_own_reason() -> None:
 
     with pytest.raises(InvalidOptionError, match="'size' is 3, but must be even, as tiles"):
         parse_options(Tiles, {"size": 3})
+
+
+def test_a_validator_of_ones_own_keeps_its_reason_beside_bounds() -> None:
+    def even(instance: object, attribute: "attrs.Attribute[int]", value: int) -> None:
+        if value % 2:
+            raise ValueError("even, as tiles are halved")
+
+    @frozen
+    class Tiles:
+        size: int = field(default=2, validator=[validators.ge(1), validators.le(9), even])
+
+    with pytest.raises(InvalidOptionError, match="'size' is 3, but must be even, as tiles"):
+        parse_options(Tiles, {"size": 3})
+    with pytest.raises(InvalidOptionError, match="'size' is 11, but must be at least 1, at most 9"):
+        parse_options(Tiles, {"size": 11})
+
+
+@pytest.mark.parametrize("error", EXCEPTIONS)
+@pytest.mark.parametrize("where", ["validator", "converter", "factory", "__attrs_post_init__"])
+def test_whatever_a_class_of_options_raises_the_option_is_refused(error: str, where: str) -> None:
+    fault = raising(EXCEPTIONS[error])
+    arguments: Any = {where: fault} if where in ("validator", "converter") else {}
+    size = field(default=Factory(fault) if where == "factory" else 2, **arguments)
+    body = {"size": size, "__annotations__": {"size": int, "more": int}, "more": 0}
+    if where == "__attrs_post_init__":
+        body[where] = fault
+    options: type = frozen(type("Odd", (), body))
+    values: dict[str, Json] = {"more": 1} if where == "factory" else {"size": 3}
+
+    with pytest.raises(InvalidOptionError) as caught:
+        parse_options(options, values, model="x")
+    assert 0 < len(str(caught.value).encode("utf-8")) < 5_000
 
 
 def test_options_that_only_clash_with_one_another_are_refused_together() -> None:

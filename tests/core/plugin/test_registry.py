@@ -2,16 +2,18 @@
 
 from typing import Any
 
+import attrs
 import pytest
 from attrs import field, frozen, validators
+from tests.harness.odd_values import EXCEPTIONS, VALUES, raising
 from tests.harness.trial_plugins import offering, plugin, raiser
 
 from paintmq.config import NodeConfig, RouterConfig
 from paintmq.errors import ConfigError, PluginError
 from paintmq.launching import LaunchedNode, Launcher, NodeOrder, ProcessNode
-from paintmq.model import API_VERSION, InputSpec
+from paintmq.model import API_VERSION, InputSpec, ModelSpec, WeightFile
 from paintmq.plugin.manager import PluginManager
-from paintmq.plugin.registry import OLDEST_API_VERSION
+from paintmq.plugin.spec_check import OLDEST_API_VERSION
 from paintmq.testing.plain_router import PlainRouter
 
 # ---- registering by hand -------------------------------------------------------------------------
@@ -98,6 +100,57 @@ def test_a_spec_that_contradicts_itself_is_refused_with_the_reason(
     assert message in str(caught.value)
 
 
+SPEC_FIELDS = [each.name for each in attrs.fields(ModelSpec)]
+
+
+@pytest.mark.parametrize("name", SPEC_FIELDS)
+@pytest.mark.parametrize("value", VALUES)
+def test_a_field_of_a_spec_is_taken_only_as_what_it_must_be(name: str, value: str) -> None:
+    fine = {
+        ("None", "batch_key"),
+        ("true", "deterministic"),
+        *(("digits", each) for each in ("name", "summary", "licence", "extra")),
+    }
+    if name in ("needs", "run_seconds", "batch_key") and callable(VALUES[value]):
+        fine.add((value, name))  # what it does when it is called is seen then
+    manager = PluginManager()
+    if (value, name) in fine:
+        manager.register(offering(**{name: VALUES[value]}), "mine")
+        return
+
+    with pytest.raises(PluginError) as caught:
+        manager.register(offering(**{name: VALUES[value]}), "mine")
+    str(caught.value).encode("utf-8")
+    assert manager.catalog().specs == {}
+
+
+@pytest.mark.parametrize("kind", [InputSpec, WeightFile])
+@pytest.mark.parametrize("value", VALUES)
+def test_what_inputs_and_weights_hold_is_checked_too(kind: type, value: str) -> None:
+    where = {InputSpec: "inputs", WeightFile: "weights"}[kind]
+    fine = {("true", "required"), *(("digits", each.name) for each in attrs.fields(kind))}
+    for each in attrs.fields(kind):
+        if (value, each.name) in fine - {("digits", "kind"), ("digits", "required")}:
+            continue
+        part = kind(**{"name": "a", each.name: VALUES[value]})
+        with pytest.raises(PluginError):
+            PluginManager().register(offering(**{where: (part,)}), "mine")
+
+
+def test_a_spec_that_computes_its_fields_is_kept_as_it_was_when_it_was_checked() -> None:
+    class Fickle(ModelSpec):
+        def __getattribute__(self, name: str) -> Any:
+            return next(limits) if name == "run_limit" else super().__getattribute__(name)
+
+    limits = iter([5.0])
+    spec = Fickle(name="brush", implementation="brush.model:Brush")
+    manager = PluginManager()
+    manager.register(plugin(register_models=lambda register: register(spec)), "mine")
+
+    assert type(manager.catalog().get("brush")) is ModelSpec
+    assert manager.catalog().get("brush").run_limit == 5.0
+
+
 # ---- routers, stores, launchers ------------------------------------------------------------------
 
 
@@ -120,6 +173,24 @@ def patient() -> PluginManager:
         "mine",
     )
     return manager
+
+
+@pytest.mark.parametrize("error", EXCEPTIONS)
+def test_a_router_that_cannot_be_made_is_a_fault_of_the_settings(error: str) -> None:
+    make = raising(EXCEPTIONS[error])
+    manager = PluginManager()
+    manager.register(plugin(register_routers=lambda register: register("odd", make)), "mine")
+
+    with pytest.raises(ConfigError, match=r"\[router\] odd of plugin mine cannot be made: "):
+        manager.make_router(RouterConfig(name="odd"))
+
+
+def test_what_a_factory_makes_must_be_a_router() -> None:
+    manager = PluginManager()
+    manager.register(plugin(register_routers=lambda register: register("odd", lambda _: 5)), "mine")
+
+    with pytest.raises(ConfigError, match=r"odd of plugin mine made 5, which is no .*Router"):
+        manager.make_router(RouterConfig(name="odd"))
 
 
 def test_a_router_is_made_with_its_checked_parameters() -> None:

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 
 from attrs import define, field, frozen
@@ -44,7 +44,7 @@ class WaitingTask:
     tenant: str
     queue: str
     arrived_at: float
-    batch_keys: dict[DeviceKind, str | None]
+    batch_keys: Mapping[DeviceKind, str | None]
     runs: dict[DeviceKind, RunKey]
     """By device: what its run time depends on."""
     work: float

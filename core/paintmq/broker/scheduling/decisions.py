@@ -3,22 +3,22 @@
 Rule 1: the router is asked only when something happened that could allow a decision: a worker
 became free, a task reached a backlog, or a time was reached. Nothing is scanned in between, so a
 turn of the loop costs what changed, not what waits.
-Rule 2: a router that raises or gives an invalid answer delays no task: the task that came first is
-taken instead, and the fault is counted.
+Rule 2: the router is asked through ``guarded_router.py`` alone, so none of its faults arrives here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import takewhile
 
 from attrs import define, field, frozen
 
 from paintmq.broker.scheduling.backlog import Backlog, WaitingTask
+from paintmq.broker.scheduling.guarded_router import GuardedRouter
 from paintmq.broker.scheduling.pending_tasks import PendingTasks
 from paintmq.broker.scheduling.scheduling_board import SchedulingBoard
 from paintmq.broker.scheduling.worker import PREFETCH_SECONDS, Holding, Worker
 from paintmq.broker.scheduling.worker_table import WorkerTable
 from paintmq.deadlines import Deadlines
-from paintmq.routing import QueueView, Router
+from paintmq.routing import Router
 from paintmq.task import PeerId, TaskId
 
 SOONEST_LOOK = 0.01
@@ -40,12 +40,10 @@ class Pick:
 class Decisions:
     """Asks the router whenever a decision may be possible, and binds tasks to workers."""
 
-    router: Router
+    router: GuardedRouter
     _board: WorkerTable
     _view: SchedulingBoard
     _line: PendingTasks
-    faults: int = field(default=0, init=False)
-    last_fault: str = field(default="", init=False)
     _workers_to_ask: dict[PeerId, None] = field(factory=dict[PeerId, None], init=False)
     _cooling: Deadlines[tuple[PeerId, str]] = field(
         factory=Deadlines[tuple[PeerId, str]], init=False
@@ -101,18 +99,14 @@ class Decisions:
     def next_preload(self, *, now: float) -> tuple[PeerId, str] | None:
         """Return a worker and a model it should load ahead of its tasks; None: no more for now."""
         self._view.now = now
-        try:
-            choice = self.router.choose_preload(self._view, now=now)
-            if choice is None:
-                return None
-            view, model = choice
-            worker, spec = self._board.get(view.session), self._view.spec(model)
-        except Exception as error:  # noqa: BLE001 -- a plugin's code; see rule 2
-            self._note_fault(error)
+        choice = self.router.choose_preload(now=now)
+        if choice is None:
             return None
-        if worker is None or worker.draining or spec is None or worker.has(model):
+        worker, spec = choice
+        model = spec.name
+        if worker.draining or worker.has(model) or model in worker.loading:
             return None
-        if model in worker.loading or not self._view.offers(model, worker):
+        if not self._view.offers(model, worker):
             return None
         seconds = self._view.load_seconds(model, worker)
         ready_at = worker.free_at(now) + seconds
@@ -135,21 +129,10 @@ class Decisions:
 
     def replace_router(self, router: Router) -> None:
         """Use another router from now on."""
-        self.router = router
+        self.router.router = router
         self._refused_at = None
         for worker in self._board.live():
             self.ask_about(worker)
-
-    def choose_queue(self, queues: Sequence[QueueView], *, now: float) -> str:
-        """Return which of these queues, all able to hold the task, gets it."""
-        try:
-            chosen = self.router.choose_queue(queues, now=now)
-            if not any(queue.name == chosen for queue in queues):
-                raise LookupError(f"{chosen!r} is none of the queues")  # noqa: TRY301
-        except Exception as error:  # noqa: BLE001 -- a plugin's code; see rule 2
-            self._note_fault(error)
-            return queues[0].name
-        return chosen
 
     def _wake(self, now: float) -> None:
         """Handle every time that was reached."""
@@ -173,9 +156,9 @@ class Decisions:
 
     def _recheck_at(self) -> float | None:
         """Return when to ask the router again about the pairs it declined."""
-        if self._refused_at is None or self.router.recheck_after is None:
+        if self._refused_at is None or (seconds := self.router.recheck_after()) is None:
             return None
-        return self._refused_at + self.router.recheck_after
+        return self._refused_at + seconds
 
     def _pick_for_worker(self, session: PeerId, now: float) -> Pick | None:
         worker = self._board.get(session)
@@ -191,18 +174,9 @@ class Decisions:
         return self._take(chosen, worker, now) if chosen is not None else None
 
     def _ask_router_for_worker(self, worker: Worker, now: float) -> Backlog | None:
-        try:
-            chosen = self.router.choose_backlog(
-                worker, self._view.backlogs_for(worker), self._view, now=now
-            )
-            if chosen is not None:
-                if isinstance(chosen, Backlog) and chosen.ready and self._view.fits(chosen, worker):
-                    return chosen
-                raise LookupError(f"it may not take {chosen.model}")  # noqa: TRY301
-        except Exception as error:  # noqa: BLE001 -- a plugin's code; see rule 2
-            self._note_fault(error)
-            possible = self._view.backlogs_for(worker)
-            return min(possible, key=lambda item: item.first()[0].key, default=None)
+        chosen = self.router.choose_backlog(worker, now=now)
+        if chosen is not None:
+            return chosen
         possible = self._view.backlogs_for(worker)
         if worker.idle and self._refused_at is None and next(possible, None) is not None:
             self._refused_at = now
@@ -215,20 +189,10 @@ class Decisions:
             return None
         if not backlog.ready:
             self._line.unpark(backlog.parked.first()[0])
-        candidates = _chain(first, free)
-        try:
-            chosen = self.router.choose_worker(backlog, candidates, self._view, now=now)
-            if chosen is None:
-                self._refused_at = now if self._refused_at is None else self._refused_at
-                return None
-            worker = self._board.get(chosen.session)
-            if worker is None or not worker.idle:
-                raise LookupError(f"{chosen.name} is not free")  # noqa: TRY301 -- handled as one
-            if not self._board.may_take(worker, backlog, now=now):
-                raise LookupError(f"{chosen.name} may not take it")  # noqa: TRY301
-        except Exception as error:  # noqa: BLE001 -- a plugin's code; see rule 2
-            self._note_fault(error)
-            worker = first
+        worker = self.router.choose_worker(backlog, first, free, now=now)
+        if worker is None:
+            self._refused_at = now if self._refused_at is None else self._refused_at
+            return None
         return self._take(backlog, worker, now)
 
     def _prefetch(self, worker: Worker, now: float) -> Pick | None:
@@ -341,12 +305,3 @@ class Decisions:
         holding.tasks.update((item.id, item) for item in tasks)
         self._board.give(worker, holding)
         return holding
-
-    def _note_fault(self, error: Exception) -> None:
-        self.faults += 1
-        self.last_fault = f"{type(error).__name__}: {error}"
-
-
-def _chain(first: Worker, rest: Iterator[Worker]) -> Iterator[Worker]:
-    yield first
-    yield from rest

@@ -1,7 +1,6 @@
 """How long models take to load and tasks to run: declared first, measured ever after."""
 
 from collections import deque
-from math import isfinite
 from typing import TypeVar
 
 from attrs import define, field, frozen
@@ -16,8 +15,10 @@ RATE_TASKS = 16
 """The latest tasks of a model from which its arrival rate is measured."""
 
 FALLBACK_SECONDS = 1.0
-"""Used where a spec's estimate fails or is not usable; measurements soon replace it."""
+"""Used where a spec expects no time at all; measurements soon replace it."""
 
+LEAST_SECONDS = 1e-6
+"""Of a run, declared or measured: what was learned is kept as a ratio of the two."""
 
 MOST_KEPT = 10_000
 """Averages of one kind at most. Workers choose their device names, so the number is bounded:
@@ -36,15 +37,10 @@ class RunKey:
     """The spec's own estimate, seconds."""
 
 
-def run_key(spec: ModelSpec, job: Job) -> RunKey:
-    """Return the key of the job's run time; a spec that raises is given a plain estimate."""
-    try:
-        declared = float(spec.run_seconds(job))
-    except Exception:  # noqa: BLE001 -- a plugin's function: it must not stop the scheduler
-        declared = FALLBACK_SECONDS
-    if not isfinite(declared) or declared <= 0:
-        declared = FALLBACK_SECONDS
-    return RunKey(spec.name, job.device, job.pixels.bit_length(), declared)
+def run_key(model: str, job: Job, seconds: float) -> RunKey:
+    """Return the key of the job's run time; ``seconds``: the plugin's own estimate, checked."""
+    declared = max(seconds, LEAST_SECONDS) if seconds else FALLBACK_SECONDS
+    return RunKey(model, job.device, job.pixels.bit_length(), declared)
 
 
 @define
@@ -75,7 +71,7 @@ class Estimates:
 
     def ran(self, key: RunKey, device_name: str, seconds: float) -> None:
         """Learn from an attempt that succeeded."""
-        ratio = max(seconds, 1e-6) / key.declared
+        ratio = max(seconds, LEAST_SECONDS) / key.declared
         for learned in (
             (key.model, key.device, device_name, key.bucket),
             (key.model, key.device, device_name),

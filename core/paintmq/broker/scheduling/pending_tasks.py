@@ -13,9 +13,7 @@ from paintmq.broker.scheduling.tenant_window import TenantWindow
 from paintmq.broker.scheduling.worker import Worker
 from paintmq.broker.scheduling.worker_table import WorkerTable
 from paintmq.deadlines import Deadlines
-from paintmq.model import Job
-from paintmq.plugin.catalog import CheckedTask
-from paintmq.task import DeviceKind, TaskId
+from paintmq.task import TaskId
 
 
 @define(eq=False)
@@ -86,7 +84,10 @@ class PendingTasks:
     def make_task(self, waiting: Waiting, now: float) -> WaitingTask:
         """Return the task with everything that is computed once."""
         checked, request = waiting.checked, waiting.request
-        runs = {device: run_key(checked.spec, job) for device, job in checked.jobs.items()}
+        runs = {
+            device: run_key(checked.spec.name, job, checked.run_seconds[device])
+            for device, job in checked.jobs.items()
+        }
         self._added += 1
         preferred = next(iter(runs.values()))
         return WaitingTask(
@@ -97,7 +98,7 @@ class PendingTasks:
             tenant=request.tenant,
             queue=waiting.queue,
             arrived_at=now,
-            batch_keys=_batch_keys(checked) if checked.spec.max_batch > 1 else {},
+            batch_keys=checked.batch_keys if checked.spec.max_batch > 1 else {},
             runs=runs,
             work=self._view.estimates.run_seconds(preferred),
         )
@@ -267,16 +268,3 @@ class PendingTasks:
             tasks = [task for task in [*self.tasks.values(), *held] if task.queue == queue]
             total = sum(task.work for task in tasks)
             assert abs(total - work) <= 1e-6 * (1 + total), f"work of {queue} is off"
-
-
-def _batch_keys(checked: CheckedTask) -> dict[DeviceKind, str | None]:
-    return {device: _batch_key(checked, job) for device, job in checked.jobs.items()}
-
-
-def _batch_key(checked: CheckedTask, job: Job) -> str | None:
-    if checked.spec.batch_key is None:
-        return None
-    try:
-        return checked.spec.batch_key(job)
-    except Exception:  # noqa: BLE001 -- a plugin's function: without a key it runs alone
-        return None

@@ -15,6 +15,7 @@ from paintmq.broker.scheduling.decisions import Decisions, Pick
 from paintmq.broker.scheduling.estimates import Estimates
 from paintmq.broker.scheduling.explanation import Explanation
 from paintmq.broker.scheduling.filters import objection, profile_of
+from paintmq.broker.scheduling.guarded_router import GuardedRouter
 from paintmq.broker.scheduling.pending_tasks import PendingTasks
 from paintmq.broker.scheduling.scheduling_board import SchedulingBoard
 from paintmq.broker.scheduling.task_explainer import explain, waiting_for, why_none_could
@@ -47,23 +48,25 @@ class Scheduler:
         self._estimates = Estimates()
         self._view = SchedulingBoard(self._board, self._estimates)
         window = TenantWindow(tenant_window)
-        self._line = PendingTasks(self._board, self._view, window, router.level_seconds)
-        self._decisions = Decisions(router, self._board, self._view, self._line)
+        self._router = GuardedRouter(router, self._view)
+        level_seconds = self._router.level_seconds()
+        self._line = PendingTasks(self._board, self._view, window, level_seconds)
+        self._decisions = Decisions(self._router, self._board, self._view, self._line)
         self._rng = rng
         self._queue_devices = queue_devices or {}
 
     @property
     def router(self) -> Router:
-        return self._decisions.router
+        return self._router.router
 
     @property
     def faults(self) -> int:
         """Invalid answers of the router so far."""
-        return self._decisions.faults
+        return self._router.faults
 
     @property
     def last_fault(self) -> str:
-        return self._decisions.last_fault
+        return self._router.last_fault
 
     # ---- tasks ---------------------------------------------------------------------------------
 
@@ -249,8 +252,8 @@ class Scheduler:
     def replace_router(self, router: Router, *, now: float) -> None:
         """Use another router from now on; waiting and running tasks are not touched."""
         self._view.now = now
-        self._line.rank_anew(router.level_seconds)
         self._decisions.replace_router(router)
+        self._line.rank_anew(self._router.level_seconds())
         self._line.ask_all()
 
     # ---- queues --------------------------------------------------------------------------------
@@ -269,7 +272,7 @@ class Scheduler:
                 if not objection(self._board.profiles[worker.profile], checked, candidates)
             }
             views = [view for view in views if view.device in connected] or views
-        return self._decisions.choose_queue(views, now=now)
+        return self._router.choose_queue(views, now=now)
 
     def expected_work(self, queue: str) -> float:
         """Return the seconds of work waiting or running in the queue."""
@@ -322,8 +325,7 @@ class Scheduler:
             KeyError: the task does not wait.
         """
         self._view.now = now
-        name = type(self.router).__name__
-        return explain(self._view, self.router, name, self._line.tasks[task_id], now=now)
+        return explain(self._view, self._router, self._line.tasks[task_id], now=now)
 
     def conserves_work(self, *, now: float) -> bool:
         """Return whether work is conserved: no idle worker could take a waiting task that the
@@ -333,7 +335,7 @@ class Scheduler:
         if self._decisions.will_ask_again:
             return True  # the router declined a pair and may decide otherwise as time passes
         return not any(
-            self.router.score(backlog, worker, self._view, now=now) is not None
+            self._router.would_take(backlog, worker, now=now)
             for backlog in self._view.backlogs()
             for worker in self._view.free_workers(backlog)
         )

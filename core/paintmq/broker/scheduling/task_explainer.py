@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from paintmq.broker.scheduling.backlog import Backlog, WaitingTask
 from paintmq.broker.scheduling.explanation import Explanation, WorkerVerdict
 from paintmq.broker.scheduling.filters import model_objection, objection
+from paintmq.broker.scheduling.guarded_router import GuardedRouter
 from paintmq.broker.scheduling.scheduling_board import SchedulingBoard
 from paintmq.broker.scheduling.worker import Worker
 from paintmq.broker.scheduling.worker_table import WorkerTable
 from paintmq.plugin.catalog import CheckedTask
-from paintmq.routing import Router
 
 MOST_WORKERS = 50
 """Workers listed in an explanation at most; those that could run the task come first."""
@@ -62,7 +62,7 @@ def waiting_for(board: WorkerTable, task: WaitingTask, *, now: float) -> str:
 
 
 def explain(
-    view: SchedulingBoard, router: Router, router_name: str, task: WaitingTask, *, now: float
+    view: SchedulingBoard, router: GuardedRouter, task: WaitingTask, *, now: float
 ) -> Explanation:
     """Return every filter and every score that lies between the task and the workers."""
     board, backlog = view.board, task.backlog
@@ -73,7 +73,7 @@ def explain(
         task_id=task.id,
         model=task.waiting.checked.spec.name,
         queue=task.queue,
-        router=router_name,
+        router=router.name,
         waiting_for=waits or _what_it_waits_for(task, verdicts),
         unblocked_by=_what_would_help(board, task, verdicts, now),
         position=_position(backlog, task),
@@ -90,7 +90,7 @@ def _position(backlog: Backlog | None, task: WaitingTask) -> int:
 
 
 def _verdict(
-    view: SchedulingBoard, router: Router, worker: Worker, task: WaitingTask, now: float
+    view: SchedulingBoard, router: GuardedRouter, worker: Worker, task: WaitingTask, now: float
 ) -> WorkerVerdict:
     board, backlog, model = view.board, task.backlog, task.waiting.checked.spec.name
     checked, queues = task.waiting.checked, (task.queue,)
@@ -112,13 +112,9 @@ def _verdict(
         )
     if backlog is None or not backlog.ready:
         return WorkerVerdict(worker=worker.name, verdict="idle")
-    try:
-        terms = {
-            str(term): float(value) if isinstance(value, int | float) else str(value)
-            for term, value in router.explain(backlog, worker, view, now=now).items()
-        }
-    except Exception as error:  # noqa: BLE001 -- a plugin's code: a question must end no broker
-        reason = f"router {type(router).__name__} cannot explain itself: {error!r}"
+    terms = router.explain(backlog, worker, now=now)
+    if terms is None:
+        reason = f"router {router.name} cannot explain itself: {router.last_fault}"
         return WorkerVerdict(worker=worker.name, verdict="idle", reason=reason)
     refused = "score" not in terms
     return WorkerVerdict(

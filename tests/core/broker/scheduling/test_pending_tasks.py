@@ -1,6 +1,7 @@
 """Where each waiting task stands."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from tests.harness.scheduler_harness import (
@@ -12,7 +13,7 @@ from tests.harness.scheduler_harness import (
     picks,
 )
 
-from paintmq.model import Job, ModelSpec
+from paintmq.model import Job, ModelSpec, Needs
 from paintmq.plugin.catalog import Catalog
 from paintmq.task import TaskId
 
@@ -44,15 +45,10 @@ def test_a_task_that_came_again_during_its_pause_waits_for_the_new_one() -> None
     assert numbers(picks(scheduler, now=9.0)) == [1]
 
 
-def fickle(answers: int) -> Callable[[Job], str]:
-    """Return a plugin's function that answers so often and raises ever after."""
-    left = iter(range(answers))
-
-    def key(job: Job) -> str:
-        next(left)
-        return "same"
-
-    return key
+def once(answer: Any) -> Callable[[Job], Any]:
+    """Return a plugin's function that answers one time and raises ever after."""
+    left = iter([answer])
+    return lambda job: next(left)
 
 
 @pytest.mark.parametrize(
@@ -75,14 +71,19 @@ def test_only_tasks_with_a_key_in_common_run_together(
     assert [len(pick.task_ids) for pick in picks(scheduler)] == sizes
 
 
-def test_a_key_that_cannot_be_told_a_second_time_harms_nobody() -> None:
-    spec = ModelSpec(name="m", implementation="m:M", max_batch=4, batch_key=fickle(2))
+def test_a_plugin_is_asked_once_a_task_before_it_is_accepted() -> None:
+    """What it says later could no longer be refused: such a function fails at its second call."""
+    spec = ModelSpec(
+        name="m",
+        implementation="m:M",
+        max_batch=4,
+        needs=once(Needs()),
+        run_seconds=once(1.0),
+        batch_key=once("key"),
+    )
     scheduler = make_scheduler()
     join(scheduler, make_worker("w", models=("m",)))
-    catalog = Catalog([spec])
-    waiting = [make_task(number, "m", catalog=catalog) for number in (1, 2)]  # asked while checked
-    for task in waiting:
-        scheduler.add(task, now=0.0)
+    scheduler.add(make_task(1, "m", catalog=Catalog([spec])), now=0.0)
 
     assert [len(pick.task_ids) for pick in picks(scheduler)] == [1]
 

@@ -203,7 +203,7 @@ def test_a_router_that_cannot_explain_itself_harms_nobody() -> None:
     scheduler = waiting(make_worker("w"), router=Speechless())
 
     assert verdicts(explain(scheduler))["w"].reason == (
-        "router Speechless cannot explain itself: ZeroDivisionError('no words')"
+        "router Speechless cannot explain itself: ZeroDivisionError: no words"
     )
 
 
