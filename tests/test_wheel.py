@@ -1,14 +1,18 @@
 """The wheel holds the three packages and nothing of the project's own tools."""
 
+import ast
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SHIPPED_FOR_AUTHORS = {
+SHIPPED_BROUGHT_BY_WHO_NEEDS_IT = {
     "__init__.py",
     "embedded_manager.py",
     "example_inputs.py",
@@ -57,7 +61,7 @@ def test_the_wheel_holds_no_test_tools_of_our_own(shipped: list[PurePosixPath]) 
         if path.name.startswith("test_") or {"tests", "harness"} & {*path.parts}
     ]
 
-    assert testing == SHIPPED_FOR_AUTHORS
+    assert testing == SHIPPED_BROUGHT_BY_WHO_NEEDS_IT
     # What `paintmq new-plugin` writes has tests for its author.
     assert all("plugin_template" in path.parts for path in tests), tests
 
@@ -67,3 +71,49 @@ def test_the_wheel_brings_its_licence_and_its_types(shipped: list[PurePosixPath]
 
     assert "paintmq/py.typed" in names
     assert any(name.endswith("/licenses/LICENSE") for name in names)
+
+
+def test_what_is_imported_is_declared() -> None:
+    """What happens to be there, as a dependency of another, need not be in a plain install."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"].values()
+    required = [*project["dependencies"], *(each for extra in extras for each in extra)]
+    declared = {re.split(r"[\[><= ]", each)[0].lower() for each in required}
+    missing = {
+        f"{name} in {path.relative_to(ROOT)}"
+        for source in ("core", "plugins", "routers")
+        for path in (ROOT / source).rglob("*.py")
+        if "plugin_template" not in path.parts
+        for name in imported_from_elsewhere(path)
+        if DISTRIBUTIONS.get(name, name.replace("_", "-").lower()) not in declared
+    }
+
+    assert not missing
+
+
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "attr": "attrs",
+    "cv2": "opencv-python-headless",
+    "pynvml": "nvidia-ml-py",
+    "skimage": "scikit-image",
+    "zmq": "pyzmq",
+}
+"""Of modules that are called otherwise than what brings them."""
+BROUGHT_BY_WHO_NEEDS_IT = {"pytest", "hypothesis", "onnx"}
+"""For tests that inherit the contracts of ``paintmq.testing``; for generated weights."""
+
+
+def imported_from_elsewhere(path: Path) -> Iterator[str]:
+    """Iterate over the modules that a file imports of neither this project nor the library."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+        for name in names:
+            top = name.partition(".")[0]
+            if (
+                top not in sys.stdlib_module_names | BROUGHT_BY_WHO_NEEDS_IT
+                and "paintmq" not in top
+            ):
+                yield top

@@ -1,6 +1,7 @@
 """The command line as a whole: its subcommands, and what holds for all of them."""
 
 from collections.abc import Sequence
+from contextvars import copy_context
 from typing import Annotated, Any
 
 import typer
@@ -79,7 +80,7 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status. ``arguments`` is ``sys.argv[1:]`` by default."""
     try:
         with logging_restored():
-            make_app()(args=arguments, prog_name="paintmq")
+            copy_context().run(make_app(), args=arguments, prog_name="paintmq")
     except PaintMQError as error:
         report(error)
         return exit_status(error)

@@ -3,11 +3,11 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 from uuid import UUID
 
-import click
 import typer
 
 from paintmq.cli.failures import CommandError, note
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from paintmq.config import BrokerConfig, Config, PluginsConfig
     from paintmq.plugin.manager import PluginManager
     from paintmq.settings.file import Settings
+
+_SETTINGS_TOLD = ContextVar("_SETTINGS_TOLD", default=False)
+"""Whether this command has said which file its settings are from; each command has a context."""
 
 ConfigOption: TypeAlias = Annotated[
     Path | None,
@@ -108,10 +111,8 @@ def tell_settings_file(settings: "Settings", *, quiet: bool = False) -> None:
     """Say once a command which file was read, where the user did not name it."""
     if settings.file is None or settings.file.is_absolute() or quiet:
         return
-    context = click.get_current_context(silent=True)
-    told = context.find_root().meta if context is not None else {}
-    if not told.setdefault("paintmq.settings_told", False):
-        told["paintmq.settings_told"] = True
+    if not _SETTINGS_TOLD.get():
+        _SETTINGS_TOLD.set(True)
         note(f"settings from {shown(settings.file)} in the current folder")
 
 
