@@ -5,12 +5,14 @@
     PaintMQError
     ├── ConfigError                 a setting is wrong: file, key and remedy in the text
     ├── PluginError                 a plugin cannot be used: plugin and distribution in the text
-    ├── InvalidTaskError            the task as given is wrong (also a ValueError)
-    │   ├── UnknownModelError       no installed plugin provides the model
-    │   ├── UnknownQueueError       no queue of that name is configured
-    │   ├── InvalidOptionError      the model has no such option, or not with that value
-    │   └── InvalidInputError       an input is missing, unreadable, too large or of a wrong shape
-    ├── RejectedError               the broker refused the task; carries code and retry_after
+    ├── RefusedError                a task or question was not taken; carries code and retry_after
+    │   ├── InvalidTaskError        the task as given is wrong (also a ValueError)
+    │   │   ├── UnknownModelError   no installed plugin provides the model
+    │   │   ├── UnknownQueueError   no queue of that name is configured
+    │   │   ├── InvalidOptionError  the model has no such option, or not with that value
+    │   │   └── InvalidInputError   an input is missing, unreadable, too large or of a wrong shape
+    │   ├── RejectedError           the broker refused the task or question
+    │   └── NoRoomError             too much is unfinished (also a TimeoutError)
     ├── PortInUseError              a queue's port is taken
     ├── StoreError                  the journal cannot be opened, read or written
     ├── WireError                   a frame or message is not of our protocol
@@ -22,7 +24,7 @@
         ├── TaskCancelledError
         ├── TaskExpiredError
         ├── TaskDeadError
-        ├── TaskRejectedError
+        ├── TaskRejectedError   the broker refused the task (also a RefusedError)
         ├── TaskUnknownError    the broker does not know the task: never accepted, or forgotten
         └── ManagerStoppedError     the embedding manager or client stopped first
 
@@ -69,7 +71,20 @@ class PluginError(PaintMQError):
     """A plugin cannot be used."""
 
 
-class InvalidTaskError(PaintMQError, ValueError):
+class RefusedError(PaintMQError):
+    """A task or question was not taken: ``except RefusedError`` catches every way of saying so.
+
+    Whether a program embeds the broker or connects to one decides where the same mistake is found:
+    in ``Task``, in ``route_task``, in ``submit`` or in ``result``.
+    """
+
+    code: str = "refused"
+    """For programs; see ``Rejected`` in ``wire/client_messages.py``."""
+    retry_after: float | None = None
+    """Seconds after which it may be taken; None if trying again would not help."""
+
+
+class InvalidTaskError(RefusedError, ValueError):
     """The task as given is wrong."""
 
     code = "invalid_task"
@@ -99,13 +114,20 @@ class InvalidInputError(InvalidTaskError):
     code = "invalid_input"
 
 
-class RejectedError(PaintMQError):
-    """The broker refused the task; nothing was stored."""
+class RejectedError(RefusedError):
+    """The broker refused the task or question; nothing was stored."""
 
     def __init__(self, code: str, reason: str, retry_after: float | None = None) -> None:
         super().__init__(reason)
         self.code = code
         self.retry_after = retry_after
+
+
+class NoRoomError(RefusedError, TimeoutError):
+    """``submit`` found no room in time: too much of this client's is unfinished."""
+
+    code = "client_full"
+    retry_after = 1.0
 
 
 class PortInUseError(PaintMQError):
@@ -175,10 +197,8 @@ class TaskDeadError(TaskNotCompletedError):
     """The task was given up on after repeated crashes or losses; see ``paintmq dead show``."""
 
 
-class TaskRejectedError(TaskNotCompletedError):
+class TaskRejectedError(TaskNotCompletedError, RefusedError):
     """The broker refused the task."""
-
-    retry_after: float | None = None
 
 
 class TaskUnknownError(TaskNotCompletedError):

@@ -295,3 +295,94 @@ def test_an_address_that_will_not_do_is_refused_in_a_line(environment: dict[str,
     assert f"http.port = {port}: Address already in use" in taken.stderr
     assert "http.behind_proxy = true" in exposed.stderr
     assert len(exposed.stderr.splitlines()) == len(taken.stderr.splitlines()) == 1
+
+
+# ---- nobody keeps the others out ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"deadline": 1e300},
+        {"run_limit": 1e300},
+        {"max_attempts": 2**63},
+        {"options": {f"x{number}": 1 for number in range(300)}},
+        {"model": "x" * 200_000},
+        {"task_type": "x" * 200_000},
+        {"inputs": {"x" * 200_000: ""}},
+        {"options": {"x": [[[[[[[[[[1]]]]]]]]]]}},
+        {"idempotency_key": "\ud800"},
+    ],
+    ids=range(9),
+)
+def test_a_body_no_broker_could_read_is_refused_and_the_next_request_is_served(
+    site: Site, fields: dict[str, Any]
+) -> None:
+    """F4: one such body and every later submission timed out until the gateway was restarted."""
+    bad = site.submit(**({"model": "opencv"} | fields))
+    good = site.submit(
+        model="opencv",
+        task_type="inpaint",
+        inputs={"image": text_of(PICTURE), "mask": text_of(MASK)},
+    )
+
+    assert bad.status == 400, bad.body
+    assert good.status == 202, good.body
+
+
+def test_many_silent_connections_keep_nobody_out(site: Site) -> None:
+    """F9: 140 of them did, without a token."""
+    silent = [socket.create_connection(("127.0.0.1", site.port)) for _ in range(200)]
+    try:
+        assert site.ask("GET", "/v1/health").status == 200
+        for each in silent:
+            each.settimeout(30)
+            assert each.recv(1) == b"", "they are closed after some seconds"
+    finally:
+        for each in silent:
+            each.close()
+
+
+def test_polls_that_were_left_and_polls_that_wait_keep_nobody_out(site: Site) -> None:
+    """F10: 70 polls whose clients had left answered 429 to everybody for a minute."""
+    inputs = {"image": text_of(PICTURE), "mask": text_of(MASK)}
+    slow = site.submit(model="trial", options={"do": "heed", "seconds": 60}, inputs=inputs)
+    where = slow.headers["location"]
+    request = (
+        f"GET {where}/result?wait=60 HTTP/1.1\r\nhost: localhost:{site.port}\r\n"
+        f"authorization: Bearer {site.token}\r\n\r\n"
+    )
+    polls = [socket.create_connection(("127.0.0.1", site.port)) for _ in range(100)]
+    try:
+        for each in polls:
+            each.sendall(request.encode())
+        assert site.ask("GET", "/v1/health").status == 200
+        for each in polls[:50]:
+            each.close()
+        assert site.ask("GET", "/v1/health").status == 200
+        assert site.ask("DELETE", where).json == {"answer": "cancelled"}
+        for each in polls[50:]:
+            each.settimeout(30)
+            assert each.recv(12) == b"HTTP/1.1 410"
+    finally:
+        for each in polls:
+            each.close()
+
+
+def test_an_answer_that_was_never_fetched_is_kept_for_its_user(
+    site: Site, environment: dict[str, str]
+) -> None:
+    """F6: the gateway confirmed each result when it had it, and so it was soon forgotten."""
+    inputs = {"image": text_of(PICTURE), "mask": text_of(MASK)}
+    ids = [
+        site.submit(model="opencv", task_type="inpaint", inputs=inputs).json["id"] for _ in range(2)
+    ]
+    for task_id in ids:
+        while site.ask("GET", f"/v1/tasks/{task_id}").json["state"] != "succeeded":
+            pass
+    fetched = site.ask("GET", f"/v1/tasks/{ids[0]}/result?wait=30")
+    assert fetched.status == 200
+    again = site.ask("GET", f"/v1/tasks/{ids[0]}/result")
+
+    assert again.body == fetched.body, "a while it may be fetched again"
+    assert site.ask("GET", f"/v1/tasks/{ids[1]}/result").status == 200

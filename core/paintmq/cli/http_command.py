@@ -26,6 +26,12 @@ _OTHERS = 0o077
 """Permission bits that give anyone but the owner access to a file."""
 
 
+MAX_UNACCEPTED = 10_000
+"""Tasks that wait for the broker to accept them; those it has are its own to limit."""
+MAX_SILENT = 256
+"""Connections without a request; they are closed within seconds."""
+
+
 def add_to(app: typer.Typer) -> None:
     app.command("http")(http)
 
@@ -41,7 +47,9 @@ def http(connect: ConnectOption = None, config: ConfigOption = None) -> None:
     from paintmq.cli.log_setup import log_to_stderr
     from paintmq.client.async_client import AsyncClient
     from paintmq.gateway.app import Gateway
-    from paintmq.gateway.guard import Guard, GuardLimits
+    from paintmq.gateway.connections import PromptProtocol
+    from paintmq.gateway.guard import MAX_WAITING, Guard, GuardLimits
+    from paintmq.process import file_limit
 
     settings = service_settings(config).config
     endpoint = chosen_endpoint(connect, config)
@@ -51,7 +59,15 @@ def http(connect: ConnectOption = None, config: ConfigOption = None) -> None:
     host, port = listener.getsockname()[:2]
     token = _token(_token_file(wanted))
     routes = installed_plugins(settings.plugins).routes()
-    gateway = Gateway(AsyncClient(endpoint, name="http gateway", key=key_file(settings.broker)))
+    client = AsyncClient(
+        endpoint,
+        name="http gateway",
+        key=key_file(settings.broker),
+        max_tasks=MAX_UNACCEPTED,
+        max_bytes=wanted.max_bytes,
+        relays=True,
+    )
+    gateway = Gateway(client)
     guard = Guard(
         gateway.app(routes),
         token,
@@ -60,6 +76,8 @@ def http(connect: ConnectOption = None, config: ConfigOption = None) -> None:
             body=wanted.max_body_bytes, bodies=wanted.max_bytes, requests=wanted.max_requests
         ),
     )
+    connections = wanted.max_requests + MAX_WAITING + MAX_SILENT
+    file_limit.allow(file_limit.RESERVE + connections)
     note(f"serving http://{f'[{host}]' if ':' in host else host}:{port} for {endpoint}")
     server = uvicorn.Server(
         uvicorn.Config(
@@ -70,8 +88,9 @@ def http(connect: ConnectOption = None, config: ConfigOption = None) -> None:
             date_header=False,
             proxy_headers=False,
             ws="none",
+            http=PromptProtocol,
             # Beyond what the guard counts: connections that have not sent a request yet.
-            limit_concurrency=wanted.max_requests + 64,
+            limit_concurrency=connections,
             h11_max_incomplete_event_size=16 * 1024,
             timeout_keep_alive=5,
             timeout_graceful_shutdown=5,

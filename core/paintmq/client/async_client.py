@@ -7,13 +7,13 @@ may serve several loops.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from paintmq.client.client import (
     ASK_SECONDS,
@@ -28,6 +28,7 @@ from paintmq.client.session import Session
 from paintmq.client.task import Task
 from paintmq.client.task_handle import CANCEL_SECONDS, TaskView, no_answer
 from paintmq.client.window import Place, WindowLimits
+from paintmq.errors import NoRoomError
 from paintmq.task import Json, TaskState
 
 if TYPE_CHECKING:
@@ -51,6 +52,19 @@ class AsyncTaskHandle(TaskView):
             finally:
                 forget()
         return self._followed.outcome()
+
+    def __await__(self) -> Generator[Any, None, Result]:
+        """Let ``await handle`` be ``await handle.result()``."""
+        return self.result().__await__()
+
+    async def accepted(self, timeout: float | None = None) -> Self:
+        """Wait until the broker has accepted the task; see ``TaskHandle.accepted``."""
+        if self._followed.is_undecided:
+            async for progress in self.updates(timeout):
+                if progress.state is not TaskState.SUBMITTED:
+                    break
+        self._followed.raise_refusal()
+        return self
 
     async def cancel(self, timeout: float | None = CANCEL_SECONDS) -> str:
         """Cancel the task and return ``cancelled``, ``too_late`` or ``unknown``."""
@@ -90,7 +104,12 @@ class AsyncTaskHandle(TaskView):
 
 
 class AsyncClient:
-    """A connection to a broker that is renewed by itself, for asyncio; see ``Client``."""
+    """A connection to a broker that is renewed by itself, for asyncio; see ``Client``.
+
+    ``relays`` is for programs that hand in tasks for others, as ``paintmq http`` does: what the
+    broker has accepted is let go of here, inputs and all, and a result is kept by the broker as
+    long as one that was never fetched, until ``confirm`` says that it was passed on.
+    """
 
     def __init__(
         self,
@@ -102,6 +121,7 @@ class AsyncClient:
         max_tasks: int = WindowLimits().tasks,
         max_bytes: int = WindowLimits().bytes,
         durable: bool | Path | str = False,
+        relays: bool = False,
     ) -> None:
         self._session = Session(
             endpoint,
@@ -110,11 +130,17 @@ class AsyncClient:
             key=key,
             window=WindowLimits(tasks=max_tasks, bytes=max_bytes),
             journal=journal_for(durable),
+            relays=relays,
         )
 
     @property
     def endpoint(self) -> str:
         return self._session.endpoint
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the connection, for people; empty while the broker answers."""
+        return self._session.trouble
 
     @property
     def alarms(self) -> int:
@@ -152,6 +178,10 @@ class AsyncClient:
     async def fetch(self, task_id: str) -> AsyncTaskHandle:
         """Return a handle of a task that was submitted before; see ``Client.fetch``."""
         return AsyncTaskHandle(self._session, self._session.fetch(task_id))
+
+    async def confirm(self, task: AsyncTaskHandle | str) -> None:
+        """Tell the broker that the task's ending was passed on; needed with ``relays`` alone."""
+        self._session.confirm(task.id if isinstance(task, AsyncTaskHandle) else task)
 
     async def cancel(
         self, task: AsyncTaskHandle | str, timeout: float | None = CANCEL_SECONDS
@@ -232,10 +262,14 @@ class AsyncClient:
 
     async def _wait_for_room(self, place: Place, timeout: float | None) -> None:
         self._session.start()
+        granted = place.ask_for()
+        if granted.done() and not granted.cancelled():
+            granted.result(0)
+            return
         try:
-            await asyncio.wait_for(asyncio.wrap_future(place.ask_for()), timeout)
+            await asyncio.wait_for(asyncio.wrap_future(granted), timeout)
         except TimeoutError:
-            raise TimeoutError(no_room(self._session, timeout or 0.0)) from None
+            raise NoRoomError(no_room(self._session, timeout or 0.0)) from None
 
 
 class _LoopEvent:

@@ -14,6 +14,7 @@ from paintmq.client.session import Session
 from paintmq.client.task import Task
 from paintmq.client.task_handle import CANCEL_SECONDS, TaskHandle, TaskView, wait_for_answer
 from paintmq.client.window import Place, WindowLimits
+from paintmq.errors import NoRoomError
 from paintmq.task import Json
 
 if TYPE_CHECKING:
@@ -60,6 +61,11 @@ class Client:
         return self._session.endpoint
 
     @property
+    def trouble(self) -> str:
+        """What is wrong with the connection, for people; empty while the broker answers."""
+        return self._session.trouble
+
+    @property
     def alarms(self) -> int:
         """How often the broker was found to have forgotten what it had promised."""
         return self._session.alarms
@@ -94,7 +100,7 @@ class Client:
         Raises:
             InvalidInputError: an input's file cannot be read any more.
             InvalidTaskError: a different task with this id is unfinished.
-            TimeoutError: there was no room for ``timeout`` seconds.
+            NoRoomError: there was no room for ``timeout`` seconds (also a TimeoutError).
         """
         prepared = task.prepare(queue=queue)
         place = self._session.window.place(prepared.request.input_bytes)
@@ -216,7 +222,7 @@ class Client:
         try:
             place.ask_for().result(timeout)
         except TimeoutError:
-            raise TimeoutError(no_room(self._session, monotonic() - started)) from None
+            raise NoRoomError(no_room(self._session, monotonic() - started)) from None
 
 
 def none_ended(session: Session, pending: int, timeout: float | None) -> str:

@@ -48,6 +48,8 @@ class FollowedTask:
         self.request: TaskRequest | None = None
         self.when_taken: Callable[[TaskId], None] | None = None
         """Called once, when the outcome is first handed to the program."""
+        self.when_accepted: Callback | None = None
+        """Called when the broker has the task, which is then let go of here, inputs and all."""
         self._changed = threading.Condition()
         self._progress = Progress(state=TaskState.SUBMITTED, waiting_for=_NOT_ACCEPTED_YET)
         self._preview: tuple[Progressed, Payload] | None = None
@@ -62,6 +64,9 @@ class FollowedTask:
     # ---- written by the session's thread -------------------------------------------------------
 
     def accepted(self, queue: str, state: TaskState, waiting_for: str) -> None:
+        if self.when_accepted is not None:
+            self.task = None
+            self.when_accepted()
         self._change(evolve(self._progress, queue=queue, state=state, waiting_for=waiting_for))
 
     def progressed(self, message: Progressed, payloads: Sequence[Payload]) -> None:
@@ -119,6 +124,17 @@ class FollowedTask:
     @property
     def done(self) -> bool:
         return self._done
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether the broker has neither accepted nor refused the task."""
+        return self._progress.state is TaskState.SUBMITTED and not self._done
+
+    def raise_refusal(self) -> None:
+        """Raise the error of a task that never came to be accepted; else do nothing."""
+        never = (TaskRejectedError, TaskUnknownError, ManagerStoppedError)
+        if self._error is not None and isinstance(self._error, never):
+            self.outcome()
 
     @property
     def succeeded(self) -> bool:

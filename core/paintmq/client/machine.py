@@ -86,6 +86,9 @@ class ClientMachine:
     timers: ClientTimers = field(factory=ClientTimers, kw_only=True)
     acknowledges: bool = field(default=True, kw_only=True)
     """Confirm an ending when it arrives; else the shell calls ``acknowledge`` later."""
+    relays: bool = field(default=False, kw_only=True)
+    """The tasks are others': an ending is confirmed by ``acknowledge`` alone, however often it is
+    heard, and a task that was accepted is not submitted again."""
     alarms: int = field(default=0, init=False)
     """How often the broker was found to have forgotten what it had promised."""
     connections: int = field(default=0, init=False)
@@ -174,9 +177,9 @@ class ClientMachine:
 
     def acknowledge(self, task_id: TaskId) -> list[Command]:
         """Confirm an ending that was reported; needed only when ``acknowledges`` is off."""
-        if task_id not in self._withheld:
+        if not self.relays and task_id not in self._withheld:
             return []
-        del self._withheld[task_id]
+        self._withheld.pop(task_id, None)
         return [Send(ResultReceived(task_id))] if self._open else []
 
     def leave(self) -> list[Command]:
@@ -313,6 +316,8 @@ class ClientMachine:
         if not task.accepted:
             self._tasks.reset(task, now=now)
         task.accepted = task.promised = True
+        if self.relays:
+            task.request = None
         commands.append(
             TaskAccepted(
                 task_id=message.task_id,
@@ -358,9 +363,9 @@ class ClientMachine:
         commands: list[Command] = []
         if self._drop_task(task_id):
             commands.append(TaskEnded(message))
-            if not self.acknowledges:
+            if not self.acknowledges and not self.relays:
                 self._withheld[task_id] = None
-        if self.acknowledges or not commands:
+        if not self.relays and (self.acknowledges or not commands):
             commands.append(Send(ResultReceived(task_id)))
         answer = "cancelled" if message.state is TaskState.CANCELLED else "too_late"
         return commands + self._settle(task_id, answer)

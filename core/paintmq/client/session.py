@@ -63,6 +63,7 @@ class Session:
         window: WindowLimits | None = None,
         journal: ClientJournal | None = None,
         rng: random.Random | None = None,
+        relays: bool = False,
     ) -> None:
         check_endpoint(endpoint)
         self.endpoint = endpoint
@@ -70,7 +71,9 @@ class Session:
         name = _checked_name(name) or f"client {os.getpid()} on {socket.gethostname()}"
         self._journal = journal
         # A durable client confirms an ending only when the program has it.
-        self._machine = ClientMachine(rng or random.Random(), name, acknowledges=journal is None)
+        self._machine = ClientMachine(
+            rng or random.Random(), name, acknowledges=journal is None, relays=relays
+        )
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._mailbox: Mailbox | None = None
@@ -221,6 +224,8 @@ class Session:
     ) -> None:
         followed.when_taken = self._taken if self._journal is not None else None
         followed.when_done(place.give_back)
+        if self._machine.relays:
+            followed.when_accepted = place.give_back
         self._order(
             partial(self._loop.send_task, prepared.request, prepared.payloads, patient=patient),
             partial(self._loop.refuse, followed.id, "internal_error"),
@@ -258,6 +263,17 @@ class Session:
             lambda reason: self._answers.fail_cancel(task_id, reason),
         )
         return answer
+
+    def confirm(self, given: object) -> None:
+        """Confirm the task's ending: the broker may forget it after a while.
+
+        Raises:
+            InvalidTaskError: what was given is no task id.
+        """
+        task_id = task_id_of(given)
+        self.start()
+        acknowledge = self._machine.acknowledge
+        self._order(lambda: self._loop.obey(acknowledge(task_id)), _nothing_to_fail)
 
     def cancel_quietly(self, task_id: TaskId) -> None:
         """Cancel the task without waiting for the answer, if the session is still open."""

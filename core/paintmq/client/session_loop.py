@@ -134,6 +134,8 @@ class SessionLoop:
                 case Reconnect(reason):
                     self._reconnect(reason)
                 case TaskAccepted(task_id=task_id, queue=queue, state=state, waiting_for=reason):
+                    if self.machine.relays:
+                        self._payloads.pop(task_id, None)  # the broker has them now
                     if (followed := self.followed.get(task_id)) is not None:
                         followed.accepted(queue, state, reason)
                 case TaskProgressed(message):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from time import monotonic
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from attrs import evolve
 
@@ -101,6 +101,23 @@ class TaskHandle(TaskView):
         if not self._followed.wait(timeout):
             raise TimeoutError(f"task {self.id} is {self._described()} after {timeout} s")
         return self._followed.outcome()
+
+    def accepted(self, timeout: float | None = None) -> Self:
+        """Wait until the broker has accepted the task, and return this handle.
+
+        Raises:
+            TaskRejectedError: the broker refused it.
+            TimeoutError: the broker has not answered for ``timeout`` seconds; the task goes on.
+            RuntimeError: it would wait for ever, in a callback or in a child process.
+        """
+        seen = -1
+        while self._followed.is_undecided:
+            self._session.check_may_wait("accepted()")
+            before, seen = seen, self._followed.wait_for_change(seen, timeout)
+            if before == seen:
+                raise TimeoutError(f"task {self.id} is {self._described()} after {timeout} s")
+        self._followed.raise_refusal()
+        return self
 
     def cancel(self, timeout: float | None = CANCEL_SECONDS) -> str:
         """Cancel the task and return ``cancelled``, ``too_late`` or ``unknown``.

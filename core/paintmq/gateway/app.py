@@ -2,51 +2,59 @@
 
 import asyncio
 import logging
-import math
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import asynccontextmanager, nullcontext, suppress
 
-import numpy as np
 from attrs import define, field
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
+from starlette.types import ASGIApp
 
 from paintmq.client.async_client import AsyncClient, AsyncTaskHandle
-from paintmq.errors import (
-    InvalidTaskError,
-    PaintMQError,
-    RejectedError,
-    TaskCancelledError,
-    TaskExpiredError,
-    TaskNotCompletedError,
-    TaskRejectedError,
-    TaskUnknownError,
+from paintmq.client.message_check import task_id_of
+from paintmq.client.task import Task
+from paintmq.errors import InvalidTaskError, PaintMQError
+from paintmq.gateway.answers import (
+    ResultAnswer,
+    answer_bug,
+    answer_error,
+    answer_http_error,
+    answer_refusal,
 )
+from paintmq.gateway.delivery import ByteRoom, disconnected
+from paintmq.gateway.followed import FollowedTasks, described
+from paintmq.gateway.guard import SLOT, RefusedRequestError
+from paintmq.gateway.media_type import JSON, media_type
 from paintmq.gateway.submission import task_of_image, task_of_json
 from paintmq.plugin.registry import PluginRoute
-from paintmq.task import TaskId, TaskState
+from paintmq.task import TaskId
 
 logger = logging.getLogger(__name__)
 
 ACCEPTED_WITHIN = 30.0
 """Seconds for the broker to accept or refuse a task."""
+HEALTH_WITHIN = 2.0
+"""Seconds for the broker to answer a question after its health."""
 LONGEST_WAIT = 60.0
 """Seconds a request for a result may wait for it."""
-REMEMBERED = 1_000
-"""Tasks whose progress is followed; of older ones the broker is asked again."""
+ANSWER_BYTES = 256 * 1024 * 1024
+"""Results that may be in memory to be answered with, decoded and encoded."""
 
 
 @define
 class Gateway:
-    """The tasks that were submitted over HTTP, and their routes."""
+    """The tasks that were submitted over HTTP, and their routes.
+
+    The client must relay (``AsyncClient(relays=True)``): neither inputs that the broker has nor
+    results that nobody has fetched may fill this process's memory, or be lost with it.
+    """
 
     client: AsyncClient
-    _tasks: OrderedDict[str, AsyncTaskHandle] = field(factory=OrderedDict, init=False)
+    followed: FollowedTasks = field(factory=FollowedTasks, kw_only=True)
+    room: ByteRoom = field(factory=lambda: ByteRoom(ANSWER_BYTES), kw_only=True)
 
     def app(self, routes: Sequence[PluginRoute] = ()) -> Starlette:
         """Return the ASGI application; it needs a guard around it."""
@@ -62,10 +70,11 @@ class Gateway:
                 *_plugin_mounts(routes),
             ],
             exception_handlers={
-                PaintMQError: _answer_error,
-                TimeoutError: _answer_error,
-                HTTPException: _answer_http_error,
-                Exception: _answer_bug,
+                PaintMQError: answer_error,
+                TimeoutError: answer_error,
+                RefusedRequestError: answer_refusal,
+                HTTPException: answer_http_error,
+                Exception: answer_bug,
             },
             lifespan=self._lifespan,
         )
@@ -80,7 +89,9 @@ class Gateway:
     # ---- the broker ----------------------------------------------------------------------------
 
     async def health(self, request: Request) -> Response:
-        await self.client.ask("version", timeout=5.0)
+        """Say whether the broker answers, and if not since when."""
+        self._check_broker()
+        await self.client.ask("version", timeout=HEALTH_WITHIN)
         return JSONResponse({"ok": True})
 
     async def models(self, request: Request) -> Response:
@@ -89,100 +100,117 @@ class Gateway:
     async def statistics(self, request: Request) -> Response:
         return JSONResponse(await self.client.ask("statistics"))
 
+    def _check_broker(self) -> None:
+        """Raise TimeoutError at once if the broker is known not to answer."""
+        if trouble := self.client.trouble:
+            raise TimeoutError(trouble)
+
     # ---- tasks ---------------------------------------------------------------------------------
 
     async def submit(self, request: Request) -> Response:
-        body = await request.body()
-        if request.headers["content-type"].startswith("application/json"):
-            task = task_of_json(body)
-        else:
-            task = task_of_image(body, request.query_params.multi_items())
-        handle = await self.client.submit(task, timeout=ACCEPTED_WITHIN)
-        async for progress in handle.updates(timeout=ACCEPTED_WITHIN):
-            if progress.state is not TaskState.SUBMITTED:
-                break
-        # Only a refusal is the answer to this request; other endings are asked for later.
-        await _raise_if_ended_by(handle, TaskRejectedError)
-        self._remember(handle)
+        task = await _task_of(request)
+        self._check_broker()
+        # Without room it is refused at once: a request that waits for it keeps others out.
+        handle = await self.client.submit(task, timeout=0)
+        try:
+            await handle.accepted(timeout=ACCEPTED_WITHIN)
+        except TimeoutError:
+            # The id is lost with this answer, so its result could not be fetched.
+            with suppress(TimeoutError):
+                await self.client.cancel(handle, timeout=0)
+            raise
+        self.followed.add(handle)
         where = {"location": f"/v1/tasks/{handle.id}"}
-        return JSONResponse(_described(handle), status_code=202, headers=where)
+        return JSONResponse(described(handle), status_code=202, headers=where)
 
     async def task(self, request: Request) -> Response:
-        return JSONResponse(_described(await self._find(request)))
+        task_id = _task_id(request)
+        if (ending := self.followed.ending(task_id)) is not None:
+            return JSONResponse(ending)
+        return JSONResponse(described(await self._find(task_id)))
 
     async def cancel(self, request: Request) -> Response:
         answer = await self.client.cancel(_task_id(request))
         return JSONResponse({"answer": answer}, status_code=404 if answer == "unknown" else 200)
 
-    async def result(self, request: Request) -> Response:
-        handle = await self._find(request)
-        try:
-            wait = min(max(float(request.query_params.get("wait", 0)), 0.0), LONGEST_WAIT)
-        except ValueError:
-            raise InvalidTaskError("wait must be a number of seconds") from None
-        try:
-            result = await handle.result(timeout=wait)
-        except TimeoutError:
-            return JSONResponse(_described(handle), status_code=202, headers={"retry-after": "1"})
-        name = request.query_params.get("output", "image")
-        if name not in result.outputs:
-            have = ", ".join(result.outputs)
-            raise HTTPException(404, f"this task has no output {name!r}; it has {have}")
-        output = result.outputs[name]
-        if not isinstance(output, np.ndarray):
-            return Response(bytes(output), media_type="application/octet-stream")
-        from paintmq.image.files import encode_image
+    async def result(self, request: Request) -> ASGIApp:
+        """Answer with the result, or with what became of the task instead; wait if asked to.
 
-        data = await asyncio.to_thread(encode_image, output, ".png", icc_profile=result.icc_profile)
-        return Response(data, media_type="image/png")
-
-    async def _find(self, request: Request) -> AsyncTaskHandle:
+        The broker keeps a result for as long as it was never fetched, and is told that it was once
+        the answer has been sent, not before.
+        """
         task_id = _task_id(request)
-        if task_id not in self._tasks:
+        wait, output = _result_parameters(request)
+        handle = await self._find(task_id)
+        if not handle.done() and not await _is_done_within(handle, wait, request):
+            return JSONResponse(described(handle), status_code=202, headers={"retry-after": "1"})
+        return ResultAnswer(handle, output, self.room, self._told)
+
+    async def _told(self, handle: AsyncTaskHandle) -> None:
+        self.followed.drop(handle.id)
+        await self.client.confirm(handle)
+
+    async def _find(self, task_id: TaskId) -> AsyncTaskHandle:
+        """Return a handle of the task, if need be a new one, whose result comes from the broker.
+
+        Raises:
+            TaskUnknownError: the broker does not know it.
+        """
+        if (handle := self.followed.get(task_id)) is None:
+            self._check_broker()
             handle = await self.client.fetch(task_id)
-            async for progress in handle.updates(timeout=ACCEPTED_WITHIN):
-                if progress.state is not TaskState.SUBMITTED:
-                    break
-            await _raise_if_ended_by(handle, TaskUnknownError)
-            self._remember(handle)
-        return self._tasks[task_id]
-
-    def _remember(self, handle: AsyncTaskHandle) -> None:
-        self._tasks[handle.id] = handle
-        self._tasks.move_to_end(handle.id)
-        while len(self._tasks) > REMEMBERED:
-            self._tasks.popitem(last=False)
+            await handle.accepted(timeout=ACCEPTED_WITHIN)
+            self.followed.add(handle)
+        return handle
 
 
-async def _raise_if_ended_by(handle: AsyncTaskHandle, kind: type[TaskNotCompletedError]) -> None:
-    if not handle.done():
-        return
+async def _task_of(request: Request) -> Task:
+    body = await request.body()
+    query = request.query_params.multi_items()
+    if media_type(request.headers.get("content-type", "")) != JSON:
+        return await asyncio.to_thread(task_of_image, body, query)
+    if query:
+        raise InvalidTaskError("beside a JSON body there is no query: write it into the body")
+    return await asyncio.to_thread(task_of_json, body)
+
+
+def _result_parameters(request: Request) -> tuple[float, str]:
+    """Return how many seconds to wait, and which output is wanted."""
+    query = request.query_params
+    if unknown := set(query) - {"wait", "output"}:
+        raise InvalidTaskError(f"no parameter {min(unknown)!r}; there are wait and output")
     try:
-        await handle.result(timeout=0)
-    except TaskNotCompletedError as error:
-        if isinstance(error, kind):
-            raise
+        wait = min(max(float(query.get("wait", 0)), 0.0), LONGEST_WAIT)
+    except ValueError:
+        raise InvalidTaskError("wait must be a number of seconds") from None
+    return wait, query.get("output", "image")
+
+
+async def _is_done_within(handle: AsyncTaskHandle, seconds: float, request: Request) -> bool:
+    """Wait for the task's ending, for as long as the one who asks is there."""
+    slot = request.scope.get(SLOT)
+    with slot.waiting() if slot is not None else nullcontext():
+        ended = asyncio.create_task(_wait_for_ending(handle, seconds))
+        left = asyncio.create_task(disconnected(request.receive))
+        try:
+            await asyncio.wait({ended, left}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ended.cancel()
+            left.cancel()
+            await asyncio.gather(ended, left, return_exceptions=True)
+    return handle.done()
+
+
+async def _wait_for_ending(handle: AsyncTaskHandle, seconds: float) -> None:
+    with suppress(PaintMQError, TimeoutError):
+        await handle.result(timeout=seconds)
 
 
 def _task_id(request: Request) -> TaskId:
-    text = str(request.path_params["id"])
-    if len(text) != 32 or set(text) - set("0123456789abcdef"):
-        raise HTTPException(404, "a task's id is 32 hexadecimal digits")
-    return TaskId(text)
-
-
-def _described(handle: AsyncTaskHandle) -> dict[str, Any]:
-    progress = handle.progress()
-    return {
-        "id": handle.id,
-        "state": progress.state.value,
-        "queue": progress.queue,
-        "worker": progress.worker,
-        "attempt": progress.attempt,
-        "step": progress.step,
-        "total": progress.total,
-        "waiting_for": progress.waiting_for,
-    }
+    try:
+        return task_id_of(request.path_params["id"])
+    except InvalidTaskError as error:
+        raise HTTPException(404, str(error)) from None
 
 
 def _plugin_mounts(routes: Sequence[PluginRoute]) -> list[Mount]:
@@ -199,48 +227,3 @@ def _plugin_mounts(routes: Sequence[PluginRoute]) -> list[Mount]:
         except Exception as error:  # noqa: BLE001 -- a plugin's path may be no path for Starlette
             logger.warning("routes of plugin %s are left out: %s", name, error)
     return mounts
-
-
-# ---- errors ------------------------------------------------------------------------------------
-
-
-def status_of(error: Exception) -> int:
-    """Return the HTTP status that tells whose fault it is."""
-    match error:
-        case TaskUnknownError():
-            return 404
-        case TaskCancelledError() | TaskExpiredError():
-            return 410
-        case InvalidTaskError():
-            return 400
-        case RejectedError(code=code) | TaskNotCompletedError(code=code):
-            if _come_again(error) is not None:
-                return 429
-            refused = isinstance(error, RejectedError | TaskRejectedError)
-            return 422 if refused or code.startswith(("invalid_", "unknown_", "no_")) else 500
-        case TimeoutError():
-            return 504
-        case _:
-            return 500
-
-
-def _come_again(error: Exception) -> float | None:
-    """Return after how many seconds to try again; None if that would not help."""
-    return error.retry_after if isinstance(error, RejectedError | TaskRejectedError) else None
-
-
-async def _answer_error(request: Request, error: Exception) -> Response:
-    code = str(getattr(error, "code", "") or type(error).__name__)
-    seconds = _come_again(error)
-    headers = None if seconds is None else {"retry-after": str(max(1, math.ceil(seconds)))}
-    return JSONResponse({"code": code, "message": str(error)}, status_of(error), headers)
-
-
-async def _answer_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"code": "http", "message": str(error.detail)}, error.status_code)
-
-
-async def _answer_bug(request: Request, error: Exception) -> Response:
-    # Starlette raises it again for the log; the client is told no internals.
-    return JSONResponse({"code": "bug", "message": "something went wrong here; see the log"}, 500)

@@ -3,10 +3,16 @@
 import asyncio
 import hmac
 import json
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from attrs import define, field, frozen
+
+from paintmq.gateway.media_type import media_type
+
+logger = logging.getLogger(__name__)
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -18,7 +24,14 @@ METHODS = ("GET", "HEAD", "POST", "DELETE")
 BODY_TYPES = ("application/json", "image/png", "image/jpeg", "image/webp", "image/tiff")
 """What a POST may carry. No form: any web page could make a browser send one."""
 SLOW_BODY = 10.0
-"""Seconds for the next piece of a body to arrive."""
+"""Seconds for the next piece of a body to arrive, and for its peer to take one of the answer's."""
+SLOWEST_BODY = 16 * 1024
+"""Bytes a second, after the first ``SLOW_BODY`` seconds: a body that trickles ends in time too."""
+MAX_WAITING = 512
+"""Requests that wait for a result. They hold a connection and little else, so they take no place
+from those that bring work."""
+SLOT = "paintmq.slot"
+"""Key of a request's ``Slot`` in its scope."""
 
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -39,7 +52,36 @@ class GuardLimits:
     """Requests that are being served."""
 
 
-class _RefusedError(Exception):
+@define(eq=False)
+class Slot:
+    """The place of one request among those that are served."""
+
+    _guard: "Guard"
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Give up the place while the request only waits.
+
+        Raises:
+            RefusedRequestError: too many wait already.
+        """
+        guard = self._guard
+        if guard.waiting >= MAX_WAITING:
+            raise RefusedRequestError(429, "busy", "too many requests wait", **{"retry-after": "5"})
+        guard.waiting += 1
+        guard.serving -= 1
+        try:
+            yield
+        finally:
+            guard.waiting -= 1
+            guard.serving += 1
+
+
+class _LeftError(BaseException):
+    """The peer does not take its answer: nothing on the way up may try to answer instead."""
+
+
+class RefusedRequestError(Exception):
     """The request is answered by the guard and not passed on."""
 
     def __init__(self, status: int, code: str, message: str, **headers: str) -> None:
@@ -57,7 +99,9 @@ class Guard:
     """Values of the Host header that are meant for us: ``localhost:5580``. Any other may be a
     name under somebody else's control (DNS rebinding)."""
     limits: GuardLimits
-    _requests: int = field(default=0, init=False)
+    serving: int = field(default=0, init=False)
+    """Requests that are being served, but for those that wait."""
+    waiting: int = field(default=0, init=False)
     _bytes: int = field(default=0, init=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,81 +115,106 @@ class Guard:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             size = self._check(scope)
-        except _RefusedError as refusal:
+        except RefusedRequestError as refusal:
             await _refuse(send, refusal)
             return
-        self._requests += 1
+        self.serving += 1
         self._bytes += size
+        scope[SLOT] = Slot(self)
         try:
             body = await _read(receive, size)
-            await self.app(scope, _replay(body, receive), _with_headers(send))
-        except _RefusedError as refusal:
+            await self.app(scope, _replay(body, receive), _sender(send))
+        except RefusedRequestError as refusal:
             await _refuse(send, refusal)
+        except _LeftError:
+            logger.info("a request was dropped: its answer is not read")
         finally:
-            self._requests -= 1
+            self.serving -= 1
             self._bytes -= size
 
     def _check(self, scope: Scope) -> int:
         """Return the size of the body that is about to come.
 
         Raises:
-            _RefusedError: the request must not be served.
+            RefusedRequestError: the request must not be served.
         """
-        headers = {bytes(k).lower().decode("latin-1"): bytes(v) for k, v in scope["headers"]}
+        headers = _headers(scope)
         self._check_origin(headers)
         if scope["method"] not in METHODS:
-            raise _RefusedError(405, "method", f"use one of {', '.join(METHODS)}")
+            raise RefusedRequestError(405, "method", f"use one of {', '.join(METHODS)}")
         self._check_token(headers.get("authorization", b""))
-        if self._requests >= self.limits.requests:
-            raise _RefusedError(429, "busy", "too many requests at once", **{"retry-after": "1"})
+        if self.serving >= self.limits.requests:
+            raise RefusedRequestError(
+                429, "busy", "too many requests at once", **{"retry-after": "1"}
+            )
         return self._check_body(scope["method"], headers)
 
     def _check_origin(self, headers: Mapping[str, bytes]) -> None:
         host = headers.get("host", b"").decode("latin-1").lower()
         if host not in self.hosts:
-            raise _RefusedError(403, "host", "this name is not one of http.hosts")
+            raise RefusedRequestError(403, "host", "this name is not one of http.hosts")
         if "origin" in headers:
-            raise _RefusedError(403, "origin", "pages of other sites are not served")
+            raise RefusedRequestError(403, "origin", "pages of other sites are not served")
 
     def _check_token(self, given: bytes) -> None:
         scheme, _, token = given.partition(b" ")
         expected = self.token.encode()
         if not hmac.compare_digest(token.strip(), expected) or scheme.lower() != b"bearer":
             message = "send Authorization: Bearer TOKEN"
-            raise _RefusedError(401, "token", message, **{"www-authenticate": "Bearer"})
+            raise RefusedRequestError(401, "token", message, **{"www-authenticate": "Bearer"})
 
     def _check_body(self, method: str, headers: Mapping[str, bytes]) -> int:
         if "transfer-encoding" in headers:
-            raise _RefusedError(411, "length", "say how long the body is: Content-Length")
+            raise RefusedRequestError(411, "length", "say how long the body is: Content-Length")
         text = headers.get("content-length", b"0").decode("latin-1")
         if not (text.isascii() and text.isdecimal()):
-            raise _RefusedError(400, "length", "Content-Length is no number")
+            raise RefusedRequestError(400, "length", "Content-Length is no number")
         size = int(text[:20])
         if size > self.limits.body:
-            raise _RefusedError(413, "too_large", f"a body may have {self.limits.body:,} bytes")
+            raise RefusedRequestError(
+                413, "too_large", f"a body may have {self.limits.body:,} bytes"
+            )
         if self._bytes + size > self.limits.bodies:
-            raise _RefusedError(429, "busy", "too much is coming in", **{"retry-after": "1"})
-        kind = headers.get("content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+            raise RefusedRequestError(429, "busy", "too much is coming in", **{"retry-after": "1"})
+        kind = media_type(headers.get("content-type", b"").decode("latin-1"))
         if (size or method == "POST") and kind not in BODY_TYPES:
-            raise _RefusedError(415, "content_type", f"use one of {', '.join(BODY_TYPES)}")
+            raise RefusedRequestError(415, "content_type", f"use one of {', '.join(BODY_TYPES)}")
         return size
+
+
+_ONCE = ("host", "authorization", "content-length", "content-type", "origin")
+"""Headers that must not come twice: two readers might each believe another one."""
+
+
+def _headers(scope: Scope) -> dict[str, bytes]:
+    headers: dict[str, bytes] = {}
+    for key, value in scope["headers"]:
+        name = bytes(key).lower().decode("latin-1")
+        if name in _ONCE and name in headers:
+            raise RefusedRequestError(400, "headers", f"{name} must not be sent twice")
+        headers[name] = bytes(value)
+    return headers
 
 
 async def _read(receive: Receive, size: int) -> bytes:
     """Return the whole body, which must be as long as Content-Length said."""
     body = bytearray()
+    started = asyncio.get_running_loop().time()
     while size:
+        # However small its pieces: what came so far buys so much time.
+        deadline = started + SLOW_BODY + len(body) / SLOWEST_BODY
         try:
-            message = await asyncio.wait_for(receive(), SLOW_BODY)
+            async with asyncio.timeout_at(deadline):
+                message = await receive()
         except TimeoutError:
-            raise _RefusedError(408, "slow_body", "the body does not arrive") from None
+            raise RefusedRequestError(408, "slow_body", "the body does not arrive") from None
         body += message.get("body", b"")
         if message["type"] == "http.disconnect" or not message.get("more_body", False):
             break
         if len(body) > size:
             break
     if len(body) != size:
-        raise _RefusedError(400, "length", "the body is not as long as Content-Length says")
+        raise RefusedRequestError(400, "length", "the body is not as long as Content-Length says")
     return bytes(body)
 
 
@@ -163,16 +232,22 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-def _with_headers(send: Send) -> Send:
+def _sender(send: Send) -> Send:
+    """Return a ``send`` that adds the headers of every answer and waits for no peer for ever."""
+
     async def send_with(message: Message) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [*message.get("headers", []), *_HEADERS]
-        await send(message)
+        try:
+            async with asyncio.timeout(SLOW_BODY + len(message.get("body", b"")) / SLOWEST_BODY):
+                await send(message)
+        except TimeoutError:
+            raise _LeftError from None
 
     return send_with
 
 
-async def _refuse(send: Send, refusal: _RefusedError) -> None:
+async def _refuse(send: Send, refusal: RefusedRequestError) -> None:
     body = json.dumps({"code": refusal.code, "message": str(refusal)}).encode()
     headers = [
         (b"content-type", b"application/json"),

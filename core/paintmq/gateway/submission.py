@@ -38,9 +38,12 @@ def task_of_json(body: bytes) -> Task:
         InvalidTaskError: it describes none; the text says where the fault is.
     """
     try:
-        return _task(_DECODER.decode(body))
+        described = _DECODER.decode(body)
+    except RecursionError:
+        raise InvalidTaskError("the body cannot be read: it is nested too deeply") from None
     except msgspec.MsgspecError as error:
         raise InvalidTaskError(f"the body cannot be read: {error}") from error
+    return _task(described)
 
 
 def task_of_image(body: bytes, query: Iterable[tuple[str, str]]) -> Task:
@@ -68,6 +71,8 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+    except RecursionError:
+        raise InvalidTaskError("a parameter of the query is nested too deeply") from None
 
 
 def _task(body: _Body) -> Task:

@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from attrs import define, field
 from paintmq.client.result import Progress, Result
 from paintmq.errors import (
     InvalidOptionError,
+    NoRoomError,
     PaintMQError,
     RejectedError,
     TaskCancelledError,
@@ -27,8 +27,9 @@ pytest.importorskip("starlette", reason="needs paintmq[http]")
 
 from starlette.requests import Request
 
-from paintmq.gateway import app as app_module
-from paintmq.gateway.app import Gateway, status_of
+from paintmq.gateway.answers import answer_error, status_of
+from paintmq.gateway.app import Gateway
+from paintmq.gateway.followed import FollowedTasks
 from paintmq.gateway.guard import Guard, GuardLimits
 
 ID = TaskId("a" * 32)
@@ -42,6 +43,7 @@ class ScriptedHandle:
     id: TaskId = ID
     state: TaskState = TaskState.QUEUED
     outcome: Result | PaintMQError | None = None
+    callbacks: list[Any] = field(factory=list[Any])
 
     def done(self) -> bool:
         return self.outcome is not None
@@ -49,8 +51,21 @@ class ScriptedHandle:
     def progress(self) -> Progress:
         return Progress(state=self.state, queue="cpu-light", step=1, total=4)
 
-    async def updates(self, **_: object) -> AsyncIterator[Progress]:
-        yield self.progress()
+    def add_done_callback(self, callback: Any) -> None:
+        if self.done():
+            callback(self)
+        else:
+            self.callbacks.append(callback)
+
+    @property
+    def result_bytes(self) -> int:
+        outputs = self.outcome.outputs if isinstance(self.outcome, Result) else {}
+        return sum(len(bytes(each)) for each in outputs.values())
+
+    async def accepted(self, **_: object) -> Self:
+        if isinstance(self.outcome, TaskRejectedError | TaskUnknownError):
+            raise self.outcome
+        return self
 
     async def result(self, **_: object) -> Result:
         if self.outcome is None:
@@ -58,6 +73,20 @@ class ScriptedHandle:
         if isinstance(self.outcome, PaintMQError):
             raise self.outcome
         return self.outcome
+
+
+class UnansweredHandle(ScriptedHandle):
+    async def accepted(self, **_: object) -> Self:
+        raise TimeoutError("not yet")
+
+
+@define
+class WaitingHandle(ScriptedHandle):
+    ended: asyncio.Event = field(kw_only=True)
+
+    async def result(self, **_: object) -> Result:
+        await self.ended.wait()
+        raise AssertionError
 
 
 def passing(code: str, *, after: float) -> TaskRejectedError:
@@ -74,8 +103,14 @@ class ScriptedClient:
     fetched: list[str] = field(factory=list[str])
     answer: str = "cancelled"
     closed: bool = False
+    trouble: str = ""
+    confirmed: list[str] = field(factory=list[str])
+    cancelled: list[str] = field(factory=list[str])
+    refusal: Exception | None = None
 
     async def submit(self, task: Any, **_: object) -> ScriptedHandle:
+        if self.refusal is not None:
+            raise self.refusal
         self.submitted.append(task)
         return self.handle
 
@@ -83,8 +118,12 @@ class ScriptedClient:
         self.fetched.append(task_id)
         return self.handle
 
-    async def cancel(self, task: str) -> str:
+    async def cancel(self, task: Any, **_: object) -> str:
+        self.cancelled.append(getattr(task, "id", task))
         return self.answer
+
+    async def confirm(self, task: ScriptedHandle) -> None:
+        self.confirmed.append(task.id)
 
     async def ask(self, subject: str, **_: object) -> Any:
         if subject == "version":
@@ -99,6 +138,7 @@ class ScriptedClient:
 class Site:
     client: ScriptedClient
     routes: list[PluginRoute] = field(factory=list[PluginRoute])
+    followed: FollowedTasks = field(factory=FollowedTasks, kw_only=True)
     _app: Any = None
 
     def ask(
@@ -106,7 +146,8 @@ class Site:
     ) -> tuple[int, Any]:
         """Return the status, and the body: parsed where it is JSON."""
         if self._app is None:
-            self._app = Gateway(self.client).app(self.routes)  # type: ignore[arg-type]  # scripted
+            gateway = Gateway(self.client, followed=self.followed)  # type: ignore[arg-type]  # scripted
+            self._app = gateway.app(self.routes)
         return asyncio.run(_ask(self._app, method, path, body, kind))
 
 
@@ -180,10 +221,8 @@ def test_a_task_somebody_else_handed_in_is_asked_for_once(
     assert client.fetched == [ID]
 
 
-def test_only_so_many_tasks_are_remembered(
-    site: Site, client: ScriptedClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(app_module, "REMEMBERED", 1)
+def test_only_so_many_tasks_are_remembered(client: ScriptedClient) -> None:
+    site = Site(client, followed=FollowedTasks(max_tasks=1))
     for letter in "abcd":
         client.handle = ScriptedHandle(id=TaskId(letter * 32))
         assert site.ask("POST", "/v1/tasks", b'{"model": "x"}')[0] == 202
@@ -193,6 +232,160 @@ def test_only_so_many_tasks_are_remembered(
     client.handle = ScriptedHandle(id=ID)
     assert site.ask("GET", f"/v1/tasks/{ID}")[0] == 200
     assert client.fetched == [ID]
+
+
+def test_results_beyond_the_limit_are_left_with_the_broker_and_fetched_on_demand(
+    client: ScriptedClient,
+) -> None:
+    """F7: the gateway kept the last 1,000 results whole, 23 GB of them."""
+    site = Site(client, followed=FollowedTasks(max_result_bytes=100))
+    for letter in "abc":
+        client.handle = ScriptedHandle(id=TaskId(letter * 32), state=TaskState.SUCCEEDED)
+        client.handle.outcome = Result(outputs={"image": b"x" * 60}, task_id=client.handle.id)
+        assert site.ask("POST", "/v1/tasks", b'{"model": "x"}')[0] == 202
+
+    assert site.followed.result_bytes == 60
+    assert client.confirmed == []
+    assert site.ask("GET", f"/v1/tasks/{'a' * 32}")[1]["state"] == "succeeded"
+    assert client.fetched == [], "how it ended is still known"
+    client.handle = ScriptedHandle(id=TaskId("a" * 32), state=TaskState.SUCCEEDED)
+    client.handle.outcome = Result(outputs={"image": b"whole"}, task_id=client.handle.id)
+    assert site.ask("GET", f"/v1/tasks/{'a' * 32}/result") == (200, b"whole")
+    assert client.fetched == ["a" * 32]
+
+
+def test_a_result_is_confirmed_when_it_was_sent_and_not_before(
+    site: Site, client: ScriptedClient
+) -> None:
+    """F6: what its user never fetched was gone after 10 minutes."""
+    client.handle.outcome = Result(outputs={"image": b"pixels"}, task_id=ID)
+    site.ask("POST", "/v1/tasks", b'{"model": "x"}')
+    site.ask("GET", f"/v1/tasks/{ID}")
+    assert site.ask("GET", f"/v1/tasks/{ID}/result?output=nothing")[0] == 404
+    assert site.ask("HEAD", f"/v1/tasks/{ID}/result")[0] == 200
+    assert client.confirmed == []
+
+    assert site.ask("GET", f"/v1/tasks/{ID}/result") == (200, b"pixels")
+    assert client.confirmed == [ID]
+
+
+def test_a_failure_that_was_told_is_confirmed_too(site: Site, client: ScriptedClient) -> None:
+    client.handle.outcome = TaskFailedError(ID, TaskState.FAILED, "model_error", "no")
+
+    status, answer = site.ask("GET", f"/v1/tasks/{ID}/result")
+
+    assert (status, answer) == (500, {"code": "model_error", "message": "no"})
+    assert client.confirmed == [ID]
+
+
+def test_a_submission_without_room_is_told_to_come_later_at_once(
+    site: Site, client: ScriptedClient
+) -> None:
+    """F11: it waited 30 seconds, and its place kept everybody else out."""
+    client.refusal = NoRoomError("no room for another task")
+
+    status, answer = site.ask("POST", "/v1/tasks", b'{"model": "x"}')
+
+    assert (status, answer["code"]) == (429, "client_full")
+
+
+def test_with_a_broker_that_does_not_answer_nothing_waits(
+    site: Site, client: ScriptedClient
+) -> None:
+    client.trouble = "no broker has answered at tcp://127.0.0.1:1 for 7 s"
+
+    for method, path in (
+        ("GET", "/v1/health"),
+        ("POST", "/v1/tasks"),
+        ("GET", f"/v1/tasks/{ID}"),
+        ("GET", f"/v1/tasks/{ID}/result?wait=60"),
+    ):
+        status, answer = site.ask(method, path, b'{"model": "x"}')
+        assert (status, answer["message"]) == (504, client.trouble)
+    assert client.submitted == client.fetched == []
+
+
+def test_a_task_that_is_not_accepted_in_time_is_cancelled(
+    site: Site, client: ScriptedClient
+) -> None:
+    client.handle = UnansweredHandle()
+
+    assert site.ask("POST", "/v1/tasks", b'{"model": "x"}')[0] == 504
+    assert client.cancelled == [ID]
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "body"),
+    [
+        ("/v1/tasks", "application/json", b"[" * 900 + b"]" * 900),
+        ("/v1/tasks", "application/json", b'{"model":' * 100_000),
+        ("/v1/tasks?model=x&option.a=" + "[" * 3_000, "image/png", b"x"),
+        ("/v1/tasks?priority=9", "application/json", b'{"model": "x"}'),
+        ("/v1/tasks", "application/json", b'{"model": "x", "deadline": 1e300}'),
+        ("/v1/tasks", "application/json", b'{"model": "' + b"x" * 200_000 + b'"}'),
+        ("/v1/tasks", "application/json", b'{"model": "x", "task_type": "\\ud800"}'),
+        ("/v1/tasks", "application/json", b'{"model": "x", "options": {"a": 1e999}}'),
+    ],
+    ids=range(8),
+)
+def test_what_no_broker_could_read_is_refused_as_the_callers_fault(
+    site: Site, client: ScriptedClient, path: str, kind: str, body: bytes
+) -> None:
+    status, answer = site.ask("POST", path, body, kind)
+
+    assert (status, answer["code"].startswith("invalid_")) == (400, True)
+    assert client.submitted == []
+
+
+@pytest.mark.parametrize("kind", ["Application/JSON", "application/json ; charset=utf-8"])
+def test_a_content_type_means_the_same_however_it_is_written(
+    site: Site, client: ScriptedClient, kind: str
+) -> None:
+    assert site.ask("POST", "/v1/tasks", b'{"model": "opencv"}', kind)[0] == 202
+    assert client.submitted[0].model == "opencv"
+
+
+def test_a_parameter_nobody_knows_is_refused(site: Site, client: ScriptedClient) -> None:
+    status, answer = site.ask("GET", f"/v1/tasks/{ID}/result?format=jpg")
+
+    assert (status, "format" in answer["message"]) == (400, True)
+
+
+def test_a_poll_ends_when_its_peer_leaves(client: ScriptedClient) -> None:
+    """F10: it held its place for the rest of its minute."""
+    left = asyncio.Event()
+    client.handle = WaitingHandle(ended=asyncio.Event())
+
+    async def receive() -> Any:
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def run() -> int:
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        app = Gateway(client).app()  # type: ignore[arg-type]  # scripted
+        guard = Guard(app, "t", frozenset({"x"}), GuardLimits(body=1, bodies=1, requests=1))
+        headers = [(b"host", b"x"), (b"authorization", b"Bearer t")]
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": f"/v1/tasks/{ID}/result",
+            "query_string": b"wait=60",
+            "headers": headers,
+        }
+        polls = [asyncio.create_task(guard(dict(scope), receive, send)) for _ in range(3)]
+        while guard.waiting < 3:  # noqa: ASYNC110 -- nothing else tells
+            await asyncio.sleep(0)
+        assert guard.serving == 0, "whoever waits takes no place from others"
+        left.set()
+        await asyncio.gather(*polls)
+        assert (guard.serving, guard.waiting) == (0, 0)
+        return len(sent)
+
+    assert asyncio.run(asyncio.wait_for(run(), 30)) > 0
 
 
 def test_a_task_nobody_knows_is_not_found(site: Site, client: ScriptedClient) -> None:
@@ -308,10 +501,8 @@ def test_the_status_says_whose_fault_it_is(error: Exception, status: int) -> Non
 
 
 def test_who_may_come_again_is_told_when() -> None:
-    later = asyncio.run(
-        app_module._answer_error(Request({"type": "http"}), passing("x", after=4.2))
-    )
-    never = asyncio.run(app_module._answer_error(Request({"type": "http"}), TimeoutError()))
+    later = asyncio.run(answer_error(Request({"type": "http"}), passing("x", after=4.2)))
+    never = asyncio.run(answer_error(Request({"type": "http"}), TimeoutError()))
 
     assert later.headers["retry-after"] == "5"
     assert "retry-after" not in never.headers

@@ -177,6 +177,77 @@ def test_a_body_that_does_not_arrive_is_given_up_on(monkeypatch: pytest.MonkeyPa
     assert (answer.status, answer.code) == (408, "slow_body")
 
 
+def test_a_body_that_trickles_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F10: one byte every 5 seconds held a place for as long as it liked."""
+    monkeypatch.setattr(guard_module, "SLOW_BODY", 0.2)
+
+    async def receive() -> Message:
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    answer = asked({**PICTURE, "content-length": "100"}, method="POST", receive=receive)
+
+    assert (answer.status, answer.code) == (408, "slow_body")
+
+
+def test_a_peer_that_does_not_take_its_answer_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard_module, "SLOW_BODY", 0.01)
+    guard = guarded(Recorder())
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        await asyncio.Event().wait()
+
+    scope: Scope = {
+        "type": "http",
+        "method": "GET",
+        "headers": [(name.encode(), value.encode()) for name, value in SOUND.items()],
+    }
+    asyncio.run(asyncio.wait_for(guard(scope, receive, send), 30))
+
+    assert guard.serving == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["host", "authorization", "content-length", "content-type", "Content-Type", "origin"]
+)
+def test_a_header_that_decides_must_not_come_twice(name: str) -> None:
+    """The guard believed the last one, the routes the first."""
+    app = Recorder()
+    headers = {**PICTURE, "content-length": "1", "origin": "x"}
+    twice = [*headers.items(), (name, headers[name.lower()])]
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        raise AssertionError("the body was read")
+
+    scope: Scope = {
+        "type": "http",
+        "method": "POST",
+        "headers": [(key.encode(), value.encode()) for key, value in twice],
+    }
+    asyncio.run(guarded(app)(scope, receive, send))
+
+    assert (sent[0]["status"], app.bodies) == (400, [])
+
+
+def test_only_so_many_requests_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard_module, "MAX_WAITING", 1)
+    guard = guarded(Recorder())
+    first, second = guard_module.Slot(guard), guard_module.Slot(guard)
+    with first.waiting():
+        with pytest.raises(guard_module.RefusedRequestError) as caught, second.waiting():
+            raise AssertionError
+        assert caught.value.status == 429
+    with second.waiting():
+        assert guard.waiting == 1
+
+
 def test_a_websocket_is_closed() -> None:
     sent: list[Message] = []
 
