@@ -7,7 +7,6 @@ when, the program sees every outcome, and twice only what it took last before it
 Rule 3: a file is written beside its place and moved there, so it is whole or not there.
 """
 
-import fcntl
 import logging
 import os
 import re
@@ -17,7 +16,7 @@ from struct import Struct
 
 from paintmq.client.task import PreparedTask
 from paintmq.errors import StoreError, WireError
-from paintmq.process import private_files
+from paintmq.process import file_lock, private_files
 from paintmq.task import TaskId
 from paintmq.wire.codec import decode, encode
 from paintmq.wire.messages import Submit
@@ -120,7 +119,7 @@ class ClientJournal:
         self.all_seen()
         with self._mutex:
             if self._lock is not None:
-                os.close(self._lock)
+                file_lock.unlock(self._lock)
                 self._lock = None
 
     def _write_ids(self) -> None:
@@ -138,7 +137,7 @@ class ClientJournal:
 def _lock(folder: Path) -> int:
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file_lock.lock(descriptor)
     except BlockingIOError:
         os.close(descriptor)
         raise StoreError(

@@ -9,6 +9,7 @@ import zmq
 
 from paintmq.errors import ConfigError, PortInUseError
 from paintmq.task import PeerId
+from paintmq.transport.forked_sockets import belongs_to_parent
 from paintmq.units import MIB
 
 Context: TypeAlias = zmq.Context[zmq.Socket[bytes]]
@@ -147,7 +148,9 @@ def bind(socket: Socket, host: str, port: int, *, purpose: str) -> str:
         raise ConfigError(f"cannot bind {host}:{port} for {purpose}: {error.strerror}") from error
     endpoint = socket.getsockopt(zmq.LAST_ENDPOINT)
     assert isinstance(endpoint, bytes)
-    return endpoint.rstrip(b"\0").decode()
+    address = endpoint.rstrip(b"\0").decode()
+    belongs_to_parent(socket, int(address.rpartition(":")[2]))
+    return address
 
 
 def _socket(context: Context, kind: int, *options: dict[zmq.SocketOption, int]) -> Socket:

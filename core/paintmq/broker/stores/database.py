@@ -6,6 +6,7 @@ SQLite before 3.51.3 may lose commits while checkpointing, and no other program 
 """
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -102,6 +103,7 @@ class Database:
 
     def __init__(self, path: Path, *, synchronous: Literal["FULL", "NORMAL"]) -> None:
         self._path = path
+        self._pid = os.getpid()
         self.uncheckpointed = True
         """Whether the write-ahead log may hold something that the database does not."""
         self._last_sequence = 0
@@ -144,7 +146,9 @@ class Database:
             failpoint("schema.after_commit")
 
     def close(self) -> None:
-        self._connection.close()
+        # In a forked child it is the parent's: closing it would remove the write-ahead log.
+        if os.getpid() == self._pid:
+            self._connection.close()
 
     # ---- reading -------------------------------------------------------------------------------
 

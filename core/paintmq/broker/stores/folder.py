@@ -10,7 +10,6 @@
 """
 
 import contextlib
-import fcntl
 import os
 from pathlib import Path
 from typing import Self
@@ -18,6 +17,7 @@ from typing import Self
 from paintmq.broker.stores.disk_space import DiskSpace, is_full
 from paintmq.broker.stores.failpoints import failpoint
 from paintmq.errors import StoreError
+from paintmq.process import file_lock
 from paintmq.units import MIB
 
 BALLAST_BYTES = 64 * MIB
@@ -47,10 +47,7 @@ class StoreFolder:
         except OSError as error:
             raise StoreError(f"the journal {path} cannot be opened: {error.strerror}") from error
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _write_holder(lock)
-            failpoint("folder.after_lock")
-            sequence = os.open(path / "sequence", os.O_RDWR | os.O_CREAT, 0o600)
+            file_lock.lock(lock)
         except BlockingIOError as error:
             holder = os.pread(lock, 20, 0).decode(errors="replace") or "unknown"
             os.close(lock)
@@ -60,12 +57,19 @@ class StoreFolder:
             ) from error
         except OSError as error:
             os.close(lock)
+            raise StoreError(f"the journal {path} cannot be locked: {error.strerror}") from error
+        try:
+            _write_holder(lock)
+            failpoint("folder.after_lock")
+            sequence = os.open(path / "sequence", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            file_lock.unlock(lock)
             raise StoreError(f"the journal {path} cannot be written: {error.strerror}") from error
         return cls(path, lock, sequence)
 
     def close(self) -> None:
         os.close(self._sequence)
-        os.close(self._lock)
+        file_lock.unlock(self._lock)
 
     # ---- the sequence file: notices a database that went back in time --------------------------
 

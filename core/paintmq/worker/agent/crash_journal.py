@@ -8,7 +8,6 @@ has to survive the process, not the machine.
 """
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from attrs import astuple, define, field
 
+from paintmq.process import file_lock
 from paintmq.task import Fence, TaskId
 from paintmq.units import MIB
 from paintmq.worker.channel.batch_mark import MARK_SIZE, marked_batch
@@ -72,7 +72,7 @@ class CrashJournal:
         except OSError:
             return None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file_lock.lock(descriptor)
         except OSError:
             os.close(descriptor)
             return None
@@ -120,7 +120,7 @@ class CrashJournal:
     def close(self) -> None:
         """Remove the journal: the worker leaves in order and has no crash to report."""
         self.path.unlink(missing_ok=True)
-        os.close(self._descriptor)
+        file_lock.unlock(self._descriptor)
         with contextlib.suppress(OSError):  # another worker's journal may be in it
             self.path.parent.rmdir()
 

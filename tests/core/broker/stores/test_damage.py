@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.harness.forked_child import forked_child
 
 from paintmq.broker.records import StoredTask
 from paintmq.broker.stores.database import DATABASE_NAME
@@ -199,3 +200,20 @@ def test_a_damaged_task_stays_failed_after_the_next_start(tmp_path: Path) -> Non
         assert [found.status.state for found in store.recovered.tasks] == [TaskState.FAILED]
         assert store.recovered.damaged == (task.request.id,)
         store.store.close()
+
+
+def test_a_forked_child_that_closes_its_parents_store_takes_nothing_away(tmp_path: Path) -> None:
+    """Closing SQLite's last connection removes the write-ahead log, which is the parent's."""
+    store = OpenStore(SqliteStore(tmp_path))
+    store.write(accepted("1"))
+    store.collect_until()
+    assert isinstance(store.store, SqliteStore)
+    with forked_child(store.store._close_files):
+        store.write(accepted("2"))
+        store.collect_until()
+        assert (tmp_path / "paintmq.db-wal").exists()
+        store.store.close()
+        again = OpenStore(SqliteStore(tmp_path))
+
+    assert len(again.recovered.tasks) == 2
+    again.store.close()
