@@ -12,7 +12,6 @@ Rule 2: a node ends when its standard input does, so none outlives the program t
 
 import contextlib
 import os
-import sys
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -28,6 +27,17 @@ if TYPE_CHECKING:
 
 SETTINGS_VARIABLE = "PAINTMQ_SETTINGS"
 """A variable with the text of a settings file: it takes the file's place."""
+
+
+def own_program() -> tuple[str, ...]:
+    """Return the start of a command line that runs this installation's ``paintmq`` command.
+
+    Raises:
+        ConfigError: this program knows no Python interpreter that it could start.
+    """
+    from paintmq.interpreter import interpreter
+
+    return (*interpreter(), "-m", "paintmq")
 
 
 @frozen(kw_only=True)
@@ -46,7 +56,7 @@ class NodeOrder:
     @property
     def command(self) -> tuple[str, ...]:
         """Return the command line with this installation's own interpreter."""
-        return (sys.executable, "-m", "paintmq", *self.arguments)
+        return (*own_program(), *self.arguments)
 
     def portable_command(self, program: Sequence[str] = ("paintmq",)) -> tuple[str, ...]:
         """Return a command line that carries the variables itself, where the environment is not

@@ -5,13 +5,12 @@
 """
 
 import shlex
-import sys
 from typing import Literal
 
 from attrs import field, frozen
 
 from paintmq.hookspecs import RegisterLauncher
-from paintmq.launching import LaunchedNode, Launcher, NodeOrder, ProcessNode
+from paintmq.launching import LaunchedNode, Launcher, NodeOrder, ProcessNode, own_program
 
 
 @frozen(kw_only=True)
@@ -49,7 +48,7 @@ class ProcessLauncher(Launcher):
 
     def command(self, order: NodeOrder) -> tuple[str, ...]:
         options = self._options
-        program = options.program or (sys.executable, "-m", "paintmq")
+        program = options.program or own_program()
         places = {"{name}": order.name, "{number}": str(order.number)}
         prefix = tuple(_filled(part, places) for part in options.prefix)
         if options.settings == "command":

@@ -43,7 +43,7 @@ def test_a_portable_command_carries_its_settings() -> None:
 @pytest.mark.parametrize(
     ("options", "command"),
     [
-        ({}, [sys.executable, "-m", "paintmq", *ORDER.arguments]),
+        ({}, [sys.executable, "-P", "-m", "paintmq", *ORDER.arguments]),
         (
             {"prefix": ("nice", "-n", "10"), "program": ("paintmq",)},
             ["nice", "-n", "10", "paintmq"],

@@ -11,7 +11,6 @@ from uuid import UUID
 import typer
 
 from paintmq.cli.failures import CommandError, note
-from paintmq.cli.shown_names import shown
 from paintmq.task import TaskId
 from paintmq.transport.addresses import tcp_endpoint
 
@@ -41,8 +40,11 @@ PATIENCE = 5.0
 """Seconds to wait for a broker: one on another continent answers within one, a busy one in two."""
 
 
-def service_settings(file: Path | None) -> "Settings":
-    """Return the settings of a service.
+def service_settings(file: Path | None, *, serves: bool = False) -> "Settings":
+    """Return the settings of a service, or of a command that asks one.
+
+    ``serves``: this process is the service. It refuses a file in the current folder that sets what
+    only a named file may, rather than run without its keys.
 
     Raises:
         ConfigError: what is wrong with them.
@@ -52,7 +54,9 @@ def service_settings(file: Path | None) -> "Settings":
 
     # A service keeps what it accepted, where an embedded broker keeps nothing beyond itself.
     settings = load_settings(file, base=Config(broker=BrokerConfig(durability="full")))
-    tell_settings_file(settings, quiet=file is not None)
+    if serves and settings.ignored:
+        raise CommandError(f"{ignored_keys(settings)}; name the file: -c {settings.file}")
+    tell_settings_file(settings)
     return settings
 
 
@@ -107,13 +111,25 @@ def is_reachable(endpoint: str, patience: float = PATIENCE) -> bool:
         return False
 
 
-def tell_settings_file(settings: "Settings", *, quiet: bool = False) -> None:
-    """Say once a command which file was read, where the user did not name it."""
-    if settings.file is None or settings.file.is_absolute() or quiet:
+def tell_settings_file(settings: "Settings") -> None:
+    """Say, once a command, that a file in the current folder was read, and what of it was not."""
+    from paintmq.settings.file import FILE_NAME
+
+    if settings.file != Path(FILE_NAME):
         return
-    if not _SETTINGS_TOLD.get():
-        _SETTINGS_TOLD.set(True)
-        note(f"settings from {shown(settings.file)} in the current folder")
+    if _SETTINGS_TOLD.get():
+        return
+    _SETTINGS_TOLD.set(True)
+    note(f"settings from {FILE_NAME} in the current folder")
+    if settings.ignored:
+        note(f"{ignored_keys(settings)}; -c {FILE_NAME} uses all of it")
+
+
+def ignored_keys(settings: "Settings") -> str:
+    return (
+        f"{settings.file}: {', '.join(settings.ignored)} count only in a file that you name, since"
+        " a folder may come from anywhere"
+    )
 
 
 def strangers_broker(settings: "Settings") -> str:

@@ -2,13 +2,14 @@
 
 import os
 import select
-import sys
 import tempfile
 import time
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from paintmq.errors import ConfigError
+from paintmq.interpreter import module_path
 from paintmq.worker.agent.host_process import HostProcess
 from paintmq.worker.channel.messages import Configure, HostReady
 
@@ -26,6 +27,8 @@ def host_objection(config: "Config", *, patience: float = PATIENCE) -> str:
         host = HostProcess.start(
             "doctor", environment=environment, max_payload_bytes=config.limits.max_payload_bytes
         )
+    except ConfigError as error:
+        return f"cannot be started: {error}"
     except OSError as error:
         return f"cannot be started: {error} (temporary files: {tempfile.gettempdir()})"
     how = ""
@@ -54,7 +57,7 @@ def _orders(config: "Config", scratch: str) -> Configure:
         worker=f"doctor-{os.getpid()}",
         device="cpu",
         scratch=scratch,
-        path=tuple(entry for entry in sys.path if entry),
+        path=module_path(),
         plugins={
             "disable": plugins.disable,
             "allow": plugins.allow,

@@ -20,6 +20,7 @@ from attrs import frozen
 from paintmq.cli.failures import FAILED, CommandError
 from paintmq.config import PluginsConfig
 from paintmq.hookspecs import PROJECT
+from paintmq.interpreter import interpreter
 from paintmq.plugin.discovery import find_plugins, import_target
 from paintmq.plugin.guarded_call import PluginThread, describe
 from paintmq.plugin.manager import PluginManager
@@ -52,7 +53,7 @@ def run_check(plugin: str, *, verbose: bool) -> int:
         module.write_text(_HEAD + "\n\n".join(each.source for each in tests), encoding="utf-8")
         settings = Path(root) / "pytest.ini"  # so that none of a folder above applies
         settings.write_text("[pytest]\nmarkers = slow: starts processes\n", encoding="utf-8")
-        command = [sys.executable, "-m", "pytest", str(module), f"--rootdir={root}"]
+        command = [*interpreter(), "-m", "pytest", str(module), f"--rootdir={root}"]
         command += ["-c", str(settings), "-p", "no:cacheprovider", "-p", check_report.__name__]
         variables = {
             "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),

@@ -123,7 +123,7 @@ def run(
 
     log_to_stderr(default="error")
     settings = load_settings(config)
-    tell_settings_file(settings, quiet=quiet)
+    tell_settings_file(settings)
     endpoint = None if connect is None else chosen_endpoint(connect, config)
     plugins = installed_plugins(settings.config.plugins)
     catalog = plugins.catalog()

@@ -125,7 +125,7 @@ def reload(connect: ConnectOption = None, config: ConfigOption = None) -> None:
 def _prepared(config: Path | None) -> "tuple[Config, PluginManager]":
     from paintmq.cli.log_setup import log_to_stderr
 
-    settings = service_settings(config).config
+    settings = service_settings(config, serves=True).config
     log_to_stderr()
     return settings, installed_plugins(settings.plugins)
 

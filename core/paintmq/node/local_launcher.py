@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from attrs import define
 
 from paintmq.config import Config
+from paintmq.interpreter import interpreter
 from paintmq.launching import LaunchedNode, Launcher, NodeEnding, NodeOrder
 from paintmq.node.supervisor import NodeSupervisor
 from paintmq.plugin.manager import PluginManager
@@ -21,6 +22,7 @@ class LocalLauncher(Launcher):
     context: "Context | None" = None
 
     def launch(self, order: NodeOrder) -> LaunchedNode:
+        interpreter()  # refuses at once, rather than when a task needs a model host
         node = NodeSupervisor(
             self.config,
             self.plugins,

@@ -1,6 +1,5 @@
 """Which workers a machine gets, and what each is told: from settings and capabilities alone."""
 
-import sys
 from collections.abc import Mapping
 
 import msgspec
@@ -8,6 +7,7 @@ from attrs import frozen
 
 from paintmq.config import Config
 from paintmq.errors import ConfigError
+from paintmq.interpreter import module_path
 from paintmq.model import ModelSpec
 from paintmq.node.capabilities import Capabilities, home_queue, offer
 from paintmq.node.gpus import Gpu
@@ -150,7 +150,7 @@ class WorkerPlan:
             device_memory_mb=profile.gpu_memory_mb or profile.memory_mb,
             threads=threads,
             scratch="",
-            path=tuple(entry for entry in sys.path if entry),
+            path=module_path(),
             models=tuple(outline_of(self.specs[name]) for name in profile.models),
             plugins={
                 "disable": plugins.disable,

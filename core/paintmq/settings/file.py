@@ -31,6 +31,7 @@ from paintmq.settings.structure import (
     problems_in,
     structure_config,
 )
+from paintmq.settings.trust import harmless_part
 
 FILE_NAME = "paintmq.toml"
 FILE_VARIABLE = "PAINTMQ_CONFIG"
@@ -46,6 +47,8 @@ class Settings:
     """The file that was read, if there was one."""
     origins: Mapping[KeyPath, str]
     """File name or variable of every key that one of them set."""
+    ignored: tuple[str, ...] = ()
+    """Keys of a file in the current folder that count only in one that is named: ``trust.py``."""
 
     def origin(self, path: KeyPath) -> str:
         """Return what set the key, or anything in it if it is a table; ``"default"`` if nothing
@@ -60,7 +63,8 @@ def load_config(path: Path | None = None, environ: Mapping[str, str] = os.enviro
 
     Without a path, the file is the text of ``PAINTMQ_SETTINGS``, else what ``PAINTMQ_CONFIG``
     names, else ``paintmq.toml`` in the current folder, else the one in the platform's folder for
-    settings; none need exist.
+    settings; none need exist. Of a file that merely lies in the current folder, only harmless
+    sections count: ``trust.py``.
 
     Raises:
         ConfigError: every problem, one a line.
@@ -79,11 +83,14 @@ def load_settings(
     ``base`` holds the defaults, where they differ from those in ``config.py``.
     """
     file, source = path, ""
+    ignored: tuple[str, ...] = ()
     if path is None and SETTINGS_VARIABLE in environ:
         source, from_file = SETTINGS_VARIABLE, _parsed_file(environ[SETTINGS_VARIABLE])
     else:
         file = path if path is not None else find_config_file(environ)
         source, from_file = str(file or ""), _read_file(file) if file is not None else {}
+        if path is None and not environ.get(FILE_VARIABLE) and file == Path(FILE_NAME):
+            from_file, ignored = harmless_part(from_file)
     defaults = _defaults(base or Config())
     problems = [f"{source}: {text}" for text in problems_in(_merged(defaults, from_file))]
     origins = dict.fromkeys(_leaves(from_file), source)
@@ -112,7 +119,7 @@ def load_settings(
         config = structure_config(_merged(known, from_variables))
         problems = conflicts(config)
         if not problems:
-            return Settings(config=config, file=file, origins=origins)
+            return Settings(config=config, file=file, origins=origins, ignored=ignored)
         problems = [
             f"{_culprits(line, origins) or source or 'defaults'}: {line}" for line in problems
         ]
@@ -123,13 +130,29 @@ def find_config_file(environ: Mapping[str, str]) -> Path | None:
     """Return the settings file to read when none was named."""
     if named := environ.get(FILE_VARIABLE):
         return Path(named)
-    here = Path(FILE_NAME)
-    if here.is_file():
-        return here
+    here, own = Path(FILE_NAME), _own_file()
+    if not _is_file(here):
+        return own
+    return own if own is not None and own.samefile(here) else here
+
+
+def _own_file() -> Path | None:
+    """Return the file in the user's own folder for settings, if there is one."""
     from platformdirs import user_config_path
 
-    own = user_config_path("paintmq") / FILE_NAME
-    return own if own.is_file() else None
+    try:
+        own = user_config_path("paintmq") / FILE_NAME
+    except RuntimeError:  # a user without a home folder
+        return None
+    return own if _is_file(own) else None
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether a file is there; where one may not look, there is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 # ---- the file ----------------------------------------------------------------------------------

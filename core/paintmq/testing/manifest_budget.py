@@ -92,7 +92,7 @@ def _measure(manifest: str) -> tuple[float, list[str]]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
     environment["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
     done = subprocess.run(
-        [sys.executable, "-c", _SCRIPT, manifest],
+        [sys.executable, "-P", "-c", _SCRIPT, manifest],
         env=environment,
         capture_output=True,
         text=True,

@@ -50,7 +50,7 @@ def test_one_that_does_not_start_is_told_with_its_last_words(python: Path) -> No
 def test_one_that_cannot_even_be_tried_is_told_why(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python-gone"))
 
     assert host_objection(CONFIG).startswith("cannot be started: [Errno 2]")
 

@@ -77,9 +77,9 @@ class TestWhatIsRead:
         }
 
     def test_the_file_in_the_current_folder_is_read(self, elsewhere: Path) -> None:
-        write(elsewhere, "[broker]\nport = 6001\n")
+        write(elsewhere, "[limits]\nmax_tasks = 6001\n")
 
-        assert load_config(None, {}).broker.port == 6001
+        assert load_config(None, {}).limits.max_tasks == 6001
 
     def test_a_variable_names_another_file(self, elsewhere: Path) -> None:
         write(elsewhere, "[broker]\nport = 6001\n")

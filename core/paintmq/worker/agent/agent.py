@@ -14,7 +14,7 @@ from typing import TypeAlias, cast
 
 from attrs import evolve, frozen
 
-from paintmq.errors import WireError
+from paintmq.errors import ConfigError, WireError
 from paintmq.identifiers import new_peer_id
 from paintmq.model import ModelSpec
 from paintmq.task import Buffer, TaskId
@@ -325,7 +325,7 @@ class WorkerAgent:
                 environment=setup.environment,
                 max_payload_bytes=int(setup.configure.limits["max_payload_bytes"]),
             )
-        except OSError as error:
+        except (OSError, ConfigError) as error:
             detail, now = f"cannot be started: {error}", self._clock()
             self._carry_out(self._machine.host_exited(detail, now=now))
             self._report_death(detail, (), now=now)

@@ -11,7 +11,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]  # it ships no types
 from attrs import define, field
 
+from paintmq.interpreter import HOST_VARIABLE, interpreter
 from paintmq.process.cgroups import oom_kills
 from paintmq.task import Buffer
 from paintmq.worker.channel.framing import FrameReader, HostDelivery, encode
@@ -100,7 +100,9 @@ class HostProcess:
 
         Raises:
             OSError: the system cannot start another process.
+            ConfigError: there is no interpreter to start it with.
         """
+        program = interpreter()
         ours, theirs = socket.socketpair()
         scratch = ""
         try:
@@ -109,11 +111,11 @@ class HostProcess:
             # A session of its own: Ctrl-C is the supervisor's to handle, and what the model starts
             # can be killed with it.
             process = subprocess.Popen(
-                [sys.executable, "-m", _MODULE, str(descriptor), str(os.getpid())],
+                [*program, "-m", _MODULE, str(descriptor), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                env={**os.environ, **environment},
+                env={**os.environ, **environment, HOST_VARIABLE: str(os.getpid())},
                 pass_fds=(descriptor,),
                 start_new_session=True,
             )
