@@ -1,6 +1,5 @@
 """Identifiers. They are made at the edge and passed in, so that pure modules stay replayable."""
 
-import hashlib
 import os
 import time
 
@@ -14,18 +13,6 @@ def new_task_id() -> TaskId:
     value = (milliseconds & (1 << 48) - 1) << 80 | random
     value = value & ~(0xF << 76) | 0x7 << 76  # version
     value = value & ~(0x3 << 62) | 0x2 << 62  # variant
-    return TaskId(f"{value:032x}")
-
-
-def task_id_for_key(tenant: str, idempotency_key: str) -> TaskId:
-    """Return the id that every task with this key has, so that submitting it twice is one task.
-
-    A UUID version 8 (RFC 9562 section 5.8) of the first 128 bits of SHA-256.
-    """
-    digest = hashlib.sha256(f"{tenant}\0{idempotency_key}".encode()).digest()
-    value = int.from_bytes(digest[:16])
-    value = value & ~(0xF << 76) | 0x8 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
     return TaskId(f"{value:032x}")
 
 

@@ -196,6 +196,10 @@ class TaskStatus:
     acknowledged_at: float | None = None
     """When the client confirmed that it has the result."""
     history: tuple[AttemptReport, ...] = ()
+    owner: str = ""
+    """Name of the key that the task was submitted with; empty where no keys are asked for."""
+    worker_key: str = ""
+    """Name of the key of the worker that holds or last held the task."""
 
     @property
     def fence(self) -> Fence:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from attrs import define, evolve, field
 
-from paintmq.broker.machine import BrokerMachine, Step
+from paintmq.broker.machine import NO_KEYS, BrokerMachine, Credentials, Step
 from paintmq.broker.records import Record, replay
 from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.config import DEFAULT_QUEUE_CONFIGS, Limits, QueueConfig, Timers
@@ -86,6 +86,8 @@ class BrokerHarness:
     said: list[tuple[PeerId, FromBroker]] = field(
         factory=list[tuple[PeerId, FromBroker]], init=False
     )
+    keys: dict[PeerId, Credentials] = field(factory=dict[PeerId, Credentials], init=False)
+    """What the keys of peers say of them; the others come as if no keys were asked for."""
     _asked: int = field(default=0, init=False)
 
     def take(self, step: Step) -> list[tuple[PeerId, FromBroker]]:
@@ -97,7 +99,9 @@ class BrokerHarness:
         return sends
 
     def receive(self, peer: PeerId, message: ToBroker) -> list[tuple[PeerId, FromBroker]]:
-        return self.take(self.machine.receive(peer, message, now=self.now))
+        credentials = self.keys.get(peer, NO_KEYS)
+        step = self.machine.receive(peer, message, now=self.now, credentials=credentials)
+        return self.take(step)
 
     def let_pass(self, seconds: float) -> list[tuple[PeerId, FromBroker]]:
         """Let time pass, stopping at every deadline on the way."""
@@ -139,11 +143,11 @@ class BrokerHarness:
             ),
         )
 
-    def ask(self, subject: str, **arguments: Any) -> Answer:
+    def ask(self, subject: str, *, client: PeerId = ALICE, **arguments: Any) -> Answer:
         """Ask as a client would; return the answer."""
         self._asked += 1
-        self.receive(ALICE, Ask(request_id=self._asked, subject=subject, arguments=arguments))
-        return self.heard(ALICE, Answer)[-1]
+        self.receive(client, Ask(request_id=self._asked, subject=subject, arguments=arguments))
+        return self.heard(client, Answer)[-1]
 
     def heard(self, peer: PeerId, kind: type[MessageT]) -> list[MessageT]:
         """Return what a peer was ever told of this kind."""
@@ -195,10 +199,10 @@ def beat(broker: BrokerHarness, *items: Assignment, worker: PeerId = W1) -> None
     broker.receive(worker, Heartbeat(running=running))
 
 
-def cancel(broker: BrokerHarness, task_id: str) -> str:
+def cancel(broker: BrokerHarness, task_id: str, client: PeerId = ALICE) -> str:
     """Cancel as a client would; return the answer."""
-    broker.receive(ALICE, Cancel(task_id))  # type: ignore[arg-type]  # an id as a client types it
-    return broker.heard(ALICE, CancelAnswered)[-1].answer
+    broker.receive(client, Cancel(task_id))  # type: ignore[arg-type]  # an id as a client types it
+    return broker.heard(client, CancelAnswered)[-1].answer
 
 
 def restarted(broker: BrokerHarness, **options: Any) -> BrokerHarness:

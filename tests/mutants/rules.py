@@ -12,11 +12,13 @@ from attrs import evolve, frozen
 
 from paintmq.broker.connections import sender
 from paintmq.broker.connections.outbox import Outbox, Outgoing
-from paintmq.broker.machine import lifecycle, membership
+from paintmq.broker.machine import client_handler, lifecycle, membership, worker_handler
 from paintmq.broker.machine.admission import Admission
+from paintmq.broker.machine.credentials import Credentials
 from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.membership import Membership
 from paintmq.broker.machine.retention import Retention
+from paintmq.broker.machine.sessions import Sessions
 from paintmq.broker.machine.step import StepBuilder
 from paintmq.broker.machine.tasks import TaskTable
 from paintmq.broker.machine.zombies import ZombieAttempts
@@ -98,14 +100,24 @@ def _same_attempt(status: Any, **changes: Any) -> Any:
     return evolve(status, **changes)
 
 
-def _ended_is_not_leased(self: Lifecycle, task_id: Any, fence: Any, worker: str) -> bool:
+def _ended_is_not_leased(self: Lifecycle, task_id: Any, fence: Any, session: Any) -> Any:
     entry = self.step.tasks.get(task_id)
-    return entry is not None and entry.status.fence == fence
+    return entry if entry is not None and entry.status.fence == fence else None
 
 
-def _any_fence(self: Lifecycle, task_id: Any, fence: Any, worker: str) -> bool:
+def _any_fence(self: Lifecycle, task_id: Any, fence: Any, session: Any) -> Any:
     entry = self.step.tasks.get(task_id)
-    return entry is not None and entry.status.state.is_leased
+    return entry if entry is not None and entry.status.state.is_leased else None
+
+
+def _any_claim(self: Lifecycle, task_id: Any, fence: Any, worker: Any) -> bool:
+    entry = self.step.tasks.get(task_id)
+    return entry is not None and entry.status.fence == fence and entry.status.state.is_leased
+
+
+def _any_session(self: Lifecycle, task_id: Any, fence: Any, session: Any) -> Any:
+    entry = self.step.tasks.get(task_id)
+    return entry if entry is not None and entry.status.fence == fence else None
 
 
 def _only_ask_to_stop(self: Lifecycle, entry: Any, *, now: float) -> None:
@@ -250,7 +262,7 @@ RULES: Sequence[BrokenRule] = (
         "a late result overwrites an ending",
         "I3",
         Lifecycle,
-        "holds",
+        "current",
         _ended_is_not_leased,
         "a_result_that_comes_twice_is_recorded_once",
     ),
@@ -266,7 +278,7 @@ RULES: Sequence[BrokenRule] = (
         "any fence is good enough",
         "I5",
         Lifecycle,
-        "holds",
+        "current",
         _any_fence,
         "an_answer_with_an_old_fence_changes_nothing",
     ),
@@ -631,5 +643,93 @@ RULES: Sequence[BrokenRule] = (
         "keep_outside_mask",
         _what_the_model_says,
         "only_inpainting_is_held_to_the_mask",
+    ),
+    BrokenRule(
+        "another key sees every task",
+        "I24",
+        Credentials,
+        "sees",
+        _yes,
+        "another_key_is_told_of_a_task_what_it_is_told_of_one_that_there_is_not",
+    ),
+    BrokenRule(
+        "whoever fetches a result lets it go",
+        "I24",
+        Credentials,
+        "owns",
+        _yes,
+        "a_result_that_another_fetches_is_kept_as_promised",
+    ),
+    BrokenRule(
+        "a result goes when one of its owner's clients has it",
+        "I24",
+        Membership,
+        "_awaits",
+        _no,
+        "a_result_is_delivered_when_every_connected_client_of_its_owner_has_it",
+    ),
+    BrokenRule(
+        "any id may be taken",
+        "I24",
+        Credentials,
+        "may_use",
+        _yes,
+        "an_id_made_of_an_idempotency_key_is_for_its_owner_alone",
+    ),
+    BrokenRule(
+        "a task without owner is given to whoever knows its id",
+        "I24",
+        client_handler,
+        "_is_same",
+        _yes,
+        "a_task_that_has_no_owner_becomes_that_of_who_submits_it_again",
+    ),
+    BrokenRule(
+        "whoever knows name and fence may claim a lease",
+        "I24",
+        Lifecycle,
+        "may_claim",
+        _any_claim,
+        "a_lease_is_not_claimed_by_another_key_in_the_name_of_its_worker",
+    ),
+    BrokenRule(
+        "whoever knows the fence may answer",
+        "I24",
+        Lifecycle,
+        "current",
+        _any_session,
+        "a_result_from_another_worker_changes_nothing",
+    ),
+    BrokenRule(
+        "a worker takes the name of another key's",
+        "I24",
+        Sessions,
+        "worker_named",
+        _nothing,
+        "a_name_in_use_is_refused_to_another_key",
+    ),
+    BrokenRule(
+        "a worker replaces whoever it names",
+        "I24",
+        worker_handler,
+        "_is_same",
+        _yes,
+        "a_worker_replaces_nobody_but_itself",
+    ),
+    BrokenRule(
+        "a key's tasks claim what they like",
+        "I24",
+        Admission,
+        "exceeds_key",
+        _nothing,
+        "a_key_may_not_claim_more_priority_than_it_allows",
+    ),
+    BrokenRule(
+        "a key has no quota",
+        "I24",
+        Admission,
+        "_exceeds_quota",
+        _nothing,
+        "a_key_has_no_more_unfinished_tasks_than_its_quota",
     ),
 )

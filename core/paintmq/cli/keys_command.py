@@ -54,8 +54,24 @@ def add(
             help="Queues a client may submit to, or whose tasks a worker may run. [default: all]",
         ),
     ] = None,
+    tenant: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The tenant of all tasks of a client. [default: any]"),
+    ] = None,
+    max_priority: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="The highest priority of a client's tasks. [default: 9]"),
+    ] = None,
+    quota: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Unfinished tasks a client may have at once. [default: no limit]"
+        ),
+    ] = None,
 ) -> None:
     """Let another program in, and write the key file it needs."""
+    from attrs import evolve
+
     from paintmq.transport.key_files import ROLES, add_key
     from paintmq.transport.key_terms import KeyTerms, parse_expiry
 
@@ -65,7 +81,16 @@ def add(
         not_after = None if expires is None else parse_expiry(expires, now=_now())
     except ValueError as error:
         raise CommandError(f"--expires: {error}") from error
-    terms = KeyTerms(not_after=not_after, queues=None if queues is None else _names(queues))
+    claims = {"tenant": tenant, "max_priority": max_priority, "quota": quota}
+    try:
+        terms = evolve(
+            KeyTerms.from_json(claims),
+            not_after=not_after,
+            queues=None if queues is None else _names(queues),
+        )
+    except ValueError as error:
+        option = str(error).partition(" ")[0].replace("_", "-")
+        raise CommandError(f"--{option}: {error}") from error
     made = add_key(folder, name, role, terms)
     print(f"{made}: bring it to {name} by a safe way, set broker.key there, and delete it here")
     if terms.end:
@@ -80,7 +105,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def list_all(folder: FolderArgument, as_json: JsonOption = False) -> None:
-    """List who is let in, until when, and for which queues."""
+    """List who is let in, until when, for which queues, and what their tasks may claim."""
     from paintmq.transport.key_files import list_keys
 
     keys, now = list_keys(folder), _now()
@@ -88,12 +113,16 @@ def list_all(folder: FolderArgument, as_json: JsonOption = False) -> None:
         print(json.dumps([_row(key, now) for key in keys], indent=2))
         return
     for key in keys:
-        terms = ", ".join(filter(None, (_end_in_words(key, now), _queues_in_words(key))))
+        terms = ", ".join(
+            filter(None, (_end_in_words(key, now), _queues_in_words(key), _claims(key)))
+        )
         print(f"{key.name:<24} {key.role:<8} {key.public}  {terms}".rstrip())
 
 
 def _row(key: "Allowed", now: float) -> dict[str, object]:
-    terms: dict[str, object] = {"not_after": None, "queues": None, **key.terms.to_json()}
+    from paintmq.transport.key_terms import TERMS
+
+    terms: dict[str, object] = {**dict.fromkeys(sorted(TERMS)), **key.terms.to_json()}
     expired = key.terms.has_expired(now)
     return {"name": key.name, "role": key.role, "public": key.public, **terms, "expired": expired}
 
@@ -111,6 +140,17 @@ def _end_in_words(key: "Allowed", now: float) -> str:
 
 def _queues_in_words(key: "Allowed") -> str:
     return f"for {', '.join(key.terms.queues)} alone" if key.terms.queues is not None else ""
+
+
+def _claims(key: "Allowed") -> str:
+    """Return what a client's tasks may claim."""
+    terms = key.terms
+    claims = {
+        "tenant": terms.tenant,
+        "priority up to": terms.max_priority,
+        "unfinished tasks up to": terms.quota,
+    }
+    return ", ".join(f"{name} {value}" for name, value in claims.items() if value is not None)
 
 
 def _now() -> float:

@@ -20,6 +20,8 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from attrs import evolve
+
 from paintmq.client.connection import check_endpoint
 from paintmq.client.followed_task import FollowedTask
 from paintmq.client.followed_tasks import FollowedTasks
@@ -39,6 +41,7 @@ from paintmq.errors import (
     WireError,
 )
 from paintmq.task import Json, TaskId
+from paintmq.task_ids import task_id_for_key
 from paintmq.transport.key_files import load_peer_key
 from paintmq.transport.sockets import Context
 from paintmq.wire.messages import Ask, ClientHello, Submit
@@ -81,6 +84,7 @@ class Session:
         self._answers = PendingAnswers()
         self._thread: threading.Thread | None = None
         self._reachability = Reachability(endpoint)
+        self._key = load_peer_key(Path(key)) if key is not None else None
         self._loop = SessionLoop(
             endpoint=endpoint,
             machine=self._machine,
@@ -90,7 +94,7 @@ class Session:
             reachability=self._reachability,
             journal=journal,
             given_context=context,
-            key=load_peer_key(Path(key)) if key is not None else None,
+            key=self._key,
         )
         self.recovered: tuple[FollowedTask, ...] = ()
         """Tasks of an earlier client that this one took over, by its journal."""
@@ -195,7 +199,7 @@ class Session:
         """
         self.start()
         self._mark_seen()
-        prepared = _checked(prepared)
+        prepared = _checked(self._with_own_id(prepared, task))
         followed, is_new = self._followed.submit(prepared.request, task)
         if not is_new:
             place.give_back()
@@ -211,6 +215,18 @@ class Session:
                 self._journal.drop(followed.id)
             raise
         return followed
+
+    def _with_own_id(self, prepared: PreparedTask, task: Task | None) -> PreparedTask:
+        """Let an id that was made of an idempotency key bear the mark of this client's own key.
+
+        Otherwise it would be an id for clients without keys, which the broker refuses.
+        """
+        if self._key is None or task is None or task.idempotency_key is None:
+            return prepared
+        if prepared.request.id != task_id_for_key(task.tenant, task.idempotency_key):
+            return prepared  # the program chose another
+        own = task_id_for_key(task.tenant, task.idempotency_key, owner=self._key.name)
+        return evolve(prepared, request=evolve(prepared.request, id=own))
 
     def _recover(self, prepared: PreparedTask) -> FollowedTask:
         place = self.window.place(prepared.request.input_bytes)

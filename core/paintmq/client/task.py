@@ -25,9 +25,10 @@ from paintmq.client.task_checks import (
     shown,
 )
 from paintmq.errors import InvalidInputError
-from paintmq.identifiers import new_task_id, task_id_for_key
+from paintmq.identifiers import new_task_id
 from paintmq.image.summary import summary_of
 from paintmq.task import DeviceChoice, Json, PayloadInfo, TaskId, TaskRequest
+from paintmq.task_ids import task_id_for_key
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,7 +73,8 @@ class Task:
     tenant: str = field(default="", kw_only=True)
     """Whose task this is: tenants share the workers fairly."""
     idempotency_key: str | None = field(default=None, kw_only=True)
-    """Tasks of one tenant with equal keys are one task, however often they are submitted."""
+    """Tasks of one tenant with equal keys are one task, however often they are submitted. If the
+    client shows a key to the broker, such a task has another id than ``id`` says: its handle's."""
     max_attempts: int = field(default=3, kw_only=True)
     """How often the task is tried when attempts end in errors that may pass."""
     run_limit: float | None = field(default=None, kw_only=True)

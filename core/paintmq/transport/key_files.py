@@ -19,7 +19,7 @@ from attrs import asdict, frozen
 
 from paintmq.config import BrokerConfig
 from paintmq.errors import ConfigError
-from paintmq.transport.key_terms import NO_TERMS, KeyTerms
+from paintmq.transport.key_terms import NO_TERMS, TERMS, KeyTerms
 
 Role: TypeAlias = Literal["client", "worker", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -114,6 +114,10 @@ def add_key(folder: Path, name: str, role: Role, terms: KeyTerms = NO_TERMS) -> 
         raise ConfigError(f"{role!r} is no role: use {', '.join(ROLES)}")
     if role == "admin" and terms.queues is not None:
         raise ConfigError("an admin may do everything: queues limit clients and workers")
+    if role != "client" and terms.limits_tasks:
+        raise ConfigError(
+            f"tenant, priority and quota limit what clients submit: a key for {role}s has none"
+        )
     broker = load_broker_keys(folder)
     allowed = list_keys(folder)
     if any(entry.name == name for entry in allowed):
@@ -184,7 +188,7 @@ def _allowed(path: Path, entry: object) -> Allowed:
     match entry:
         case {"name": str(name), "role": str(role), "public": public, **more} if _is_key(public):
             limits = {str(field): value for field, value in more.items()}
-            if unknown := limits.keys() - {"not_after", "queues"}:
+            if unknown := limits.keys() - TERMS:
                 # It may be a restriction: a program that does not know it must not admit the key.
                 raise ConfigError(
                     f"{path}: the key {name!r} has terms that this PaintMQ does not know "

@@ -5,12 +5,16 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Self
 
-from attrs import frozen
+from attrs import fields, frozen
 
-from paintmq.task import Json
+from paintmq.task import MAX_PRIORITY, MIN_PRIORITY, Json
 
 SOON = 14 * 86_400.0
 """A key is worth a warning this many seconds before its end."""
+
+MAX_TENANT = 200
+"""Characters, as in a task."""
+MAX_QUOTA = 1_000_000_000
 
 _SPAN = re.compile(r"([1-9][0-9]{0,5})([hdw])")
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
@@ -24,6 +28,17 @@ class KeyTerms:
     """Unix time in whole seconds: from then on the key is refused."""
     queues: tuple[str, ...] | None = None
     """Queues to which a client may submit tasks, or whose tasks a worker may run."""
+    tenant: str | None = None
+    """The tenant of all tasks of a client."""
+    max_priority: int | None = None
+    """The highest priority of a client's tasks."""
+    quota: int | None = None
+    """Unfinished tasks that a client may have at once."""
+
+    @property
+    def limits_tasks(self) -> bool:
+        """Whether something is said of tasks, which only clients submit."""
+        return (self.tenant, self.max_priority, self.quota) != (None, None, None)
 
     def has_expired(self, now: float) -> bool:
         return self.not_after is not None and self.not_after <= now
@@ -46,7 +61,8 @@ class KeyTerms:
             data["not_after"] = datetime.fromtimestamp(self.not_after, UTC).isoformat()
         if self.queues is not None:
             data["queues"] = list(self.queues)
-        return data
+        claims = {"tenant": self.tenant, "max_priority": self.max_priority, "quota": self.quota}
+        return data | {name: value for name, value in claims.items() if value is not None}
 
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> Self:
@@ -64,10 +80,18 @@ class KeyTerms:
             end = _moment(not_after)
         else:
             raise ValueError(f"not_after = {not_after!r} is no time")
-        return cls(not_after=end, queues=None if queues is None else tuple(queues))
+        return cls(
+            not_after=end,
+            queues=None if queues is None else tuple(queues),
+            tenant=_tenant(data.get("tenant")),
+            max_priority=_number(data, "max_priority", MIN_PRIORITY, MAX_PRIORITY),
+            quota=_number(data, "quota", 1, MAX_QUOTA),
+        )
 
 
 NO_TERMS = KeyTerms()
+TERMS = frozenset(field.name for field in fields(KeyTerms))
+"""The names of all terms, as key files have them."""
 
 
 def parse_expiry(text: str, *, now: float) -> float:
@@ -104,6 +128,21 @@ def _moment(text: str) -> float:
         return float(int(moment.timestamp()))
     except (ValueError, OverflowError):
         raise ValueError(f"{text!r} is no time: use 90d, 12h, 4w or a date as 2027-12-31") from None
+
+
+def _tenant(value: object) -> str | None:
+    if value is None or (isinstance(value, str) and 0 < len(value) <= MAX_TENANT):
+        return value
+    raise ValueError(f"tenant = {value!r} is no name of at most {MAX_TENANT} characters")
+
+
+def _number(data: Mapping[str, object], name: str, least: int, most: int) -> int | None:
+    value = data.get(name)
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+        return value
+    raise ValueError(f"{name} = {value!r} is no number from {least} to {most}")
 
 
 def _all_text(values: Sequence[object]) -> bool:

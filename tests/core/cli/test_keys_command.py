@@ -84,6 +84,9 @@ def test_programs_are_given_json(folder: Path, capsys: pytest.CaptureFixture[str
         "role": "client",
         "not_after": "2001-09-09T01:46:40+00:00",
         "queues": ["a"],
+        "tenant": None,
+        "max_priority": None,
+        "quota": None,
         "expired": True,
     }
     assert (rows[0]["not_after"], rows[0]["queues"], rows[0]["expired"]) == (None, None, False)
@@ -116,3 +119,34 @@ def test_a_revoked_key_is_listed_no_more(folder: Path, capsys: pytest.CaptureFix
 
     assert "paintmq reload" in capsys.readouterr().out
     assert "alice" not in lines(folder, capsys)
+
+
+def test_a_key_limits_what_the_tasks_of_its_client_claim(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert keys("add", folder, "web", "--tenant=acme", "--max-priority=3", "--quota=500") == 0
+
+    terms = KeyTerms(tenant="acme", max_priority=3, quota=500)
+    assert list_keys(folder)[-1].terms == load_peer_key(folder / "web.key").terms == terms
+    said = lines(folder, capsys)["web"]
+    assert said.endswith("  tenant acme, priority up to 3, unfinished tasks up to 500")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--max-priority=10"], "--max-priority: max_priority = 10 is no number from 0 to 9"),
+        (["--quota=0"], "--quota: quota = 0 is no number from 1"),
+        (["--tenant="], "--tenant: tenant = '' is no name"),
+        (["--tenant", "x" * 201], "of at most 200 characters"),
+        (["--quota=5", "--role=worker"], "limit what clients submit: a key for workers has none"),
+        (["--tenant=a", "--role=admin"], "limit what clients submit: a key for admins has none"),
+    ],
+)
+def test_terms_that_a_key_cannot_have_are_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str
+) -> None:
+    assert keys("add", folder, "web", *arguments) == 2
+
+    assert reason in capsys.readouterr().err
+    assert not (folder / "web.key").exists()

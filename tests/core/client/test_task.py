@@ -9,8 +9,9 @@ import pytest
 
 from paintmq import Task, TaskType
 from paintmq.errors import InvalidInputError, InvalidOptionError, InvalidTaskError
-from paintmq.identifiers import task_id_for_key
+from paintmq.identifiers import new_task_id
 from paintmq.task import TaskRequest
+from paintmq.task_ids import may_use_id, task_id_for_key
 
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000020000000108020000007b40e8dd"
@@ -62,6 +63,25 @@ def test_equal_idempotency_keys_of_a_tenant_make_one_task() -> None:
 
     assert task(**key).id == task(**key).id == task_id_for_key("", "order-17")
     assert task(**key).id != task(**key, tenant="studio").id
+
+
+def test_an_owner_has_ids_of_its_own_which_no_other_may_use() -> None:
+    of_alice = task_id_for_key("", "order-17", owner="alice")
+
+    assert of_alice == task_id_for_key("", "order-17", owner="alice")
+    others = [
+        task_id_for_key("", "order-17"),
+        task_id_for_key("", "order-17", owner="bob"),
+        task_id_for_key("studio", "order-17", owner="alice"),
+        task_id_for_key("", "order-18", owner="alice"),
+    ]
+    assert len({of_alice, *others}) == 5
+    assert {task_id[12] for task_id in (of_alice, *others)} == {"8"}
+    assert [may_use_id("alice", task_id) for task_id in (of_alice, *others)] == [
+        *(True, False, False),
+        *(True, True),
+    ]
+    assert may_use_id("alice", new_task_id())
 
 
 def test_a_task_type_of_a_third_party_is_given_by_name() -> None:

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from attrs import evolve, field, frozen
 
-from paintmq.broker.machine import Step
+from paintmq.broker.machine import Credentials, Step
 from paintmq.broker.machine.client_handler import ClientHandler
 from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.retention import Retention
@@ -71,6 +71,14 @@ def _replace(owner: Any, name: str, function: Any) -> Callable[[ExitStack], None
     return lambda stack: stack.enter_context(patch.object(owner, name, function))
 
 
+def _replace_all(*replacements: tuple[Any, str, Any]) -> Callable[[ExitStack], None]:
+    def breaks(stack: ExitStack) -> None:
+        for replacement in replacements:
+            _replace(*replacement)(stack)
+
+    return breaks
+
+
 def _speak_before_commit(self: SimulatedBroker, step: Step) -> None:
     self.write(step)
     for send in step.sends:
@@ -89,14 +97,14 @@ def _speak_at_once_without_records(self: SimulatedBroker, step: Step) -> None:
     self._schedule_tick()
 
 
-def _any_fence(self: Lifecycle, task_id: TaskId, fence: Fence, worker: str) -> bool:
+def _any_fence(self: Lifecycle, task_id: TaskId, fence: Fence, who: object) -> Any:
     entry = self.step.tasks.get(task_id)
-    return entry is not None and entry.status.state.is_leased
+    return entry if entry is not None and entry.status.state.is_leased else None
 
 
-def _even_the_ended(self: Lifecycle, task_id: TaskId, fence: Fence, worker: str) -> bool:
+def _even_the_ended(self: Lifecycle, task_id: TaskId, fence: Fence, session: PeerId) -> Any:
     entry = self.step.tasks.get(task_id)
-    return entry is not None and entry.status.fence == fence
+    return entry if entry is not None and entry.status.fence == fence else None
 
 
 _submit = ClientHandler._submit
@@ -107,13 +115,13 @@ def _forget_and_submit(
     peer: PeerId,
     request: TaskRequest,
     now: float,
-    queues: tuple[str, ...] | None,
+    credentials: Credentials,
 ) -> None:
     known = self._tasks.get(request.id)
     if known is not None and known.status.state.is_final:
         self._life.deadlines.discard(("purge", request.id, 0))
         self._life.retention.purge(known)
-    _submit(self, peer, request, now, queues)
+    _submit(self, peer, request, now, credentials)
 
 
 _retry_or_die = Lifecycle._retry_or_die
@@ -148,8 +156,10 @@ def _miscount_at_times(self: TaskTable, entry: TaskEntry, status: Any) -> None:
 _cancelled_answer = ClientHandler._cancel
 
 
-def _always_cancelled(self: ClientHandler, task_id: TaskId, now: float) -> str:
-    answer = _cancelled_answer(self, task_id, now)
+def _always_cancelled(
+    self: ClientHandler, task_id: TaskId, now: float, credentials: Credentials
+) -> str:
+    answer = _cancelled_answer(self, task_id, now, credentials)
     return answer if answer == "unknown" else "cancelled"
 
 
@@ -258,13 +268,13 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "does not look at fences",
         "I3|I5|I8",
-        _replace(Lifecycle, "holds", _any_fence),
+        _replace_all((Lifecycle, "current", _any_fence), (Lifecycle, "may_claim", _any_fence)),
         weather=Weather(duplication=0.1, delay=5.0, node_freezes=40.0),
     ),
     Mutant(
         "lets a late result overwrite an ending",
         "I3|leads to nowhere",
-        _replace(Lifecycle, "holds", _even_the_ended),
+        _replace(Lifecycle, "current", _even_the_ended),
     ),
     Mutant(
         "runs a task again that is submitted again",

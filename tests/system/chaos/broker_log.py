@@ -13,6 +13,7 @@ STEPS: dict[str, tuple[set[str], set[str]]] = {
     "start": (LEASED, {"loading", "running"}),
     "requeue": (LEASED, {"queued"}),
     "forgive": ({"queued"}, {"queued"}),
+    "adopt": ({"queued"} | LEASED | OVER, {"queued"} | LEASED | OVER),
     "finish": ({"queued"} | LEASED, OVER),
     "acknowledge": (OVER, OVER),
     "revive": ({"dead"}, {"queued"}),

@@ -12,6 +12,7 @@ from attrs import define, evolve, field
 
 from paintmq.broker.connections.access import AccessControl
 from paintmq.broker.connections.peers import UnreachableError
+from paintmq.broker.machine import NO_KEYS, Credentials
 from paintmq.config import BrokerConfig, QueueConfig
 from paintmq.errors import ConfigError
 from paintmq.settings.conflicts import exposure
@@ -157,15 +158,24 @@ class RouterEndpoint:
         user = self._users.get(peer)
         return user.name if user is not None else ""
 
-    def queues_of(self, peer: PeerId) -> tuple[str, ...] | None:
-        """Return the queues that the key of a peer is for; None: all."""
+    def credentials_of(self, peer: PeerId) -> Credentials:
+        """Return what the peer's key says of it."""
         user = self._users.get(peer)
-        return user.terms.queues if user is not None else None
+        if user is None:
+            return NO_KEYS
+        return Credentials(
+            key=user.name,
+            is_admin=user.role == "admin",
+            queues=user.terms.queues,
+            tenant=user.terms.tenant,
+            max_priority=user.terms.max_priority,
+            quota=user.terms.quota,
+        )
 
     def changed_keys(self) -> list[tuple[PeerId, str]]:
-        """Return the peers whose key was revoked, has expired or is for other queues now.
+        """Return the peers whose key was revoked, has expired or has other terms now.
 
-        Each comes with the reason why its key is refused, empty if it is merely for other queues.
+        Each comes with the reason why its key is refused, empty if it merely has other terms.
         A change is reported once.
         """
         if self.ring is None or self.ring.edition == self._edition:

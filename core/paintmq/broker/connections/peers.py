@@ -8,7 +8,7 @@ from typing import Protocol
 from attrs import define, evolve, field
 
 from paintmq.broker.connections.outbox import Outgoing, weight_of
-from paintmq.broker.machine import Send
+from paintmq.broker.machine import Credentials, Send
 from paintmq.task import Buffer, PeerId
 from paintmq.transport.key_files import Role
 from paintmq.transport.pipes import send_waiting
@@ -67,8 +67,8 @@ class Endpoint(Protocol):
         """Return the name of the peer's key; empty where no keys are in use."""
         ...
 
-    def queues_of(self, peer: PeerId) -> tuple[str, ...] | None:
-        """Return the queues that the key of a peer is for; None: all."""
+    def credentials_of(self, peer: PeerId) -> Credentials:
+        """Return what the key of a peer says of it."""
         ...
 
     def forget_peer(self, peer: PeerId) -> None:

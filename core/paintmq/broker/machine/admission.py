@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from attrs import define
 
+from paintmq.broker.machine.credentials import NO_KEYS, Credentials
 from paintmq.broker.machine.queues import Feasibility, feasibility
 from paintmq.broker.machine.sessions import MAX_NAME
 from paintmq.broker.machine.tasks import TaskTable
@@ -37,13 +38,32 @@ class Admission:
     disk_full: bool = False
     disk_busy: bool = False
 
-    def decide(
-        self, request: TaskRequest, *, now: float, allowed: tuple[str, ...] | None = None
-    ) -> tuple[str, CheckedTask] | Rejected:
-        """Return the queue and the checked task, or the refusal.
+    def exceeds_key(self, request: TaskRequest, credentials: Credentials) -> Rejected | None:
+        """Return the refusal of a request that claims more than its client's key allows.
 
-        ``allowed``: the queues that the client's key may submit to; None: all.
+        This comes before the broker looks whether it knows the task: what a key may not claim must
+        tell it nothing.
         """
+        if not credentials.may_use(request.id):
+            return _reject(
+                request,
+                "not_allowed",
+                f"the id {request.id} is not for tasks of your key {credentials.key!r}: use a "
+                f"UUID version 7, or let the client library make it of an idempotency key",
+            )
+        tenant, highest = credentials.tenant, credentials.max_priority
+        if tenant is not None and request.tenant not in ("", tenant):
+            reason = f"your key is for the tenant {tenant!r}, not for {request.tenant!r}"
+            return _reject(request, "not_allowed", reason)
+        if highest is not None and request.priority > highest:
+            reason = f"your key allows priorities up to {highest}, not {request.priority}"
+            return _reject(request, "not_allowed", reason)
+        return None
+
+    def decide(
+        self, request: TaskRequest, *, now: float, credentials: Credentials = NO_KEYS
+    ) -> tuple[str, CheckedTask] | Rejected:
+        """Return the queue and the checked task, or the refusal."""
         if self.draining:
             return _reject(request, "draining", "the broker is shutting down", retry_after=30.0)
         if self.disk_full:
@@ -57,9 +77,15 @@ class Admission:
             checked = self.catalog.check(request)
         except InvalidTaskError as error:
             return _reject(request, error.code, str(error))
-        if (refusal := self._exceeds_limits(request)) is not None:
-            return refusal
-        return self._queue_for(request, checked, now, allowed)
+        refusal = self._exceeds_limits(request) or self._exceeds_quota(request, credentials)
+        return refusal or self._queue_for(request, checked, now, credentials.queues)
+
+    def _exceeds_quota(self, request: TaskRequest, credentials: Credentials) -> Rejected | None:
+        quota = credentials.quota
+        if quota is None or self._tasks.unfinished_of(credentials.key) < quota:
+            return None
+        reason = f"your key {credentials.key!r} allows {quota} unfinished tasks (its quota)"
+        return _reject(request, "queue_full", reason, retry_after=5.0)
 
     def _exceeds_sizes(self, request: TaskRequest) -> Rejected | None:
         limits = self._limits

@@ -6,6 +6,7 @@ from attrs import define, evolve
 
 from paintmq.broker.machine.admission import Admission
 from paintmq.broker.machine.control import ControlRequests
+from paintmq.broker.machine.credentials import NO_KEYS, Credentials
 from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.membership import Membership
 from paintmq.broker.machine.retention import finished_message
@@ -48,10 +49,12 @@ class ClientHandler:
     _control: ControlRequests
     _timers: Timers
 
-    def hello(self, peer: PeerId, hello: ClientHello, now: float) -> None:
+    def hello(
+        self, peer: PeerId, hello: ClientHello, now: float, credentials: Credentials = NO_KEYS
+    ) -> None:
         if self._membership.refuses(peer, hello):
             return
-        self._membership.sessions.clients[peer] = ClientSession(peer, hello)
+        self._membership.sessions.clients[peer] = ClientSession(peer, hello, credentials)
         self._membership.heard(peer, now)
         self._life.step.send(
             peer,
@@ -67,9 +70,8 @@ class ClientHandler:
         peer: PeerId,
         message: ToBroker,
         now: float,
-        queues: tuple[str, ...] | None = None,
+        credentials: Credentials = NO_KEYS,
     ) -> None:
-        """Handle a message; ``queues``: those the sender's key may submit to; None: all."""
         self._membership.heard(peer, now)
         if not isinstance(message, FromClient | Heartbeat):
             reason = f"a client does not send {type(message).__name__}"
@@ -77,48 +79,59 @@ class ClientHandler:
             return
         match message:
             case ClientHello():
-                self.hello(peer, message, now)
+                self.hello(peer, message, now, credentials)
             case Heartbeat():
                 self._life.step.send(peer, BrokerHeartbeat())
             case Submit(request):
-                self._submit(peer, request, now, queues)
+                self._submit(peer, request, now, credentials)
             case Cancel(task_id):
-                self._life.step.send(peer, CancelAnswered(task_id, self._cancel(task_id, now)))
+                answer = self._cancel(task_id, now, credentials)
+                self._life.step.send(peer, CancelAnswered(task_id, answer))
             case Query(task_ids):
                 for task_id in task_ids:
-                    self._query(peer, task_id, now)
+                    self._query(peer, task_id, now, credentials)
             case ResultReceived(task_id):
-                if (entry := self._tasks.get(task_id)) is not None:
-                    self._life.retention.acknowledge(entry, now=now)
+                entry = self._tasks.seen_by(credentials, task_id)
+                if entry is not None and credentials.owns(entry.owner):
+                    self._membership.confirm(entry, peer, now)
             case Ask():
-                answer = self._control.answer(message, now=now, queues=queues)
-                self._life.step.send(peer, answer)
+                self._life.step.send(
+                    peer, self._control.answer(message, now=now, credentials=credentials)
+                )
             case ClientGoodbye():
                 self._membership.drop(peer, now, gone=True)
             case _:
                 assert_never(message)
 
     def _submit(
-        self, peer: PeerId, request: TaskRequest, now: float, queues: tuple[str, ...] | None
+        self, peer: PeerId, request: TaskRequest, now: float, credentials: Credentials
     ) -> None:
         known = self._tasks.get(request.id)
+        if known is not None and not known.owner and credentials.key:
+            self._adopt(known, request, credentials)
+        is_own = known is not None and credentials.owns(known.owner)
+        request = credentials.in_tenant(request)
+        refusal = None if is_own else self._admission.exceeds_key(request, credentials)
+        if refusal is not None:
+            self._reject(peer, refusal)
+            return
         if known is not None:
             self._control.duplicates += 1
-            if evolve(request, queue="") != evolve(known.request, queue=""):
+            if not is_own or not _is_same(request, known.request):
                 self._reject(
                     peer,
                     Rejected(
                         task_id=request.id,
                         code="conflict",
-                        reason=f"task {request.id} was already submitted with different contents; "
+                        reason=f"the id {request.id} is taken by a task with different contents; "
                         f"use another id or idempotency key",
                     ),
                 )
                 return
-            self._query(peer, request.id, now)
+            self._query(peer, request.id, now, credentials)
             return
         self._life.retention.make_room()
-        decision = self._admission.decide(request, now=now, allowed=queues)
+        decision = self._admission.decide(request, now=now, credentials=credentials)
         if isinstance(decision, Rejected):
             self._reject(peer, decision, queue=request.queue)
             return
@@ -128,11 +141,20 @@ class ClientHandler:
             queue=queue,
             accepted_at=now,
             rank=now - request.priority * self._timers.ageing,
+            owner=credentials.key,
         )
         entry = TaskEntry(request, status, checked)
         self._tasks.watch(entry, peer)
         self._life.accept(entry, now=now)
         self._tell_accepted(peer, entry, now)
+
+    def _adopt(self, known: TaskEntry, request: TaskRequest, credentials: Credentials) -> None:
+        """Give a task that is older than the broker's keys to the client that submitted it.
+
+        That is whoever knows its id and all of its contents, with the digests of its images.
+        """
+        if _is_same(request, known.request):
+            self._life.adopt(known, credentials.key)
 
     def _tell_accepted(self, peer: PeerId, entry: TaskEntry, now: float) -> None:
         state = entry.status.state
@@ -150,8 +172,8 @@ class ClientHandler:
             ),
         )
 
-    def _query(self, peer: PeerId, task_id: TaskId, now: float) -> None:
-        entry = self._tasks.get(task_id)
+    def _query(self, peer: PeerId, task_id: TaskId, now: float, credentials: Credentials) -> None:
+        entry = self._tasks.seen_by(credentials, task_id)
         if entry is None:
             self._life.step.send(peer, UnknownTask(task_id))
             return
@@ -161,8 +183,8 @@ class ClientHandler:
         else:
             self._tell_accepted(peer, entry, now)
 
-    def _cancel(self, task_id: TaskId, now: float) -> str:
-        entry = self._tasks.get(task_id)
+    def _cancel(self, task_id: TaskId, now: float, credentials: Credentials) -> str:
+        entry = self._tasks.seen_by(credentials, task_id)
         if entry is None:
             return "unknown"
         if not entry.status.state.is_final:
@@ -174,3 +196,8 @@ class ClientHandler:
         if queue in self._tasks.counts:
             self._tasks.counts[queue].rejected += 1
         self._life.step.send(peer, rejected)
+
+
+def _is_same(one: TaskRequest, other: TaskRequest) -> bool:
+    """Return whether two submissions ask for the same; which queue holds it does not matter."""
+    return evolve(one, queue="") == evolve(other, queue="")

@@ -1,14 +1,14 @@
 """Control requests, off the hot path: statistics, why a task waits, workers, dead letters."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, cast
 
 from attrs import asdict, define, field
 
 from paintmq.broker.machine.admission import Admission
+from paintmq.broker.machine.credentials import NO_KEYS, Credentials
 from paintmq.broker.machine.lifecycle import Lifecycle
-from paintmq.broker.machine.sessions import Sessions
+from paintmq.broker.machine.sessions import Sessions, WorkerSession
 from paintmq.broker.machine.tasks import TaskEntry, TaskTable
 from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.statistics import BrokerStatistics, QueueStatistics
@@ -39,15 +39,15 @@ class ControlRequests:
     rejected: int = field(default=0, init=False)
     duplicates: int = field(default=0, init=False)
 
-    def answer(self, ask: Ask, *, now: float, queues: tuple[str, ...] | None = None) -> Answer:
+    def answer(self, ask: Ask, *, now: float, credentials: Credentials = NO_KEYS) -> Answer:
         """Answer a control request, or say what is wrong with it.
 
-        ``queues``: those the client's key may submit to; None: all.
+        Tasks that the client may not learn of do not exist in any answer.
         """
-        subjects: dict[str, Callable[[Mapping[str, Json], float], Json]] = {
+        subjects: dict[str, Callable[[Mapping[str, Json], float, Credentials], Json]] = {
             "statistics": self._statistics,
             "why": self._why,
-            "route": partial(self._route, queues),
+            "route": self._route,
             "tasks": self._list_tasks,
             "workers": self._list_workers,
             "dead_list": self._dead_list,
@@ -64,7 +64,7 @@ class ControlRequests:
                 error=f"unknown subject {ask.subject!r}; known subjects: {known}",
             )
         try:
-            return Answer(request_id=ask.request_id, value=subject(ask.arguments, now))
+            return Answer(request_id=ask.request_id, value=subject(ask.arguments, now, credentials))
         except BadQuestionError as error:
             return Answer(request_id=ask.request_id, error=str(error))
 
@@ -108,11 +108,11 @@ class ControlRequests:
             uptime=now - self.started_at,
         )
 
-    def _statistics(self, arguments: Mapping[str, Json], now: float) -> Json:
+    def _statistics(self, arguments: Mapping[str, Json], now: float, _: Credentials) -> Json:
         return _json(asdict(self.statistics(now=now)))
 
-    def _why(self, arguments: Mapping[str, Json], now: float) -> Json:
-        entry = self._task(arguments)
+    def _why(self, arguments: Mapping[str, Json], now: float, credentials: Credentials) -> Json:
+        entry = self._task(arguments, credentials)
         answer: dict[str, Json] = {"task": _summary(entry, now)}
         if entry.status.state is TaskState.QUEUED:
             answer["waiting_for"] = self._scheduler.waiting_for(entry.id, now=now)
@@ -123,17 +123,17 @@ class ControlRequests:
             answer["lease"] = max(0.0, (ends or now) - now)
         return answer
 
-    def _route(
-        self, queues: tuple[str, ...] | None, arguments: Mapping[str, Json], now: float
-    ) -> Json:
+    def _route(self, arguments: Mapping[str, Json], now: float, credentials: Credentials) -> Json:
         """Return the queue a task would go to now, or why it would be refused. Stores nothing."""
         request = _request(arguments)
-        decision = self._admission.decide(request, now=now, allowed=queues)
+        decision = self._admission.decide(request, now=now, credentials=credentials)
         if isinstance(decision, Rejected):
             return _json(asdict(decision))
         return {"queue": decision[0]}
 
-    def _list_tasks(self, arguments: Mapping[str, Json], now: float) -> Json:
+    def _list_tasks(
+        self, arguments: Mapping[str, Json], now: float, credentials: Credentials
+    ) -> Json:
         """List tasks in order of acceptance; those of one ``state``, in the order they entered it.
 
         ``model``, ``queue`` and ``tenant`` filter them.
@@ -143,14 +143,20 @@ class ControlRequests:
         if wanted is not None and wanted not in states:
             raise BadQuestionError(f"unknown state {wanted!r}; known states: {', '.join(states)}")
         entries = self._tasks if wanted is None else self._tasks.in_state(states[str(wanted)])
-        chosen = [entry for entry in entries if _matches(entry, arguments)]
+        chosen = [
+            entry
+            for entry in entries
+            if credentials.sees(entry.owner) and _matches(entry, arguments)
+        ]
         rows: list[Json] = [_summary(entry, now) for entry in chosen[:MOST_ROWS]]
         return {"tasks": rows, "more": max(0, len(chosen) - MOST_ROWS)}
 
-    def _list_workers(self, arguments: Mapping[str, Json], now: float) -> Json:
+    def _list_workers(
+        self, arguments: Mapping[str, Json], now: float, credentials: Credentials
+    ) -> Json:
         running: dict[bytes, list[Json]] = {}
         for entry in self._tasks.leased():
-            if entry.session is not None:
+            if entry.session is not None and credentials.sees(entry.owner):
                 running.setdefault(entry.session, []).append(entry.id)
         rows: list[Json] = [
             {
@@ -167,17 +173,21 @@ class ControlRequests:
                 "running": running.get(worker.peer, []),
                 "draining": worker.draining,
                 "trouble": worker.trouble,
-                "serves": None if worker.queues is None else list(worker.queues),
+                "serves": _serves(worker),
             }
             for worker in self._sessions.workers.values()
         ]
         return rows
 
-    def _dead_list(self, arguments: Mapping[str, Json], now: float) -> Json:
-        return self._list_tasks({**arguments, "state": TaskState.DEAD.value}, now)
+    def _dead_list(
+        self, arguments: Mapping[str, Json], now: float, credentials: Credentials
+    ) -> Json:
+        return self._list_tasks({**arguments, "state": TaskState.DEAD.value}, now, credentials)
 
-    def _dead_show(self, arguments: Mapping[str, Json], now: float) -> Json:
-        entry = self._task(arguments)
+    def _dead_show(
+        self, arguments: Mapping[str, Json], now: float, credentials: Credentials
+    ) -> Json:
+        entry = self._task(arguments, credentials)
         options = cast("Json", dict(entry.request.options))
         return {
             **_summary(entry, now),
@@ -186,8 +196,10 @@ class ControlRequests:
             "history": [_json(asdict(report)) for report in entry.status.history],
         }
 
-    def _dead_requeue(self, arguments: Mapping[str, Json], now: float) -> Json:
-        entry = self._dead_task(arguments)
+    def _dead_requeue(
+        self, arguments: Mapping[str, Json], now: float, credentials: Credentials
+    ) -> Json:
+        entry = self._dead_task(arguments, credentials)
         if entry.checked is None:
             raise BadQuestionError(
                 f"model {entry.request.model!r} is not installed; install it and restart the broker"
@@ -195,13 +207,15 @@ class ControlRequests:
         self._life.revive(entry, now=now)
         return _summary(entry, now)
 
-    def _dead_drop(self, arguments: Mapping[str, Json], now: float) -> Json:
-        entry = self._dead_task(arguments)
+    def _dead_drop(
+        self, arguments: Mapping[str, Json], now: float, credentials: Credentials
+    ) -> Json:
+        entry = self._dead_task(arguments, credentials)
         summary = _summary(entry, now)
         self._life.retention.purge(entry)
         return summary
 
-    def _drain_worker(self, arguments: Mapping[str, Json], now: float) -> Json:
+    def _drain_worker(self, arguments: Mapping[str, Json], now: float, _: Credentials) -> Json:
         name = arguments.get("name")
         grace = arguments.get("grace", 30.0)
         if not isinstance(grace, int | float) or isinstance(grace, bool) or grace < 0:
@@ -215,17 +229,19 @@ class ControlRequests:
         known = ", ".join(worker.hello.name for worker in self._sessions.workers.values())
         raise BadQuestionError(f"no worker {name!r}; connected: {known or 'none'}")
 
-    def _task(self, arguments: Mapping[str, Json]) -> TaskEntry:
+    def _task(self, arguments: Mapping[str, Json], credentials: Credentials) -> TaskEntry:
         task_id = arguments.get("task_id")
-        entry = self._tasks.get(TaskId(task_id)) if isinstance(task_id, str) else None
+        entry = None
+        if isinstance(task_id, str):
+            entry = self._tasks.seen_by(credentials, TaskId(task_id))
         if entry is None:
             raise BadQuestionError(
                 f"no task {task_id!r}: it was never accepted here, or its retention time is over"
             )
         return entry
 
-    def _dead_task(self, arguments: Mapping[str, Json]) -> TaskEntry:
-        entry = self._task(arguments)
+    def _dead_task(self, arguments: Mapping[str, Json], credentials: Credentials) -> TaskEntry:
+        entry = self._task(arguments, credentials)
         if entry.status.state is not TaskState.DEAD:
             raise BadQuestionError(f"task {entry.id} is {entry.status.state}, not dead")
         return entry
@@ -285,6 +301,7 @@ def _summary(entry: TaskEntry, now: float) -> dict[str, Json]:
         "queue": status.queue,
         "priority": entry.request.priority,
         "tenant": entry.request.tenant,
+        "owner": status.owner,
         "worker": status.worker,
         "attempts": status.attempt,
         "age": now - status.accepted_at,
@@ -295,6 +312,12 @@ def _summary(entry: TaskEntry, now: float) -> dict[str, Json]:
         "failures": status.failures,
         "reason": error.message if error is not None else "",
     }
+
+
+def _serves(worker: WorkerSession) -> Json:
+    """Return the queues that the worker's key allows; None: all."""
+    queues = worker.credentials.queues
+    return None if queues is None else list(queues)
 
 
 def _json(value: Any) -> Json:

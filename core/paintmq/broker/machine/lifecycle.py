@@ -12,7 +12,7 @@ from attrs import define, evolve, field
 from paintmq.broker.machine.history import with_crash, with_name, with_report
 from paintmq.broker.machine.retention import Retention, finished_message
 from paintmq.broker.machine.retry import RetryPolicy
-from paintmq.broker.machine.sessions import Sessions
+from paintmq.broker.machine.sessions import Sessions, WorkerSession
 from paintmq.broker.machine.step import DeadlineKey, StepBuilder
 from paintmq.broker.machine.tasks import TaskEntry
 from paintmq.broker.machine.transitions import ENDING_EVENTS, Event, TimerKind
@@ -84,6 +84,11 @@ class Lifecycle:
             self.step.set_timers(entry, self._waiting_timers(entry, status, now=now))
             self.scheduler.add(entry.waiting(), now=now)
 
+    def adopt(self, entry: TaskEntry, owner: str) -> None:
+        """Give an owner to a task that has none: it is older than the broker's keys."""
+        timers = self.step.timers_of(entry)
+        self.step.change(entry, Event.ADOPT, evolve(entry.status, owner=owner), timers)
+
     def revive(self, entry: TaskEntry, *, now: float) -> None:
         """Put a dead task back into its queue with fresh counters; its history is kept."""
         status = evolve(
@@ -97,7 +102,10 @@ class Lifecycle:
             not_before=0.0,
             ended_at=None,
             error=None,
+            acknowledged_at=None,
         )
+        entry.confirmed = ()
+        self.retention.drop_spent(entry)
         self._wait(entry, Event.REVIVE, status, now=now)
 
     def forgive(self, entry: TaskEntry, *, now: float) -> None:
@@ -143,12 +151,14 @@ class Lifecycle:
         entry = self.step.tasks.get(task_id)
         assert entry is not None
         assert entry.checked is not None
+        worker = self.sessions.workers[session]
         status = evolve(
             entry.status,
             state=TaskState.LEASED,
             incarnation=self._incarnation,
             attempt=entry.status.attempt + 1,
-            worker=self.sessions.workers[session].hello.name,
+            worker=worker.hello.name,
+            worker_key=worker.credentials.key,
             leased_at=now,
             started_at=None,
         )
@@ -159,23 +169,34 @@ class Lifecycle:
         entry.session, entry.delivered = session, False
         return Assignment(task=entry.request, fence=status.fence, run_limit=entry.checked.run_limit)
 
-    def holds(self, task_id: TaskId, fence: Fence, worker: str) -> bool:
-        """Return whether this worker holds the task's lease under this fence."""
+    def may_claim(self, task_id: TaskId, fence: Fence, worker: WorkerSession) -> bool:
+        """Return whether this worker holds the task's lease under this fence.
+
+        A worker chooses its name itself, and a fence may become known. So the lease belongs to the
+        key it was given to as well, and never to a key for other queues. (A lease from before the
+        broker had keys belongs to no key.)
+        """
         entry = self.step.tasks.get(task_id)
         return (
             entry is not None
             and entry.status.state.is_leased
             and entry.status.fence == fence
-            and entry.status.worker == worker
+            and entry.status.worker == worker.hello.name
+            and entry.status.worker_key in ("", worker.credentials.key)
+            and worker.credentials.allows_queue(entry.status.queue)
         )
 
-    def current(self, task_id: TaskId, fence: Fence, worker: str) -> TaskEntry | None:
-        """Return the task of a worker's answer; None, and count it, if the fence is stale."""
-        if not self.holds(task_id, fence, worker):
+    def current(self, task_id: TaskId, fence: Fence, session: PeerId) -> TaskEntry | None:
+        """Return the task of a worker's answer; None, and count it, if it does not hold the lease.
+
+        Only the session that was given the lease, or has claimed it, answers for the attempt.
+        """
+        entry = self.step.tasks.get(task_id)
+        if entry is None or entry.session != session or entry.status.fence != fence:
             self.stale_answers += 1
             return None
         self.at_work_on = task_id
-        return self.step.tasks.get(task_id)
+        return entry
 
     def renew(self, entry: TaskEntry, *, now: float) -> None:
         """Extend the lease: its worker has named the fence."""

@@ -12,6 +12,7 @@ from typing import assert_never
 from paintmq.broker.machine.admission import Admission
 from paintmq.broker.machine.client_handler import ClientHandler
 from paintmq.broker.machine.control import ControlRequests
+from paintmq.broker.machine.credentials import NO_KEYS, Credentials
 from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.membership import Membership
 from paintmq.broker.machine.retention import Retention
@@ -124,22 +125,19 @@ class BrokerMachine:
         message: ToBroker,
         *,
         now: float,
-        queues: tuple[str, ...] | None = None,
+        credentials: Credentials = NO_KEYS,
     ) -> Step:
-        """Handle a message from a client or a worker.
-
-        ``queues``: those that the sender's key may submit to, or whose tasks it may run; None: all.
-        """
+        """Handle a message from a client or a worker, whose key says this of it."""
         self._advance(now)
         self._life.at_work_on = None
         if peer in self._sessions.workers:
-            self._workers.receive(self._sessions.workers[peer], message, now, queues)
+            self._workers.receive(self._sessions.workers[peer], message, now, credentials)
         elif peer in self._sessions.clients:
-            self._clients.receive(peer, message, now, queues)
+            self._clients.receive(peer, message, now, credentials)
         elif isinstance(message, WorkerHello):
-            self._workers.hello(peer, message, now, queues)
+            self._workers.hello(peer, message, now, credentials)
         elif isinstance(message, ClientHello):
-            self._clients.hello(peer, message, now)
+            self._clients.hello(peer, message, now, credentials)
         elif not isinstance(message, ClientGoodbye | WorkerGoodbye):
             # The peer knows an earlier broker at this address, or was silent for too long. It will
             # introduce itself and repeat what it said.
@@ -206,6 +204,10 @@ class BrokerMachine:
 
     def statistics(self, *, now: float) -> BrokerStatistics:
         return self._control.statistics(now=now)
+
+    def knows(self, task_id: TaskId, credentials: Credentials) -> bool:
+        """Return whether a peer with these credentials may learn of the task, and there is one."""
+        return self._tasks.seen_by(credentials, task_id) is not None
 
     def stored_task(self, task_id: TaskId) -> StoredTask | None:
         """Return one task as the journal must hold it; None if it is unknown."""

@@ -1,5 +1,7 @@
 """Which peers are connected: they introduce themselves, keep in touch, and leave."""
 
+from functools import partial
+
 from attrs import define
 
 from paintmq.broker.machine.lifecycle import Lifecycle
@@ -45,7 +47,7 @@ class Membership:
         ``gone``: the peer certainly will not come back, so tasks that depend on it end as well.
         """
         self._life.deadlines.discard(("peer", peer, 0))
-        if self.sessions.workers.pop(peer, None) is not None:
+        if self.sessions.drop_worker(peer) is not None:
             self._life.zombies.settle(peer, (), now=now)
             for entry in self.held_by(peer):
                 if entry.delivered:
@@ -57,9 +59,31 @@ class Membership:
             self._scheduler.worker_left(peer, now=now)
         if self.sessions.clients.pop(peer, None) is not None:
             for entry in self._tasks.unwatch(peer):
+                self._acknowledge(entry, now)
                 leaves = gone and entry.request.cancel_on_disconnect and not entry.watchers
                 if leaves and not entry.status.state.is_final:
                     self._life.cancel(entry, now=now)
+
+    def confirm(self, entry: TaskEntry, peer: PeerId, now: float) -> None:
+        """Record that a client of the task's owner has the result."""
+        if entry.status.state.is_final and peer not in entry.confirmed:
+            entry.confirmed = (*entry.confirmed, peer)
+            self._acknowledge(entry, now)
+
+    def _acknowledge(self, entry: TaskEntry, now: float) -> None:
+        """Count the result as delivered once all clients of its owner have confirmed it.
+
+        Those that are not connected any more are not waited for: they may come back for it within
+        ``timers.result_kept``.
+        """
+        if entry.confirmed and not any(map(partial(self._awaits, entry), entry.watchers)):
+            self._life.retention.acknowledge(entry, now=now)
+
+    def _awaits(self, entry: TaskEntry, peer: PeerId) -> bool:
+        """Return whether a client of the task's owner has not confirmed the result yet."""
+        client = self.sessions.clients.get(peer)
+        is_owners = client is not None and client.credentials.owns(entry.owner)
+        return is_owners and peer not in entry.confirmed
 
     def held_by(self, peer: PeerId) -> list[TaskEntry]:
         return [entry for entry in self._tasks.leased() if entry.session == peer]

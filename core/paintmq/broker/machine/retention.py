@@ -56,6 +56,9 @@ class Retention:
     def purge(self, entry: TaskEntry) -> None:
         """Remove the task and its payloads."""
         self._step.purge(entry)
+        self.drop_spent(entry)
+
+    def drop_spent(self, entry: TaskEntry) -> None:
         self._spent_bytes -= self._spent.pop(entry.id, 0)
 
     def add_spent(self, entry: TaskEntry) -> None:

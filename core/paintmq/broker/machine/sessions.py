@@ -4,6 +4,7 @@ from typing import assert_never
 
 from attrs import define, field
 
+from paintmq.broker.machine.credentials import NO_KEYS, Credentials
 from paintmq.task import PeerId
 from paintmq.wire.messages import ClientHello, WorkerHello
 
@@ -22,8 +23,7 @@ class WorkerSession:
 
     peer: PeerId
     hello: WorkerHello
-    queues: tuple[str, ...] | None = None
-    """The queues that its key allows; None: all."""
+    credentials: Credentials = NO_KEYS
     draining: bool = False
     trouble: str = ""
     """Why it cannot run anything for now, as it says itself; it then counts as draining as well."""
@@ -35,6 +35,7 @@ class ClientSession:
 
     peer: PeerId
     hello: ClientHello
+    credentials: Credentials = NO_KEYS
 
 
 @define
@@ -43,6 +44,21 @@ class Sessions:
 
     workers: dict[PeerId, WorkerSession] = field(factory=dict[PeerId, WorkerSession], init=False)
     clients: dict[PeerId, ClientSession] = field(factory=dict[PeerId, ClientSession], init=False)
+    _by_name: dict[str, WorkerSession] = field(factory=dict[str, WorkerSession], init=False)
+
+    def worker_named(self, name: str) -> WorkerSession | None:
+        """Return the session of a connected worker, the latest of that name."""
+        return self._by_name.get(name)
+
+    def add_worker(self, worker: WorkerSession) -> None:
+        self.workers[worker.peer] = worker
+        self._by_name[worker.hello.name] = worker
+
+    def drop_worker(self, peer: PeerId) -> WorkerSession | None:
+        worker = self.workers.pop(peer, None)
+        if worker is not None and self._by_name.get(worker.hello.name) is worker:
+            del self._by_name[worker.hello.name]
+        return worker
 
     def workers_by_queue(self) -> dict[str, int]:
         """Return the number of workers per home queue."""

@@ -82,6 +82,11 @@ class StepBuilder:
         self.tasks.remove(entry)
         self.set_timers(entry, {})
 
+    def timers_of(self, entry: TaskEntry) -> dict[TimerKind, float]:
+        """Return the task's timers, with the time at which each falls due."""
+        times = {kind: self.deadlines.get((kind, entry.id, 0)) for kind in TIMER_KINDS}
+        return {kind: when for kind, when in times.items() if when is not None}
+
     def set_timers(self, entry: TaskEntry, timers: Mapping[TimerKind, float]) -> None:
         """Replace the task's timers by these, given with the time at which each falls due."""
         for kind in TIMER_KINDS:

@@ -3,10 +3,12 @@
 Rule 1: no frequent operation iterates over all tasks: a broker may hold hundreds of thousands.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from attrs import define, field
 
+from paintmq.broker.machine.credentials import Credentials
 from paintmq.broker.machine.queues import QueueCounts
 from paintmq.broker.machine.transitions import LEASED
 from paintmq.broker.records import StoredTask
@@ -30,10 +32,16 @@ class TaskEntry:
     """The worker has shown that it has the current attempt."""
     watchers: list[PeerId] = field(factory=list[PeerId])
     """Clients to be told, in the order they asked; changed only by ``TaskTable``."""
+    confirmed: tuple[PeerId, ...] = ()
+    """Clients of its owner that have said that they have the result."""
 
     @property
     def id(self) -> TaskId:
         return self.request.id
+
+    @property
+    def owner(self) -> str:
+        return self.status.owner
 
     @property
     def expires_at(self) -> float | None:
@@ -66,6 +74,8 @@ class TaskTable:
     """Bytes of the inputs of unfinished tasks."""
     output_bytes: int = field(default=0, init=False)
     """Bytes of results that no client has confirmed."""
+    _unfinished_of: Counter[str] = field(factory=Counter[str], init=False)
+    """Unfinished tasks by owner."""
     _by_state: dict[TaskState, dict[TaskId, TaskEntry]] = field(init=False)
     _arrivals: dict[str, Deadlines[TaskId]] = field(
         factory=dict[str, Deadlines[TaskId]], init=False
@@ -87,6 +97,14 @@ class TaskTable:
 
     def get(self, task_id: TaskId) -> TaskEntry | None:
         return self._entries.get(task_id)
+
+    def seen_by(self, credentials: Credentials, task_id: TaskId) -> TaskEntry | None:
+        """Return the task, if there is one and these credentials may learn of it."""
+        entry = self._entries.get(task_id)
+        return entry if entry is not None and credentials.sees(entry.owner) else None
+
+    def unfinished_of(self, owner: str) -> int:
+        return self._unfinished_of[owner]
 
     def add(self, entry: TaskEntry) -> None:
         """Add a task that was accepted now or found in the journal."""
@@ -163,6 +181,7 @@ class TaskTable:
             "purged tasks are still watched"
         )
         assert self.unfinished == again.unfinished, "unfinished tasks miscounted"
+        assert self._unfinished_of == again._unfinished_of, "tasks of an owner miscounted"
         assert self.input_bytes == again.input_bytes, "input bytes miscounted"
         assert self.output_bytes == again.output_bytes, "output bytes miscounted"
         for name, counts in self.counts.items():
@@ -202,6 +221,9 @@ class TaskTable:
                 arrivals.discard(entry.id)
         if not status.state.is_final:
             self.unfinished += sign
+            self._unfinished_of[status.owner] += sign
+            if not self._unfinished_of[status.owner]:
+                del self._unfinished_of[status.owner]
             self.input_bytes += sign * entry.request.input_bytes
         elif status.acknowledged_at is None:
             self.output_bytes += sign * sum(output.size for output in status.outputs)

@@ -26,6 +26,7 @@ class Event(StrEnum):
     RUN = "run"
     RETRY = "retry"
     FORGIVE = "forgive"
+    ADOPT = "adopt"
     SUCCEED = "succeed"
     FAIL = "fail"
     CANCEL = "cancel"
@@ -50,6 +51,7 @@ RECORDS: Mapping[Event, str] = {
     Event.RUN: "start",
     Event.RETRY: "requeue",
     Event.FORGIVE: "forgive",
+    Event.ADOPT: "adopt",
     Event.SUCCEED: "finish",
     Event.FAIL: "finish",
     Event.CANCEL: "finish",
@@ -93,6 +95,9 @@ _ENDINGS = {
     Event.GIVE_UP: TaskState.DEAD,
 }
 
+_STAYS = frozenset({Event.ACKNOWLEDGE, Event.ADOPT})
+"""Events that change no state; they would only clutter the diagram."""
+
 ENDING_EVENTS: Mapping[TaskState, Event] = {state: event for event, state in _ENDINGS.items()}
 """The event that leads to each ending."""
 
@@ -113,6 +118,7 @@ TRANSITIONS: Mapping[tuple[TaskState, Event], TaskState | None] = {
         for event in (Event.SUCCEED, Event.FAIL, Event.CANCEL, Event.GIVE_UP)
     },
     (TaskState.DEAD, Event.REVIVE): _Q,
+    **{(state, Event.ADOPT): state for state in TIMERS},
     **{(state, Event.ACKNOWLEDGE): state for state in ENDED},
     **{(state, Event.PURGE): None for state in ENDED},
 }
@@ -145,8 +151,8 @@ def diagram() -> str:
         lines += [f"    state {group} {{", *(f"        {state.name}" for state in states), "    }"]
     arrows: dict[tuple[str, str], list[str]] = {}
     for sources, event, after in _grouped():
-        if sources == ENDED and event is Event.ACKNOWLEDGE:
-            continue  # it leads each state to itself
+        if event in _STAYS:
+            continue
         target = "[*]" if after is None else after.name
         arrows.setdefault((_name(sources), target), []).append(event)
     for (source, target), events in arrows.items():
@@ -159,10 +165,7 @@ def table() -> str:
     lines = ["| state | event | state after | record | timers after |", "| --- " * 5 + "|"]
     for sources, event, after in _grouped():
         before = " ".join(state.name for state in sources)
-        if sources == ENDED and event is Event.ACKNOWLEDGE:
-            target = "the same"
-        else:
-            target = "" if after is None else after.name
+        target = "the same" if event in _STAYS else "" if after is None else after.name
         lines.append(f"| {before} | {event} | {target} | `{RECORDS[event]}` | {_timers(after)} |")
     return "\n".join(lines)
 

@@ -5,6 +5,7 @@ from typing import assert_never
 
 from attrs import define, evolve
 
+from paintmq.broker.machine.credentials import NO_KEYS, Credentials
 from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.membership import Membership
 from paintmq.broker.machine.sessions import MAX_TROUBLE, WorkerSession
@@ -52,10 +53,12 @@ class WorkerHandler:
         peer: PeerId,
         hello: WorkerHello,
         now: float,
-        queues: tuple[str, ...] | None = None,
+        credentials: Credentials = NO_KEYS,
     ) -> None:
-        """Admit a worker; ``queues``: those whose tasks its key may run; None: all."""
-        if self._membership.refuses(peer, hello) or self._is_not_admitted(peer, hello, queues):
+        """Admit a worker."""
+        if self._membership.refuses(peer, hello):
+            return
+        if self._is_not_admitted(peer, hello, credentials):
             return
         known = self._membership.sessions.workers.get(peer)
         self._membership.heard(peer, now)
@@ -67,25 +70,34 @@ class WorkerHandler:
                 lease=self._timers.lease,
             ),
         )
-        said_before = None if known is None else (evolve(known.hello, running=()), known.queues)
-        if said_before != (evolve(hello, running=()), queues):
-            self._join(WorkerSession(peer, hello, queues), rejoins=known is not None, now=now)
-        self._claims(peer, hello.name, hello.running, now)
+        worker = WorkerSession(peer, hello, credentials)
+        if known is not None and _says_the_same(known, worker):
+            worker = known
+        else:
+            self._join(worker, rejoins=known is not None, now=now)
+        self._claim(worker, hello.running, now)
         # The worker was restarted: whatever it does not claim now, it no longer has.
-        gone = {None} if hello.replaces in (b"", peer) else {None, hello.replaces}
+        replaced = self._membership.sessions.workers.get(hello.replaces)
+        if replaced is worker or (replaced is not None and not _is_same(replaced, worker)):
+            replaced = None
+        gone = {None} if replaced is None else {None, replaced.peer}
         for entry in self._tasks.leased():
-            if entry.status.worker == hello.name and entry.session in gone:
+            is_its = self._life.may_claim(entry.id, entry.status.fence, worker)
+            if is_its and entry.session in gone:
                 self._life.lose(entry, now=now)
-        if hello.replaces != peer:
-            self._membership.drop(hello.replaces, now, gone=True)
+        if replaced is not None:
+            self._membership.drop(replaced.peer, now, gone=True)
 
-    def _is_not_admitted(
-        self, peer: PeerId, hello: WorkerHello, queues: tuple[str, ...] | None
-    ) -> bool:
-        """Refuse a worker whose key does not allow its queue, or one kind of worker too many."""
-        most = self._limits.max_worker_kinds
+    def _is_not_admitted(self, peer: PeerId, hello: WorkerHello, credentials: Credentials) -> bool:
+        """Refuse a worker whose key does not allow its queue, whose name another key uses, or whose
+        kind is one too many.
+        """
+        most, queues = self._limits.max_worker_kinds, credentials.queues
+        namesake = self._membership.sessions.worker_named(hello.name)
         if queues is not None and hello.queue not in queues:
             reason = f"your key allows {' and '.join(queues)}, not queue {hello.queue}"
+        elif namesake is not None and namesake.credentials.key != credentials.key:
+            reason = f"another key's worker is called {hello.name!r}: choose another name"
         elif self._scheduler.knows_kind(hello, queues) or self._scheduler.kinds < most:
             return False
         else:
@@ -101,8 +113,9 @@ class WorkerHandler:
         held = self._membership.held_by(peer) if rejoins else []
         if rejoins:
             self._scheduler.worker_left(peer, now=now)
-        self._membership.sessions.workers[peer] = worker
-        self._scheduler.worker_joined(peer, hello, now=now, queues=worker.queues)
+        self._membership.sessions.drop_worker(peer)
+        self._membership.sessions.add_worker(worker)
+        self._scheduler.worker_joined(peer, hello, now=now, queues=worker.credentials.queues)
         for entry in held:
             entry.session = None
             self._life.claim(entry, peer, now=now)
@@ -112,7 +125,7 @@ class WorkerHandler:
         worker: WorkerSession,
         message: ToBroker,
         now: float,
-        queues: tuple[str, ...] | None = None,
+        credentials: Credentials = NO_KEYS,
     ) -> None:
         peer = worker.peer
         self._membership.heard(peer, now)
@@ -122,18 +135,18 @@ class WorkerHandler:
             return
         match message:
             case WorkerHello():
-                self.hello(peer, message, now, queues)
+                self.hello(peer, message, now, credentials)
             case Heartbeat(running=running):
                 self._life.step.send(peer, BrokerHeartbeat())
-                self._claims(peer, worker.hello.name, running, now)
+                self._claim(worker, running, now)
                 self._life.zombies.settle(peer, [task_id for task_id, _ in running], now=now)
             case AttemptStarted(task_id=task_id, fence=fence, loading=loading):
-                if (entry := self._current(peer, worker, task_id, fence, now)) is not None:
+                if (entry := self._current(peer, task_id, fence)) is not None:
                     self._life.start(entry, loading=loading, now=now)
             case AttemptProgressed(
                 task_id=task_id, fence=fence, step=step, total=total, preview=preview
             ):
-                if (entry := self._current(peer, worker, task_id, fence, now)) is not None:
+                if (entry := self._current(peer, task_id, fence)) is not None:
                     self._life.progress(entry, step, total, preview, now)
             case AttemptSucceeded() | AttemptFailed() | AttemptCrashed() | AttemptReturned():
                 self._attempt_ended(peer, worker, message, now)
@@ -181,14 +194,12 @@ class WorkerHandler:
         now: float,
     ) -> None:
         task_id, fence = message.task_id, message.fence
-        self._life.zombies.leave(task_id, fence.attempt, now=now)
+        self._life.zombies.stopped(peer, task_id, fence.attempt, now=now)
         # Stale or not, the worker need not repeat its answer any more.
         self._life.step.send(peer, AttemptRecorded(task_id=task_id, fence=fence))
-        entry = self._life.current(task_id, fence, worker.hello.name)
+        entry = self._life.current(task_id, fence, peer)
         if entry is None:
             return
-        if entry.session != peer:
-            self._life.claim(entry, peer, now=now)
         match message:
             case AttemptSucceeded(outputs=outputs, ran=ran):
                 self._life.succeed(entry, outputs, ran=ran, now=now)
@@ -204,28 +215,33 @@ class WorkerHandler:
             case _:
                 assert_never(message)
 
-    def _current(
-        self, peer: PeerId, worker: WorkerSession, task_id: TaskId, fence: Fence, now: float
-    ) -> TaskEntry | None:
+    def _current(self, peer: PeerId, task_id: TaskId, fence: Fence) -> TaskEntry | None:
         """Return the task of a worker's message; tell it to stop if its fence is stale."""
-        entry = self._life.current(task_id, fence, worker.hello.name)
+        entry = self._life.current(task_id, fence, peer)
         if entry is None:
             self._life.step.send(peer, Abandon(task_id=task_id, fence=fence, grace=0.0))
-        elif entry.session != peer:
-            self._life.claim(entry, peer, now=now)
         return entry
 
-    def _claims(
-        self,
-        peer: PeerId,
-        name: str,
-        running: Sequence[tuple[TaskId, Fence]],
-        now: float,
+    def _claim(
+        self, worker: WorkerSession, running: Sequence[tuple[TaskId, Fence]], now: float
     ) -> None:
+        """Renew the leases of the attempts that a worker names; it must stop any other."""
         for task_id, fence in running:
-            if self._life.holds(task_id, fence, name):
+            if self._life.may_claim(task_id, fence, worker):
                 entry = self._tasks.get(task_id)
                 assert entry is not None
-                self._life.claim(entry, peer, now=now)
+                self._life.claim(entry, worker.peer, now=now)
             else:
-                self._life.step.send(peer, Abandon(task_id=task_id, fence=fence, grace=0.0))
+                self._life.step.send(worker.peer, Abandon(task_id=task_id, fence=fence, grace=0.0))
+
+
+def _is_same(one: WorkerSession, other: WorkerSession) -> bool:
+    """Return whether these are sessions of the same worker: a name belongs to a key."""
+    return (one.hello.name, one.credentials.key) == (other.hello.name, other.credentials.key)
+
+
+def _says_the_same(one: WorkerSession, other: WorkerSession) -> bool:
+    """Return whether two introductions differ in nothing but the attempts they claim."""
+    return one.credentials == other.credentials and (
+        evolve(one.hello, running=()) == evolve(other.hello, running=())
+    )

@@ -31,8 +31,13 @@ class ZombieAttempts:
         self._sessions[task_id, attempt] = session
         self._deadlines.set(("zombie", task_id, attempt), now + self._patience)
 
+    def stopped(self, session: PeerId, task_id: TaskId, attempt: int, *, now: float) -> None:
+        """Return a worker's credit: it says itself that it has stopped."""
+        if self._sessions.get((task_id, attempt)) == session:
+            self.leave(task_id, attempt, now=now)
+
     def leave(self, task_id: TaskId, attempt: int, *, now: float) -> None:
-        """Return the worker's credit: it says that it has stopped, or it is gone."""
+        """Return the worker's credit: it has stopped, or it is gone."""
         session = self._sessions.pop((task_id, attempt), None)
         self._deadlines.discard(("zombie", task_id, attempt))
         if session is not None:

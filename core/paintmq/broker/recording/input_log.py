@@ -16,7 +16,7 @@ from typing import TextIO
 
 from attrs import asdict
 
-from paintmq.broker.machine import Step
+from paintmq.broker.machine import NO_KEYS, Credentials, Step
 from paintmq.broker.records import Recovered
 from paintmq.broker.stores.rows import checksum, encode, encode_record
 from paintmq.config import Config, RouterConfig
@@ -28,9 +28,9 @@ from paintmq.wire.messages import ToBroker
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 """Of the file. Format 1 lacked the installed models and replacements of the router; format 2 lacked
-the queues of a sender's key."""
+the queues of a sender's key; format 3 had only those of what a key says, and tasks had no owner."""
 
 
 class InputLog:
@@ -79,7 +79,7 @@ class InputLog:
         self._pending = {"now": now, "restored": tasks}
 
     def received(
-        self, now: float, peer: PeerId, message: ToBroker, queues: tuple[str, ...] | None = None
+        self, now: float, peer: PeerId, message: ToBroker, credentials: Credentials = NO_KEYS
     ) -> None:
         wire = base64.b64encode(encode_message(message)).decode()
         self._pending = {
@@ -88,8 +88,8 @@ class InputLog:
             "received": type(message).__name__,
             "wire": wire,
         }
-        if queues is not None:
-            self._pending["queues"] = list(queues)
+        if credentials != NO_KEYS:
+            self._pending["credentials"] = asdict(credentials)
 
     def lost(self, now: float, peer: PeerId) -> None:
         self._pending = {"now": now, "peer": peer.hex(), "lost": True}

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from paintmq.broker.machine import Step
+from paintmq.broker.machine import NO_KEYS, Credentials, Step
 from paintmq.broker.records import Recovered
 from paintmq.config import RouterConfig
 from paintmq.task import PeerId
@@ -20,7 +20,7 @@ class Recorder(Observer, Protocol):
 
     def restored(self, now: float, recovered: Recovered) -> None: ...
     def received(
-        self, now: float, peer: PeerId, message: ToBroker, queues: tuple[str, ...] | None = None
+        self, now: float, peer: PeerId, message: ToBroker, credentials: Credentials = NO_KEYS
     ) -> None: ...
     def lost(self, now: float, peer: PeerId) -> None: ...
     def ticked(self, now: float) -> None: ...

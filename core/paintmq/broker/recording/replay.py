@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import frozen
 
-from paintmq.broker.machine import BrokerMachine, Step
+from paintmq.broker.machine import NO_KEYS, BrokerMachine, Credentials, Step
 from paintmq.broker.recording.input_log import FORMAT, fingerprint, outline
 from paintmq.broker.records import StoredTask
 from paintmq.broker.scheduling.scheduler import Scheduler
@@ -28,6 +28,9 @@ from paintmq.wire.messages import ToBroker
 
 if TYPE_CHECKING:
     from paintmq.plugin.manager import PluginManager
+
+OLDEST_COMPARED = 4
+"""The first format whose records have all the fields that records have now."""
 
 
 @frozen
@@ -63,7 +66,7 @@ def replay(path: Path, plugins: "PluginManager", *, router: RouterConfig | None 
     """
     lines = _lines(path)
     _, header = next(lines, (0, {}))
-    _check_header(path, header, plugins)
+    _check_header(path, header, plugins, rerouted=router is not None)
     try:
         machine = _machine(header, plugins, router)
     except (KeyError, TypeError, ValueError) as error:
@@ -98,7 +101,9 @@ def replay(path: Path, plugins: "PluginManager", *, router: RouterConfig | None 
     )
 
 
-def _check_header(path: Path, header: dict[str, Any], plugins: "PluginManager") -> None:
+def _check_header(
+    path: Path, header: dict[str, Any], plugins: "PluginManager", *, rerouted: bool
+) -> None:
     written = header.get("paintmq_input_log")
     if not isinstance(written, int):
         raise ConfigError(
@@ -108,6 +113,11 @@ def _check_header(path: Path, header: dict[str, Any], plugins: "PluginManager") 
         raise ConfigError(
             f"{path} was recorded by a newer PaintMQ (format {written}, this one knows {FORMAT}): "
             f"update PaintMQ"
+        )
+    if written < OLDEST_COMPARED and not rerouted:
+        raise ConfigError(
+            f"{path} was recorded by an older PaintMQ (format {written}), whose answers differ "
+            f"from those of this one: replay it with that version, or with --router"
         )
     missing = sorted(set(header.get("models", ())) - set(plugins.catalog().specs))
     if missing:
@@ -176,15 +186,23 @@ def _reroute(
     return partial(machine.replace_router, router, now=now)
 
 
+def _credentials(line: dict[str, Any]) -> Credentials:
+    """Return what the sender's key said of it; formats before 4 have its queues alone."""
+    if (recorded := line.get("credentials")) is not None:
+        queues = recorded.pop("queues")
+        return Credentials(queues=None if queues is None else tuple(queues), **recorded)
+    queues = line.get("queues")
+    return NO_KEYS if queues is None else Credentials(queues=tuple(str(name) for name in queues))
+
+
 def _input(machine: BrokerMachine, line: dict[str, Any], now: float) -> Handle | None:
     """Return what gives the machine one recorded input; None if it answers nothing."""
     if "wire" in line:
         message = decode(base64.b64decode(line["wire"]))
         if not isinstance(message, ToBroker):
             raise ValueError(f"{type(message).__name__} is not a message to a broker")
-        peer, queues = PeerId(bytes.fromhex(line["peer"])), line.get("queues")
-        allowed = None if queues is None else tuple(str(name) for name in queues)
-        return partial(machine.receive, peer, message, now=now, queues=allowed)
+        peer, credentials = PeerId(bytes.fromhex(line["peer"])), _credentials(line)
+        return partial(machine.receive, peer, message, now=now, credentials=credentials)
     if "lost" in line:
         return partial(machine.peer_lost, PeerId(bytes.fromhex(line["peer"])), now=now)
     if "tick" in line:

@@ -290,8 +290,13 @@ class BrokerLoop:
             self._sender.send_now(peer, Answer(request_id=ask.request_id, error=reason))
             return
         began = time.thread_time()
-        is_admin = peer.endpoint.role_of(peer.id) == "admin"
-        answered = answer(ask, self._subjects, is_admin=is_admin)
+        credentials = peer.endpoint.credentials_of(peer.id)
+        answered = answer(
+            ask,
+            self._subjects,
+            is_admin=credentials.is_admin,
+            knows=lambda task_id: self._machine.knows(task_id, credentials),
+        )
         if answered is not None:
             self._sender.send_now(peer, answered)
         else:
@@ -301,8 +306,10 @@ class BrokerLoop:
     def _give_to_machine(
         self, peer: Peer, message: ToBroker, payloads: Sequence[Buffer], now: float
     ) -> None:
-        queues = peer.endpoint.queues_of(peer.id)
-        if not self._driver.receive(peer.id, message, now=now, payloads=payloads, queues=queues):
+        credentials = peer.endpoint.credentials_of(peer.id)
+        if not self._driver.receive(
+            peer.id, message, now=now, payloads=payloads, credentials=credentials
+        ):
             self._answer_failed(peer, message)
         if isinstance(message, ClientGoodbye | WorkerGoodbye):
             self._close_session(peer)

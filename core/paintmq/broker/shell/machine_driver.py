@@ -10,7 +10,7 @@ from attrs import define, field
 
 from paintmq.broker.connections.outbox import Outgoing
 from paintmq.broker.connections.sender import Sender
-from paintmq.broker.machine import BrokerMachine, Step
+from paintmq.broker.machine import NO_KEYS, BrokerMachine, Credentials, Step
 from paintmq.broker.recording.observing import Observer, Recorder
 from paintmq.broker.records import Recovered, TaskChanged
 from paintmq.broker.shell.containment import Containment
@@ -60,13 +60,13 @@ class MachineDriver:
         *,
         now: float,
         payloads: Sequence[Buffer] = (),
-        queues: tuple[str, ...] | None = None,
+        credentials: Credentials = NO_KEYS,
     ) -> bool:
         """Give the machine a message; return whether it could handle it."""
         if self._recorder is not None:
-            self._recorder.received(now, peer, message, queues)
+            self._recorder.received(now, peer, message, credentials)
         return self._step(
-            lambda: self.machine.receive(peer, message, now=now, queues=queues),
+            lambda: self.machine.receive(peer, message, now=now, credentials=credentials),
             lambda: ("a message", peer, message),
             now,
             message,

@@ -321,7 +321,7 @@ class BrokerServer:
             "shutdown": self._shutdown,
             "reload": self._reload,
             "backup": partial(back_up, journal, config.broker),
-            "story": partial(tell_story, journal, machine),
+            "story": partial(tell_story, journal),
         }
         self._observers = start_observers(self._plugins, statistics)
         loop = BrokerLoop(

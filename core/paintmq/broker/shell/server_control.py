@@ -7,7 +7,6 @@ from typing import TypeAlias
 
 from attrs import asdict
 
-from paintmq.broker.machine import BrokerMachine
 from paintmq.broker.records import Recovered
 from paintmq.broker.stores import journal_folder
 from paintmq.broker.stores.journal import Journal
@@ -30,10 +29,30 @@ ADMIN_SUBJECTS = frozenset(
 """Subjects that change things for others: with keys in use, they take an admin's key."""
 
 
-def answer(ask: Ask, subjects: Mapping[str, Subject], *, is_admin: bool) -> Answer | None:
-    """Return the answer; None when the subject is not in the table, so the machine answers it."""
+TASK_SUBJECTS = frozenset({"story"})
+"""Those of one task, which whoever asks must be allowed to learn of."""
+
+
+def answer(
+    ask: Ask,
+    subjects: Mapping[str, Subject],
+    *,
+    is_admin: bool,
+    knows: Callable[[TaskId], bool] = lambda _: False,
+) -> Answer | None:
+    """Return the answer; None if the subject is not in the table and so the machine's.
+
+    ``knows``: whether there is a task that whoever asks may learn of.
+    """
     if ask.subject in ADMIN_SUBJECTS and not is_admin:
         return Answer(request_id=ask.request_id, error=f"`{ask.subject}` takes an admin's key")
+    task_id = ask.arguments.get("task_id")
+    if ask.subject in TASK_SUBJECTS and not (isinstance(task_id, str) and knows(TaskId(task_id))):
+        reason = (
+            f"no task {task_id!r}: it was never accepted here, or its retention time is over; "
+            f"`paintmq why TASK --story --journal FOLDER` reads the log on the broker's machine"
+        )
+        return Answer(request_id=ask.request_id, error=reason)
     subject = subjects.get(ask.subject)
     if subject is None:
         return None
@@ -63,20 +82,13 @@ def back_up(journal: Journal, broker: BrokerConfig, arguments: Mapping[str, Json
     return state
 
 
-def tell_story(journal: Journal, machine: BrokerMachine, arguments: Mapping[str, Json]) -> Json:
+def tell_story(journal: Journal, arguments: Mapping[str, Json]) -> Json:
     """Return every transition of a task, or that they are being read: then ask again.
 
     Raises:
-        ValueError: the broker does not know the task.
         StoreError: the store keeps no log.
     """
-    task_id = arguments.get("task_id")
-    if not isinstance(task_id, str) or machine.stored_task(TaskId(task_id)) is None:
-        raise ValueError(
-            f"no task {task_id!r}: it was never accepted here, or its retention time is over; "
-            f"`paintmq why TASK --story --journal FOLDER` reads the log on the broker's machine"
-        )
-    story = journal.story(TaskId(task_id))
+    story = journal.story(TaskId(str(arguments["task_id"])))
     if story is None:
         return {"state": "reading"}
     return {"state": "done", "story": [line.to_json() for line in story]}

@@ -35,7 +35,7 @@ class StoryLine:
     """Broker time, in seconds since the epoch."""
     event: str
     """``accepted``, ``leased``, ``loading``, ``running``, ``queued again``, ``forgiven``,
-    ``acknowledged``, ``revived``, ``purged``, ``broker started``, or an ending."""
+    ``adopted``, ``acknowledged``, ``revived``, ``purged``, ``broker started``, or an ending."""
     worker: str = ""
     """The worker that holds the attempt, or held it."""
     incarnation: int = 0
@@ -102,6 +102,8 @@ def _changed(at: float, event: str, status: TaskStatus) -> StoryLine:
                 reason += f", tried again after {status.not_before - at:.1f} s"
         case "forgive":
             reason = "it waited long enough for a worker that has not failed it"
+        case "adopt":
+            reason = f"it has the owner {status.owner!r} now"
         case "finish":
             name = status.state.value
             reason = status.error.message if status.error is not None else ""
@@ -126,6 +128,7 @@ _NAMES = {
     "lease": "leased",
     "requeue": "queued again",
     "forgive": "forgiven",
+    "adopt": "adopted",
     "acknowledge": "acknowledged",
     "revive": "revived",
 }

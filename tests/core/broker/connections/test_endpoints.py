@@ -191,17 +191,17 @@ def test_a_session_goes_by_the_terms_on_which_it_began_until_it_begins_anew(
 ) -> None:
     with keyed(tmp_path, queues=("a",)) as alice:
         assert alice.is_heard()
-        assert alice.endpoint.queues_of(alice.peer) == ("a",)
+        assert alice.endpoint.credentials_of(alice.peer).queues == ("a",)
 
         path = alice.folder / "allowed.json"
         path.write_text(path.read_text().replace('"a"', '"b"'))
         alice.ring.reload()
         assert alice.is_heard()
-        assert alice.endpoint.queues_of(alice.peer) == ("a",)
+        assert alice.endpoint.credentials_of(alice.peer).queues == ("a",)
         assert alice.endpoint.changed_keys() == [(alice.peer, "")]
         alice.endpoint.forget_peer(alice.peer)
         assert alice.is_heard()
-        assert alice.endpoint.queues_of(alice.peer) == ("b",)
+        assert alice.endpoint.credentials_of(alice.peer).queues == ("b",)
 
 
 def test_where_no_keys_are_asked_for_everybody_may_do_everything(worker: PipedWorker) -> None:

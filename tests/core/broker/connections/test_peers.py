@@ -13,7 +13,7 @@ from paintmq.broker.connections.peers import (
     Peer,
     PeerTable,
 )
-from paintmq.broker.machine import Send
+from paintmq.broker.machine import NO_KEYS, Credentials, Send
 from paintmq.task import Buffer, Json, PeerId
 from paintmq.transport.key_files import Role
 from paintmq.wire.link import Link
@@ -47,8 +47,8 @@ class Port:
     def key_of(self, peer: PeerId) -> str:
         return self.keys.get(peer, "")
 
-    def queues_of(self, peer: PeerId) -> tuple[str, ...] | None:
-        return None
+    def credentials_of(self, peer: PeerId) -> Credentials:
+        return NO_KEYS
 
     def forget_peer(self, peer: PeerId) -> None:
         pass

@@ -23,6 +23,7 @@ from tests.harness.scheduler_harness import (
     session,
 )
 
+from paintmq.broker.machine import Credentials
 from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.config import DEFAULT_QUEUE_CONFIGS, QueueConfig
 from paintmq.model import Needs
@@ -36,7 +37,8 @@ EITHER: dict[str, Any] = {"specs": [make_spec(devices=("cpu", "cuda"))]}
 
 def receive(broker: BrokerHarness, peer: PeerId, message: ToBroker, *queues: str) -> None:
     """Take in a message of a peer whose key is for these queues alone."""
-    broker.take(broker.machine.receive(peer, message, now=broker.now, queues=queues))
+    credentials = Credentials(queues=queues)
+    broker.take(broker.machine.receive(peer, message, now=broker.now, credentials=credentials))
 
 
 def submit(broker: BrokerHarness, *queues: str, **changes: Any) -> TaskRequest:

@@ -109,7 +109,7 @@ def test_a_worker_on_a_new_connection_may_go_on_before_its_old_one_is_missed() -
     task = broker.submit()
     (item,) = broker.assigned()
     broker.start(item)
-    broker.receive(W2, make_hello("node/cpu-0"))
+    broker.receive(W2, make_hello("node/cpu-0", running=((task.id, item.fence),)))
     broker.receive(W2, AttemptProgressed(task_id=task.id, fence=item.fence, step=1, total=2))
     broker.take(broker.machine.peer_lost(W1, now=broker.now))
     broker.succeed(item, W2)
@@ -118,11 +118,17 @@ def test_a_worker_on_a_new_connection_may_go_on_before_its_old_one_is_missed() -
     assert broker.status(task).attempt == 1
 
 
-def test_a_result_that_comes_over_another_connection_of_its_worker_counts() -> None:
+def test_a_result_counts_only_from_the_connection_that_holds_the_lease() -> None:
+    """I5: a worker that comes over another one says first which attempts it still holds."""
     broker = ready()
     task = broker.submit()
     (item,) = broker.assigned()
     broker.receive(W2, make_hello("node/cpu-0"))
+    broker.succeed(item, W2)
+    assert broker.status(task).state is TaskState.LEASED
+    assert broker.machine.statistics(now=broker.now).stale_answers == 1
+
+    broker.receive(W2, Heartbeat(running=((task.id, item.fence),)))
     broker.succeed(item, W2)
 
     assert broker.status(task).state is TaskState.SUCCEEDED

@@ -29,13 +29,15 @@ def test_every_event_and_every_ending_is_in_the_table() -> None:
     assert {after for after in TRANSITIONS.values() if after} == set(TIMERS)
 
 
-def test_an_ended_task_is_only_acknowledged_purged_or_when_dead_revived() -> None:
+def test_an_ended_task_changes_no_more_unless_it_is_dead_and_revived() -> None:
     """I3."""
     ways = {(state, event) for state, event in TRANSITIONS if state.is_final}
 
-    kept = set(product(filter(lambda state: state.is_final, TaskState), ("acknowledge", "purge")))
+    ended = [state for state in TaskState if state.is_final]
+    kept = set(product(ended, ("acknowledge", "adopt", "purge")))
     assert ways == kept | {(TaskState.DEAD, "revive")}
-    assert all(TRANSITIONS[state, Event.ACKNOWLEDGE] is state for state, _ in ways)
+    for event in (Event.ACKNOWLEDGE, Event.ADOPT):
+        assert all(TRANSITIONS[state, event] is state for state in ended)
 
 
 @pytest.mark.parametrize(("before", "event"), [*product(TaskState, Event)])
