@@ -31,21 +31,23 @@ class Listeners:
         self._endpoints = endpoints
         self._gate = gate
         self._unread: list[RouterEndpoint] = []
+        self._held_back: list[RouterEndpoint] = []
         self._inspect_at = 0.0
         self._statistics = statistics
         self._wasted = self._charged = 0.0
 
-    @property
-    def sockets(self) -> Iterator[Socket]:
-        """The sockets to poll."""
+    def sockets(self, *, clients: bool = True) -> Iterator[Socket]:
+        """Yield the sockets to poll; ``clients``: whether those of clients are among them."""
         for endpoint in self._endpoints:
-            yield from endpoint.sockets
+            if clients or endpoint.is_queue:
+                yield from endpoint.sockets
         if self._gate is not None:
             yield self._gate.socket
 
     def to_read(self, ready: Container[object]) -> list[RouterEndpoint]:
         """Return the endpoints with something to read, including those not read empty before."""
-        unread, self._unread = self._unread, []
+        unread, self._unread = [*self._unread, *self._held_back], []
+        self._held_back = []
         return [
             endpoint
             for endpoint in self._endpoints
@@ -55,6 +57,14 @@ class Listeners:
     def mark_unread(self, endpoint: RouterEndpoint) -> None:
         """Record that this endpoint still has unread messages."""
         self._unread.append(endpoint)
+
+    def hold_back(self, endpoint: RouterEndpoint) -> None:
+        """Leave this endpoint unread until there is room for what it brings; poll the others."""
+        self._held_back.append(endpoint)
+
+    @property
+    def any_held_back(self) -> bool:
+        return bool(self._held_back)
 
     def count_wire_error(self, port: str, peer: PeerId, error: WireError) -> None:
         """Count, and log now and then, a message that broke the protocol."""
@@ -95,9 +105,8 @@ class Listeners:
 
     def inspect_connections(self, *, now: float) -> None:
         """Inspect all connections, including those from which nothing was ever received."""
-        behind = [
-            each.inspect(now=now, read_empty=each not in self._unread) for each in self._endpoints
-        ]
+        unread = [*self._unread, *self._held_back]
+        behind = [each.inspect(now=now, read_empty=each not in unread) for each in self._endpoints]
         self._inspect_at = now + (NEXT_INSPECTION_SECONDS if any(behind) else INSPECTION_SECONDS)
 
     def changed_keys(self) -> Iterator[tuple[RouterEndpoint, PeerId, str]]:

@@ -24,6 +24,8 @@ FREE_SECONDS = 0.0005
 """Not counted: most answers take less."""
 LONG_ANSWER = 1_000
 """Values in one answer: statistics have hundreds, a list of tasks may have 100,000."""
+LINE_LENGTH = 50_000
+"""Messages that wait for a peer, beyond which nothing it says is taken that makes them more."""
 MOST_UNSENT = 16
 """Messages refused by a socket, after which no more are taken from the peer's link."""
 
@@ -131,6 +133,15 @@ class Peer:
     @property
     def line_length(self) -> int:
         return len(self.held) + len(self.held_large)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits for it that it must read before it is heard again.
+
+        It is not dropped: it may have handed in 100,000 tasks that all ended while it was away.
+        Whatever is ignored now is repeated, as it is not answered.
+        """
+        return self.line_length > LINE_LENGTH
 
     @property
     def waits_for_long_answers(self) -> bool:

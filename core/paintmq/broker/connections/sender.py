@@ -26,7 +26,6 @@ from paintmq.broker.stores.failpoints import failpoint
 from paintmq.broker.stores.journal import Journal
 from paintmq.broker.stores.payload_cache import PayloadCache, payload_keys
 from paintmq.errors import WireError
-from paintmq.statistics import ShellStatistics
 from paintmq.task import Buffer, PeerId, TaskError, TaskState
 from paintmq.units import MIB
 from paintmq.wire.messages import (
@@ -35,6 +34,7 @@ from paintmq.wire.messages import (
     Assign,
     Assignment,
     AttemptFailed,
+    BrokerHeartbeat,
     Finished,
     FromBroker,
     Progressed,
@@ -49,8 +49,6 @@ LINK_MESSAGES = 256
 """Messages that go to the link before the socket is tried again."""
 SLICE_SECONDS = 0.004
 """Spent on sending before sockets are read again: one answer may take milliseconds to encode."""
-LINE_LENGTH = 50_000
-"""Messages; a peer whose line is longer is not reading at all and is dropped."""
 PREVIEW_LINE = 64
 """Progress is lossy by contract: it is dropped while a peer's line is longer than this."""
 
@@ -64,7 +62,6 @@ class Sender:
     _journal: Journal
     _payloads: PayloadCache
     _peers: PeerTable
-    _statistics: ShellStatistics
     _caught: Caught
     """Told of what went wrong with a peer; raises what must end the broker."""
     _clock: Callable[[], float] = time.monotonic
@@ -101,6 +98,8 @@ class Sender:
                 continue  # it left, and will query its tasks when it comes back
             if isinstance(outgoing.send.message, Progressed) and peer.line_length > PREVIEW_LINE:
                 continue
+            if isinstance(outgoing.send.message, BrokerHeartbeat) and peer.is_behind:
+                continue  # what waits for it shows as well that the broker lives
             peer.hold(outgoing)
             self._peers.mark(peer)
 
@@ -128,9 +127,14 @@ class Sender:
         """
         lost: list[Peer] = []
         asked: list[Peer] = []
-        others: list[Peer] = []
+        others: deque[Peer] = deque()
         for peer in self._peers.take_marked():
-            (asked if peer.waits_for_long_answers else others).append(peer)
+            if peer.waits_for_long_answers:
+                asked.append(peer)
+            elif peer.endpoint.is_queue:
+                others.appendleft(peer)  # a worker may be idle until it hears this
+            else:
+                others.append(peer)
         was_interrupted = False
         for marked in (others, asked):
             self._flush_these(deque(marked), lost, now=now)
@@ -148,10 +152,6 @@ class Sender:
                 if not self._pump(peer):
                     unfinished.append(peer)
                 self._peers.flushed(peer, sent_before=sent, now=now)
-                if peer.line_length > LINE_LENGTH:
-                    self._statistics.slow_peers_dropped += 1
-                    logger.warning("dropped %r: it does not read", peer.id)
-                    lost.append(peer)
             except UnreachableError:
                 lost.append(peer)
             except BaseException as error:  # noqa: BLE001 -- ``_caught`` raises what is not for it

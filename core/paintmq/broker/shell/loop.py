@@ -30,6 +30,7 @@ from paintmq.broker.records import Recovered
 from paintmq.broker.shell.clock import BrokerClock
 from paintmq.broker.shell.containment import Containment
 from paintmq.broker.shell.disk_watch import DiskWatch
+from paintmq.broker.shell.intake import BUSY_RECORDS, Intake
 from paintmq.broker.shell.loop_latency import LoopLatency
 from paintmq.broker.shell.machine_driver import MachineDriver
 from paintmq.broker.shell.server_control import Subject, answer
@@ -48,9 +49,11 @@ from paintmq.wire.messages import (
     BrokerHeartbeat,
     ClientGoodbye,
     FromBroker,
+    Heartbeat,
     Message,
     Refused,
     Rejected,
+    ResultReceived,
     Submit,
     ToBroker,
     WhoAreYou,
@@ -59,8 +62,11 @@ from paintmq.wire.messages import (
 
 logger = logging.getLogger(__name__)
 
+_WITHOUT_ANSWERS = (ClientGoodbye, Heartbeat, ResultReceived, WorkerGoodbye)
+"""What a peer may say however much waits for it; see ``Peer.is_behind``."""
+
 BUDGET = 200
-"""Messages read from one socket before the others have their turn."""
+"""Multipart messages read from one socket before the others have their turn."""
 TURN_SECONDS = 0.004
 """Spent on one socket before the others have their turn: some messages take long to handle."""
 READ_SECONDS = 0.010
@@ -109,10 +115,9 @@ class BrokerLoop:
             limits.max_peers, limits.max_peers_per_key, 2 * timers.lease, timers.heartbeat
         )
         self._reassembly = ReassemblyBudget(limits.max_bytes_arriving, timers.lease)
+        self._statistics = statistics
         self._containment = Containment(statistics)
-        self._sender = Sender(
-            journal, self._payloads, self._peers, statistics, self._containment.caught
-        )
+        self._sender = Sender(journal, self._payloads, self._peers, self._containment.caught)
         self._driver = MachineDriver(
             machine,
             journal,
@@ -127,8 +132,14 @@ class BrokerLoop:
         self.turns = LoopLatency(time.perf_counter, time.thread_time)
         self._poller = zmq.Poller()
         self._poller.register(wakeup.fileno(), zmq.POLLIN)
-        for socket in listeners.sockets:
+        self._work_poller = zmq.Poller()
+        """Without the clients' sockets, for as long as they are held back."""
+        self._work_poller.register(wakeup.fileno(), zmq.POLLIN)
+        for socket in listeners.sockets():
             self._poller.register(socket, zmq.POLLIN)
+        for socket in listeners.sockets(clients=False):
+            self._work_poller.register(socket, zmq.POLLIN)
+        self._intake = Intake()
 
     @property
     def has_sent_everything(self) -> bool:
@@ -160,15 +171,14 @@ class BrokerLoop:
         """
         wait = self._wait_milliseconds(max_wait)
         self.turns.ends()
-        ready = dict(self._poller.poll(wait))
+        poller = self._work_poller if self._listeners.any_held_back else self._poller
+        ready = dict(poller.poll(wait))
         self.turns.begins()
         now = self._clock.now()
         if self._wakeup.fileno() in ready:
             self._wakeup.clear()
         self._collect(now)
-        waiting = self._listeners.to_read(ready)
-        for endpoint in waiting:
-            self._receive(endpoint, now, min(TURN_SECONDS, READ_SECONDS / len(waiting)))
+        self._read(self._listeners.to_read(ready), now)
         self._contained(self._listeners.let_in, now)
         self._contained(self._let_time_pass, now)
         self._send(now)
@@ -194,9 +204,39 @@ class BrokerLoop:
         self._payloads.evict(self._journal.durable)
         self._disk.look(full=collected.disk_full, now=now)
 
-    def _receive(self, endpoint: RouterEndpoint, now: float, seconds: float) -> None:
+    def _read(self, waiting: Sequence[RouterEndpoint], now: float) -> None:
+        """Read workers first, then clients for as long as ``Intake`` says."""
+        began = time.monotonic()
+        queues = [endpoint for endpoint in waiting if endpoint.is_queue]
+        for endpoint in queues:
+            self._receive(endpoint, now, min(TURN_SECONDS, READ_SECONDS / len(queues)))
+        is_working = not self._machine.is_idle()
+        for endpoint in waiting:
+            if not endpoint.is_queue:
+                worked = time.monotonic() - began
+                seconds = self._intake.seconds(worked=worked, is_working=is_working)
+                self._receive(endpoint, now, seconds, is_intake=True)
+
+    def _may_take_in(self, now: float) -> bool:
+        """Return whether clients may be read, as far as unwritten records are concerned."""
+        journal = self._journal
+        if journal.sequence - journal.durable >= BUSY_RECORDS:
+            self._collect(now)
+        return self._intake.is_open(
+            unwritten=journal.sequence - journal.durable,
+            durable=journal.durable,
+            is_working=not self._machine.is_idle(),
+            now=now,
+        )
+
+    def _receive(
+        self, endpoint: RouterEndpoint, now: float, seconds: float, *, is_intake: bool = False
+    ) -> None:
         ends = time.monotonic() + seconds
         for _ in range(BUDGET):
+            if is_intake and not self._may_take_in(now):
+                self._listeners.hold_back(endpoint)
+                return
             received = endpoint.receive()
             if received is None:
                 if endpoint.has_more:
@@ -278,6 +318,8 @@ class BrokerLoop:
             self._sender.send_now(peer, Refused(refusal))
             return
         assert isinstance(message, ToBroker)
+        if peer.is_behind and not isinstance(message, _WITHOUT_ANSWERS):
+            return
         if isinstance(message, Ask):
             self._ask(peer, message, now)
         else:
@@ -346,6 +388,9 @@ class BrokerLoop:
         for endpoint, peer_id, refusal in self._listeners.changed_keys():
             self._key_changed(endpoint, peer_id, refusal, now)
         for peer in self._peers.silent(now=now):
+            if peer.stalled_at <= now:
+                self._statistics.slow_peers_dropped += 1
+                logger.warning("dropped %r: it does not read", peer.id)
             self._drop_session(peer, now)
         for peer_id in self._reassembly.overdue(now=now):
             stopped = self._peers.get(peer_id)

@@ -57,7 +57,7 @@ def house() -> Iterator[House]:
 def test_all_ports_and_the_gate_are_polled(house: House) -> None:
     sockets = [*(port.socket for port in house.ports), house.gate.socket]
 
-    assert list(house.listeners.sockets) == sockets
+    assert list(house.listeners.sockets()) == sockets
 
 
 def test_what_was_left_unread_is_read_in_the_next_turn_and_not_waited_for(house: House) -> None:

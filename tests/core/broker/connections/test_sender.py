@@ -5,15 +5,14 @@ from collections.abc import Callable
 from attrs import define, evolve, field
 
 from paintmq.broker.connections.outbox import Outgoing
-from paintmq.broker.connections.peers import Peer, PeerTable, UnreachableError
-from paintmq.broker.connections.sender import LINE_LENGTH, LINK_MESSAGES, SLICE_SECONDS, Sender
+from paintmq.broker.connections.peers import LINE_LENGTH, Peer, PeerTable, UnreachableError
+from paintmq.broker.connections.sender import SLICE_SECONDS, Sender
 from paintmq.broker.machine import Send
 from paintmq.broker.records import BrokerBooted, Recovered
 from paintmq.broker.stores import Collected, Entry, PayloadKey, Store
 from paintmq.broker.stores.journal import Journal
 from paintmq.broker.stores.payload_cache import PayloadCache
 from paintmq.errors import StoreError
-from paintmq.statistics import ShellStatistics
 from paintmq.task import Buffer, Fence, PeerId, TaskState
 from paintmq.testing.example_tasks import describe
 from paintmq.testing.store_contract import accepted
@@ -102,7 +101,6 @@ class Stage:
     wire: Wire = field(factory=Wire)
     payloads: PayloadCache = field(factory=lambda: PayloadCache(False))
     peers: PeerTable = field(factory=lambda: PeerTable(10, 10, 60.0, 5.0))
-    statistics: ShellStatistics = field(factory=ShellStatistics)
     seconds: list[float] = field(factory=list[float])
     """What the clock says next; when there is nothing left, that no time has passed."""
     faults: list[tuple[BaseException, object]] = field(factory=list[tuple[BaseException, object]])
@@ -112,9 +110,7 @@ class Stage:
 
     def __attrs_post_init__(self) -> None:
         self.journal = Journal(self.store)
-        self.sender = Sender(
-            self.journal, self.payloads, self.peers, self.statistics, self.caught, self.clock
-        )
+        self.sender = Sender(self.journal, self.payloads, self.peers, self.caught, self.clock)
         self.peer = self.peers.open(PEER, self.wire, Link(), now=0.0)  # type: ignore[arg-type]
 
     def caught(self, error: BaseException, what: Callable[[], object]) -> None:
@@ -220,14 +216,32 @@ def test_a_task_whose_input_is_lost_fails_alone_and_its_batch_goes_on() -> None:
     assert not failures[0][1].error.retryable
 
 
-def test_a_peer_that_does_not_read_waits_alone_and_is_dropped_in_the_end() -> None:
+def test_a_peer_for_which_very_much_waits_is_not_dropped_while_it_reads() -> None:
+    """I25: it may have 100,000 tasks that ended while it was away."""
     stage = Stage()
     stage.wire.room = 0
-    for number in range(LINE_LENGTH + LINK_MESSAGES + 1):
+    for number in range(LINE_LENGTH + 2_000):
         stage.say(answer(number))
-    lost = stage.turn()
+    assert stage.turn() == []
+    assert stage.peer.is_behind
 
-    assert lost == [stage.peer]
+    stage.sender.send_after(0, Outgoing(Send(PEER, BrokerHeartbeat())))
+    stage.wire.room = 1_000_000
+    while not stage.sender.has_sent_everything:
+        assert stage.turn() == []
+
+    assert stage.heard == [answer(number) for number in range(LINE_LENGTH + 2_000)]
+    assert not stage.peer.is_behind
+
+
+def test_a_peer_whose_socket_takes_nothing_counts_as_gone_in_the_end() -> None:
+    stage = Stage()
+    stage.wire.room = 0
+    stage.say(answer(1))
+    stage.turn()
+
+    assert stage.peers.silent(now=29.9) == []
+    assert stage.peers.silent(now=30.0) == [stage.peer]
 
 
 def test_a_peer_that_reads_again_gets_everything_in_order() -> None:

@@ -22,6 +22,7 @@ from tests.harness.wire_peer import WirePeer
 
 from paintmq.broker.shell.server import BrokerServer
 from paintmq.broker.shell.stop_report import StopReport
+from paintmq.broker.stores.journal import Journal
 from paintmq.config import Limits, QueueConfig, Timers
 from paintmq.errors import ConfigError, PaintMQError, PortInUseError, StoreError
 from paintmq.task import TaskState
@@ -341,21 +342,19 @@ def test_a_client_may_ask_the_broker_to_shut_down() -> None:
 def test_a_crash_of_the_thread_is_never_silent(
     server: BrokerServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from paintmq.broker.machine import BrokerMachine
-
     def explode(*args: object, **kwargs: object) -> None:
-        raise RuntimeError("planted")
+        raise StoreError("planted")
 
     with toy_client(server) as alice:
         alice.hear(Welcome)
-        monkeypatch.setattr(BrokerMachine, "receive", explode)
+        monkeypatch.setattr(Journal, "collect", explode)
         with caplog.at_level(logging.CRITICAL):
             alice.say(Submit(toy_task()))
             thread = server._thread
             assert thread is not None
             thread.join(20)
 
-    assert isinstance(server.failure, RuntimeError)
+    assert isinstance(server.failure, StoreError)
     assert "planted" in caplog.text
     assert not server.is_running
     with pytest.raises(PaintMQError, match="planted"):
