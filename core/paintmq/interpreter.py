@@ -8,7 +8,8 @@ from pathlib import Path
 from paintmq.errors import ConfigError
 
 HOST_VARIABLE = "PAINTMQ_HOST_OF"
-"""Set in the environment of a model host: the process id of its node."""
+"""Set in the environment of a model host, and so of all that it starts: the process id of its node,
+a colon, and what tells this host from every other (``worker/agent/strays.py``)."""
 
 
 def module_path() -> tuple[str, ...]:
@@ -36,7 +37,7 @@ def interpreter() -> tuple[str, ...]:
     program = sys.executable or ""
     if parent := os.environ.get(HOST_VARIABLE):
         raise ConfigError(
-            f"this program was started as the model host of process {parent}: its sys.executable"
+            f"this program was started as the model host of process {parent.partition(':')[0]}: its sys.executable"
             " starts the program itself, not a Python interpreter; set it to the path of one"
         )
     if not re.match("python|pypy", Path(program).name, re.IGNORECASE):

@@ -108,6 +108,8 @@ class Trial(Model):
                 os.write(1, 20_000 * b"\r 7%|=>      |" + b"\xff\x00 no end of a line")
             case "child":
                 _leave_a_child_behind(options.note)
+            case "daemon":
+                _leave_a_daemon_behind(options.note)
             case "nothing":
                 return {}
             case _:
@@ -125,6 +127,21 @@ def _spin_in_c(seconds: float) -> None:
             pass
     finally:
         sys.setswitchinterval(0.005)
+
+
+def _leave_a_daemon_behind(note: str) -> None:
+    """Fork twice and begin a session, as daemons do: it is in no process group of its host's."""
+    if os.fork():
+        os.wait()
+        return
+    os.setsid()
+    if not os.fork():
+        open_files = [str(each.resolve()) for each in Path("/proc/self/fd").iterdir()]
+        draft = Path(f"{note}.draft")
+        draft.write_text("\n".join([str(os.getpid()), *open_files]), encoding="utf-8")
+        draft.rename(note)
+        time.sleep(600)
+    os._exit(0)
 
 
 def _leave_a_child_behind(note: str) -> None:

@@ -47,6 +47,8 @@ class CommandError(PaintMQError):
 class ServiceFailedError(CommandError):
     """A service that should run until it is told to stop has ended by itself."""
 
+    status = FAILED  # so that an init system starts it again
+
 
 def exit_status(error: PaintMQError) -> int:
     """Return BAD_INPUT where a changed command line may help, else FAILED."""
@@ -59,8 +61,6 @@ def exit_status(error: PaintMQError) -> int:
             return BAD_INPUT if code.startswith(_REFUSALS) else FAILED
         case WeightsMissingError():
             return BAD_INPUT
-        case ServiceFailedError():
-            return FAILED  # so that an init system starts it again
         case _:
             return BAD_INPUT
 

@@ -17,8 +17,9 @@ from paintmq.transport.sockets import Context, new_context
 from paintmq.transport.wakeup import Wakeup
 from paintmq.worker.agent.agent import AgentSetup, WorkerAgent
 from paintmq.worker.agent.crash_journal import CrashJournal, runtime_folder
-from paintmq.worker.agent.host_process import sweep_hosts, sweep_scratch
+from paintmq.worker.agent.host_process import sweep_scratch
 from paintmq.worker.agent.readiness import Readiness
+from paintmq.worker.agent.strays import sweep_strays
 from paintmq.worker.machine.profile import WorkerTimers
 
 LONGEST_WAIT = 5.0
@@ -156,7 +157,7 @@ class _NodeLoop:
         self._wakeup = Wakeup()
         self._grace: float | None = None
         self.handed_back: list[TaskId] = []
-        sweep_hosts()
+        sweep_strays()
         sweep_scratch()
         folder = runtime_folder()
         journals = [CrashJournal.open(folder, setup.profile.name) for setup in setups]

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -323,6 +324,28 @@ def test_scratch_folders_and_what_models_start_are_gone_afterwards(
     with suppress(psutil.NoSuchProcess):  # killed, but the system may still be clearing it away
         psutil.Process(left_behind).wait(timeout=20)
     assert not is_alive(left_behind)
+
+
+def test_a_daemon_of_a_model_keeps_nothing_of_its_host_and_ends_with_it(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor], tmp_path: Path
+) -> None:
+    """Neither the socket to the agent, by which its death is seen, nor the crash journal."""
+    node = make_node()
+    broker.hear(WorkerHello)
+    job = make_job(1, do="daemon", note=str(tmp_path / "note"))
+    broker.assign(job)
+    broker.hear(AttemptSucceeded, job)
+    while not (tmp_path / "note").read_text():
+        time.sleep(0.01)
+    pid, *open_files = (tmp_path / "note").read_text().splitlines()
+    assert is_alive(int(pid))
+
+    node.stop(grace=0.0)
+
+    assert not any("socket:" in name or ".running" in name for name in open_files)
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(int(pid)).wait(timeout=20)
+    assert not is_alive(int(pid))
 
 
 def test_a_host_that_cannot_be_started_is_the_workers_trouble_and_is_tried_again(

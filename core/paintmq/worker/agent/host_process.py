@@ -22,6 +22,7 @@ from attrs import define, field
 from paintmq.interpreter import HOST_VARIABLE, interpreter
 from paintmq.process.cgroups import oom_kills
 from paintmq.task import Buffer
+from paintmq.worker.agent.strays import kill_strays, new_mark
 from paintmq.worker.channel.framing import FrameReader, HostDelivery, encode
 from paintmq.worker.channel.messages import ToHost
 
@@ -48,29 +49,6 @@ def sweep_scratch() -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def sweep_hosts() -> None:
-    """Kill this user's stopped model hosts whose node is gone.
-
-    A host dies with its node, unless it was stopped (SIGSTOP) before it could ask the system to.
-    """
-    for process in psutil.process_iter(["cmdline", "ppid", "status", "uids"]):
-        module, _, parent = ["", "", "", *(process.info["cmdline"] or ())][-3:]
-        if module != _MODULE or process.info["status"] != psutil.STATUS_STOPPED:
-            continue
-        ours = process.info["uids"].real == os.getuid() and _numbers_processes_as_we_do(process.pid)
-        if ours and parent != str(process.info["ppid"]):
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-
-
-def _numbers_processes_as_we_do(pid: int) -> bool:
-    """Return whether it knows its parent by the number that we do: not so in a container."""
-    try:
-        return Path(f"/proc/{pid}/ns/pid").readlink() == Path("/proc/self/ns/pid").readlink()
-    except OSError:
-        return False
-
-
 @define(eq=False)
 class HostProcess:
     """One child process. Call ``close`` when it is gone, or to be rid of it."""
@@ -83,6 +61,8 @@ class HostProcess:
     exit_descriptor: int
     """Readable once the process has ended (pidfd); -1 where the system has no such thing."""
     _reader: FrameReader
+    _mark: str
+    """By which what it has started is found."""
     at_end: bool = field(default=False, init=False)
     """The host has closed its end: it is gone, or about to go."""
     stderr_closed: bool = field(default=False, init=False)
@@ -104,7 +84,7 @@ class HostProcess:
         """
         program = interpreter()
         ours, theirs = socket.socketpair()
-        scratch = ""
+        scratch, mark = "", new_mark()
         try:
             scratch = tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-")
             descriptor = theirs.fileno()
@@ -115,7 +95,7 @@ class HostProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                env={**os.environ, **environment, HOST_VARIABLE: str(os.getpid())},
+                env={**os.environ, **environment, HOST_VARIABLE: mark},
                 pass_fds=(descriptor,),
                 start_new_session=True,
             )
@@ -129,7 +109,8 @@ class HostProcess:
         assert process.stderr is not None
         os.set_blocking(process.stderr.fileno(), False)
         exit_descriptor = os.pidfd_open(process.pid) if hasattr(os, "pidfd_open") else -1
-        return cls(name, scratch, process, ours, exit_descriptor, FrameReader(max_payload_bytes))
+        reader = FrameReader(max_payload_bytes)
+        return cls(name, scratch, process, ours, exit_descriptor, reader, mark)
 
     @property
     def stderr_descriptor(self) -> int:
@@ -263,6 +244,7 @@ class HostProcess:
         """Make sure that nothing of the host is left: process, descriptors, scratch folder."""
         self.kill()
         self.process.wait()
+        kill_strays(self._mark)
         self._read_stderr_to_end()
         if self._partial_line:
             self._note_line(self._partial_line)

@@ -8,7 +8,7 @@ writes in its last moments means nothing to the next.
 import contextlib
 import os
 
-from attrs import frozen
+from attrs import define
 
 from paintmq.worker.channel.messages import MarkPlace
 
@@ -16,7 +16,7 @@ MARK_SIZE = 40
 """Bytes at the beginning of the journal's file that the host writes."""
 
 
-@frozen(eq=False)
+@define(eq=False)
 class BatchMark:
     """The host's end of the mark."""
 
@@ -38,6 +38,12 @@ class BatchMark:
         if self._descriptor >= 0:
             with contextlib.suppress(OSError):  # memory is full: no reason to fail a task
                 os.pwrite(self._descriptor, _text(self._run, batch), 0)
+
+    def leave_in_child(self) -> None:
+        """Close the file in a child that a model has forked: the mark is its parent's."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     def clear(self) -> None:
         """Record that no payload is touched."""

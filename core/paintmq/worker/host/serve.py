@@ -88,6 +88,12 @@ class HostConnection:
                 if sent:
                     pieces[0] = pieces[0][sent:]
 
+    def leave_in_child(self) -> None:
+        """Close the socket in a child that a model has forked: it would hide our end from the
+        agent.
+        """
+        self._socket.close()
+
     def serve_forever(self) -> Never:
         """Read orders and beat until the agent is gone; then end the process at once.
 
@@ -136,6 +142,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     )
     os.set_inheritable(descriptor, False)  # noqa: FBT003 -- it takes no keyword
     connection = HostConnection(socket.socket(fileno=descriptor))
+    os.register_at_fork(after_in_child=connection.leave_in_child)
     threading.Thread(target=connection.serve_forever, name="host-io", daemon=True).start()
     runner = _make_runner(connection)
     connection.send(HostReady())
@@ -195,7 +202,9 @@ def _make_runner(connection: HostConnection) -> ModelRunner:
         limits=msgspec.convert(configure.limits, Limits),
         scratch=Path(configure.scratch),
     )
-    return ModelRunner(setup, connection.send, connection.flags, BatchMark.at(configure.mark))
+    mark = BatchMark.at(configure.mark)
+    os.register_at_fork(after_in_child=mark.leave_in_child)
+    return ModelRunner(setup, connection.send, connection.flags, mark)
 
 
 def _specs(configure: Configure) -> dict[str, ModelSpec]:

@@ -2,8 +2,6 @@ import os
 import re
 import select
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import pytest
 
 from paintmq.process.cgroups import oom_kills
 from paintmq.worker.agent import host_process
-from paintmq.worker.agent.host_process import HostProcess, sweep_hosts, sweep_scratch
+from paintmq.worker.agent.host_process import HostProcess, sweep_scratch
 from paintmq.worker.channel.messages import Configure, HostMessage, HostReady, Shutdown
 from paintmq.worker.host.serve import OOM_SCORE
 
@@ -156,25 +154,3 @@ def test_scratch_folders_of_killed_nodes_are_swept_and_no_others(
     sweep_scratch()
 
     assert sorted(tmp_path.iterdir()) == sorted([ours, other])
-
-
-def test_stopped_hosts_whose_node_is_gone_are_swept_and_no_others(tmp_path: Path) -> None:
-    """As one that was stopped before it could ask the system to let it die with its node."""
-    package = tmp_path / "paintmq" / "worker"
-    package.mkdir(parents=True)
-    for folder in (package.parent, package):
-        (folder / "__init__.py").touch()
-    (package / "host.py").write_text("import time\ntime.sleep(600)\n")
-    command = [sys.executable, "-m", "paintmq.worker.host", "3"]
-    with (
-        subprocess.Popen([*command, "1"], cwd=tmp_path) as orphan,
-        subprocess.Popen([*command, str(os.getpid())], cwd=tmp_path) as child,
-    ):
-        for process in (orphan, child):
-            process.send_signal(signal.SIGSTOP)
-            os.waitid(os.P_PID, process.pid, os.WSTOPPED)
-        sweep_hosts()
-
-        assert orphan.wait(30) == -signal.SIGKILL
-        assert child.poll() is None
-        child.kill()
