@@ -37,8 +37,9 @@ def interpreter() -> tuple[str, ...]:
     program = sys.executable or ""
     if parent := os.environ.get(HOST_VARIABLE):
         raise ConfigError(
-            f"this program was started as the model host of process {parent.partition(':')[0]}: its sys.executable"
-            " starts the program itself, not a Python interpreter; set it to the path of one"
+            f"this program was started as the model host of process {parent.partition(':')[0]}: its"
+            " sys.executable starts the program itself, not a Python interpreter; set it to the"
+            " path of one"
         )
     if not re.match("python|pypy", Path(program).name, re.IGNORECASE):
         raise ConfigError(

@@ -160,6 +160,21 @@ def test_a_node_waits_for_its_broker_and_can_be_stopped_meanwhile(
         assert node.wait() == 0
 
 
+def test_a_node_waits_for_a_broker_that_is_there_and_does_not_answer(
+    environment: dict[str, str],
+) -> None:
+    """As one that is busy, or stopped; and for one that was killed after that."""
+    with CommandProcess(["broker"], environment) as broker:
+        endpoint = endpoint_of(broker)
+        broker.process.send_signal(signal.SIGSTOP)
+        with CommandProcess(["node", "--connect", endpoint], environment) as node:
+            node.wait_for_line(f"waiting for a broker at {endpoint}: .*does not answer")
+
+            broker.process.send_signal(signal.SIGCONT)
+
+            node.wait_for_line("workers of this machine serve")
+
+
 def test_a_broker_that_is_killed_goes_on_where_it_was_and_its_client_notices_nothing(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:

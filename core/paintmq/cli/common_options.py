@@ -10,7 +10,7 @@ from uuid import UUID
 
 import typer
 
-from paintmq.cli.failures import CommandError, note
+from paintmq.cli.failures import CommandError, NoBrokerError, note
 from paintmq.task import TaskId
 from paintmq.transport.addresses import tcp_endpoint
 
@@ -159,7 +159,7 @@ def connected(connect: str | None, file: Path | None = None) -> Iterator["Client
     """Give a client of the broker a command is to talk to.
 
     Raises:
-        CommandError: no broker answers there.
+        NoBrokerError: no broker answers there.
     """
     from paintmq.client import Client
 
@@ -169,7 +169,7 @@ def connected(connect: str | None, file: Path | None = None) -> Iterator["Client
     if connect is None and (stranger := strangers_broker(settings)):
         raise CommandError(stranger)
     if not is_reachable(endpoint):
-        raise CommandError(
+        raise NoBrokerError(
             f"no broker answers at {endpoint}; start one with `paintmq up`, or name another with"
             " --connect"
         )
@@ -177,7 +177,7 @@ def connected(connect: str | None, file: Path | None = None) -> Iterator["Client
         try:
             client.connect(timeout=PATIENCE)
         except TimeoutError as error:
-            raise CommandError(
+            raise NoBrokerError(
                 f"{endpoint} does not answer as a broker does; if it asks for a key, name yours"
                 " with broker.key"
             ) from error

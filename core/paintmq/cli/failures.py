@@ -44,6 +44,10 @@ class CommandError(PaintMQError):
     status = BAD_INPUT
 
 
+class NoBrokerError(CommandError):
+    """No broker answers at an address: none is there, it is slow, or it wants another key."""
+
+
 class ServiceFailedError(CommandError):
     """A service that should run until it is told to stop has ended by itself."""
 

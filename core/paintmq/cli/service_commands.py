@@ -18,7 +18,7 @@ from paintmq.cli.common_options import (
     is_reachable,
     service_settings,
 )
-from paintmq.cli.failures import CommandError, ServiceFailedError, note, report
+from paintmq.cli.failures import CommandError, NoBrokerError, ServiceFailedError, note, report
 from paintmq.cli.signals import Signals
 from paintmq.cli.tether import Tether
 from paintmq.errors import PaintMQError
@@ -229,12 +229,31 @@ def _serve(server: "BrokerServer", signals: Signals) -> None:
 def _ask_for_queues(
     endpoint: str, config: Path | None, signals: Signals
 ) -> Mapping[str, str] | None:
-    """Return the address of every queue, waiting for the broker if need be; None: told to stop."""
+    """Return the address of every queue, waiting for the broker if need be; None: told to stop.
+
+    A broker that is there and does not answer may be busy, stopped or about to start: it is waited
+    for as one that is not there.
+    """
+    said = ""
+    while True:
+        try:
+            return _queues_of(endpoint, config)
+        except (NoBrokerError, TimeoutError) as error:
+            if str(error) != said:
+                said = str(error)
+                note(f"waiting for a broker at {endpoint}: {said}")
+        if signals.wait_at_most(_RETRY) not in (None, signal.SIGHUP):
+            return None
+
+
+def _queues_of(endpoint: str, config: Path | None) -> Mapping[str, str]:
+    """Return the address of every queue of the broker there.
+
+    Raises:
+        NoBrokerError: no broker answers.
+    """
     if not is_reachable(endpoint):
-        note(f"waiting for a broker at {endpoint}")
-        while not is_reachable(endpoint):
-            if signals.wait_at_most(_RETRY) not in (None, signal.SIGHUP):
-                return None
+        raise NoBrokerError("none answers yet")
     settings = service_settings(config).config
     if _has_workers_key(settings):
         # Such a key opens the queues' ports alone, so which they are is in our own settings.
