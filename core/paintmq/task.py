@@ -90,7 +90,7 @@ class PayloadInfo:
     size: int
     """Bytes."""
     digest: str
-    """SHA-256 of the bytes, hexadecimal; checked where the bytes are used."""
+    """Of the bytes, see ``digests.py``; checked where the bytes are used."""
     kind: Literal["array", "file"]
     """``array``: raw C-contiguous buffer of ``dtype`` and ``shape``; ``file``: an encoded image or
     any other bytes."""

@@ -222,7 +222,7 @@ def test_another_version_is_told_why_it_is_refused(
     serves(broker)
 
 
-@pytest.mark.parametrize("hello", [ClientHello(oldest=2, newest=3), make_hello(oldest=2, newest=3)])
+@pytest.mark.parametrize("hello", [ClientHello(oldest=3, newest=4), make_hello(oldest=3, newest=4)])
 def test_a_peer_that_only_speaks_later_versions_is_told_so(
     broker: BrokerServer, hello: ClientHello | WorkerHello
 ) -> None:
@@ -232,7 +232,19 @@ def test_a_peer_that_only_speaks_later_versions_is_told_so(
     with WirePeer(client if isinstance(hello, ClientHello) else queues[0], hello) as later:
         refused = later.hear(Refused)
 
-    assert "speaks protocol 2 to 3, this broker 1 to 1: update the broker" in refused.reason
+    oldest = 1 if isinstance(hello, ClientHello) else 2
+    assert f"speaks protocol 3 to 4, this broker {oldest} to 2: update the broker" in refused.reason
+    serves(broker)
+
+
+def test_a_worker_of_version_1_is_told_to_be_updated(broker: BrokerServer) -> None:
+    """I18: it would take every XXH3 digest for damage."""
+    _, *queues = endpoints(broker)
+
+    with WirePeer(queues[0], make_hello(newest=1)) as old:
+        refused = old.hear(Refused)
+
+    assert refused.reason == "speaks protocol 1 to 1, this broker 2 to 2: update it"
     serves(broker)
 
 

@@ -39,7 +39,6 @@ from paintmq.wire.messages import (
     Cancel,
     CancelAnswered,
     ClientGoodbye,
-    ClientHello,
     Finished,
     Heartbeat,
     Progressed,
@@ -50,6 +49,7 @@ from paintmq.wire.messages import (
     UnknownTask,
     Welcome,
     WhoAreYou,
+    client_hello,
 )
 
 
@@ -209,7 +209,7 @@ class ClientMachine:
         cancels: list[Request] = [("cancel", each) for each in self._cancels if self._knows(each)]
         asks: list[Request] = [("ask", number) for number in self._asks]
         self._in_flight.restart((task.id for task in self._tasks), [*cancels, *asks])
-        return [Send(ClientHello(name=self.name)), *self._flush(now)]
+        return [Send(client_hello(self.name)), *self._flush(now)]
 
     def receive(self, message: ToClient, *, now: float) -> list[Command]:
         """Take in what the broker said."""

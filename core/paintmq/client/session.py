@@ -44,7 +44,7 @@ from paintmq.task import Json, TaskId
 from paintmq.task_ids import task_id_for_key
 from paintmq.transport.key_files import load_peer_key
 from paintmq.transport.sockets import Context
-from paintmq.wire.messages import Ask, ClientHello, Submit
+from paintmq.wire.messages import Ask, Submit, client_hello
 
 GOODBYE_SECONDS = 1.0
 """Seconds ``close`` gives to unsent messages: enough for what was just submitted, and short enough
@@ -376,7 +376,7 @@ def _checked(prepared: PreparedTask) -> PreparedTask:
 
 def _checked_name(name: str) -> str:
     try:
-        as_read(ClientHello(name=name))
+        as_read(client_hello(name))
     except WireError as error:
         raise ConfigError(f"name {brief(name)} cannot be a client's: {error}") from error
     if len(name) > MAX_NAME:

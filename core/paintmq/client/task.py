@@ -125,7 +125,11 @@ class Task:
             InvalidTaskError: the queue is no name.
         """
         check_text("queue", queue)
-        described = [_described(name, value) for name, value in self.inputs.items()]
+        # Whoever repeats a key is answered by comparing digests: they must not be forged.
+        keyed = self.idempotency_key is not None
+        described = [
+            _described(name, value, cryptographic=keyed) for name, value in self.inputs.items()
+        ]
         request = self._request(tuple(info for info, _ in described), queue)
         return PreparedTask(request, tuple(payload for _, payload in described))
 
@@ -204,17 +208,18 @@ def _check_file(name: str, path: Path) -> None:
         raise InvalidInputError(f"input {name!r}: {str(path)!r} is not a file")
 
 
-def _described(name: str, value: Input) -> tuple[PayloadInfo, Payload]:
+def _described(name: str, value: Input, *, cryptographic: bool) -> tuple[PayloadInfo, Payload]:
     from paintmq.image import payload_of_array, payload_of_bytes
 
     if isinstance(value, Path):
-        return payload_of_bytes(name, _read(name, value))
+        value = _read(name, value)
     if isinstance(value, bytes):
-        return payload_of_bytes(name, value)
+        return payload_of_bytes(name, value, cryptographic=cryptographic)
     import numpy as np
 
     # The bytes must not change between the digest and the last time they are sent.
-    return payload_of_array(name, np.array(value, order="C", copy=True))
+    copy = np.array(value, order="C", copy=True)
+    return payload_of_array(name, copy, cryptographic=cryptographic)
 
 
 def _outlined(name: str, value: Input) -> PayloadInfo:

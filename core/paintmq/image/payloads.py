@@ -10,12 +10,12 @@ read-only view of its bytes.
 Encoded files: ``image/files.py``, whose names are public here too.
 """
 
-import hashlib
 from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 from paintmq.config import Limits
+from paintmq.digests import digest_of, is_known, matches
 from paintmq.errors import InvalidInputError
 from paintmq.image.files import DecodedImage, decode_image, format_of, size_of_file
 from paintmq.task import Buffer, PayloadInfo
@@ -33,8 +33,12 @@ MASK_THRESHOLD = 127
 """A mask pixel above this, of 255, is filled."""
 
 
-def payload_of_array(name: str, array: "NDArray[Any]") -> tuple[PayloadInfo, Buffer]:
+def payload_of_array(
+    name: str, array: "NDArray[Any]", *, cryptographic: bool = False
+) -> tuple[PayloadInfo, Buffer]:
     """Describe an array as a payload; the buffer is a view of it unless it has to be reordered.
+
+    ``cryptographic``: with a digest that cannot be forged, see ``digests.py``.
 
     Raises:
         InvalidInputError: it is empty or holds something else than ARRAY_DTYPES.
@@ -55,7 +59,7 @@ def payload_of_array(name: str, array: "NDArray[Any]") -> tuple[PayloadInfo, Buf
         PayloadInfo(
             name=name,
             size=data.nbytes,
-            digest=hashlib.sha256(data).hexdigest(),
+            digest=digest_of(data, cryptographic=cryptographic),
             kind="array",
             dtype=dtype,
             shape=tuple(int(side) for side in array.shape),
@@ -66,14 +70,19 @@ def payload_of_array(name: str, array: "NDArray[Any]") -> tuple[PayloadInfo, Buf
     )
 
 
-def payload_of_bytes(name: str, data: Buffer) -> tuple[PayloadInfo, Buffer]:
-    """Describe a file's bytes as a payload; of an image, only the header is read."""
+def payload_of_bytes(
+    name: str, data: Buffer, *, cryptographic: bool = False
+) -> tuple[PayloadInfo, Buffer]:
+    """Describe a file's bytes as a payload; of an image, only the header is read.
+
+    ``cryptographic``: with a digest that cannot be forged, see ``digests.py``.
+    """
     width, height = size_of_file(data) if format_of(data) else (0, 0)
     return (
         PayloadInfo(
             name=name,
             size=memoryview(data).nbytes,
-            digest=hashlib.sha256(data).hexdigest(),
+            digest=digest_of(data, cryptographic=cryptographic),
             kind="file",
             width=width,
             height=height,
@@ -92,7 +101,12 @@ def check_payload(info: PayloadInfo, buffer: Buffer) -> None:
         raise InvalidInputError(
             f"{info.name}: {memoryview(buffer).nbytes} bytes arrived, {info.size} were announced"
         )
-    if hashlib.sha256(buffer).hexdigest() != info.digest:
+    if not is_known(info.digest):
+        raise InvalidInputError(
+            f"{info.name}: its checksum {info.digest[:12]!r} is of a kind that this PaintMQ does"
+            " not know: update it"
+        )
+    if not matches(info.digest, buffer):
         raise InvalidInputError(f"{info.name}: the bytes do not match their checksum; send again")
 
 

@@ -1,11 +1,11 @@
 """Example tasks, payloads, models and workers: a test states only what it is about."""
 
-import hashlib
 from typing import Any
 
+from paintmq.digests import digest_of
 from paintmq.model import ModelSpec, NoOptions
 from paintmq.task import PayloadInfo, TaskId, TaskRequest
-from paintmq.wire.messages import WorkerHello
+from paintmq.wire.messages import PROTOCOL_VERSION, WorkerHello
 
 PATIENCE = 20.0
 """Seconds after which a missing message is a failure; never waited for in a good run."""
@@ -41,6 +41,7 @@ def make_payload(name: str = "image", size: int = 12, **changes: Any) -> Payload
 def make_hello(name: str = "node/cpu-0", **changes: Any) -> WorkerHello:
     """Return the introduction of a CPU worker that runs the model ``toy``."""
     values: dict[str, Any] = {
+        "newest": PROTOCOL_VERSION,
         "name": name,
         "node": "node",
         "queue": "cpu-light",
@@ -54,6 +55,4 @@ def make_hello(name: str = "node/cpu-0", **changes: Any) -> WorkerHello:
 
 def describe(name: str, data: bytes) -> PayloadInfo:
     """Return the description of these bytes, digest included."""
-    return PayloadInfo(
-        name=name, size=len(data), digest=hashlib.sha256(data).hexdigest(), kind="file"
-    )
+    return PayloadInfo(name=name, size=len(data), digest=digest_of(data), kind="file")

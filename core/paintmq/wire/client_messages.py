@@ -15,7 +15,7 @@ from paintmq.task import (
 )
 from paintmq.wire.message_class import message
 from paintmq.wire.shared_messages import (
-    OLDEST_PROTOCOL_VERSION,
+    OLDEST_BROKER_VERSION,
     PROTOCOL_VERSION,
     BrokerHeartbeat,
     Refused,
@@ -30,10 +30,15 @@ from paintmq.wire.shared_messages import (
 class ClientHello:
     """First message on a connection, and again after ``WhoAreYou``."""
 
-    oldest: int = OLDEST_PROTOCOL_VERSION
-    newest: int = PROTOCOL_VERSION
+    oldest: int = 1  # what a peer of version 1 leaves out: never to change
+    newest: int = 1
     name: str = ""
     """For logs and status: program and process."""
+
+
+def client_hello(name: str) -> ClientHello:
+    """Return what a client of this version says first."""
+    return ClientHello(oldest=OLDEST_BROKER_VERSION, newest=PROTOCOL_VERSION, name=name)
 
 
 @message(0x02, large=True, payloads="task.inputs")

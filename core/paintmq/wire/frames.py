@@ -51,7 +51,7 @@ class Header(NamedTuple):
     def pack(self) -> bytes:
         return _LAYOUT.pack(
             MAGIC,
-            m.PROTOCOL_VERSION,
+            m.FRAMING_VERSION,
             self.kind,
             self.sequence,
             self.frames,
@@ -76,8 +76,8 @@ def unpack_header(data: Buffer, offset: int = 0) -> Header:
     )
     if magic != MAGIC:
         raise WireError("this is no PaintMQ message")
-    if not m.OLDEST_PROTOCOL_VERSION <= version <= m.PROTOCOL_VERSION:
-        raise VersionMismatchError(version, m.OLDEST_PROTOCOL_VERSION, m.PROTOCOL_VERSION)
+    if version != m.FRAMING_VERSION:
+        raise VersionMismatchError(version, m.FRAMING_VERSION, m.FRAMING_VERSION)
     if incarnation > _MAX_INCARNATION:
         raise WireError("an incarnation has 63 bits at most")
     fence = Fence(incarnation, attempt) if incarnation or attempt else NO_FENCE

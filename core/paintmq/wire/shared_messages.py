@@ -5,9 +5,18 @@ from attrs import frozen
 from paintmq.task import Fence, TaskId
 from paintmq.wire.message_class import message
 
-PROTOCOL_VERSION = 1
-"""Peers that share no version are refused with a message that says so."""
+PROTOCOL_VERSION = 2
+"""Peers that share no version are refused with a message that says so. Since version 2 digests may
+be XXH3, see ``digests.py``."""
 OLDEST_PROTOCOL_VERSION = 1
+"""Clients of it are served: a worker answers with digests of the kind that came with the inputs."""
+OLDEST_WORKER_VERSION = 2
+"""Older workers would take every XXH3 digest for damage."""
+OLDEST_BROKER_VERSION = 2
+"""For clients: behind an older broker may be older workers."""
+FRAMING_VERSION = 1
+"""Of headers and bodies: the same in both versions of the protocol, so that an old peer can read
+why it is refused."""
 
 
 @message(0x80)

@@ -16,8 +16,6 @@ from paintmq.task import (
 )
 from paintmq.wire.message_class import message
 from paintmq.wire.shared_messages import (
-    OLDEST_PROTOCOL_VERSION,
-    PROTOCOL_VERSION,
     BrokerHeartbeat,
     Heartbeat,
     Refused,
@@ -41,8 +39,8 @@ class ResidentModel:
 class WorkerHello:
     """A worker introduces itself: what it is, what it can run and what it still holds."""
 
-    oldest: int = OLDEST_PROTOCOL_VERSION
-    newest: int = PROTOCOL_VERSION
+    oldest: int = 1  # what a peer of version 1 leaves out: never to change
+    newest: int = 1
     name: str
     """Unique in the cluster and stable over restarts of the process: ``host/cuda-0``."""
     node: str

@@ -24,7 +24,6 @@ from paintmq.task import TaskState
 from paintmq.wire.messages import (
     Answer,
     Ask,
-    ClientHello,
     FromClient,
     Heartbeat,
     Progressed,
@@ -33,6 +32,7 @@ from paintmq.wire.messages import (
     ResultReceived,
     Submit,
     UnknownTask,
+    client_hello,
 )
 
 # ---- submitting ----------------------------------------------------------------------------------
@@ -41,7 +41,7 @@ from paintmq.wire.messages import (
 def test_a_connection_begins_with_hello() -> None:
     talk = Conversation(welcome=False)
 
-    assert said(talk.reopen()) == [ClientHello(name="test")]
+    assert said(talk.reopen()) == [client_hello("test")]
 
 
 def test_what_is_asked_for_before_a_connection_is_said_on_it() -> None:
@@ -53,7 +53,7 @@ def test_what_is_asked_for_before_a_connection_is_said_on_it() -> None:
     assert talk.machine.next_deadline() is None
     assert talk.machine.tick(now=talk.now + 100) == []
     assert said(talk.reopen()) == [
-        ClientHello(name="test"),
+        client_hello("test"),
         Submit(request()),
         Query((T2,)),
         Ask(request_id=1, subject="version"),
@@ -271,4 +271,4 @@ def test_a_question_nobody_waits_for_is_not_repeated(talk: Conversation) -> None
     talk.ask(7, "version")
     talk.machine.forget_ask(7)
 
-    assert said(talk.reopen()) == [ClientHello(name="test")]
+    assert said(talk.reopen()) == [client_hello("test")]

@@ -14,7 +14,6 @@ from paintmq.client.repetition import IDS_A_QUERY
 from paintmq.task import TaskId
 from paintmq.wire.messages import (
     ClientGoodbye,
-    ClientHello,
     Heartbeat,
     Query,
     Refused,
@@ -23,6 +22,7 @@ from paintmq.wire.messages import (
     UnknownTask,
     Welcome,
     WhoAreYou,
+    client_hello,
 )
 
 # ---- a broker that forgot ------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def test_after_a_reconnect_accepted_tasks_are_asked_after_and_others_submitted(
 
     messages = said(talk.reopen())
 
-    assert messages == [ClientHello(name="test"), Submit(request(T2)), Query((T1,))]
+    assert messages == [client_hello("test"), Submit(request(T2)), Query((T1,))]
 
 
 def test_many_tasks_are_asked_after_in_several_messages(talk: Conversation) -> None:

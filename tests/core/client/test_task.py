@@ -1,6 +1,5 @@
 """A Task is checked where it is constructed, and says what would be allowed."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 
 from paintmq import Task, TaskType
+from paintmq.digests import digest_of, is_cryptographic
 from paintmq.errors import InvalidInputError, InvalidOptionError, InvalidTaskError
 from paintmq.identifiers import new_task_id
 from paintmq.task import TaskRequest
@@ -156,7 +156,18 @@ def test_an_array_travels_as_its_bytes_with_shape_and_digest() -> None:
     assert bytes(prepared.payloads[0]) == image.tobytes()
     assert (info.name, info.kind, info.dtype, info.shape) == ("image", "array", "uint8", (2, 3, 3))
     assert (info.width, info.height) == (3, 2)
-    assert info.digest == hashlib.sha256(image.tobytes()).hexdigest()
+    assert info.digest == digest_of(image.tobytes())
+
+
+def test_inputs_of_a_task_with_an_idempotency_key_have_digests_that_cannot_be_forged() -> None:
+    """Whoever repeats the key is given the result if these digests are equal."""
+    inputs = {"image": np.zeros((2, 3, 3), np.uint8), "words": b"hello"}
+
+    keyed = task(inputs=inputs, idempotency_key="order-1").prepare().request
+    other = task(inputs=inputs).prepare().request
+
+    assert [is_cryptographic(info.digest) for info in keyed.inputs] == [True, True]
+    assert [is_cryptographic(info.digest) for info in other.inputs] == [False, False]
 
 
 def test_an_array_that_is_not_contiguous_travels_in_its_own_order() -> None:

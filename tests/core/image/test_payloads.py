@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from paintmq.config import Limits
+from paintmq.digests import digest_of
 from paintmq.errors import InvalidInputError
 from paintmq.image import (
     ARRAY_DTYPES,
@@ -59,7 +60,27 @@ def test_a_payload_is_described_by_size_digest_and_sides() -> None:
 
     assert (info.width, info.height, info.shape, info.dtype) == (5, 4, (4, 5, 3), "uint8")
     assert info.size == 60
-    assert info.digest == hashlib.sha256(data).hexdigest()
+    assert info.digest == digest_of(data)
+
+
+def test_a_digest_that_cannot_be_forged_is_sha256_as_in_version_1() -> None:
+    array, file = (
+        payload_of_array("image", PIXELS, cryptographic=True),
+        payload_of_bytes("text", b"words", cryptographic=True),
+    )
+
+    for info, data in (array, file):
+        assert info.digest == hashlib.sha256(data).hexdigest()
+    assert np.array_equal(array_from_payload(*array), PIXELS)
+
+
+def test_a_digest_of_an_unknown_kind_is_not_taken_for_damage() -> None:
+    info, data = payload_of_array("image", PIXELS)
+
+    with pytest.raises(
+        InvalidInputError, match=r"checksum 'blake9:1234' is of a kind .* update it"
+    ):
+        array_from_payload(evolve(info, digest="blake9:1234"), data)
 
 
 def test_big_endian_arrays_are_sent_little_endian() -> None:
@@ -98,7 +119,7 @@ def test_bytes_that_changed_on_the_way_are_refused() -> None:
     changed = bytearray(data)
     changed[7] ^= 1
 
-    with pytest.raises(InvalidInputError, match="checksum"):
+    with pytest.raises(InvalidInputError, match=r"checksum"):
         array_from_payload(info, changed)
     file_info, file_data = payload_of_bytes("image", encode_image(PIXELS))
     with pytest.raises(InvalidInputError, match="arrived"):

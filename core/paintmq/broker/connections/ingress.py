@@ -4,9 +4,12 @@ from typing import get_args
 
 from attrs import evolve
 
+from paintmq.broker.machine.sessions import version_objection
 from paintmq.task import TaskError
 from paintmq.wire.link import Delivery
 from paintmq.wire.messages import (
+    OLDEST_WORKER_VERSION,
+    PROTOCOL_VERSION,
     AttemptFailed,
     AttemptProgressed,
     AttemptSucceeded,
@@ -30,6 +33,14 @@ def objection(message: Message, *, port: str, is_queue: bool) -> str:
         return f"{type(message).__name__} is not understood on the port for {port}"
     if isinstance(message, WorkerHello) and message.queue != port:
         return f"this is the port of queue {port}, not of {message.queue}"
+    if isinstance(message, WorkerHello):
+        # Not the machine's to say: recorded inputs of older workers must replay.
+        return version_objection(
+            message.oldest,
+            message.newest,
+            ours=PROTOCOL_VERSION,
+            our_oldest=OLDEST_WORKER_VERSION,
+        )
     return ""
 
 

@@ -6,7 +6,6 @@ Rule 3: a backup that fails does not affect the journal.
 """
 
 import contextlib
-import hashlib
 import os
 import shutil
 import sqlite3
@@ -17,8 +16,9 @@ from typing import TypeAlias
 
 from attrs import evolve
 
-from paintmq.broker.stores.blobs import BlobFolder, sync_folder
+from paintmq.broker.stores.blobs import BlobFolder, digest_in, sync_folder
 from paintmq.broker.stores.store import BackupState
+from paintmq.digests import Proof
 from paintmq.errors import StoreError
 from paintmq.units import MIB
 
@@ -87,10 +87,10 @@ class Backup:
     def _finish(self, blobs: BlobFolder) -> None:
         try:
             state, files = self._checked()
-            for digest in files:
+            for name in files:
                 if self._given_up.is_set():
                     return
-                copied = self._copy(blobs.path(digest), digest)
+                copied = self._copy(blobs.path(name), name)
                 if copied is None:
                     state = evolve(state, damaged=state.damaged + 1)
                 else:
@@ -115,7 +115,7 @@ class Backup:
             sequence = run("SELECT max(sequence) FROM log").fetchone()[0] or 0
             tasks = run("SELECT count(*) FROM task").fetchone()[0]
             named = run("SELECT DISTINCT digest FROM payload WHERE data IS NULL ORDER BY digest")
-            files = [digest for (digest,) in named]
+            files = [name for (name,) in named]
         path.chmod(0o600)
         _sync(path)
         (self._aside / "sequence").write_bytes(sequence.to_bytes(8) * 2)
@@ -124,11 +124,12 @@ class Backup:
         size = path.stat().st_size
         return evolve(self.state, sequence=sequence, tasks=tasks, size=size), files
 
-    def _copy(self, source: Path, digest: str) -> int | None:
+    def _copy(self, source: Path, name: str) -> int | None:
         """Copy a payload file; return its size, or None if it is not what it was."""
-        target = self._aside / "blobs" / digest[:2] / digest
+        target = self._aside / "blobs" / name[:2] / name
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        proof, size = hashlib.sha256(), 0
+        digest, size = digest_in(name), 0
+        proof = Proof(digest)
         try:
             reading = source.open("rb")
         except FileNotFoundError:
@@ -136,11 +137,11 @@ class Backup:
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with reading, os.fdopen(descriptor, "wb") as writing:
             while chunk := reading.read(_CHUNK):
-                proof.update(chunk)
+                proof.add(chunk)
                 size += writing.write(chunk)
             writing.flush()
             os.fsync(writing.fileno())
-        if proof.hexdigest() != digest:
+        if proof.text != digest:
             target.unlink()
             return None
         sync_folder(target.parent)

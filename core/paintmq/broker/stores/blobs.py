@@ -1,15 +1,18 @@
-"""Large payloads as files named by their content: ``blobs/ab/ab34…``.
+"""Large payloads as files with a number of their own and their digest: ``blobs/ab/ab34….d41d…``.
 
 Rule 1: a file appears under its name only when it is whole (write aside, fsync, rename), and a
 record may name it only when its folder was synced too.
-Rule 2: the name is the SHA-256 that the writer computed, never what a peer claimed.
+Rule 2: every payload has a file of its own, with a random number in its name. The digest beside
+it is the writer's, never what a peer claimed, and only proves that the file is whole: payloads with
+equal digests can be made on purpose, and must not come to share a file. Older versions named files
+by their SHA-256 alone, and shared them; these are still read.
 Rule 3: a file is removed only when no row names it and no thread is writing it (a pin).
 """
 
 import contextlib
-import hashlib
 import logging
 import os
+import secrets
 import stat
 import threading
 import time
@@ -18,6 +21,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from paintmq.broker.stores.failpoints import failpoint
+from paintmq.digests import XXH3, digest_of, matches
 from paintmq.task import Buffer
 
 logger = logging.getLogger(__name__)
@@ -34,23 +38,20 @@ class BlobFolder:
         self._written = 0
 
     def write(self, data: Buffer) -> str:
-        """Write a file and return its digest. It stays pinned until ``unpin``.
-
-        An existing file is replaced, which heals one that was damaged.
-        """
-        digest = sha256(data)
+        """Write a file and return its name. It stays pinned until ``unpin``."""
+        name = f"{secrets.token_hex(8)}.{digest_of(data).removeprefix(XXH3)}"
         with self._lock:
-            self._pins[digest] += 1
+            self._pins[name] += 1
             self._written += 1
             aside = self._folder / "new" / f"{os.getpid()}-{self._written}"
         try:
-            self._write(aside, self.path(digest), data)
+            self._write(aside, self.path(name), data)
         except OSError:
             with contextlib.suppress(OSError):
                 aside.unlink()
-            self.unpin([digest])
+            self.unpin([name])
             raise
-        return digest
+        return name
 
     def _write(self, aside: Path, path: Path, data: Buffer) -> None:
         for parent in (aside.parent, path.parent):
@@ -71,41 +72,41 @@ class BlobFolder:
         aside.rename(path)
         failpoint("blob.after_rename")
 
-    def sync_folders(self, digests: Iterable[str]) -> None:
+    def sync_folders(self, names: Iterable[str]) -> None:
         """Make the names of these files durable: one fsync a folder."""
         if not self._sync:
             return
-        for folder in sorted({self.path(digest).parent for digest in digests}):
+        for folder in sorted({self.path(name).parent for name in names}):
             failpoint("blob.before_folder_fsync")
             sync_folder(folder)
             sync_folder(folder.parent)
             failpoint("blob.after_folder_fsync")
 
-    def unpin(self, digests: Iterable[str]) -> None:
+    def unpin(self, names: Iterable[str]) -> None:
         """Record that rows name these files now, or that they will not be used after all."""
         with self._lock:
-            for digest in digests:
-                self._pins[digest] -= 1
-                if not self._pins[digest]:
-                    del self._pins[digest]
+            for name in names:
+                self._pins[name] -= 1
+                if not self._pins[name]:
+                    del self._pins[name]
 
-    def remove(self, digests: Iterable[str], *, is_named: Callable[[str], bool]) -> None:
+    def remove(self, names: Iterable[str], *, is_named: Callable[[str], bool]) -> None:
         """Remove the files that no row names any more."""
-        for digest in digests:
+        for name in names:
             with self._lock:
-                if digest not in self._pins and not is_named(digest):
+                if name not in self._pins and not is_named(name):
                     failpoint("unlink.before")
-                    self._unlink(self.path(digest))
+                    self._unlink(self.path(name))
                     failpoint("unlink.after")
 
-    def has(self, digest: str, size: int) -> bool:
+    def has(self, name: str, size: int) -> bool:
         """Return whether the file is there, of that size; ``read`` checks its content."""
         try:
-            return self.path(digest).stat().st_size == size
+            return self.path(name).stat().st_size == size
         except OSError:
             return False
 
-    def read(self, digest: str, size: int) -> memoryview | None:
+    def read(self, name: str, size: int) -> memoryview | None:
         """Return the file's content; None if the file is gone or not what it was.
 
         It is read and not mapped: a mapped file that shrinks, or a page that the disk cannot read,
@@ -115,7 +116,7 @@ class BlobFolder:
             OSError: it cannot be opened or read.
         """
         try:
-            descriptor = os.open(self.path(digest), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            descriptor = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except (FileNotFoundError, NotADirectoryError):
             return None
         with os.fdopen(descriptor, "rb", buffering=0) as file:
@@ -125,7 +126,7 @@ class BlobFolder:
             count = 0
             while count < size and (got := file.readinto(content[count:])):
                 count += got
-        if count != size or sha256(content) != digest:
+        if count != size or not matches(digest_in(name), content):
             return None
         return content.toreadonly()
 
@@ -161,12 +162,14 @@ class BlobFolder:
             return False
         return True
 
-    def path(self, digest: str) -> Path:
-        return self._folder / digest[:2] / digest
+    def path(self, name: str) -> Path:
+        return self._folder / name[:2] / name
 
 
-def sha256(data: Buffer) -> str:
-    return hashlib.sha256(data).hexdigest()
+def digest_in(name: str) -> str:
+    """Return the digest that a file of this name should have."""
+    _, point, proof = name.partition(".")
+    return XXH3 + proof if point else name
 
 
 def sync_folder(folder: Path) -> None:

@@ -31,7 +31,9 @@ from paintmq.task import TaskId
 
 SQLITE_VERSION = sqlite3.sqlite_version
 DATABASE_NAME = "paintmq.db"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Since 2, digests may be XXH3, and payload files have numbers of their own. Nothing else changed,
+so a journal of version 1 is read as it is; an older program would take these digests for damage."""
 
 LOG_LOOKED_AT = 100_000
 """Records at the end of the log that are checked for gaps at the start: counting a long log in full
@@ -55,7 +57,7 @@ CREATE TABLE payload (
     direction TEXT NOT NULL,        -- 'in' or 'out'
     name TEXT NOT NULL,
     size INTEGER NOT NULL,
-    digest TEXT NOT NULL,           -- SHA-256, hexadecimal
+    digest TEXT NOT NULL,           -- of the data; without data, the name of its file
     data BLOB,                      -- NULL: in the file blobs/ab/<digest>
     row_check BLOB NOT NULL,
     UNIQUE (task, direction, name)
@@ -144,6 +146,8 @@ class Database:
             failpoint("schema.before_commit")
             run("COMMIT")
             failpoint("schema.after_commit")
+        elif version < SCHEMA_VERSION:
+            run(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def close(self) -> None:
         # In a forked child it is the parent's: closing it would remove the write-ahead log.

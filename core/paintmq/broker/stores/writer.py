@@ -17,7 +17,7 @@ from typing import TypeAlias
 from attrs import frozen
 
 from paintmq.broker.stores.backup import Backup
-from paintmq.broker.stores.blobs import BlobFolder, sha256
+from paintmq.broker.stores.blobs import BlobFolder
 from paintmq.broker.stores.database import DATABASE_NAME, Database, NewPayload
 from paintmq.broker.stores.disk_space import is_full, is_in_the_way
 from paintmq.broker.stores.exhaustion import DISK_CHECK_SECONDS, Shortage
@@ -26,6 +26,7 @@ from paintmq.broker.stores.log_search import LogSearch
 from paintmq.broker.stores.store import BackupState, Collected, Entry, PayloadKey
 from paintmq.broker.stores.story import StoryLine
 from paintmq.broker.stores.upkeep import Upkeep
+from paintmq.digests import digest_of, matches
 from paintmq.errors import StoreError
 from paintmq.task import Buffer, TaskId
 from paintmq.units import MIB
@@ -283,15 +284,15 @@ class Writer:
         """
         rows = []
         for key, data, future in queued.payloads:
-            digest = None if future is None else self._digest_of_file(data, future)
-            if digest is None:
+            name = None if future is None else self._name_of_file(data, future)
+            if name is None:
                 rows.append(_in_row(key, data))
             else:
-                rows.append(NewPayload(key, memoryview(data).nbytes, digest, None))
+                rows.append(NewPayload(key, memoryview(data).nbytes, name, None))
         return rows
 
-    def _digest_of_file(self, data: Buffer, future: "Future[str]") -> str | None:
-        """Return the digest of the written file; None where no file can be made."""
+    def _name_of_file(self, data: Buffer, future: "Future[str]") -> str | None:
+        """Return the name of the written file; None where no file can be made."""
         try:
             return future.result()
         except OSError as error:
@@ -336,7 +337,7 @@ class Writer:
         if stored is None:
             self._give(key, None)
         elif stored.data is not None:
-            right = sha256(stored.data) == stored.digest
+            right = matches(stored.digest, stored.data)
             self._give(key, stored.data if right else None)
         else:
             digest, size = stored.digest, stored.size
@@ -366,4 +367,4 @@ class Writer:
 
 def _in_row(key: PayloadKey, data: Buffer) -> NewPayload:
     """Return a payload that is kept in the database itself."""
-    return NewPayload(key, memoryview(data).nbytes, sha256(data), data)
+    return NewPayload(key, memoryview(data).nbytes, digest_of(data), data)

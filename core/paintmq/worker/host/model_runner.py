@@ -39,7 +39,7 @@ from paintmq.worker.channel.messages import (
     RunItem,
 )
 from paintmq.worker.host.failures import free_memory, is_device_broken, is_out_of_memory, task_error
-from paintmq.worker.host.request_payloads import make_outputs, make_request
+from paintmq.worker.host.request_payloads import make_outputs, make_request, wants_cryptographic
 from paintmq.worker.host.run_context import CancelFlags, HostRunContext
 
 if TYPE_CHECKING:
@@ -205,7 +205,8 @@ class ModelRunner:
             infos: tuple[PayloadInfo, ...] = ()
             buffers: tuple[Buffer, ...] = ()
             if preview is not None:
-                info, buffer = payload_of_array("preview", preview)
+                old = any(wants_cryptographic(each.item) for each in batch)
+                info, buffer = payload_of_array("preview", preview, cryptographic=old)
                 infos, buffers = (info,), (buffer,)
             message = BatchProgressed(batch=order.batch, step=step, total=total, preview=infos)
             self._send(message, buffers)

@@ -1,7 +1,8 @@
 """From payloads to a model's Request, and from its outputs back to payloads.
 
 Rule 1: nothing is decoded whose digest does not match. Rule 2: pixels outside an inpainting mask
-come out as they went in, bit by bit, whatever the model did.
+come out as they went in, bit by bit, whatever the model did. Rule 3: outputs have digests of the
+kind that the client has shown to know: that of its inputs, SHA-256 where there are none.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from paintmq.config import Limits
+from paintmq.digests import digest_of, is_cryptographic
 from paintmq.errors import InvalidInputError, ModelError
 from paintmq.image import (
     array_from_payload,
@@ -63,11 +65,11 @@ def make_request(
         options=options,
         inputs=inputs,
         icc_profile=icc_profile,
-        seed=_seed(options, item),
+        seed=_seed(options, item, payloads),
     )
 
 
-def _seed(options: Any, item: RunItem) -> int:
+def _seed(options: Any, item: RunItem, payloads: Sequence[Buffer]) -> int:
     """Return what randomness starts from: as asked, else derived from the task's options and
     inputs.
 
@@ -76,7 +78,11 @@ def _seed(options: Any, item: RunItem) -> int:
     asked = getattr(options, "seed", None)
     if isinstance(asked, int) and not isinstance(asked, bool) and asked >= 0:
         return asked
-    about = [options_to_json(options), [[info.name, info.digest] for info in item.inputs]]
+    inputs = [
+        [info.name, digest_of(data) if is_cryptographic(info.digest) else info.digest]
+        for info, data in zip(item.inputs, payloads, strict=True)
+    ]  # the same for the same bytes, whichever digest came with them
+    about = [options_to_json(options), inputs]
     text = json.dumps(about, sort_keys=True)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
@@ -116,7 +122,8 @@ def make_outputs(
         named["image"] = keep_outside_mask(image, mask, named.get("image"))
     if request.icc_profile is not None and "image" in named:
         named.setdefault("icc_profile", request.icc_profile)
-    payloads = [_payload(name, value) for name, value in named.items()]
+    cryptographic = wants_cryptographic(item)
+    payloads = [_payload(name, value, cryptographic=cryptographic) for name, value in named.items()]
     for info, _ in payloads:
         if info.size > limits.max_payload_bytes:
             raise ModelError(
@@ -126,16 +133,21 @@ def make_outputs(
     return payloads
 
 
-def _payload(name: str, value: Any) -> tuple[PayloadInfo, Buffer]:
+def wants_cryptographic(item: RunItem) -> bool:
+    """Return whether the client may not know the digests of protocol version 2."""
+    return not item.inputs or any(is_cryptographic(info.digest) for info in item.inputs)
+
+
+def _payload(name: str, value: Any, *, cryptographic: bool) -> tuple[PayloadInfo, Buffer]:
     import numpy as np
 
     if isinstance(value, bytes | bytearray | memoryview):
-        return payload_of_bytes(name, bytes(value))
+        return payload_of_bytes(name, bytes(value), cryptographic=cryptographic)
     if not isinstance(value, np.ndarray) or value.dtype not in (np.uint8, np.uint16):
         kind = getattr(value, "dtype", type(value).__name__)
         raise ModelError(f"output {name!r} is {kind}, not bytes or an array of uint8 or uint16")
     try:
-        return payload_of_array(name, value)
+        return payload_of_array(name, value, cryptographic=cryptographic)
     except InvalidInputError as error:
         raise ModelError(f"output {name!r} cannot be sent: {error}") from error
 

@@ -6,7 +6,7 @@ from attrs import field, frozen
 
 from paintmq.task import DeviceKind, Fence, PeerId, TaskId
 from paintmq.units import MIB
-from paintmq.wire.messages import ResidentModel, WorkerHello
+from paintmq.wire.messages import PROTOCOL_VERSION, ResidentModel, WorkerHello
 
 
 @frozen(kw_only=True)
@@ -41,6 +41,7 @@ class WorkerProfile:
         replaces: PeerId,
     ) -> WorkerHello:
         return WorkerHello(
+            newest=PROTOCOL_VERSION,
             name=self.name,
             node=self.node,
             queue=self.queue,

@@ -46,6 +46,13 @@ def test_anything_else_is_refused_in_words() -> None:
     )
 
 
+def test_a_worker_that_knows_no_digest_of_version_2_is_refused() -> None:
+    """I18, I20."""
+    assert objection(make_hello(queue="cpu", newest=1), port="cpu", is_queue=True) == (
+        "speaks protocol 1 to 1, this broker 2 to 2: update it"
+    )
+
+
 def test_a_submission_that_is_too_large_is_answered() -> None:
     """I15."""
     request = make_request()

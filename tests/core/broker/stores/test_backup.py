@@ -14,9 +14,10 @@ import pytest
 from paintmq.broker.records import TaskPurged
 from paintmq.broker.stores import BackupState, database
 from paintmq.broker.stores.backup import Backup
-from paintmq.broker.stores.blobs import BlobFolder, sha256
+from paintmq.broker.stores.blobs import digest_in
 from paintmq.broker.stores.memory import MemoryStore
 from paintmq.broker.stores.sqlite import SqliteStore
+from paintmq.digests import digest_of
 from paintmq.errors import StoreError
 from paintmq.testing.example_tasks import PATIENCE
 from paintmq.testing.store_contract import OpenStore, accepted, finished
@@ -53,6 +54,17 @@ def ended(store: OpenStore, path: Path) -> BackupState:
     raise AssertionError(f"the backup does not end: {state}")
 
 
+def files_of(journal: Path, data: bytes) -> list[Path]:
+    """Return the payload files with this content."""
+    digest = digest_of(data)
+    return [path for path in journal.glob("blobs/??/*") if digest_in(path.name) == digest]
+
+
+def file_of(journal: Path, data: bytes) -> Path:
+    (found,) = files_of(journal, data)
+    return found
+
+
 def test_a_backup_is_a_journal_with_everything_in_it(store: OpenStore, tmp_path: Path) -> None:
     task, done = accepted("1", SMALL, LARGE), accepted("2", OTHER)
     store.write(task, SMALL, LARGE)
@@ -62,10 +74,14 @@ def test_a_backup_is_a_journal_with_everything_in_it(store: OpenStore, tmp_path:
 
     state = ended(store, tmp_path / "copy")
 
-    assert (state.state, state.sequence, state.tasks, state.files) == ("done", 3, 2, 1)
+    assert (state.state, state.sequence, state.tasks, state.files) == ("done", 3, 2, 2)
     assert state.damaged == 0
     found = [path for path in (tmp_path / "copy").rglob("*") if path.is_file()]
-    assert {path.name for path in found} == {"paintmq.db", "sequence", sha256(LARGE)}
+    assert {path.name for path in found} == {
+        "paintmq.db",
+        "sequence",
+        *(path.name for path in files_of(tmp_path / "journal", LARGE)),
+    }
     assert sum(path.stat().st_size for path in found) == state.size + 16
     shutil.rmtree(tmp_path / "journal" / "blobs")  # the copy needs nothing of it
     with opened(tmp_path / "copy") as copy:
@@ -150,7 +166,7 @@ def test_a_file_that_the_backup_needs_stays_until_it_was_copied(
     files.go_on.set()
 
     assert ended(store, tmp_path / "copy").files == 1
-    original = tmp_path / "journal" / "blobs" / sha256(LARGE)[:2] / sha256(LARGE)
+    original = file_of(tmp_path / "journal", LARGE)
     store.write(accepted("2"))  # the next commit clears up
     store.collect_until()
     pause = threading.Event()
@@ -197,9 +213,8 @@ def test_what_is_damaged_in_the_journal_is_told_and_left_out(
     for name, data in (("1", LARGE), ("2", OTHER)):
         store.write(accepted(name, data), data)
     store.collect_until()
-    blobs = BlobFolder(tmp_path / "journal" / "blobs", sync=False)
-    blobs.path(sha256(LARGE)).unlink()
-    blobs.path(sha256(OTHER)).write_bytes(LARGE)
+    file_of(tmp_path / "journal", LARGE).unlink()
+    file_of(tmp_path / "journal", OTHER).write_bytes(LARGE)
 
     state = ended(store, tmp_path / "copy")
 

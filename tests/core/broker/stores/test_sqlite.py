@@ -10,11 +10,14 @@ import pytest
 from attrs import evolve
 
 from paintmq.broker.records import TaskPurged
+from paintmq.broker.stores import blobs as blobs_module
 from paintmq.broker.stores import folder as folder_module
 from paintmq.broker.stores import upkeep
-from paintmq.broker.stores.blobs import BlobFolder
+from paintmq.broker.stores.blobs import BlobFolder, digest_in
 from paintmq.broker.stores.database import DATABASE_NAME
+from paintmq.broker.stores.rows import checksum
 from paintmq.broker.stores.sqlite import SqliteStore
+from paintmq.digests import digest_of
 from paintmq.errors import StoreError
 from paintmq.task import TaskState
 from paintmq.testing.store_contract import OpenStore, StoreContract, accepted, changed, finished
@@ -155,30 +158,82 @@ def test_purging_a_task_removes_its_files(tmp_path: Path) -> None:
     assert files(tmp_path) == []
 
 
-def test_a_file_shared_by_two_tasks_stays_until_both_are_gone(tmp_path: Path) -> None:
+def test_payloads_with_equal_digests_do_not_share_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I22: digests of payloads are fast, so other bytes with the same one can be made."""
+    forged = LARGE[:-1] + b"?"
+    monkeypatch.setattr(blobs_module, "digest_of", lambda _: "xxh3:" + "0" * 32)
+    monkeypatch.setattr(blobs_module, "matches", lambda digest, _: digest == "xxh3:" + "0" * 32)
     store = opened(tmp_path)
-    one, two = accepted("1", LARGE), accepted("2", LARGE)
+    one, two = accepted("1", LARGE), accepted("2", forged)
     store.write(one, LARGE)
-    store.write(two, LARGE)
+    store.write(two, forged)
     store.collect_until()
-    assert len(files(tmp_path)) == 1
+    store.store.close()
+    store = opened(tmp_path)
+
+    assert store.fetch(one.request, "in", "0") == LARGE
+    assert store.fetch(two.request, "in", "0") == forged
     store.write(TaskPurged(one.request.id))
     store.collect_until()
-
-    assert store.fetch(two.request, "in", "0") == LARGE
+    assert store.fetch(two.request, "in", "0") == forged
     store.write(TaskPurged(two.request.id))
     store.store.close()
     assert files(tmp_path) == []
 
 
-def test_a_file_written_again_while_its_last_task_is_purged_stays(tmp_path: Path) -> None:
+def test_a_journal_of_schema_1_is_read_with_the_files_that_its_tasks_share(tmp_path: Path) -> None:
+    """Its digests are SHA-256, which alone name its files."""
+    store = opened(tmp_path)
+    one, two = accepted("1", LARGE, b"small"), accepted("2", LARGE)
+    store.write(one, LARGE, b"small")
+    store.write(two, LARGE)
+    store.store.close()
+    make_schema_1(tmp_path, {LARGE, b"small"})
+    assert len(files(tmp_path)) == 1
+    store = opened(tmp_path)
+
+    assert store.fetch(one.request, "in", "0") == LARGE
+    assert store.fetch(one.request, "in", "1") == b"small"
+    store.write(TaskPurged(one.request.id))
+    store.collect_until()
+    assert store.fetch(two.request, "in", "0") == LARGE
+    assert database_of(store).execute("PRAGMA user_version").fetchone() == (2,)
+    store.write(TaskPurged(two.request.id))
+    store.store.close()
+    assert files(tmp_path) == []
+
+
+def make_schema_1(journal: Path, contents: set[bytes]) -> None:
+    """Write digests, checksums and files anew as schema 1 had them."""
+    sha = {digest_of(data): digest_of(data, cryptographic=True) for data in contents}
+    with closing(sqlite3.connect(journal / DATABASE_NAME)) as connection:
+        for rowid, task, direction, name, size, digest, inline in connection.execute(
+            "SELECT rowid, task, direction, name, size, digest, data IS NOT NULL FROM payload"
+        ).fetchall():
+            old = sha[digest_in(digest)]
+            names = (task, direction, name, str(size), old, str(bool(inline)))
+            connection.execute(
+                "UPDATE payload SET digest = ?, row_check = ? WHERE rowid = ?",
+                (old, checksum(*(each.encode() for each in names)), rowid),
+            )
+        connection.execute("PRAGMA user_version = 1")
+        connection.commit()
+    for path in (journal / "blobs").glob("??/*"):
+        old = sha[digest_in(path.name)]
+        (journal / "blobs" / old[:2]).mkdir(exist_ok=True)
+        path.rename(journal / "blobs" / old[:2] / old)
+
+
+def test_a_file_that_no_row_names_yet_stays_while_it_is_pinned(tmp_path: Path) -> None:
     blobs = BlobFolder(tmp_path, sync=False)
-    digest = blobs.write(LARGE)
-    blobs.remove([digest], is_named=lambda _: False)  # pinned: its record is on the way
-    assert bytes(blobs.read(digest, len(LARGE)) or b"") == LARGE
-    blobs.unpin([digest])
-    blobs.remove([digest], is_named=lambda _: False)
-    assert blobs.read(digest, len(LARGE)) is None
+    name = blobs.write(LARGE)
+    blobs.remove([name], is_named=lambda _: False)  # pinned: its record is on the way
+    assert bytes(blobs.read(name, len(LARGE)) or b"") == LARGE
+    blobs.unpin([name])
+    blobs.remove([name], is_named=lambda _: False)
+    assert blobs.read(name, len(LARGE)) is None
 
 
 def test_the_sweep_removes_old_files_that_belong_to_nobody_and_no_others(tmp_path: Path) -> None:

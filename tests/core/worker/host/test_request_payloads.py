@@ -8,12 +8,18 @@ from hypothesis import strategies as st
 from tests.harness.worker_bench import key_of
 
 from paintmq.config import Limits
+from paintmq.digests import is_cryptographic
 from paintmq.errors import InvalidInputError, InvalidOptionError, ModelError
 from paintmq.image import encode_image, payload_of_array, payload_of_bytes
 from paintmq.model import InputSpec, ModelSpec, Request
 from paintmq.task import Buffer, PayloadInfo
 from paintmq.worker.channel.messages import RunItem
-from paintmq.worker.host.request_payloads import keep_outside_mask, make_outputs, make_request
+from paintmq.worker.host.request_payloads import (
+    keep_outside_mask,
+    make_outputs,
+    make_request,
+    wants_cryptographic,
+)
 
 IMAGE = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
 MASK = np.zeros((4, 6), np.uint8)
@@ -233,3 +239,30 @@ def test_without_one_the_seed_depends_on_options_and_inputs_alone() -> None:
     assert all(0 <= seed < 2**32 for seed in drawn)
     assert seed_of(radius=3) == seed_of()  # the default, said aloud
     assert seed_of(options=Seeded, seed=-1) == seed_of(options=Seeded)
+
+
+def test_the_seed_is_the_same_whichever_digest_came_with_the_bytes() -> None:
+    old = payload_of_array("image", IMAGE, cryptographic=True)
+
+    assert request_of(old).seed == seed_of()
+
+
+# ---- older clients -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cryptographic", [False, True])
+def test_outputs_have_digests_of_the_kind_that_came_with_the_inputs(cryptographic: bool) -> None:
+    """I18: a client of protocol version 1 would take any other for damage."""
+    item, data = make_item(
+        payload_of_array("image", IMAGE, cryptographic=cryptographic), task_type="upscale"
+    )
+    request = make_request(SPEC, item, data, Limits())
+
+    outputs = make_outputs(item, request, {"image": IMAGE, "note": b"words"}, Limits())
+
+    assert [is_cryptographic(info.digest) for info, _ in outputs] == [cryptographic] * 2
+
+
+def test_without_inputs_the_client_may_be_an_older_one() -> None:
+    """I18."""
+    assert wants_cryptographic(make_item()[0])
