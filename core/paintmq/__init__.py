@@ -44,7 +44,12 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that ``import paintmq`` stays light."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
+    try:
+        value = getattr(import_module(_HOMES[name]), name)
+    except ImportError as error:
+        from paintmq.platforms import system_objection
+
+        raise ImportError(system_objection() or str(error)) from error
     globals()[name] = value
     return value
 

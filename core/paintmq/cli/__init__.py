@@ -8,6 +8,12 @@ Rule 3: what a program might read goes to stdout, such as ``--json``; the rest t
 
 def main() -> None:
     """Run the command line, and exit."""
-    from paintmq.cli.app import run_command_line
+    from paintmq.platforms import system_objection
 
-    raise SystemExit(run_command_line())
+    if objection := system_objection():
+        raise SystemExit(f"error: {objection}")
+    from paintmq.cli.app import run_command_line
+    from paintmq.cli.standard_streams import flushed, made_usable
+
+    made_usable()
+    raise SystemExit(flushed(run_command_line()))

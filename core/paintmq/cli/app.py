@@ -25,8 +25,9 @@ from paintmq.cli import (
     status_command,
     task_commands,
 )
-from paintmq.cli.failures import FAILED, exit_status, report
+from paintmq.cli.failures import FAILED, exit_status, report, unexpected
 from paintmq.cli.log_setup import logging_restored
+from paintmq.cli.standard_streams import is_of_output, output_failed
 from paintmq.errors import PaintMQError
 
 
@@ -87,9 +88,23 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
     except TimeoutError as error:  # a broker that does not answer in time
         report(str(error))
         return FAILED
+    except OSError as error:
+        if is_of_output(error):
+            return output_failed(error)
+        return _unexpected(error)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except Exception as error:  # noqa: BLE001 -- the last resort: rule 2 of this package
+        return _unexpected(error)
     return 0
+
+
+def _unexpected(error: Exception) -> int:
+    import logging
+
+    logging.getLogger(__name__).debug("unexpected", exc_info=error)
+    report(unexpected(error))
+    return FAILED
 
 
 def _print_version(wanted: bool) -> None:

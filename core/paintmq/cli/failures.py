@@ -1,6 +1,7 @@
 """How a command ends: its exit status, and one clear line for each error."""
 
 import sys
+from contextlib import suppress
 
 import typer
 
@@ -72,10 +73,30 @@ def exit_status(error: PaintMQError) -> int:
 def report(error: PaintMQError | str) -> None:
     """Print the error to stderr, one line per problem."""
     for line in str(error).splitlines() or [type(error).__name__]:
-        typer.secho("error: ", err=True, nl=False, fg=typer.colors.RED)
-        print(line, file=sys.stderr)
+        with suppress(OSError, ValueError):  # a terminal that was closed, a full disk
+            typer.secho("error: ", err=True, nl=False, fg=typer.colors.RED)
+        _say(line)
 
 
 def note(text: str) -> None:
     """Tell the user something that is not a result."""
-    print(text, file=sys.stderr)
+    _say(text)
+
+
+def unexpected(error: Exception) -> str:
+    """Return an error that no command foresaw, on one line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror} (PAINTMQ_LOG=debug shows where)"
+    return (
+        f"unexpected {type(error).__name__}{': ' * bool(text)}{text}"
+        " (PAINTMQ_LOG=debug shows where; please report it)"
+    )
+
+
+def _say(text: str) -> None:
+    """Print a line to stderr. What cannot be told must not end a service."""
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):
+            print(text, file=sys.stderr, flush=True)

@@ -30,7 +30,7 @@ def host_objection(config: "Config", *, patience: float = PATIENCE) -> str:
     except ConfigError as error:
         return f"cannot be started: {error}"
     except OSError as error:
-        return f"cannot be started: {error} (temporary files: {tempfile.gettempdir()})"
+        return f"cannot be started: {error} (temporary files: {_temporary_folder()})"
     how = ""
     try:
         host.send(_orders(config, host.scratch))
@@ -66,3 +66,10 @@ def _orders(config: "Config", scratch: str) -> Configure:
         weights=msgspec.to_builtins(config.weights),
         limits=msgspec.to_builtins(config.limits),
     )
+
+
+def _temporary_folder() -> str:
+    try:
+        return tempfile.gettempdir()
+    except OSError:
+        return "no folder can be written; set TMPDIR"

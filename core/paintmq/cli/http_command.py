@@ -16,6 +16,7 @@ from paintmq.cli.common_options import (
     service_settings,
 )
 from paintmq.cli.failures import CommandError, ServiceFailedError, note
+from paintmq.user_folders import data_folder
 
 if TYPE_CHECKING:
     import socket
@@ -127,9 +128,7 @@ def _hosts(wanted: "HttpConfig", port: int) -> frozenset[str]:
 def _token_file(wanted: "HttpConfig") -> Path:
     if wanted.token_file:
         return Path(wanted.token_file).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("paintmq")) / "http-token"
+    return data_folder("http-token", instead="http.token_file (PAINTMQ_HTTP__TOKEN_FILE=PATH)")
 
 
 def _token(file: Path) -> str:

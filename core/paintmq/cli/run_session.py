@@ -1,5 +1,6 @@
 """The broker that ``paintmq run`` uses: one that runs already, or a temporary one."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from paintmq.cli.common_options import (
     on_free_ports,
     strangers_broker,
 )
-from paintmq.cli.failures import note
+from paintmq.cli.failures import CommandError, note
 from paintmq.errors import WeightsMissingError
 
 if TYPE_CHECKING:
@@ -98,12 +99,27 @@ def open_session(
 
     if spec is not None:
         _check_weights(spec, WeightFolder(config.weights))
+    check_temporary_folder()
     with QueueManager(on_free_ports(config), plugins=plugins) as manager:
         _wait_for_a_worker(manager.ask)
         yield Session(
             submit=lambda task: manager.send_task(queue or manager.route_task(task), task),
             ask=manager.ask,
         )
+
+
+def check_temporary_folder() -> None:
+    """Check that model hosts have a place for their scratch files.
+
+    Raises:
+        CommandError: there is none.
+    """
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        raise CommandError(
+            "no temporary folder can be written, and models need one: set TMPDIR to one"
+        ) from error
 
 
 def _check_weights(spec: "ModelSpec", folder: "WeightFolder") -> None:

@@ -18,7 +18,14 @@ from paintmq.cli.common_options import (
     is_reachable,
     service_settings,
 )
-from paintmq.cli.failures import CommandError, NoBrokerError, ServiceFailedError, note, report
+from paintmq.cli.failures import (
+    SIGNALLED,
+    CommandError,
+    NoBrokerError,
+    ServiceFailedError,
+    note,
+    report,
+)
 from paintmq.cli.signals import Signals
 from paintmq.cli.tether import Tether
 from paintmq.errors import PaintMQError
@@ -64,6 +71,7 @@ def up(config: ConfigOption = None) -> None:
         fleet.start()
         stack.callback(_stop_nodes, fleet, settings, server)
         _serve(server, signals)
+    _exit_as_told(signals)
 
 
 def broker(
@@ -79,6 +87,7 @@ def broker(
     with Signals() as signals, ExitStack() as stack:
         server, _, _ = _started_broker(config, stack, accept_data_loss=accept_data_loss)
         _serve(server, signals)
+    _exit_as_told(signals)
 
 
 def node(
@@ -113,6 +122,7 @@ def node(
             _work(supervisor, signals)
         finally:
             _stop_node(supervisor, tether.grace)
+    _exit_as_told(signals)
 
 
 def reload(connect: ConnectOption = None, config: ConfigOption = None) -> None:
@@ -120,6 +130,12 @@ def reload(connect: ConnectOption = None, config: ConfigOption = None) -> None:
     with connected(connect, config) as client:
         answer: Any = client.ask("reload")
     print(f"settings read again: router {answer['router']}")
+
+
+def _exit_as_told(signals: Signals) -> None:
+    """End with the status of a signal where the terminal was closed; a stop on request is 0."""
+    if signals.terminal_closed:
+        raise typer.Exit(SIGNALLED + signal.SIGHUP)
 
 
 def _prepared(config: Path | None) -> "tuple[Config, PluginManager]":
@@ -135,10 +151,13 @@ def _started_broker(
 ) -> "tuple[BrokerServer, Config, PluginManager]":
     """Start a broker that the stack will stop, and say where it is."""
     from paintmq.broker.shell.server import BrokerServer
+    from paintmq.broker.stores import journal_folder
     from paintmq.cli.statistics_feed import feed_statistics
     from paintmq.transport.sockets import new_context
 
     settings, plugins = _prepared(config)
+    if settings.broker.durability != "memory":
+        journal_folder(settings.broker)  # refuses at once where there is no place for it
     context = new_context()
     stack.callback(context.term)
     server = BrokerServer(

@@ -4,6 +4,7 @@ Never KeyboardInterrupt, which can get lost: Python drops what is raised while a
 callback of C code runs, and then nothing ever stops.
 """
 
+import os
 import queue
 import signal
 import time
@@ -21,14 +22,21 @@ class Signals:
 
     After the first signal to stop, a second one ends the process at once: what must not be lost is
     in the journal, and no model host outlives its node.
+
+    SIGHUP asks for a reload, unless it came since the terminal was closed: then it asks to stop.
     """
 
     def __init__(self) -> None:
         # SimpleQueue.put may be called by a handler while the same thread waits in get.
         self._arrived: queue.SimpleQueue[signal.Signals] = queue.SimpleQueue()
         self._before: dict[signal.Signals, object] = {}
+        self._has_terminal = False
+        self.terminal_closed = False
+        """Whether that is what asked to stop."""
 
     def __enter__(self) -> Self:
+        # What ``nohup`` started goes on without its terminal.
+        self._has_terminal = not _is_ignored(signal.SIGHUP) and _is_terminal_there()
         for number in (*_STOP, signal.SIGHUP):
             self._before[number] = signal.signal(number, self._handle)
         return self
@@ -63,7 +71,10 @@ class Signals:
         self._arrived.put(signal.SIGTERM)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
-        self._arrived.put(signal.Signals(number))
+        arrived = signal.Signals(number)
+        if arrived == signal.SIGHUP and self._has_terminal and not _is_terminal_there():
+            self.terminal_closed, arrived = True, signal.SIGTERM
+        self._arrived.put(arrived)
 
 
 class StopFlag:
@@ -110,6 +121,15 @@ class StopFlag:
         self._continued += 1
 
 
+def _is_terminal_there() -> bool:
+    """Return whether this process has a terminal that controls it."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
 def _is_ignored(number: signal.Signals) -> bool:
     return signal.getsignal(number) == signal.SIG_IGN
 
@@ -122,8 +142,14 @@ def _seconds_asleep() -> float:
 
 
 def _let_the_next_one_kill() -> None:
+    # The system spares the first process of a container what a signal does by default.
+    action = _exit_at_once if os.getpid() == 1 else signal.SIG_DFL
     for number in _STOP:
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, action)
+
+
+def _exit_at_once(number: int, _: FrameType | None) -> None:
+    os._exit(128 + number)
 
 
 def _restore(handlers: dict[signal.Signals, object]) -> None:

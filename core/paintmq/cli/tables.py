@@ -4,6 +4,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from paintmq.cli.standard_streams import READER_GONE, discard_output
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -16,8 +18,13 @@ def plain_console() -> "Console":
     """Return a console that prints square brackets as they are: ``paintmq[lama]``."""
     from rich.console import Console
 
+    class PlainConsole(Console):
+        def on_broken_pipe(self) -> None:
+            discard_output()
+            raise SystemExit(READER_GONE)
+
     in_terminal = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(markup=False, highlight=False, width=None if in_terminal else _WIDE)
+    return PlainConsole(markup=False, highlight=False, width=None if in_terminal else _WIDE)
 
 
 def plain_table(*columns: str, unbroken: int = 1) -> "Table":

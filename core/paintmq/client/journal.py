@@ -18,6 +18,7 @@ from paintmq.client.task import PreparedTask
 from paintmq.errors import StoreError, WireError
 from paintmq.process import file_lock, private_files
 from paintmq.task import TaskId
+from paintmq.user_folders import data_folder
 from paintmq.wire.codec import decode, encode
 from paintmq.wire.messages import Submit
 
@@ -33,9 +34,7 @@ def journal_for(durable: "bool | Path | str") -> "ClientJournal | None":
     if durable is False:
         return None
     if durable is True:
-        from platformdirs import user_data_path
-
-        return ClientJournal(user_data_path("paintmq") / "client")
+        return ClientJournal(data_folder("client", instead="durable=PATH"))
     return ClientJournal(Path(durable))
 
 

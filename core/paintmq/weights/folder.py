@@ -15,6 +15,7 @@ from attrs import evolve, field, frozen
 from paintmq.config import WeightsConfig
 from paintmq.errors import ConfigError, ModelError, WeightsMissingError
 from paintmq.model import ModelSpec, WeightFile
+from paintmq.user_folders import data_folder
 from paintmq.weights.checksums import Progress, checksums
 from paintmq.weights.manifest import manifest_problem, read_manifest
 
@@ -52,9 +53,7 @@ class WeightFolder:
         """The models folder; it need not exist."""
         if self.config.folder:
             return Path(self.config.folder).expanduser()
-        from platformdirs import user_data_path
-
-        return user_data_path("paintmq") / "models"
+        return data_folder("models", instead="weights.folder (PAINTMQ_WEIGHTS__FOLDER=PATH)")
 
     def places(self, name: str) -> tuple[Path, ...]:
         """Return where a file of this name is looked for, in order."""
@@ -64,7 +63,10 @@ class WeightFolder:
         explicit = Path(given).expanduser() if given else None
         # A path may name the file, or a folder it lies in.
         first = () if explicit is None else (explicit, explicit / name)
-        return (*first, self.folder / name)
+        try:
+            return (*first, self.folder / name)
+        except ConfigError:  # a user without a home folder has no weights there
+            return first
 
     def path(self, name: str) -> Path:
         """Return where the file, or the folder of that name, lies.
@@ -84,9 +86,13 @@ class WeightFolder:
             others = [file.name for file in self._spec.weights if file.name != name]
             names += [other for other in others if self._find(other) is None]
         one = len(names) == 1
+        try:
+            folder = str(self.folder)
+        except ConfigError:
+            folder = "a folder that weights.folder names"
         return WeightsMissingError(
             f"the weights {', '.join(names)} are not on this machine: run `paintmq models download"
-            f" {model}`, or put the file{'' if one else 's'} into {self.folder}, or name"
+            f" {model}`, or put the file{'' if one else 's'} into {folder}, or name"
             f" {'its place' if one else 'their places'} in [weights.paths]"
         )
 

@@ -9,6 +9,7 @@ from paintmq.broker.stores.store import BackupState, Collected, Entry, PayloadKe
 from paintmq.config import BrokerConfig
 from paintmq.errors import ConfigError
 from paintmq.task import Buffer
+from paintmq.user_folders import data_folder
 
 __all__ = [
     "BackupState",
@@ -26,9 +27,7 @@ def journal_folder(config: BrokerConfig) -> Path:
     """Return where a durable broker with this configuration keeps its journal."""
     if config.journal:
         return Path(config.journal).expanduser()
-    import platformdirs  # not needed by a broker in memory
-
-    return Path(platformdirs.user_data_dir("paintmq")) / "journal"
+    return data_folder("journal", instead="broker.journal (PAINTMQ_BROKER__JOURNAL=PATH)")
 
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):")

@@ -41,7 +41,11 @@ logger = logging.getLogger(__name__)
 
 def sweep_scratch() -> None:
     """Remove the scratch folders that killed nodes of this user left behind."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*-*"):
+    try:
+        folders = Path(tempfile.gettempdir())
+    except OSError:  # there is none; starting a host says so
+        return
+    for folder in folders.glob(f"{_SCRATCH}*-*"):
         owner = folder.name.removeprefix(_SCRATCH).partition("-")[0]
         with contextlib.suppress(OSError):
             ours = folder.stat().st_uid == os.getuid() and not folder.is_symlink()
