@@ -1,7 +1,7 @@
 """PaintMQ inside a program: a broker, workers and a client of its own, behind one object.
 
-Rule 1: no global state: every manager has its own ZeroMQ context, plugins and settings, so several
-may run in one process.
+Rule 1: no global state: every manager has its own ZeroMQ context, plugins, settings and ports, so
+several may run in one process, and beside a service.
 Rule 2: after ``stop``, or a ``start`` that failed, nothing is left: no thread, socket or process.
 """
 
@@ -15,16 +15,17 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from attrs import asdict, evolve, frozen
-from cattrs import structure
+from attrs import asdict, evolve, field, frozen
 
 from paintmq.broker.machine.queues import feasibility
 from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.client.session import Session
 from paintmq.client.task import Task
-from paintmq.client.task_handle import TaskHandle, wait_for_answer
+from paintmq.client.task_handle import TaskHandle
+from paintmq.client.task_verbs import TaskVerbs
 from paintmq.client.window import WindowLimits
 from paintmq.config import Config, QueueConfig
+from paintmq.embedded_ports import on_ports_of_its_own
 from paintmq.errors import RejectedError, UnknownQueueError
 from paintmq.monitoring.history import History
 from paintmq.plugin.manager import PluginManager
@@ -40,9 +41,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ANSWER_SECONDS = 30.0
-"""The embedded broker answers in milliseconds; this is for a badly overloaded machine."""
-
+_FORKED = (
+    "this queue manager was started before the process forked, and its broker, workers and sockets"
+    " stay with the parent; make another in each process"
+)
 _NOT_STARTED = "the queue manager is not started: call start(), or use it in a with statement"
 
 
@@ -51,16 +53,26 @@ class _Running:
     """What exists between ``start`` and ``stop``."""
 
     session: Session
+    endpoint: str
+    """Where other programs on this machine reach the broker."""
     ports: Mapping[str, int]
     parts: ExitStack
     """Ends everything, in the reverse order of its start."""
+    pid: int = field(factory=os.getpid)
 
 
-class QueueManager:
+class QueueManager(TaskVerbs):
     """The queues, a broker and this machine's workers; any thread may call any method.
 
     ``workers`` overrides the number of worker processes in the configuration: None is one for
     each GPU and one for the CPU, 0 is none. They start when the first task needs them.
+
+    It listens on ports that happen to be free, so that it never stands in the way of a service or
+    of another manager. A port that the configuration names is kept; the service's own ports (5550
+    and 5555 to 5560, the defaults) count as named with ``usual_ports`` alone.
+
+    What was started lives until ``stop`` or the end of the program, also when no reference to the
+    manager is left: handles of its tasks may still be waited for.
     """
 
     def __init__(
@@ -69,24 +81,39 @@ class QueueManager:
         *,
         workers: int | None = None,
         plugins: PluginManager | None = None,
+        usual_ports: bool = False,
     ) -> None:
         config = config or Config()
         if workers is not None:
             config = evolve(config, workers=evolve(config.workers, count=workers))
         self.config = config
+        self._usual_ports = usual_ports
         self._given_plugins = plugins
+        self._life = threading.RLock()
+        """Held by ``start`` and ``stop`` alone: they wait for threads that may ask for the rest."""
         self._lock = threading.RLock()
         self._running: _Running | None = None
+        self._session: Session | None = None
         self._history = History()
         self._loaded: PluginManager | None = None
         self._catalog_cache: Catalog | None = None
         self._router: Scheduler | None = None
         self._grace: float | None = None
-        self._pid = os.getpid()
 
     @property
     def is_running(self) -> bool:
-        return self._running is not None
+        """Whether tasks can be sent; never in a child process of the one that started it."""
+        running = self._running
+        return running is not None and running.pid == os.getpid()
+
+    @property
+    def endpoint(self) -> str:
+        """The address at which other programs of this machine reach the broker, as clients.
+
+        Raises:
+            RuntimeError: the manager is not running.
+        """
+        return self._get_running().endpoint
 
     @property
     def queues(self) -> Mapping[str, QueueConfig]:
@@ -107,25 +134,29 @@ class QueueManager:
         """Start the broker and open the queues; return when tasks can be sent.
 
         Raises:
-            PortInUseError: a queue's port is taken; nothing is left running.
+            PortInUseError: a port that was named is taken; nothing is left running.
             StoreError: the journal cannot be opened; nothing is left running.
-            RuntimeError: it is running already.
+            RuntimeError: it is running already, or was when this process was forked.
         """
-        with self._lock:
-            if self._running is not None:
+        with self._life:
+            if (running := self._running) is not None:
+                if running.pid != os.getpid():
+                    raise RuntimeError(_FORKED)
                 raise RuntimeError("the queue manager is running already; stop() it first")
             with ExitStack() as parts:
-                session, ports = self._start_parts(parts)
-                self._running = _Running(session, ports, parts.pop_all())
+                self._running = self._start_parts(parts)
+                self._session = self._running.session
         # A program that forgets stop(), or dies of an exception, leaves no worker process behind.
         atexit.register(self.stop, grace=0.0)
 
-    def _start_parts(self, parts: ExitStack) -> tuple[Session, Mapping[str, int]]:
+    def _start_parts(self, parts: ExitStack) -> _Running:
         from paintmq.broker.shell.server import BrokerServer
         from paintmq.monitoring.sampler import StatisticsSampler
         from paintmq.node.fleet import make_fleet
 
         config, plugins = self.config, self.plugins
+        if not self._usual_ports:
+            config = on_ports_of_its_own(config)
         context = new_context()
         parts.callback(context.term)
         server = BrokerServer(config, plugins, context=context)
@@ -154,7 +185,8 @@ class QueueManager:
         self._history = sampler.history
         sampler.start()
         parts.callback(sampler.stop)
-        return session, {name: _port(url) for name, url in server.queue_endpoints.items()}
+        ports = {name: _port(url) for name, url in server.queue_endpoints.items()}
+        return _Running(session, server.client_endpoint, ports, parts.pop_all())
 
     def _stop_server(self, server: "BrokerServer") -> None:
         self._report = server.stop(grace=self._grace)
@@ -167,12 +199,20 @@ class QueueManager:
         Attempts that run get ``grace`` seconds to end (None: ``timers.drain_grace``). Handles that
         still wait get a ManagerStoppedError; with a durable journal their tasks go on at the next
         start. Harmless to repeat.
+
+        Raises:
+            RuntimeError: in a callback of a handle, whose thread it would wait for.
         """
         from paintmq.broker.shell.stop_report import StopReport
 
-        if os.getpid() != self._pid:
+        if self._session is not None and self._session.is_own_thread:
+            raise RuntimeError(
+                "stop() in a callback waits for the thread it runs in; call it from another"
+            )
+        running = self._running
+        if running is not None and running.pid != os.getpid():
             return StopReport()  # a fork: broker, workers and sockets are the parent's
-        with self._lock:
+        with self._life:
             running, self._running = self._running, None
             self._grace, self._report = grace, StopReport()
             if running is not None:
@@ -212,18 +252,18 @@ class QueueManager:
             raise RejectedError(
                 "no_queue_fits", f"no queue can hold this task: {feasible.reason()}"
             )
-        running = self._running
-        if running is not None:
-            return self._ask_route(running, request)
+        if self.is_running:
+            return self._ask_route(request)
         with self._lock:
             if self._router is None:
                 self._router = _idle_scheduler(self.config, self.plugins)
             return self._router.choose_queue(checked, feasible.queues, now=0.0)
 
     def send_task(self, queue: str, task: Task) -> TaskHandle:
-        """Put the task into the queue and return at once; ``result()`` of the handle waits.
+        """Put the task into the queue and return at once.
 
-        What only the broker can know, such as a full queue, is raised by ``result()``.
+        What only the broker can know, such as a full queue, is raised by ``result()``. ``submit``
+        does the same for a queue of the router's choice.
 
         Raises:
             UnknownQueueError: there is no such queue.
@@ -231,24 +271,7 @@ class QueueManager:
             RuntimeError: the manager is not running.
         """
         self._check_queue(queue)
-        prepared = task.prepare(queue=queue)
-        session = self._get_running().session
-        place = session.window.place(prepared.request.input_bytes)
-        place.take()
-        try:
-            return TaskHandle(session, session.submit(prepared, place, task))
-        except BaseException:
-            place.give_back()
-            raise
-
-    def fetch(self, task_id: str) -> TaskHandle:
-        """Return a handle of a task that was sent before, perhaps before a restart.
-
-        Raises:
-            RuntimeError: the manager is not running.
-        """
-        session = self._get_running().session
-        return TaskHandle(session, session.fetch(task_id))
+        return self.submit(task, queue=queue)
 
     # ---- statistics ----------------------------------------------------------------------------
 
@@ -278,7 +301,7 @@ class QueueManager:
         running = self._running
         if running is None:
             return BrokerStatistics(queues=queues)
-        answer = structure(self._ask(running, "statistics", {}), BrokerStatistics)
+        answer = super().statistics()
         queues |= answer.queues
         for name, port in running.ports.items():
             queues[name] = evolve(queues[name], port=port)
@@ -291,14 +314,9 @@ class QueueManager:
         """
         return self._history
 
-    def ask(self, subject: str, **arguments: Json) -> Json:
-        """Ask the broker one of its subjects, such as ``why`` (task_id=...) or ``workers``.
-
-        Raises:
-            RejectedError: it cannot answer, and says why.
-            RuntimeError: the manager is not running.
-        """
-        return self._ask(self._get_running(), subject, arguments)
+    def __repr__(self) -> str:
+        state = f"at {self.endpoint}" if self.is_running else "not running"
+        return f"<{type(self).__name__} {state}: {', '.join(self.queues)}>"
 
     # --------------------------------------------------------------------------------------------
 
@@ -309,24 +327,22 @@ class QueueManager:
                 self._catalog_cache = self.plugins.catalog()
             return self._catalog_cache
 
-    def _ask(self, running: _Running, subject: str, arguments: Mapping[str, Json]) -> Json:
-        running.session.check_may_wait(f"asking for {subject!r}")
-        answer = running.session.ask(subject, arguments)
-        return wait_for_answer(running.session, answer, ANSWER_SECONDS, f"to {subject!r}")
+    def _get_session(self) -> Session:
+        return self._get_running().session
 
-    def _ask_route(self, running: _Running, request: TaskRequest) -> str:
+    def _ask_route(self, request: TaskRequest) -> str:
         inputs: list[Json] = [
             {"name": i.name, "size": i.size, "width": i.width, "height": i.height}
             for i in request.inputs
         ]
-        question: dict[str, Json] = {
+        question: dict[str, Any] = {
             "task_type": request.task_type,
             "model": request.model,
             "device": request.device,
             "options": dict(request.options),
             "inputs": inputs,
         }
-        answer: Any = self._ask(running, "route", question)
+        answer: Any = self.ask("route", **question)
         if "queue" in answer:
             return str(answer["queue"])
         raise RejectedError(answer["code"], answer["reason"], answer["retry_after"])
@@ -335,6 +351,8 @@ class QueueManager:
         running = self._running
         if running is None:
             raise RuntimeError(_NOT_STARTED)
+        if running.pid != os.getpid():
+            raise RuntimeError(_FORKED)
         return running
 
     def _check_queue(self, queue: str) -> None:

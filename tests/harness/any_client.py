@@ -58,6 +58,9 @@ def ends(task_id: Any, state: TaskState, code: str = "x", message: str = "why") 
     return Finished(task_id=task_id, state=state, error=TaskError(code=code, message=message))
 
 
+_AWAITED = ("result", "cancel", "updates", "add_done_callback", "accepted", "exception")
+
+
 class AnyHandle:
     """A handle of either kind, called without await."""
 
@@ -66,7 +69,7 @@ class AnyHandle:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.handle, name)
-        if name not in ("result", "cancel", "updates", "add_done_callback"):
+        if name not in _AWAITED:
             return value
         return lambda *args, **kwargs: self.run(value, *args, **kwargs)
 
@@ -79,6 +82,9 @@ class AnyClient:
 
     def submit(self, task: Task, **kwargs: Any) -> AnyHandle:
         return AnyHandle(self.run, self.run(self.client.submit, task, **kwargs))
+
+    def wrap(self, handle: TaskHandle | AsyncTaskHandle) -> AnyHandle:
+        return AnyHandle(self.run, handle)
 
     def fetch(self, task_id: str) -> AnyHandle:
         return AnyHandle(self.run, self.run(self.client.fetch, task_id))

@@ -13,22 +13,26 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
-from paintmq.client.client import (
-    ASK_SECONDS,
-    DEFAULT_ENDPOINT,
-    is_enough_ahead,
-    no_room,
-    none_ended,
-)
+from cattrs import structure
+
+from paintmq.client.client import DEFAULT_ENDPOINT
 from paintmq.client.journal import journal_for
 from paintmq.client.result import Progress, Result
 from paintmq.client.session import Session
 from paintmq.client.task import Task
 from paintmq.client.task_handle import CANCEL_SECONDS, TaskView, no_answer
+from paintmq.client.task_verbs import (
+    ASK_SECONDS,
+    is_enough_ahead,
+    no_room,
+    none_ended,
+    refused_task,
+)
 from paintmq.client.window import Place, WindowLimits
-from paintmq.errors import NoRoomError
+from paintmq.errors import NoRoomError, PaintMQError, RefusedError
+from paintmq.statistics import BrokerStatistics
 from paintmq.task import Json, TaskState
 
 if TYPE_CHECKING:
@@ -56,6 +60,14 @@ class AsyncTaskHandle(TaskView):
     def __await__(self) -> Generator[Any, None, Result]:
         """Let ``await handle`` be ``await handle.result()``."""
         return self.result().__await__()
+
+    async def exception(self, timeout: float | None = None) -> PaintMQError | None:
+        """Wait, and return the error of the task; None after success. See ``TaskHandle``."""
+        try:
+            await self.result(timeout)
+        except PaintMQError as error:
+            return error
+        return None
 
     async def accepted(self, timeout: float | None = None) -> Self:
         """Wait until the broker has accepted the task; see ``TaskHandle.accepted``."""
@@ -192,37 +204,60 @@ class AsyncClient:
         answer = self._session.cancel(task)
         return await _answer(self._session, answer, timeout, f"to the cancel of task {task}")
 
+    @overload
+    def map(
+        self,
+        tasks: Iterable[Task] | AsyncIterable[Task],
+        *,
+        ahead: int = ...,
+        timeout: float | None = ...,
+        return_exceptions: Literal[False] = ...,
+    ) -> AsyncIterator[Result]: ...
+    @overload
+    def map(
+        self,
+        tasks: Iterable[Task] | AsyncIterable[Task],
+        *,
+        ahead: int = ...,
+        timeout: float | None = ...,
+        return_exceptions: bool,
+    ) -> AsyncIterator[Result | PaintMQError]: ...
     async def map(
         self,
         tasks: Iterable[Task] | AsyncIterable[Task],
         *,
         ahead: int = 256,
         timeout: float | None = None,
-    ) -> AsyncIterator[Result]:
+        return_exceptions: bool = False,
+    ) -> AsyncIterator[Result | PaintMQError]:
         """Run the tasks and yield their results in the order of the tasks; see ``Client.map``."""
         waiting: deque[AsyncTaskHandle] = deque()
         most_bytes = self._session.window.limits.bytes
         try:
             async for task in _each(tasks):
-                waiting.append(await self.submit(task, patient=True))
+                waiting.append(await self._submitted(task, even_if_refused=return_exceptions))
                 while waiting and is_enough_ahead(waiting, ahead, most_bytes):
-                    yield await waiting.popleft().result(timeout)
+                    yield await _outcome(waiting.popleft(), timeout, as_value=return_exceptions)
             while waiting:
-                yield await waiting.popleft().result(timeout)
+                yield await _outcome(waiting.popleft(), timeout, as_value=return_exceptions)
         finally:
             for handle in waiting:
                 self._session.cancel_quietly(handle.id)
 
     async def as_completed(
         self,
-        handles: Iterable[AsyncTaskHandle] | AsyncIterable[AsyncTaskHandle],
+        handles: Iterable[AsyncTaskHandle | Task] | AsyncIterable[AsyncTaskHandle | Task],
         *,
         timeout: float | None = None,
+        return_exceptions: bool = False,
     ) -> AsyncIterator[AsyncTaskHandle]:
         """Yield the handles as their tasks end; see ``Client.as_completed``."""
         ended: asyncio.Queue[AsyncTaskHandle] = asyncio.Queue()
         pending = 0
-        async for handle in _each(handles):
+        async for each in _each(handles):
+            handle = each
+            if isinstance(handle, Task):
+                handle = await self._submitted(handle, even_if_refused=return_exceptions)
             handle.add_done_callback(ended.put_nowait)
             pending += 1
             while not ended.empty():
@@ -235,6 +270,10 @@ class AsyncClient:
                 raise TimeoutError(none_ended(self._session, pending, timeout)) from None
             pending -= 1
             yield handle
+
+    async def statistics(self) -> BrokerStatistics:
+        """Return the statistics of the broker and of every queue."""
+        return structure(await self.ask("statistics"), BrokerStatistics)
 
     async def ask(
         self, subject: str, *, timeout: float | None = ASK_SECONDS, **arguments: Json
@@ -259,6 +298,14 @@ class AsyncClient:
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+    async def _submitted(self, task: Task, *, even_if_refused: bool) -> AsyncTaskHandle:
+        try:
+            return await self.submit(task, patient=True)
+        except RefusedError as error:
+            if not even_if_refused:
+                raise
+            return AsyncTaskHandle(self._session, refused_task(task, error))
 
     async def _wait_for_room(self, place: Place, timeout: float | None) -> None:
         self._session.start()
@@ -300,6 +347,17 @@ async def _answer(session: Session, answer: "Future[T]", timeout: float | None, 
         return await asyncio.wait_for(asyncio.wrap_future(answer), timeout)
     except TimeoutError:
         raise TimeoutError(no_answer(session, timeout, to_what)) from None
+
+
+async def _outcome(
+    handle: AsyncTaskHandle, timeout: float | None, *, as_value: bool
+) -> "Result | PaintMQError":
+    try:
+        return await handle.result(timeout)
+    except PaintMQError as error:
+        if not as_value:
+            raise
+        return error
 
 
 async def _each(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:

@@ -13,6 +13,7 @@ from paintmq.client.result import Progress, Result, result_of
 from paintmq.client.task import Payload, Task
 from paintmq.errors import (
     ManagerStoppedError,
+    RefusedError,
     TaskCancelledError,
     TaskDeadError,
     TaskExpiredError,
@@ -106,6 +107,12 @@ class FollowedTask:
     def refused(self, message: Rejected) -> None:
         error = TaskRejectedError(self.id, None, message.code, message.reason)
         error.retry_after = message.retry_after
+        self.gave_up(error)
+
+    def could_not_be_submitted(self, refusal: RefusedError) -> None:
+        """End a task that never left this program."""
+        error = TaskRejectedError(self.id, None, refusal.code, str(refusal))
+        error.retry_after, error.__cause__ = refusal.retry_after, refusal
         self.gave_up(error)
 
     def unknown(self) -> None:

@@ -1,6 +1,8 @@
 """What a program reads of a task: its progress and its result."""
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
@@ -75,6 +77,36 @@ class Result:
         from paintmq.image import decode_image
 
         return decode_image(value, Limits()).pixels
+
+    def save(
+        self, path: "str | os.PathLike[str]", *, output: str = "image", quality: int = 95
+    ) -> Path:
+        """Write an output to a file, and return its path.
+
+        An array becomes an image of the format that the path's ending names, PNG where it has
+        none, with the colour profile of the picture that was sent; bytes are written as they are.
+
+        Raises:
+            KeyError: the model gives back no such output.
+            InvalidInputError: the ending names no image format, or the array is no image.
+        """
+        value, target = self.outputs[output], Path(path)
+        if not isinstance(value, bytes):
+            from paintmq.image import encode_image
+
+            kind = target.suffix or "png"
+            value = encode_image(value, kind, icc_profile=self.icc_profile, quality=quality)
+        target.write_bytes(value)
+        return target
+
+    def _repr_png_(self) -> bytes | None:
+        """Let a notebook show the main output; None if there is none that can be shown."""
+        from paintmq.image import encode_image
+
+        try:
+            return encode_image(self.image, "png", icc_profile=self.icc_profile)
+        except (KeyError, InvalidInputError):
+            return None
 
     @property
     def icc_profile(self) -> bytes | None:

@@ -55,36 +55,42 @@ class PreparedTask:
 class Task:
     """One request: a task type, a config that names the model, and inputs.
 
+    Attributes:
+        task_type: ``TaskType.INPAINT``, ``TaskType.PLUGIN``, or a type that an installed model
+            declares.
+        config: ``model`` names the model, ``device`` is ``auto`` (default), ``cpu`` or ``cuda``;
+            everything else is an option of the model (``paintmq models show NAME``).
+        inputs: By name, such as ``image`` and ``mask``: NumPy arrays, the bytes of a file, or a
+            path, which is read when the task is submitted.
+        priority: 0 to 9, higher sooner.
+        deadline: Seconds after acceptance by which an attempt must have started, or the task
+            expires; None for no limit.
+        tenant: Whose task this is: tenants share the workers fairly.
+        idempotency_key: Tasks of one tenant with equal keys are one task, however often they are
+            submitted. If the client shows a key to the broker, such a task has another id than
+            ``id`` says: its handle's.
+        max_attempts: How often the task is tried when attempts end in errors that may pass.
+        run_limit: Seconds one attempt may take; None takes the model's own limit.
+        cancel_on_disconnect: Cancel the task when its client is gone.
+        strict: Refuse the task rather than let it wait for a worker that is not connected.
+        id: 32 hexadecimal digits, or a UUID in its usual form; made here unless given.
+
     Raises:
         InvalidTaskError: or a subclass; the text names the value and what would be allowed.
     """
 
     task_type: str
-    """``TaskType.INPAINT``, ``TaskType.PLUGIN``, or a type that an installed model declares."""
     config: Mapping[str, Any]
-    """``model`` names the model, ``device`` is ``auto`` (default), ``cpu`` or ``cuda``; everything
-    else is an option of the model."""
     inputs: Mapping[str, Input] = field(factory=dict, repr=summary_of)
-    """By name, such as ``image`` and ``mask``."""
     priority: int = field(default=0, kw_only=True)
-    """0 to 9, higher sooner."""
     deadline: float | None = field(default=None, kw_only=True)
-    """Seconds after acceptance by which an attempt must have started, or the task expires."""
     tenant: str = field(default="", kw_only=True)
-    """Whose task this is: tenants share the workers fairly."""
     idempotency_key: str | None = field(default=None, kw_only=True)
-    """Tasks of one tenant with equal keys are one task, however often they are submitted. If the
-    client shows a key to the broker, such a task has another id than ``id`` says: its handle's."""
     max_attempts: int = field(default=3, kw_only=True)
-    """How often the task is tried when attempts end in errors that may pass."""
     run_limit: float | None = field(default=None, kw_only=True)
-    """Seconds one attempt may take; None takes the model's own limit."""
     cancel_on_disconnect: bool = field(default=False, kw_only=True)
-    """Cancel the task when its client is gone."""
     strict: bool = field(default=False, kw_only=True)
-    """Refuse the task rather than let it wait for a worker that is not connected."""
     id: TaskId = field(default=TaskId(""), kw_only=True)
-    """32 hexadecimal digits; made here unless given."""
 
     def __attrs_post_init__(self) -> None:
         set_ = object.__setattr__

@@ -11,6 +11,7 @@ from attrs import evolve
 from paintmq.client.followed_task import FollowedTask
 from paintmq.client.result import Progress, Result
 from paintmq.client.task import Task
+from paintmq.errors import PaintMQError
 from paintmq.task import TaskId, TaskState
 
 if TYPE_CHECKING:
@@ -101,6 +102,18 @@ class TaskHandle(TaskView):
         if not self._followed.wait(timeout):
             raise TimeoutError(f"task {self.id} is {self._described()} after {timeout} s")
         return self._followed.outcome()
+
+    def exception(self, timeout: float | None = None) -> PaintMQError | None:
+        """Wait as ``result`` does, and return the error it would raise; None after success.
+
+        Raises:
+            TimeoutError: the time is up; the task goes on.
+        """
+        try:
+            self.result(timeout)
+        except PaintMQError as error:
+            return error
+        return None
 
     def accepted(self, timeout: float | None = None) -> Self:
         """Wait until the broker has accepted the task, and return this handle.

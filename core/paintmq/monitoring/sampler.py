@@ -56,8 +56,8 @@ class StatisticsSampler:
         """
         self._stopping.set()
         thread, self._thread = self._thread, None
-        if thread is None:
-            return
+        if thread is None or thread is threading.current_thread():
+            return  # an observer stops us: it cannot wait for itself
         thread.join(STOP_SECONDS)
         if thread.is_alive():
             logger.warning("an observer of statistics does not return and is left behind")

@@ -1,17 +1,25 @@
 """Many tasks at once, through either client: order, bounds, full queues."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cattrs import unstructure
 from tests.harness.any_client import AnyClient, accepts, ends, make_task, succeeds
 from tests.harness.client_port import ScriptedBroker
 
-from paintmq import Task, TaskState
+from paintmq import Result, Task, TaskState
 from paintmq.errors import (
+    InvalidInputError,
     InvalidTaskError,
+    TaskFailedError,
+    TaskRejectedError,
 )
+from paintmq.statistics import BrokerStatistics, QueueStatistics
 from paintmq.wire.messages import (
+    Answer,
+    Ask,
     Cancel,
     Rejected,
     Submit,
@@ -154,3 +162,118 @@ def test_two_tasks_with_one_key_are_refused(client: AnyClient, broker: ScriptedB
 
     with pytest.raises(InvalidTaskError, match="under way with other contents"):
         client.submit(make_task(2, idempotency_key="k"))
+
+
+# ---- a batch is many jobs ------------------------------------------------------------------------
+
+
+def bad_and_good(working: ScriptedBroker, gone: str) -> list[Task]:
+    """Return five tasks: one fails, one is refused, the file of one is gone when it is sent."""
+    fails, refused = make_task(config={"model": "fails"}), make_task(config={"model": "refused"})
+
+    def answer(message: Any) -> list[Any]:
+        task = message.task
+        if task.id == fails.id:
+            return [accepts(message), ends(task.id, TaskState.FAILED, "model_error", "no")]
+        if task.id == refused.id:
+            return [Rejected(task_id=task.id, code="unknown_model", reason="no such model")]
+        return [accepts(message), succeeds(working, task.id)]
+
+    working.when(Submit, answer)
+    return [make_task(1), fails, make_task(inputs={"image": gone}), refused, make_task(2)]
+
+
+@pytest.fixture
+def gone(tmp_path: Path) -> str:
+    """A file that is there when its task is made, and not when it is sent."""
+    (tmp_path / "gone.png").write_bytes(bytes(60))
+    return str(tmp_path / "gone.png")
+
+
+def test_map_may_yield_errors_in_place_of_results_and_go_on(
+    client: AnyClient, working: ScriptedBroker, gone: str
+) -> None:
+    tasks = bad_and_good(working, gone)
+    Path(gone).unlink()
+
+    outcomes = list(client.map(tasks, return_exceptions=True, timeout=30))
+
+    assert [type(each) for each in outcomes] == [
+        Result,
+        TaskFailedError,
+        TaskRejectedError,
+        TaskRejectedError,
+        Result,
+    ]
+    assert [getattr(each, "code", "") for each in outcomes] == [
+        "",
+        "model_error",
+        "invalid_input",
+        "unknown_model",
+        "",
+    ]
+    assert "there is no file" in str(outcomes[2])
+    assert isinstance(outcomes[2].__cause__, InvalidInputError)
+
+
+def test_without_being_told_to_map_raises_the_first_error(
+    client: AnyClient, working: ScriptedBroker, gone: str
+) -> None:
+    with pytest.raises(TaskFailedError):
+        list(client.map(bad_and_good(working, gone), timeout=30))
+
+
+def test_as_completed_submits_tasks_and_yields_what_could_not_be_submitted_too(
+    client: AnyClient, working: ScriptedBroker, gone: str
+) -> None:
+    tasks = bad_and_good(working, gone)
+    Path(gone).unlink()
+
+    ended = list(client.as_completed(tasks, return_exceptions=True, timeout=30))
+
+    assert {handle.task for handle in ended} == set(tasks)
+    errors = {handle.task: handle.exception() for handle in (client.wrap(h) for h in ended)}
+    assert [type(errors[task]) for task in tasks] == [
+        type(None),
+        TaskFailedError,
+        TaskRejectedError,
+        TaskRejectedError,
+        type(None),
+    ]
+
+
+def test_as_completed_raises_for_a_task_that_cannot_be_submitted(
+    client: AnyClient, working: ScriptedBroker, gone: str
+) -> None:
+    tasks = bad_and_good(working, gone)
+    Path(gone).unlink()
+
+    with pytest.raises(InvalidInputError, match="there is no file"):
+        list(client.as_completed(tasks, timeout=30))
+
+
+def test_statistics_come_as_values(client: AnyClient, broker: ScriptedBroker) -> None:
+    known = BrokerStatistics(queues={"a": QueueStatistics(name="a", port=1, waiting=3)})
+    broker.when(Ask, lambda m: [Answer(request_id=m.request_id, value=unstructure(known))])
+
+    assert client.statistics() == known
+
+
+def test_acceptance_can_be_waited_for(client: AnyClient, broker: ScriptedBroker) -> None:
+    """Regression: a program said 202 for what the broker refused a moment later."""
+    broker.when(Submit, lambda m: [accepts(m)])
+    handle = client.submit(make_task())
+    handle.accepted(30)
+    assert handle.state is TaskState.QUEUED
+    handle.accepted(0)
+
+    broker.when(Submit, lambda m: [Rejected(task_id=m.task.id, code="queue_full", reason="full")])
+    with pytest.raises(TaskRejectedError, match="full"):
+        client.submit(make_task()).accepted(30)
+
+    broker.when(Submit, lambda m: [])
+    with pytest.raises(TimeoutError, match="submitted"):
+        client.submit(make_task()).accepted(0.05)
+
+    broker.when(Submit, lambda m: [ends(m.task.id, TaskState.FAILED)])
+    client.submit(make_task()).accepted(30)
