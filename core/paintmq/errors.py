@@ -216,9 +216,8 @@ class Cancelled(BaseException):
 def printable(text: str, longest: int = LONGEST_TEXT) -> str:
     """Return the text as any message can carry it: valid Unicode, and cut where it is too long."""
     text = str.__str__(text)  # of a subclass, too, without running its methods
-    if len(text) > longest:
-        text = f"{text[: longest - 1]}…"
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    text = text[: longest + 1].encode("utf-8", "backslashreplace").decode("utf-8")
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def said_by(error: BaseException) -> str:

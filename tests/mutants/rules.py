@@ -48,7 +48,7 @@ from paintmq.wire.codec import _Codec
 from paintmq.wire.link import Link
 from paintmq.wire.messages import Finished, ResultReceived
 from paintmq.worker.channel.batch_mark import BatchMark
-from paintmq.worker.host import request_payloads
+from paintmq.worker.host.original_pixels import OriginalPixels
 from paintmq.worker.machine import batches
 from paintmq.worker.machine.attempts import Answers
 from paintmq.worker.machine.host_life import HostLife
@@ -201,8 +201,8 @@ def _in_any_order(
     return list(zip(keys, reversed(delivered), strict=True))
 
 
-def _what_the_model_says(image: Any, mask: Any, result: Any) -> Any:
-    return result
+def _what_the_model_says(self: OriginalPixels, returned: Any) -> Any:
+    return returned
 
 
 def _mapped_unread(self: BlobFolder, digest: str, size: int) -> Any:
@@ -639,8 +639,8 @@ RULES: Sequence[BrokenRule] = (
     BrokenRule(
         "a model paints where it likes",
         "I23",
-        request_payloads,
-        "keep_outside_mask",
+        OriginalPixels,
+        "with_filled",
         _what_the_model_says,
         "only_inpainting_is_held_to_the_mask",
     ),

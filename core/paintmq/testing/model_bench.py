@@ -16,7 +16,9 @@ from paintmq.model import Device, Model, ModelSpec, Outputs, Request, RunContext
 from paintmq.process import allocator
 from paintmq.task import Buffer, Fence, Json, PayloadInfo, TaskId
 from paintmq.worker.channel.messages import RunItem
-from paintmq.worker.host.request_payloads import make_outputs, make_request
+from paintmq.worker.host.model_outputs import make_outputs
+from paintmq.worker.host.original_pixels import Original
+from paintmq.worker.host.request_payloads import make_request
 
 
 @frozen(kw_only=True)
@@ -76,7 +78,7 @@ class ModelBench:
         Raises:
             ModelError: they are not what a model may give back.
         """
-        payloads = make_outputs(self.item(options, {}), request, outputs, self.limits)
+        payloads = make_outputs(Original.of(self.item(options, {}), request), outputs, self.limits)
         return {
             info.name: bytes(data) if info.kind == "file" else array_from_payload(info, data)
             for info, data in payloads

@@ -11,14 +11,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import define, field, frozen
 
 from paintmq.config import Limits
-from paintmq.errors import Cancelled, ModelError, PluginError
+from paintmq.errors import Cancelled, ModelError, PluginError, said_by
 from paintmq.image import payload_of_array
 from paintmq.model import Device, Model, ModelSpec, Outputs, Request
+from paintmq.plugin.answers import MOST_MB, whole_number
+from paintmq.plugin.options import nearest
 from paintmq.process.memory import device_memory_used_mb, resident_mb
 from paintmq.task import Buffer, PayloadInfo
 from paintmq.weights import WeightFolder
@@ -39,7 +41,9 @@ from paintmq.worker.channel.messages import (
     RunItem,
 )
 from paintmq.worker.host.failures import free_memory, is_device_broken, is_out_of_memory, task_error
-from paintmq.worker.host.request_payloads import make_outputs, make_request, wants_cryptographic
+from paintmq.worker.host.model_outputs import are_shared, make_outputs
+from paintmq.worker.host.original_pixels import Original, wants_cryptographic
+from paintmq.worker.host.request_payloads import make_request
 from paintmq.worker.host.run_context import CancelFlags, HostRunContext
 
 if TYPE_CHECKING:
@@ -49,6 +53,10 @@ if TYPE_CHECKING:
 Send: TypeAlias = Callable[[FromHost, Sequence[Buffer]], None]
 
 logger = logging.getLogger(__name__)
+
+MOST_OUTCOMES = 256
+MOST_BUFFERS = 1_024
+"""Told in one message: tracebacks and names of outputs must stay below its largest size."""
 
 
 @frozen(kw_only=True)
@@ -68,6 +76,7 @@ class _Ready:
 
     item: RunItem
     request: Request
+    original: Original
 
     @property
     def key(self) -> Key:
@@ -95,8 +104,11 @@ class ModelRunner:
         try:
             model = self._make(name)
             model.load(self._setup.device)
-            memory_mb = max(model.resident_mb(), device_memory_used_mb() - used)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 -- rule 1: a plugin's code
+            memory_mb = max(
+                whole_number(model.resident_mb(), "resident_mb()", most=MOST_MB),
+                device_memory_used_mb() - used,
+            )
+        except BaseException as error:  # noqa: BLE001 -- rule 1: a plugin's code
             self._note_damage(error)
             self._send(HostLoadFailed(model=name, error=task_error(error)), ())
             del error
@@ -112,13 +124,12 @@ class ModelRunner:
             raise ModelError(
                 f"model {name} is not installed here", code="model_unavailable", retryable=True
             )
-        module, _, class_name = spec.implementation.partition(":")
         try:
-            kind = getattr(import_module(module), class_name)
+            kind = _class_of(spec)
         except ImportError as error:
             remedy = f"; install {spec.extra}" if spec.extra else ""
             raise ModelError(
-                f"model {name} cannot be imported: {error}{remedy}",
+                f"model {name} cannot be imported: {said_by(error)}{remedy}",
                 code="model_unavailable",
                 retryable=True,
             ) from error
@@ -133,8 +144,8 @@ class ModelRunner:
         if model is not None:
             try:
                 model.unload()
-            except (Exception, SystemExit) as error:  # noqa: BLE001 -- it is dropped all the same
-                logger.warning("model %s: unload() raised: %r", name, error)
+            except BaseException as error:  # noqa: BLE001 -- it is dropped all the same
+                logger.warning("model %s: unload() raised: %s", name, said_by(error))
             del model
             free_memory()
         self._send(HostUnloaded(name), ())
@@ -160,10 +171,9 @@ class ModelRunner:
                 continue
             try:
                 request = make_request(spec, item, mine, self._setup.limits)
-            except Exception as error:  # noqa: BLE001 -- rule 1: decoders raise what they like
+                ready.append(_Ready(item, request, Original.of(item, request)))
+            except BaseException as error:  # noqa: BLE001 -- rule 1: decoders and options classes
                 self._end(order, [_failed(item, error)])
-            else:
-                ready.append(_Ready(item, request))
         if ready:
             self._run_together(order, ready)
 
@@ -173,13 +183,15 @@ class ModelRunner:
         try:
             outputs = self._call(order, batch)
         except Cancelled:
-            self._end(order, [self._stopped(each) for each in batch])
-        except (Exception, SystemExit) as error:  # noqa: BLE001 -- rule 1: a plugin's code
+            for each in batch:
+                self._end(order, [self._stopped(each)])
+        except BaseException as error:  # noqa: BLE001 -- rule 1: a plugin's code
             self._note_damage(error)
             again = len(batch) > 1 and not self.broken
             if not again:
                 ran = (time.perf_counter() - started) / len(batch)
-                self._end(order, [_failed(each.item, error, ran) for each in batch])
+                for each in batch:
+                    self._end(order, [_failed(each.item, error, ran)])
             if is_out_of_memory(error):
                 del error
                 free_memory()
@@ -220,8 +232,12 @@ class ModelRunner:
         )
         with context:
             outputs = self._models[order.model].run([each.request for each in batch], context)
+        outputs = list(outputs)
         if len(outputs) != len(batch):
             raise ModelError(f"the model returned {len(outputs)} results for {len(batch)} requests")
+        if len(batch) > 1 and are_shared(outputs):
+            # Each alone, they come out right: they are sent before the model runs again.
+            raise ModelError("the model returned one array for several requests")
         return outputs
 
     def _finish(
@@ -230,9 +246,12 @@ class ModelRunner:
         outcomes: list[Outcome] = []
         buffers: list[Buffer] = []
         for each, output in zip(batch, outputs, strict=True):
+            if len(outcomes) >= MOST_OUTCOMES or len(buffers) >= MOST_BUFFERS:
+                self._end(order, outcomes, buffers)
+                outcomes, buffers = [], []
             try:
-                payloads = make_outputs(each.item, each.request, output, self._setup.limits)
-            except Exception as error:  # noqa: BLE001 -- rule 1: outputs are a plugin's objects
+                payloads = make_outputs(each.original, output, self._setup.limits)
+            except BaseException as error:  # noqa: BLE001 -- rule 1: outputs are a plugin's objects
                 outcomes.append(_failed(each.item, error, ran))
                 continue
             outcomes.append(
@@ -266,6 +285,31 @@ class ModelRunner:
     def _note_damage(self, error: BaseException) -> None:
         if is_device_broken(error):
             self.broken = task_error(error).message
+
+
+def _class_of(spec: ModelSpec) -> Any:
+    """Import what the spec names as its model.
+
+    Raises:
+        ModelError: its module has no such class. What importing the module raises comes out.
+    """
+    name, _, class_name = spec.implementation.partition(":")
+    if name == "__main__":
+        raise ModelError(
+            f"model {spec.name}: its class is in __main__, which a worker's process cannot import:"
+            f" put it into a module",
+            code="model_unavailable",
+        )
+    found: Any = import_module(name)
+    for part in class_name.split("."):
+        if not hasattr(found, part):
+            classes = [each for each, kind in vars(found).items() if isinstance(kind, type)]
+            raise ModelError(
+                f"module {name} has no class {class_name}{nearest(class_name, classes)}",
+                code="model_unavailable",
+            )
+        found = getattr(found, part)
+    return found
 
 
 def _cancelled(item: RunItem) -> Outcome:

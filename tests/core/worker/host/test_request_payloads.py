@@ -3,23 +3,18 @@ from typing import Any
 import numpy as np
 import pytest
 from attrs import evolve, frozen
-from hypothesis import given
-from hypothesis import strategies as st
 from tests.harness.worker_bench import key_of
 
 from paintmq.config import Limits
 from paintmq.digests import is_cryptographic
-from paintmq.errors import InvalidInputError, InvalidOptionError, ModelError
+from paintmq.errors import InvalidInputError, InvalidOptionError
 from paintmq.image import encode_image, payload_of_array, payload_of_bytes
 from paintmq.model import InputSpec, ModelSpec, Request
 from paintmq.task import Buffer, PayloadInfo
 from paintmq.worker.channel.messages import RunItem
-from paintmq.worker.host.request_payloads import (
-    keep_outside_mask,
-    make_outputs,
-    make_request,
-    wants_cryptographic,
-)
+from paintmq.worker.host.model_outputs import make_outputs
+from paintmq.worker.host.original_pixels import Original, wants_cryptographic
+from paintmq.worker.host.request_payloads import make_request
 
 IMAGE = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
 MASK = np.zeros((4, 6), np.uint8)
@@ -105,103 +100,21 @@ def test_an_unknown_option_is_refused() -> None:
         request_of(payload_of_array("image", IMAGE), radios=1)
 
 
-# ---- outputs ---------------------------------------------------------------------------------
+def test_what_a_model_gets_cannot_be_written_to() -> None:
+    grey, large = IMAGE[:, :, 0], IMAGE.astype(np.uint16) * 257
+    for image in (
+        payload_of_array("image", IMAGE),
+        payload_of_array("image", grey),
+        payload_of_bytes("image", encode_image(IMAGE, "png")),
+        payload_of_bytes("image", encode_image(large, "png")),
+        payload_of_bytes("image", encode_image(large, "tiff")),
+    ):
+        for mask in (MASK, MASK > 0, MASK / np.float32(255)):
+            request = request_of(image, payload_of_array("mask", mask))
 
-
-def outputs_of(outputs: Any, *, limits: Limits | None = None, task_type: str = "plugin") -> Any:
-    item, data = make_item(
-        payload_of_array("image", IMAGE), payload_of_array("mask", MASK), task_type=task_type
-    )
-    request = make_request(SPEC, item, data, Limits())
-    return make_outputs(item, request, outputs, limits or Limits())
-
-
-def test_arrays_and_bytes_become_payloads() -> None:
-    image, note = outputs_of({"image": IMAGE[:, ::2], "note": b"text"})
-
-    assert (image[0].kind, image[0].shape, note[0].kind) == ("array", (4, 3, 3), "file")
-    assert bytes(note[1]) == b"text"
-
-
-@pytest.mark.parametrize(
-    ("outputs", "words"),
-    [
-        (None, "returned NoneType"),
-        ({}, "returned dict, not outputs"),
-        ({"image": "text"}, "output 'image' is str"),
-        ({"image": IMAGE.astype(np.float32)}, "output 'image' is float32"),
-        ({"image": IMAGE[:0]}, "cannot be sent"),
-    ],
-)
-def test_anything_else_is_the_models_fault(outputs: Any, words: str) -> None:
-    with pytest.raises(ModelError, match=words):
-        outputs_of(outputs)
-
-
-def test_an_output_over_the_limit_is_refused_with_the_remedy() -> None:
-    with pytest.raises(ModelError, match=r"72 bytes; 50 are allowed: use a smaller image"):
-        outputs_of({"image": IMAGE}, limits=Limits(max_payload_bytes=50))
-
-
-def test_the_colour_profile_goes_with_the_image() -> None:
-    item, _ = make_item(payload_of_array("image", IMAGE))
-    request = Request(task_id=item.task_id, options=None, inputs={}, icc_profile=b"profile")
-
-    (_, _), (info, profile) = make_outputs(item, request, {"image": IMAGE}, Limits())
-
-    assert (info.name, bytes(profile)) == ("icc_profile", b"profile")
-    ((only, _),) = make_outputs(item, request, {"note": b"x"}, Limits())
-    assert only.name == "note"
-
-
-def test_only_inpainting_is_held_to_the_mask() -> None:
-    filled = np.full_like(IMAGE, 9)
-
-    ((_, free),) = outputs_of({"image": filled})
-    ((_, held),) = outputs_of({"image": filled}, task_type="inpaint")
-
-    assert set(bytes(free)) == {9}
-    assert bytes(held) == np.where(MASK[:, :, None] > 0, 9, IMAGE).astype(np.uint8).tobytes()
-
-
-@pytest.mark.parametrize(
-    ("result", "words"),
-    [
-        (None, "no output 'image'"),
-        (IMAGE[:3], "shape"),
-        (IMAGE.astype(np.uint16), "uint16"),
-        (np.zeros((4, 6, 1), np.uint8), "1 channels for 3"),
-        (np.zeros((4, 6), np.uint8), "shape"),
-    ],
-)
-def test_an_inpainting_result_that_cannot_be_held_to_the_mask_is_refused(
-    result: Any, words: str
-) -> None:
-    with pytest.raises(ModelError, match=words):
-        keep_outside_mask(IMAGE, MASK, result)
-
-
-def test_transparency_that_the_model_dropped_is_kept() -> None:
-    image = np.dstack([IMAGE, MASK])
-
-    kept = keep_outside_mask(image, MASK, np.full_like(IMAGE, 9))
-
-    assert (kept[:, :, 3] == image[:, :, 3]).all()
-    assert (kept[MASK > 0, :3] == 9).all()
-
-
-@given(st.integers(0, 2**32 - 1), st.sampled_from([np.uint8, np.uint16]), st.sampled_from([3, 4]))
-def test_pixels_outside_the_mask_never_change(seed: int, dtype: Any, channels: int) -> None:
-    """I23: whatever the model paints."""
-    rng = np.random.default_rng(seed)
-    height, width = (int(side) for side in rng.integers(1, 20, 2))
-    image, result = rng.integers(0, 255, (2, height, width, channels)).astype(dtype)
-    mask = np.where(rng.random((height, width)) < 0.5, 255, 0).astype(np.uint8)
-
-    kept = keep_outside_mask(image, mask, result)
-
-    assert (kept[mask == 0] == image[mask == 0]).all()
-    assert (kept[mask != 0] == result[mask != 0]).all()
+            for array in request.inputs.values():
+                with pytest.raises(ValueError, match="read-only"):
+                    array[0, 0] = 1
 
 
 # ---- the seed ----------------------------------------------------------------------------------
@@ -258,7 +171,7 @@ def test_outputs_have_digests_of_the_kind_that_came_with_the_inputs(cryptographi
     )
     request = make_request(SPEC, item, data, Limits())
 
-    outputs = make_outputs(item, request, {"image": IMAGE, "note": b"words"}, Limits())
+    outputs = make_outputs(Original.of(item, request), {"image": IMAGE, "note": b"words"}, Limits())
 
     assert [is_cryptographic(info.digest) for info, _ in outputs] == [cryptographic] * 2
 
