@@ -244,7 +244,7 @@ def test_what_is_cancelled_amid_single_runs_is_not_run(
     [
         ({"implementation": "no_such_module:Model"}, "model_unavailable"),
         ({"implementation": f"{__name__}:NoModel"}, "model_error"),
-        ({"implementation": f"{__name__}:Nothing"}, "model_error"),
+        ({"implementation": f"{__name__}:Nothing"}, "model_unavailable"),
     ],
 )
 def test_a_model_that_cannot_be_made_is_reported(
