@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from paintmq import Config, QueueManager, Task, TaskType
 from paintmq.plugin.manager import PluginManager
 from paintmq.testing.embedded_manager import config_on_free_ports, embedded_manager
+from paintmq_routers import model_affinity
 from tests.containment import odd_models
 from tests.containment.case import Case
 from tests.containment.client_door import picture, settle
@@ -57,6 +58,7 @@ def plugins(**hooks: object) -> PluginManager:
     """Return the kit's models, and a plugin with these hooks."""
     manager = PluginManager()
     manager.register(odd_models, odd_models.PLUGIN)
+    manager.register(model_affinity, "model-affinity")
     if hooks:
         named = {f"paintmq_{name}": hook for name, hook in hooks.items()}
         manager.register(SimpleNamespace(**named), "odd")
@@ -142,8 +144,12 @@ def _settings(site: Site, case: Case) -> None:
 
 def _observer(site: Site, case: Case) -> None:
     odd = case.odd()
-    hooks = {odd["hook"]: lambda argument: value_of(odd["recipe"])}
-    with embedded_manager(plugins=plugins(**hooks), workers=1) as manager:
+    hooks: Mapping[str, Callable[..., Any]] = {
+        "events": lambda batch: value_of(odd["recipe"]),
+        "statistics": lambda sample: value_of(odd["recipe"]),
+    }
+    observing = plugins(**{odd["hook"]: hooks[odd["hook"]]})
+    with embedded_manager(plugins=observing, workers=1) as manager:
         check(manager, site.honest)
 
 

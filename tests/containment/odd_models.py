@@ -3,6 +3,7 @@
 Installed as a third party's would be, so that brokers and model hosts of their own find them.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,6 +135,15 @@ def _write_inputs(recipe: str, request: Request, context: Context) -> Any:
     return [{"image": 255 - request.inputs["image"]}]
 
 
+def _wait(recipe: str, request: Request, context: Context) -> Any:
+    """Go on until it is cancelled, but not for ever."""
+    for step in range(2_000):
+        context.progress(step, 2_000)
+        context.raise_if_cancelled()
+        time.sleep(0.01)
+    return _sound(request)
+
+
 def _many(recipe: str, request: Request, context: Context) -> Any:
     return [{f"output{number}": b"x" for number in range(int(recipe.partition(":")[2]))}]
 
@@ -161,8 +171,11 @@ _ACTS: Mapping[str, Any] = {
     "error-message": _fail_with_message,
     "error-retryable": _fail_retryably,
     "write-inputs": _write_inputs,
+    "wait": _wait,
 }
-MODEL_PLACES = tuple(place for place in _ACTS if place not in ("many-outputs", "write-inputs"))
+MODEL_PLACES = tuple(
+    place for place in _ACTS if place not in ("many-outputs", "write-inputs", "wait")
+)
 
 
 def spec(**changes: Any) -> ModelSpec:

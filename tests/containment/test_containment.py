@@ -3,13 +3,16 @@ one likes; see ``README.md``.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from paintmq.client import followed_task
+from paintmq.plugin import manager
 from tests.containment.case import Case
 from tests.containment.doors import DOORS
 from tests.containment.finds import FINDS, Find
@@ -100,3 +103,65 @@ def test_odd_callers_harm_nobody(
         runner.finish()
 
     assert not runner.findings, "\n".join(map(str, runner.findings))
+
+
+HONEST = (
+    *(f"client.{call}()" for call in ("submit", "task", "config", "inputs", "fetch", "cancel")),
+    *(f"client.{call}()" for call in ("map", "as_completed", "connect", "open", "handle_result")),
+    *(f"asyncio.{call}()" for call in ("submit", "task", "map", "as_completed", "handle_updates")),
+    *("client.callback(raised='none')", "asyncio.callback(raised='none')"),
+    *("http.body()", "http.query()", "plugin.spec()"),
+    *(f"manager.{call}()" for call in ("route_task", "send_task", "get_queue_stats", "settings")),
+    *(
+        f"{call}(recipe='none', where='')"
+        for call in ("spec.function", "model.run", "manager.spec")
+    ),
+    "manager.observer(hook='statistics', recipe='none')",
+)
+"""One call of each kind with nothing odd about it."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", HONEST)
+def test_what_is_not_odd_is_not_refused(runner: Runner, text: str) -> None:
+    """A door whose every call fails for another reason would try nothing."""
+    assert runner.answer_to(Case.parse(text)) is None
+
+
+def _call_unguarded(callback: Any, task_id: Any) -> None:
+    callback()
+
+
+def _describe_unguarded(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("broken", "case"),
+    [
+        ([(followed_task, "_call", _call_unguarded)], "client.callback(raised='raise:SystemExit')"),
+        (
+            [(manager, "describe", _describe_unguarded)],
+            "plugin.hook(hook='register_models', recipe='raise:Untold')",
+        ),
+    ],
+    ids=["callback", "untold error"],
+)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_the_kit_notices_a_rule_that_is_broken(
+    runner: Runner,
+    monkeypatch: pytest.MonkeyPatch,
+    broken: Sequence[tuple[Any, str, Any]],
+    case: str,
+) -> None:
+    """A kit that finds nothing where something is wrong is no proof of anything."""
+    assert runner.try_case(Case.parse(case)) is None
+
+    for owner, attribute, replacement in broken:
+        monkeypatch.setattr(owner, attribute, replacement)
+    finding = runner.try_case(Case.parse(case))
+
+    assert finding is not None
+    runner.findings.remove(finding)

@@ -22,8 +22,10 @@ from unittest.mock import patch
 import pytest
 from hypothesis import Phase, settings
 from tests.harness.simulation.mutants import MUTANTS
+from tests.mutants.containment_rules import CONTAINMENT_RULES
 from tests.mutants.rules import RULES, BrokenRule
 
+ALL_RULES = (*RULES, *CONTAINMENT_RULES)
 TESTS = Path(__file__).parent.parent
 # Only the failure counts, so neither a minimal example nor a readable message is worth its time.
 settings.register_profile(
@@ -68,14 +70,14 @@ def chosen_rules(names: Sequence[str], part: str) -> list[BrokenRule]:
     number, parts = (int(each) for each in part.split("/"))
     return [
         rule
-        for rule in RULES[number::parts]
+        for rule in ALL_RULES[number::parts]
         if not names or any(name == rule.invariant or name in rule.name for name in names)
     ]
 
 
 def table() -> str:
     """Return all mutants, the simulation's too, as rows of a table, by invariant."""
-    rows = [(rule.invariant, rule.name, f"`test_{rule.caught_by}`") for rule in RULES]
+    rows = [(rule.invariant, rule.name, f"`test_{rule.caught_by}`") for rule in ALL_RULES]
     for mutant in MUTANTS:
         named = [word for word in mutant.seen_as.split("|") if re.fullmatch(r"I\d+", word)]
         rows.append((", ".join(named), f"a broker that {mutant.name}", "the simulation"))

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, I
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
+from math import isnan
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
@@ -265,7 +266,8 @@ class AsyncClient:
                 yield ended.get_nowait()
         while pending:
             try:
-                handle = await asyncio.wait_for(ended.get(), timeout)
+                async with asyncio.timeout(_seconds(timeout)):
+                    handle = await ended.get()
             except TimeoutError:
                 raise TimeoutError(none_ended(self._session, pending, timeout)) from None
             pending -= 1
@@ -314,7 +316,7 @@ class AsyncClient:
             granted.result(0)
             return
         try:
-            await asyncio.wait_for(asyncio.wrap_future(granted), timeout)
+            await asyncio.wait_for(asyncio.wrap_future(granted), _seconds(timeout))
         except TimeoutError:
             raise NoRoomError(no_room(self._session, timeout or 0.0)) from None
 
@@ -336,15 +338,28 @@ class _LoopEvent:
     async def wait(self, timeout: float | None) -> bool:
         """Wait until it is set; return False if the time is up before."""
         try:
-            await asyncio.wait_for(self._event.wait(), timeout)
+            async with asyncio.timeout(_seconds(timeout)):
+                await self._event.wait()
         except TimeoutError:
             return False
         return True
 
 
+def _seconds(timeout: float | None) -> float | None:
+    """Return the time-out if a loop can wait for it: NaN would put all of its timers out of order.
+
+    Raises:
+        ValueError: it is NaN.
+    """
+    seconds = None if timeout is None else float(timeout)
+    if seconds is not None and isnan(seconds):
+        raise ValueError("timeout is NaN: use a number of seconds, or None to wait without end")
+    return seconds
+
+
 async def _answer(session: Session, answer: "Future[T]", timeout: float | None, to_what: str) -> T:
     try:
-        return await asyncio.wait_for(asyncio.wrap_future(answer), timeout)
+        return await asyncio.wait_for(asyncio.wrap_future(answer), _seconds(timeout))
     except TimeoutError:
         raise TimeoutError(no_answer(session, timeout, to_what)) from None
 

@@ -39,6 +39,19 @@ def check_endpoint(endpoint: object) -> None:
         )
 
 
+def check_context(context: object) -> None:
+    """Check that sockets can be made in this context, if one is given.
+
+    Raises:
+        ConfigError: they could not.
+    """
+    if context is not None and not isinstance(context, zmq.Context):
+        raise ConfigError(
+            f"context is of type {type(context).__name__}, but must be a zmq.Context: leave it out,"
+            " and the client makes its own"
+        )
+
+
 class Connection:
     """Sends and receives messages; belongs to one thread and never blocks it.
 

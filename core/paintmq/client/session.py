@@ -22,7 +22,7 @@ from pathlib import Path
 
 from attrs import evolve
 
-from paintmq.client.connection import check_endpoint
+from paintmq.client.connection import check_context, check_endpoint
 from paintmq.client.followed_task import FollowedTask
 from paintmq.client.followed_tasks import FollowedTasks
 from paintmq.client.journal import ClientJournal
@@ -69,6 +69,7 @@ class Session:
         relays: bool = False,
     ) -> None:
         check_endpoint(endpoint)
+        check_context(context)
         self.endpoint = endpoint
         self.window = Window(window or WindowLimits())
         name = _checked_name(name) or f"client {os.getpid()} on {socket.gethostname()}"

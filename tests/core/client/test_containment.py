@@ -1,4 +1,4 @@
-"""No argument and no callback harms anybody but its caller: honest work beside each goes on.
+"""No argument and no callback harms anybody but its caller (I25): honest work beside each goes on.
 
 The broker here decodes with the real protocol and fails its test at the first message it cannot
 read, so what passes has never sent one.
@@ -268,6 +268,30 @@ def test_a_name_no_broker_would_take_is_refused_at_once(name: Any) -> None:
 def test_an_address_that_is_none_is_refused_at_once(endpoint: Any) -> None:
     with pytest.raises(ConfigError, match="tcp://HOST:PORT"):
         Client(endpoint)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_context_that_is_none_is_refused_at_once(kind: Any) -> None:
+    with pytest.raises(ConfigError, match=r"must be a zmq\.Context"):
+        kind(context=5)
+
+
+def test_a_timeout_that_is_no_number_is_refused_before_a_loop_sorts_by_it(
+    broker: "ScriptedBroker",
+) -> None:
+    """A loop keeps its timers in order; one at NaN is neither before nor after any other."""
+
+    async def run() -> None:
+        async with AsyncClient(broker.endpoint) as client:
+            handle = await client.submit(make_task())
+            with pytest.raises(ValueError, match="NaN"):
+                await handle.result(timeout=float("nan"))
+            with pytest.raises(ValueError, match="NaN"):
+                await client.ask("version", timeout=float("nan"))
+            with pytest.raises(ValueError, match="NaN"):
+                await anext(client.as_completed([handle], timeout=float("nan")))
+
+    asyncio.run(run())
 
 
 def test_a_host_that_cannot_be_is_waited_for_as_a_silent_one_is() -> None:
