@@ -14,8 +14,8 @@ BAD_INPUT = 2
 """Something the user supplied cannot work: a file, an option, a setting, a port; one line on
 stderr says what."""
 SIGNALLED = 128
-"""``paintmq run`` was stopped by a signal, whose number is added, as shells do: 130 for Ctrl-C,
-143 for SIGTERM."""
+"""Stopped by a signal, whose number is added, as shells do: 130 for Ctrl-C and 143 for SIGTERM of
+`paintmq run`, 129 where the terminal was closed, 141 where the reader of the output has left."""
 
 _NOT_THE_USERS_FAULT = frozenset(
     {

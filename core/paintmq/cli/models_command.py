@@ -9,8 +9,9 @@ import typer
 from attrs import asdict
 
 from paintmq.cli.common_options import ConfigOption, JsonOption, installed_plugins, service_settings
-from paintmq.cli.failures import FAILED, CommandError, note
+from paintmq.cli.failures import FAILED, CommandError, exit_status, note, report
 from paintmq.cli.tables import plain_console, plain_table
+from paintmq.errors import PaintMQError
 from paintmq.units import MIB
 
 if TYPE_CHECKING:
@@ -88,10 +89,22 @@ def download(models: ModelNames = None, config: ConfigOption = None) -> None:
     if not models:
         raise CommandError("say what to download: names of models or weight files")
     catalog, folder = _installed(config)
-    for file in _files(catalog, models):
-        with _bar(file.name) as progress:
-            path = fetch(file, folder, progress)
-        note(f"{file.name}: {path}")
+    files = _files(catalog, models)
+    failed: list[PaintMQError] = []
+    for file in files:
+        try:
+            with _bar(file.name) as progress:
+                path = fetch(file, folder, progress)
+        except PaintMQError as error:  # of this file; the others may be had
+            report(f"{file.name}: {error}" if file.name not in str(error) else error)
+            failed.append(error)
+        else:
+            note(f"{file.name}: {path}")
+    if failed:
+        if len(files) > 1:
+            note(f"{len(files) - len(failed)} of {len(files)} files are here")
+        statuses = {exit_status(error) for error in failed}
+        raise typer.Exit(max(statuses) if len(failed) == len(files) else FAILED)
 
 
 @app.command("verify")

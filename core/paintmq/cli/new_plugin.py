@@ -37,8 +37,23 @@ def new_plugin(
 ) -> None:
     """Write a plugin with one model or router: manifest, implementation, tests, README."""
     target = folder or Path(f"paintmq-{name}")
+    _check_is_free(name)
     write_plugin(name, target, kind)
-    note(f"wrote {target}; next: pip install --editable {target} && paintmq plugins check {target}")
+    note(
+        f"wrote {target}; next: pip install --editable '{target}[dev]' && paintmq plugins check"
+        f" {target}"
+    )
+
+
+def _check_is_free(name: str) -> None:
+    """Refuse the name of a plugin that is installed: two of one name are both set aside."""
+    from paintmq.plugin.discovery import find_plugins
+
+    taken = {each.name: each.distribution for each in find_plugins()}
+    if name in taken:
+        raise CommandError(
+            f"a plugin named {name!r} is installed already, by {taken[name]}: use another name"
+        )
 
 
 def write_plugin(name: str, folder: Path, kind: Kind = Kind.MODEL) -> None:

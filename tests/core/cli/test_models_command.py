@@ -8,6 +8,8 @@ import pytest
 from tests.harness.written_distribution import write_distribution
 
 from paintmq.cli.app import run_command_line
+from paintmq.errors import ModelError
+from paintmq.model import WeightFile
 
 WEIGHTS = b"not very heavy"
 
@@ -171,3 +173,31 @@ def test_downloading_nothing_is_a_mistake(
     assert run_command_line(["models", "download", "--config", str(settings)]) == 2
 
     assert "say what to download" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_had_stops_no_other(
+    settings: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fetched: list[str] = []
+
+    def fetch(file: WeightFile, folder: object, progress: object) -> Path:
+        if file.name == "one":
+            raise ModelError("one: the server does not answer", code="download_failed")
+        fetched.append(file.name)
+        return tmp_path / file.name
+
+    monkeypatch.setattr("paintmq.weights.download.download", fetch)
+    monkeypatch.setattr(
+        "paintmq.cli.models_command._files",
+        lambda *_: [WeightFile(name=name) for name in ("one", "two", "three")],
+    )
+
+    assert run_command_line(["models", "download", "x", "--config", str(settings)]) == 1
+
+    assert fetched == ["two", "three"]
+    said = capsys.readouterr().err
+    assert "error: one: the server does not answer" in said
+    assert "2 of 3 files are here" in said

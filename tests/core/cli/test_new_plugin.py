@@ -1,5 +1,7 @@
 """The package that ``paintmq new-plugin`` writes. That its own tests pass: tests/system."""
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -21,14 +23,17 @@ def test_a_whole_package_is_written(
 
     assert run_command_line(arguments) == 0
 
-    assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) == [
-        "README.md",
-        "pyproject.toml",
-        "src/paintmq_old_photo/__init__.py",
-        "src/paintmq_old_photo/manifest.py",
-        f"src/paintmq_old_photo/{kind}.py",
-        "tests/test_old_photo.py",
-    ]
+    assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) == sorted(
+        [
+            "README.md",
+            "pyproject.toml",
+            "src/paintmq_old_photo/__init__.py",
+            "src/paintmq_old_photo/manifest.py",
+            f"src/paintmq_old_photo/{kind}.py",
+            "src/paintmq_old_photo/py.typed",
+            "tests/test_old_photo.py",
+        ]
+    )
     project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]
     assert project["name"] == "paintmq-old-photo"
     assert project["entry-points"]["paintmq"] == {"old-photo": "paintmq_old_photo.manifest"}
@@ -69,3 +74,31 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
         write_plugin("x", tmp_path)
     with pytest.raises(CommandError, match="is there already and holds something"):
         write_plugin("x", tmp_path / "mine.txt")
+
+
+def test_the_name_of_an_installed_plugin_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["new-plugin", "opencv", "--folder", str(tmp_path / "p")]) == 2
+    assert "a plugin named 'opencv' is installed already, by paintmq" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", Kind)
+def test_it_is_strictly_typed(kind: Kind, tmp_path: Path) -> None:
+    write_plugin("typed-well", tmp_path, kind)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_what_its_readme_says_is_what_every_pip_understands(kind: Kind, tmp_path: Path) -> None:
+    write_plugin("x", tmp_path, kind)
+    project = tomllib.loads((tmp_path / "pyproject.toml").read_text("utf-8"))["project"]
+
+    assert "pip install --editable '.[dev]'" in (tmp_path / "README.md").read_text("utf-8")
+    assert any(each.startswith("pytest") for each in project["optional-dependencies"]["dev"])
