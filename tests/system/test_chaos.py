@@ -12,11 +12,14 @@ CHAOS = Path(__file__).parent / "chaos"
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("transport", "seconds", "faults", "tasks"),
-    [("router", 90, 100, 2_000), ("pushpull", 40, 50, 1_000)],
+    ("transport", "seconds", "faults", "tasks", "more"),
+    [
+        ("router", 90, 100, 2_000, ("--keys", "--gateway", "--clock", "--disk")),
+        ("pushpull", 40, 50, 1_000, ("--timers", "default")),
+    ],
 )
 def test_every_promise_is_kept_under_random_faults(
-    transport: str, seconds: int, faults: int, tasks: int, tmp_path: Path
+    transport: str, seconds: int, faults: int, tasks: int, more: tuple[str, ...], tmp_path: Path
 ) -> None:
     """At least 150 faults and 3,000 tasks together; a slow machine takes longer over them.
 
@@ -24,7 +27,7 @@ def test_every_promise_is_kept_under_random_faults(
     """
     done = run(
         *("run.py", "--transport", transport, "--keep", tmp_path, "--seconds", seconds),
-        *("--faults", faults, "--tasks", tasks),
+        *("--faults", faults, "--tasks", tasks, *more),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 promises broken" in done.stdout

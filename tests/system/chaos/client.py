@@ -1,9 +1,10 @@
 """A program that submits checksummed tasks and keeps a journal of what it was told.
 
-Usage: client.py NAME PORT JOURNAL SEED. It may be killed at any moment; started again, it takes up
-what it had not finished. It submits until a file named ``JOURNAL.stop`` exists, then waits for the
-rest and exits. The journal's lines are ``submit N``, ``ask N`` (to cancel it), ``cancel N ANSWER``,
-``end N STATE DIGEST``, and ``alarm K`` when the broker had forgotten what it had accepted.
+Usage: client.py NAME PORT JOURNAL SEED [KEY_FILE]. It may be killed at any moment; started again,
+it takes up what it had not finished. It submits until a file named ``JOURNAL.stop`` exists, then
+waits for the rest and exits. The journal's lines are ``submit N``, ``ask N`` (to cancel it),
+``cancel N ANSWER``, ``end N STATE DIGEST``, and ``alarm K`` when the broker had forgotten what it
+had accepted.
 """
 
 import random
@@ -22,12 +23,14 @@ IN_FLIGHT = 200
 
 
 class Program:
-    def __init__(self, name: str, endpoint: str, journal: Path, seed: int) -> None:
+    def __init__(
+        self, name: str, endpoint: str, journal: Path, seed: int, key: Path | None = None
+    ) -> None:
         self._name, self._journal = name, journal
         self._rng = random.Random(
             f"{seed}/{name}/{journal.stat().st_size if journal.exists() else 0}"
         )
-        self._client = Client(endpoint, name=name)
+        self._client = Client(endpoint, name=name, key=key)
         self._lock = threading.Lock()
         self._room = threading.Semaphore(IN_FLIGHT)
         self._file: TextIO = journal.open("a", buffering=1)
@@ -98,12 +101,12 @@ def task_of(name: str, number: int) -> Task:
         config={
             "model": "chaos",
             "seconds": (number % 7) * 0.01 if not is_cancelled(number) else 0.4,
-            "poison": is_poison(number),
+            "poison": is_poison(name, number),
             "stubborn": number % 150 == 7,
         },
         inputs={"data": payload_of(name, number)},
         priority=number % 3,
-        tenant=tenant_of(number),
+        tenant=tenant_of(name, number),
         # What a killed worker was loading counts as failed, whoever it was loaded for.
         max_attempts=20,
         idempotency_key=key_of(name, number),
@@ -112,5 +115,9 @@ def task_of(name: str, number: int) -> Task:
 
 if __name__ == "__main__":
     Program(
-        sys.argv[1], f"tcp://127.0.0.1:{sys.argv[2]}", Path(sys.argv[3]), int(sys.argv[4])
+        sys.argv[1],
+        f"tcp://127.0.0.1:{sys.argv[2]}",
+        Path(sys.argv[3]),
+        int(sys.argv[4]),
+        Path(sys.argv[5]) if sys.argv[5:] else None,
     ).run()

@@ -1,8 +1,9 @@
 """Judges a chaos run from the clients' journals and the broker's log; shares no code with it.
 
 Usage: judge.py FOLDER. Prints what it found; exits with 1 if a promise was broken. The folder holds
-``*.journal`` of the clients, ``journal/paintmq.db`` of the broker, and ``statistics.json``: what
-the broker said of itself at the end. What each task should have come to is in ``task_plan.py``.
+``*.journal`` of the clients, ``journal/paintmq.db`` of the broker, ``statistics.json``: what the
+broker said of itself at the end, and ``owners.json``: the names of the keys that clients showed.
+What each task should have come to is in ``task_plan.py``.
 """
 
 import json
@@ -22,9 +23,12 @@ CRASHES, LOSSES, UNDELIVERED, FAILURES = 3, 200, 400, 20
 def main(folder: Path) -> int:
     wrong: list[str] = []
     log = read_log(folder / "journal" / "paintmq.db", wrong)
-    journals = [Journal(path) for path in sorted(folder.glob("*.journal"))]
+    owners = json.loads((folder / "owners.json").read_text())
+    journals = [
+        Journal(path, owners.get(path.stem, "")) for path in sorted(folder.glob("*.journal"))
+    ]
     check_ownership(log, journals, wrong)
-    asked = {task_id(j.name, number) for j in journals for number in j.asked}
+    asked = {j.task_id(number) for j in journals for number in j.asked}
     for lives in log.lives.values():
         for life in lives:
             check_life(life, wrong, was_cancelled=life.task in asked)
@@ -48,8 +52,8 @@ def main(folder: Path) -> int:
 class Journal:
     """What one client was told."""
 
-    def __init__(self, path: Path) -> None:
-        self.name = path.stem
+    def __init__(self, path: Path, owner: str) -> None:
+        self.name, self.owner = path.stem, owner
         self.submitted: set[int] = set()
         self.asked: set[int] = set()
         self.answers: list[tuple[int, str]] = []
@@ -59,8 +63,11 @@ class Journal:
         for line in path.read_text().splitlines():
             self._read(line.split())
 
-    def _read(self, words: list[str]) -> None:
-        match words:
+    def task_id(self, number: int) -> str:
+        return task_id(self.name, number, self.owner)
+
+    def _read(self, line: list[str]) -> None:
+        match line:
             case ["submit", number]:
                 self.submitted.add(int(number))
             case ["ask", number]:
@@ -74,23 +81,21 @@ class Journal:
             case ["alarm", count]:
                 self.alarms = max(self.alarms, int(count))
             case _:
-                self.contradictions.append(f"an unreadable line: {words}")
+                self.contradictions.append(f"an unreadable line: {line}")
 
 
 def check_ownership(log: Log, journals: list[Journal], wrong: list[str]) -> None:
-    """Every task was submitted by somebody, with the inputs that it has, and accepted."""
-    planned = {
-        task_id(j.name, number): (j.name, number) for j in journals for number in j.submitted
-    }
+    """Every task was submitted by a client, with the inputs that it has, and accepted."""
+    planned = {j.task_id(number): (j.name, number) for j in journals for number in j.submitted}
     wrong += [
-        f"{task} was accepted, and nobody submitted it" for task in log.lives.keys() - planned
+        f"{task} was accepted, and no client submitted it" for task in log.lives.keys() - planned
     ]
     wrong += [f"{planned[task]} was never accepted" for task in planned.keys() - log.lives]
     for task, lives in log.lives.items():
         if task in planned and lives[0].input_digest != digest_of(payload_of(*planned[task])):
             wrong.append(f"{planned[task]} was given another task's input")
         for life in lives if task in planned else []:
-            life.poison = is_poison(planned[task][1])
+            life.poison = is_poison(*planned[task])
             life.output_digest = digest_of(result_of(*planned[task]).encode())
 
 
@@ -136,13 +141,13 @@ def check_journal(journal: Journal, log: Log, wrong: list[str]) -> None:
     for number in sorted(journal.submitted - journal.ends.keys()):
         wrong.append(f"{name}/{number} was submitted and never ended")
     for number, (state, answer) in journal.ends.items():
-        logged = log.endings_of(task_id(name, number))
+        logged = log.endings_of(journal.task_id(number))
         if state not in logged:
             wrong.append(f"{name}/{number} was told {state}, the log says {sorted(logged)}")
         if state == "succeeded" and answer != result_of(name, number):
             wrong.append(f"{name}/{number} got another task's result: {answer}")
     for number, answer in journal.answers:
-        logged = log.endings_of(task_id(name, number))
+        logged = log.endings_of(journal.task_id(number))
         right = {
             "cancelled": "cancelled" in logged,
             "too_late": bool(logged - {"cancelled"}),

@@ -26,7 +26,7 @@ class Evidence:
     def __init__(self, run: Path, folder: Path) -> None:
         self.folder = folder
         (folder / "journal").mkdir()
-        for file in [*run.glob("*.journal"), run / "statistics.json"]:
+        for file in [*run.glob("*.journal"), *run.glob("owners.json"), run / "statistics.json"]:
             shutil.copy(file, folder)
         for file in (run / "journal").glob("paintmq.db*"):
             shutil.copy(file, folder / "journal")
@@ -91,7 +91,7 @@ def number_of(evidence: Evidence) -> int:
     """Return an innocent task that succeeded, and of which it is recorded that it began: with
     `pushpull` the result of a short one may overtake that word.
     """
-    innocent = (n for n in evidence.numbers("succeeded") if not is_poison(n))
+    innocent = (n for n in evidence.numbers("succeeded") if not is_poison("client-a", n))
     return next(n for n in innocent if evidence.has_begun(task_id("client-a", n)))
 
 
@@ -218,7 +218,7 @@ def changed_when_acknowledged(evidence: Evidence) -> None:
 
 def survived_poison(evidence: Evidence) -> None:
     lines = [line.split() for line in evidence.lines()]
-    number = next(int(w[1]) for w in lines if w[0] == "end" and is_poison(int(w[1])))
+    number = next(int(w[1]) for w in lines if w[0] == "end" and is_poison("client-a", int(w[1])))
     evidence.change(
         task_id("client-a", number), "finish", lambda r: r["status"].update(state="succeeded")
     )
@@ -252,7 +252,7 @@ PLANTS: list[tuple[Callable[[Evidence], None], str]] = [
     (forgotten_cancel, "was called unknown"),
     (cancel_of_others, "is cancelled, poison: False, cancelled: False"),
     (alarm, "that accepted tasks were forgotten"),
-    (ghost, "was accepted, and nobody submitted it"),
+    (ghost, "was accepted, and no client submitted it"),
     (vanished, "was never accepted"),
     (endless, "was accepted and never ended"),
     (ended_twice, "finish led from succeeded to succeeded"),

@@ -4,7 +4,10 @@ Usage: python tests/system/chaos/run.py [--seconds 120] [--seed 0] [--transport 
 
 Starts a broker, nodes and clients that know each other only through proxies, and hurts one of them
 every fraction of a second: kill -9, SIGSTOP, SIGTERM, black holes, resets, delays. What died is
-started again, what is dead is requeued. It goes on until there were ``--faults``, and up to twice
+started again at once, sooner than its peers notice; what is dead is requeued. ``--timers default``
+is the installation that people have, ``--gateway`` adds clients by HTTP, ``--keys`` gives every
+peer a key, ``--clock`` starts each broker at another date, ``--disk`` keeps the journal on a small
+disk that runs full. It goes on until there were ``--faults``, and up to twice
 as long for ``--tasks``, which a machine that is too busy then finishes unhurt. At the end
 everything heals, the clients wait for their last results, and ``judge.py`` compares their journals
 with the broker's log. Only processes started here are ever signalled.
@@ -16,6 +19,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,11 +28,17 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import pytest
 from proxy import Proxy
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE.parents[2]))
+
+from tests.harness.small_disk import SmallDisk, small_tmpfs
+
 NODES = ("node-a", "node-b")
 CLIENTS = ("client-a", "client-b")
 PATIENCE = 2.0
@@ -38,7 +48,12 @@ CONFIG = """
 [broker]
 port = {client_port}
 durability = "process"
-journal = "{folder}/journal"
+journal = "{journal}"
+keys = "{keys}"
+
+[http]
+port = {http_port}
+token_file = "{folder}/token"
 
 [queues.cpu-light]
 port = {queue_port}
@@ -58,6 +73,12 @@ port = 0
 [workers]
 count = 2
 
+[limits]
+crashes = 3
+losses = 200
+undelivered = 400
+"""
+QUICK_TIMERS = """
 [timers]
 heartbeat = 0.5
 lease = 4.0
@@ -67,28 +88,34 @@ cancel_grace = 1.0
 drain_grace = 5.0
 retry_first = 0.1
 retry_most = 2.0
-
-[limits]
-crashes = 3
-losses = 200
-undelivered = 400
 """
+DISK_BYTES = 256 * 1024 * 1024
+DATES = (0.0, 3600.0, -3600.0, 86_400.0 * 1.5, -86_400.0 * 1.5, 86_400.0 * 3, -86_400.0 * 3)
+"""Seconds by which the clock of a broker's machine may be wrong when it starts."""
+HTTP_CLIENT, GATEWAY = "http-a", "gateway"
 
 
 class Run:
-    def __init__(self, folder: Path, chosen: argparse.Namespace) -> None:
-        self.folder, self.chosen = folder, chosen
+    def __init__(
+        self, folder: Path, chosen: argparse.Namespace, disk: SmallDisk | None = None
+    ) -> None:
+        self.folder, self.chosen, self.disk = folder, chosen, disk
         self.rng = random.Random(chosen.seed)
-        self.client_port, self.queue_port = free_ports(2)
+        self.client_port, self.queue_port, self.http_port = free_ports(3)
+        self.keys = folder / "keys" if chosen.keys else None
+        self.clients = (*CLIENTS, HTTP_CLIENT) if chosen.gateway else CLIENTS
+        self.journal_folder = (folder if disk is None else disk.path) / "journal"
         self.config = folder / "paintmq.toml"
-        self.config.write_text(
-            CONFIG.format(
-                client_port=self.client_port,
-                queue_port=self.queue_port,
-                folder=folder,
-                transport=chosen.transport,
-            )
+        settings = CONFIG.format(
+            client_port=self.client_port,
+            queue_port=self.queue_port,
+            http_port=self.http_port,
+            journal=self.journal_folder,
+            keys=self.keys or "",
+            folder=folder,
+            transport=chosen.transport,
         )
+        self.config.write_text(settings + (QUICK_TIMERS if chosen.timers == "quick" else ""))
         self.to_clients, self.to_workers = Proxy(self.client_port), Proxy(self.queue_port)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.commands: dict[str, list[str]] = {}
@@ -99,6 +126,7 @@ class Run:
     async def run(self) -> int:
         await self.to_clients.start()
         await self.to_workers.start()
+        self.make_keys()
         self.commands = self.all_commands()
         started = time.monotonic()
         try:
@@ -116,6 +144,8 @@ class Run:
             self.stop_all()
             await self.to_clients.stop()
             await self.to_workers.stop()
+        if self.disk is not None:
+            shutil.copytree(self.journal_folder, self.folder / "journal")
         what = ", ".join(f"{count} {name}" for name, count in sorted(self.faults.items()))
         print(f"chaos: {self.faults.total()} faults in {seconds:.0f} s ({what})", flush=True)
         if not drained:
@@ -133,14 +163,36 @@ class Run:
         python, config = sys.executable, str(self.config)
         to_workers, to_clients = str(self.to_workers.port), str(self.to_clients.port)
         node, client = str(HERE / "node.py"), str(HERE / "client.py")
-        return {
+        commands = {
             "broker": [python, "-m", "paintmq", "broker", "--config", config],
             **{name: [python, node, name, config, to_workers] for name in NODES},
-            **{
-                name: [python, client, name, to_clients, self.journal(name), str(self.chosen.seed)]
-                for name in CLIENTS
-            },
         }
+        for name in CLIENTS:
+            arguments = [name, to_clients, self.journal(name), str(self.chosen.seed)]
+            key = [] if self.keys is None else [str(self.keys / f"{name}.key")]
+            commands[name] = [python, client, *arguments, *key]
+        if self.chosen.gateway:
+            endpoint = f"tcp://127.0.0.1:{to_clients}"
+            serve = [python, "-m", "paintmq", "http", "--config", config, "--connect", endpoint]
+            commands[GATEWAY] = serve
+            arguments = [HTTP_CLIENT, str(self.http_port), self.journal(HTTP_CLIENT)]
+            token = str(self.folder / "token")
+            commands[HTTP_CLIENT] = [python, str(HERE / "http_client.py"), *arguments, token]
+        return commands
+
+    def make_keys(self) -> None:
+        """Make a key for everyone, and write down whose tasks are whose."""
+        owners: dict[str, str] = {}
+        if self.keys is not None:
+            manage = [sys.executable, "-m", "paintmq", "keys"]
+            keys = str(self.keys)
+            subprocess.run([*manage, "init", keys], check=True, stdout=subprocess.DEVNULL)
+            for name in CLIENTS:
+                add = [*manage, "add", keys, name]
+                subprocess.run(add, check=True, stdout=subprocess.DEVNULL)
+                owners[name] = name
+            owners[HTTP_CLIENT] = "local-admin"  # what the gateway of this machine shows
+        (self.folder / "owners.json").write_text(json.dumps(owners))
 
     def journal(self, client: str) -> str:
         return str(self.folder / f"{client}.journal")
@@ -151,30 +203,36 @@ class Run:
 
     def start(self, name: str) -> None:
         log = (self.folder / f"{name}.log").open("ab")
+        environment = self.environment()
+        if name == "broker" and self.chosen.clock:
+            environment["CHAOS_CLOCK"] = str(self.rng.choice(DATES))
         self.processes[name] = subprocess.Popen(
             self.commands[name],
             stdout=log,
             stderr=log,
-            env=self.environment(),
+            env=environment,
             start_new_session=True,
         )
         log.close()
 
     def paintmq(self, *arguments: str) -> bytes:
         """Run a command against the broker, past the proxies."""
-        endpoint = f"tcp://127.0.0.1:{self.client_port}"
         return subprocess.run(
-            [sys.executable, "-m", "paintmq", *arguments, "--connect", endpoint],
+            self.command(*arguments),
             env=self.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             check=True,
         ).stdout
 
+    def command(self, *arguments: str) -> list[str]:
+        where = ["--connect", f"tcp://127.0.0.1:{self.client_port}", "--config", str(self.config)]
+        return [sys.executable, "-m", "paintmq", *arguments, *where]
+
     async def restart_the_dead(self) -> None:
         while True:
             for name, process in list(self.processes.items()):
-                if process.poll() is not None and not (self.healed and name in CLIENTS):
+                if process.poll() is not None and not (self.healed and name in self.clients):
                     self.start(name)
             await asyncio.sleep(0.1)
 
@@ -199,7 +257,7 @@ class Run:
             (lambda: self.send(self.rng.choice(CLIENTS), signal.SIGKILL, "kills of clients"), 2),
             (lambda: self.freeze(self.rng.choice(NODES), 9.0), 1),
             (lambda: self.freeze(self.rng.choice(CLIENTS), 9.0), 1),
-            (lambda: self.freeze("broker", 3.0), 1),
+            (lambda: self.freeze("broker", 9.0), 1),
             (lambda: self.signal_worker(signal.SIGKILL, "kills of workers"), 4),
             # Never woken: it must be replaced.
             (lambda: self.signal_worker(signal.SIGSTOP, "freezes of workers"), 1),
@@ -208,6 +266,14 @@ class Run:
             (self.slow, 1),
             (self.requeue_the_dead, 1),
         ]
+        if self.chosen.gateway:
+            faults += [
+                (lambda: self.send(GATEWAY, signal.SIGKILL, "kills of gateways"), 1),
+                (lambda: self.freeze(GATEWAY, 9.0), 1),
+                (lambda: self.send(HTTP_CLIENT, signal.SIGKILL, "kills of clients"), 1),
+            ]
+        if self.disk is not None:
+            faults.append((self.fill_the_disk, 1))
         kinds, weights = [fault for fault, _ in faults], [weight for _, weight in faults]
         begun = time.monotonic()
         await asyncio.sleep(3.0)
@@ -232,7 +298,7 @@ class Run:
 
     def ended(self) -> int:
         """Return how many tasks the clients have seen the end of."""
-        journals = [Path(self.journal(name)) for name in CLIENTS]
+        journals = [Path(self.journal(name)) for name in self.clients]
         return sum(path.read_text().count("\nend ") for path in journals if path.exists())
 
     def send(self, name: str, number: int, what: str) -> None:
@@ -271,14 +337,21 @@ class Run:
         proxy.delay = self.rng.uniform(0.0, 0.2)
         asyncio.get_running_loop().call_later(3.0, lambda: setattr(proxy, "delay", 0.0))
 
+    def fill_the_disk(self) -> None:
+        """Leave the journal's disk little or no room for a while."""
+        assert self.disk is not None
+        self.faults["full disks"] += 1
+        filler = self.disk.fill(leave=self.rng.choice([0, 0, 100_000, 2_000_000]))
+        remove = partial(filler.unlink, missing_ok=True)
+        asyncio.get_running_loop().call_later(self.rng.uniform(0.5, 6.0), remove)
+
     def requeue_the_dead(self) -> None:
         """Give poison another chance, which is one more for it to do harm."""
         if self.operator is not None and self.operator.poll() is None:
             return
         self.faults["requeues of the dead"] += 1
-        endpoint = f"tcp://127.0.0.1:{self.client_port}"
         self.operator = subprocess.Popen(
-            [sys.executable, "-m", "paintmq", "dead", "requeue", "--all", "--connect", endpoint],
+            self.command("dead", "requeue", "--all"),
             env=self.environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -287,16 +360,16 @@ class Run:
     # ---- the end -------------------------------------------------------------------------------
 
     async def drain(self) -> bool:
-        """Heal everything and wait until both clients have their last results."""
+        """Heal everything and wait until all clients have their last results."""
         await asyncio.sleep(10.0)  # the longest freeze and hole end by themselves
         self.healed = True
-        for name in CLIENTS:
+        for name in self.clients:
             Path(f"{self.journal(name)}.stop").touch()
             if self.processes[name].poll() is not None:
                 self.start(name)
-        deadline = time.monotonic() + 180.0
+        deadline = time.monotonic() + 300.0
         while time.monotonic() < deadline:
-            if all(self.processes[name].poll() is not None for name in CLIENTS):
+            if all(self.processes[name].poll() is not None for name in self.clients):
                 return True
             await asyncio.sleep(0.2)
         return False
@@ -305,7 +378,7 @@ class Run:
         """Wait for what was requeued from the dead, whose clients have its first ending and wait
         for no other; return what the broker says of itself then.
         """
-        deadline = time.monotonic() + 60.0
+        deadline = time.monotonic() + 120.0
         while True:
             said = await asyncio.to_thread(self.paintmq, "status", "--json")
             queues = json.loads(said)["statistics"]["queues"].values()
@@ -347,13 +420,27 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--transport", choices=["router", "pushpull"], default="router")
     parser.add_argument(
+        "--timers", choices=["quick", "default"], default="quick", help="how patient everyone is"
+    )
+    parser.add_argument("--gateway", action="store_true", help="clients by HTTP, too")
+    parser.add_argument("--keys", action="store_true", help="every peer shows a key of its own")
+    parser.add_argument("--clock", action="store_true", help="brokers that start at other dates")
+    parser.add_argument("--disk", action="store_true", help="the journal's disk runs full")
+    parser.add_argument(
         "--keep", type=Path, help="folder for logs and journals; else a temporary one"
     )
     chosen = parser.parse_args()
     with contextlib.ExitStack() as stack:
         folder = chosen.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
-        return asyncio.run(Run(folder, chosen).run())
+        disk = None
+        if chosen.disk:
+            small = small_tmpfs(folder / "disk", size=DISK_BYTES, inodes=50_000)
+            try:
+                disk = stack.enter_context(small)
+            except pytest.skip.Exception as error:
+                print(f"the disk stays large: {error}", flush=True)
+        return asyncio.run(Run(folder, chosen, disk).run())
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ class Admission:
         if self.draining:
             return _reject(request, "draining", "the broker is shutting down", retry_after=30.0)
         if self.disk_full:
-            return _reject(request, "disk_full", "the broker's disk is full", retry_after=60.0)
+            return _reject(request, "disk_full", "the broker's disk is full", retry_after=10.0)
         if self.disk_busy:
             reason = "the broker's disk is slow and too many records wait to be written"
             return _reject(request, "disk_busy", reason, retry_after=1.0)
