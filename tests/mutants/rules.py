@@ -18,7 +18,6 @@ from paintmq.broker.machine.credentials import Credentials
 from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.membership import Membership
 from paintmq.broker.machine.retention import Retention
-from paintmq.broker.machine.sessions import Sessions
 from paintmq.broker.machine.step import StepBuilder
 from paintmq.broker.machine.tasks import TaskTable
 from paintmq.broker.machine.zombies import ZombieAttempts
@@ -699,14 +698,6 @@ RULES: Sequence[BrokenRule] = (
         "current",
         _any_session,
         "a_result_from_another_worker_changes_nothing",
-    ),
-    BrokenRule(
-        "a worker takes the name of another key's",
-        "I24",
-        Sessions,
-        "worker_named",
-        _nothing,
-        "a_name_in_use_is_refused_to_another_key",
     ),
     BrokenRule(
         "a worker replaces whoever it names",

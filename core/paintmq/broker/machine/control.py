@@ -163,6 +163,7 @@ class ControlRequests:
                 "name": worker.hello.name,
                 "node": worker.hello.node,
                 "queue": worker.hello.queue,
+                "key": worker.credentials.key,
                 "device": worker.hello.device,
                 "device_name": worker.hello.device_name,
                 "gpu_memory_mb": worker.hello.gpu_memory_mb,
@@ -220,12 +221,13 @@ class ControlRequests:
         grace = arguments.get("grace", 30.0)
         if not isinstance(grace, int | float) or isinstance(grace, bool) or grace < 0:
             raise BadQuestionError(f"grace = {grace!r} must be a number of seconds, 0 or more")
-        for worker in self._sessions.workers.values():
-            if worker.hello.name == name:
-                worker.draining = True
-                self._scheduler.worker_draining(worker.peer, now=now)
-                self._life.step.send(worker.peer, Drain(grace=float(grace)))
-                return name
+        meant = [each for each in self._sessions.workers.values() if each.hello.name == name]
+        for worker in meant:
+            worker.draining = True
+            self._scheduler.worker_draining(worker.peer, now=now)
+            self._life.step.send(worker.peer, Drain(grace=float(grace)))
+        if meant:
+            return name
         known = ", ".join(worker.hello.name for worker in self._sessions.workers.values())
         raise BadQuestionError(f"no worker {name!r}; connected: {known or 'none'}")
 

@@ -47,7 +47,7 @@ class Membership:
         ``gone``: the peer certainly will not come back, so tasks that depend on it end as well.
         """
         self._life.deadlines.discard(("peer", peer, 0))
-        if self.sessions.drop_worker(peer) is not None:
+        if self.sessions.workers.pop(peer, None) is not None:
             self._life.zombies.settle(peer, (), now=now)
             for entry in self.held_by(peer):
                 if entry.delivered:

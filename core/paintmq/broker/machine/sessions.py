@@ -19,7 +19,12 @@ MAX_TROUBLE = 4_000
 
 @define
 class WorkerSession:
-    """One connection of one worker."""
+    """One connection of one worker.
+
+    A worker is known by its name and key together. A name alone belongs to nobody: a key that could
+    take a name could keep another's worker out, and one that is taken for another's worker could
+    answer for it.
+    """
 
     peer: PeerId
     hello: WorkerHello
@@ -44,21 +49,6 @@ class Sessions:
 
     workers: dict[PeerId, WorkerSession] = field(factory=dict[PeerId, WorkerSession], init=False)
     clients: dict[PeerId, ClientSession] = field(factory=dict[PeerId, ClientSession], init=False)
-    _by_name: dict[str, WorkerSession] = field(factory=dict[str, WorkerSession], init=False)
-
-    def worker_named(self, name: str) -> WorkerSession | None:
-        """Return the session of a connected worker, the latest of that name."""
-        return self._by_name.get(name)
-
-    def add_worker(self, worker: WorkerSession) -> None:
-        self.workers[worker.peer] = worker
-        self._by_name[worker.hello.name] = worker
-
-    def drop_worker(self, peer: PeerId) -> WorkerSession | None:
-        worker = self.workers.pop(peer, None)
-        if worker is not None and self._by_name.get(worker.hello.name) is worker:
-            del self._by_name[worker.hello.name]
-        return worker
 
     def workers_by_queue(self) -> dict[str, int]:
         """Return the number of workers per home queue."""

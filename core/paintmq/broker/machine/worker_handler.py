@@ -89,15 +89,10 @@ class WorkerHandler:
             self._membership.drop(replaced.peer, now, gone=True)
 
     def _is_not_admitted(self, peer: PeerId, hello: WorkerHello, credentials: Credentials) -> bool:
-        """Refuse a worker whose key does not allow its queue, whose name another key uses, or whose
-        kind is one too many.
-        """
+        """Refuse a worker whose key does not allow its queue, or one kind of worker too many."""
         most, queues = self._limits.max_worker_kinds, credentials.queues
-        namesake = self._membership.sessions.worker_named(hello.name)
         if queues is not None and hello.queue not in queues:
             reason = f"your key allows {' and '.join(queues)}, not queue {hello.queue}"
-        elif namesake is not None and namesake.credentials.key != credentials.key:
-            reason = f"another key's worker is called {hello.name!r}: choose another name"
         elif self._scheduler.knows_kind(hello, queues) or self._scheduler.kinds < most:
             return False
         else:
@@ -113,8 +108,7 @@ class WorkerHandler:
         held = self._membership.held_by(peer) if rejoins else []
         if rejoins:
             self._scheduler.worker_left(peer, now=now)
-        self._membership.sessions.drop_worker(peer)
-        self._membership.sessions.add_worker(worker)
+        self._membership.sessions.workers[peer] = worker
         self._scheduler.worker_joined(peer, hello, now=now, queues=worker.credentials.queues)
         for entry in held:
             entry.session = None
@@ -236,7 +230,7 @@ class WorkerHandler:
 
 
 def _is_same(one: WorkerSession, other: WorkerSession) -> bool:
-    """Return whether these are sessions of the same worker: a name belongs to a key."""
+    """Return whether these are sessions of the same worker."""
     return (one.hello.name, one.credentials.key) == (other.hello.name, other.credentials.key)
 
 

@@ -23,9 +23,7 @@ from paintmq.wire.messages import (
     AttemptFailed,
     AttemptSucceeded,
     Finished,
-    Refused,
     WorkerGoodbye,
-    WorkerWelcome,
 )
 
 W1_AGAIN = PeerId(b"worker-1-again")
@@ -45,19 +43,27 @@ def with_two_keys(**of_second: Any) -> BrokerHarness:
     return broker
 
 
-def test_a_name_in_use_is_refused_to_another_key() -> None:
+def test_workers_of_two_keys_may_have_one_name_and_are_two() -> None:
+    """I25: a key that takes another's name neither keeps its worker out nor is taken for it."""
     broker = with_two_keys()
     broker.receive(W2, make_hello("node/cpu-0"))
+    first, second = broker.submit(make_request("1")), broker.submit(make_request("2"))
+    broker.receive(W1_AGAIN, make_hello("node/cpu-0", replaces=W1))
 
-    assert broker.heard(W2, WorkerWelcome) == []
-    reason = "another key's worker is called 'node/cpu-0': choose another name"
-    assert broker.heard(W2, Refused)[-1].reason == reason
-    broker.receive(W1_AGAIN, make_hello("node/cpu-0"))
-    assert len(broker.heard(W1_AGAIN, WorkerWelcome)) == 1
-    broker.receive(W1, WorkerGoodbye())
-    broker.receive(W1_AGAIN, WorkerGoodbye())
+    assert [(row["name"], row["key"]) for row in workers(broker)] == [
+        ("node/cpu-0", "two"),
+        ("node/cpu-0", "one"),
+    ]
+    assert broker.status(second).worker_key == "two", "it goes on"
+    assert broker.status(first).history[-1].outcome == "undelivered"
+
+
+def test_a_name_that_two_workers_have_drains_both() -> None:
+    broker = with_two_keys()
     broker.receive(W2, make_hello("node/cpu-0"))
-    assert len(broker.heard(W2, WorkerWelcome)) == 1, "it is free again"
+    broker.ask("drain_worker", name="node/cpu-0")
+
+    assert [row["draining"] for row in workers(broker)] == [True, True]
 
 
 def test_a_result_from_another_worker_changes_nothing() -> None:
