@@ -7,7 +7,7 @@ from typing import TypeAlias, cast, get_args
 
 from attrs import define, evolve, field
 
-from paintmq.broker.machine import BrokerMachine, Send, Step
+from paintmq.broker.machine import NO_KEYS, BrokerMachine, Credentials, Send, Step
 from paintmq.broker.recording.input_log import InputLog
 from paintmq.broker.records import Recovered, TaskChanged
 from paintmq.broker.scheduling.scheduler import Scheduler
@@ -60,6 +60,8 @@ class SimulatedBroker:
     capacity: int
     tenant_window: int
     make_router: Callable[[], Router]
+    credentials_of: Callable[[PeerId], Credentials] = lambda peer: NO_KEYS
+    """What the key of a peer says of it."""
     record: Callable[["SimulatedBroker"], InputLog | None] = lambda broker: None
     """Called at each start; what it returns is told every input of the machine from then on."""
     timers: Timers = field(factory=Timers)
@@ -194,12 +196,28 @@ class SimulatedBroker:
             stale = answer
         if stale is not None:
             self._let_time_pass(self.machine)  # so that what is due anyway is not put down to it
-        if self._input_log is not None:
-            self._input_log.received(self.now, peer, message)
-        step = self.machine.receive(peer, message, now=self.now)
+        step = self._give(self.machine, peer, message)
         if stale is not None:
             _check_stale(stale, step)
         self.perform(step)
+
+    def receive_at_once(self, peer: PeerId, message: ToBroker) -> Step:
+        """Give a message to a machine that runs, without a network; return what it led to."""
+        assert self.machine is not None
+        step = self._give(self.machine, peer, message)
+        self.perform(step)
+        return step
+
+    def _give(self, machine: BrokerMachine, peer: PeerId, message: ToBroker) -> Step:
+        credentials = self.credentials_of(peer)
+        if self._input_log is not None:
+            self._input_log.received(self.now, peer, message, credentials)
+        return machine.receive(peer, message, now=self.now, credentials=credentials)
+
+    def let_time_pass(self) -> None:
+        """Act on what is due."""
+        if self.machine is not None:
+            self._let_time_pass(self.machine)
 
     def _is_stale(self, answer: Answers) -> bool:
         """Return whether a worker speaks of an attempt that is over, or was never its own."""

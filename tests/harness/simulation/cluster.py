@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from attrs import frozen
 
+from paintmq.broker.machine import NO_KEYS
 from paintmq.model import InputSpec, ModelSpec
 from paintmq.routing import Router
 from paintmq.task import PeerId, TaskId, TaskRequest
@@ -17,6 +18,7 @@ from tests.harness.simulation.client import SimulatedClient
 from tests.harness.simulation.counts import Counts
 from tests.harness.simulation.faults import BROKER, HOUR, Faults
 from tests.harness.simulation.host import input_of
+from tests.harness.simulation.hostile import SECONDS, Hostile, credentials_of
 from tests.harness.simulation.node import GroundTruth, SimulatedNode, draw_behaviour
 from tests.harness.simulation.store import SimulatedStore
 from tests.harness.simulation.world import EPOCH, Agenda, Network, Weather
@@ -40,6 +42,8 @@ class Scale:
     capacity: int = 40
     """Tasks that may wait in one of the two queues."""
     tenant_window: int = 8
+    keys: bool = True
+    """Each program has a key of its own, and two hostile ones have one, too."""
 
     @classmethod
     def draw(cls, rng: random.Random, *, hours: float = 1.0) -> "Scale":
@@ -51,6 +55,7 @@ class Scale:
             burst=rng.choice([1, 1, 5, 30]),
             capacity=rng.choice([10, 40, 1000]),
             tenant_window=rng.choice([2, 8]),
+            keys=rng.random() < 0.7,
         )
 
 
@@ -73,6 +78,7 @@ class SimulatedCluster:
         ``routers`` replace each other while the broker runs. ``trace`` is called with a line per
         event; ``digested`` keeps a digest of all events.
         """
+        self.seed = seed
         self.rng = random.Random(seed)
         drawn = Weather.draw(self.rng), Scale.draw(self.rng, hours=hours)
         # Drawn even if given, so that the rest of the run is the same.
@@ -114,6 +120,7 @@ class SimulatedCluster:
             capacity=scale.capacity,
             tenant_window=scale.tenant_window,
             make_router=routers[0],
+            credentials_of=credentials_of if scale.keys else lambda peer: NO_KEYS,
         )
         self.nodes = [
             SimulatedNode(
@@ -131,6 +138,8 @@ class SimulatedCluster:
             SimulatedClient(f"client-{n}", agenda, rng, self._from_client)
             for n in range(scale.clients)
         ]
+        names = [node.name for node in self.nodes]
+        self.hostile = Hostile(self.broker, random.Random(self.seed), names)
 
     def run(self) -> Counts:
         """Run through the faults to a quiet end; ``oracle.judge`` then checks every promise."""
@@ -141,11 +150,24 @@ class SimulatedCluster:
         for client in self.clients:
             client.start()
         self._plan_tasks(end)
+        if self.scale.keys:
+            self._plan_hostile_acts(end)
         self.faults.plan(self.scale.hours)
         self.agenda.run(end)
         self.faults.heal()
         self._let_quieten(end + QUIET_WITHIN)
         return self._counts()
+
+    def _plan_hostile_acts(self, end: float) -> None:
+        for _ in range(int((end - self.agenda.now) / SECONDS)):
+            self.agenda.at(self.hostile.rng.uniform(self.agenda.now, end), self._hostile_act)
+
+    def _hostile_act(self) -> None:
+        self.hostile.peers = [
+            *(node.peer for node in self.nodes),
+            *(each.peer for each in self.clients),
+        ]
+        self.hostile.act()
 
     # ---- messages ------------------------------------------------------------------------------
 
@@ -194,7 +216,7 @@ class SimulatedCluster:
     def _submit(self) -> None:
         rng = self.rng
         self.submitted += 1
-        task_id = TaskId(f"{self.submitted:032x}")
+        task_id = TaskId(f"{self.submitted:012x}7{self.submitted:019x}")
         self.truth.behaviours[task_id] = draw_behaviour(rng)
         request = TaskRequest(
             id=task_id,
@@ -246,6 +268,7 @@ class SimulatedCluster:
             messages=self.network.carried,
             lost=self.network.lost,
             doubled=self.network.doubled,
+            hostile_acts=self.hostile.acts,
             slowest=self.quiet_after,
         )
 

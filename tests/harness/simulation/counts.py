@@ -22,6 +22,8 @@ class Counts:
     lost: int = 0
     """Messages that the network lost, partitions included."""
     doubled: int = 0
+    hostile_acts: int = 0
+    """What programs with keys of their own tried on others' tasks."""
     slowest: float = 0.0
     """Longest time until everything had ended after the faults had, in simulated seconds."""
 
@@ -34,6 +36,7 @@ class Counts:
         self.messages += other.messages
         self.lost += other.lost
         self.doubled += other.doubled
+        self.hostile_acts += other.hostile_acts
         self.slowest = max(self.slowest, other.slowest)
 
     def in_words(self) -> str:
@@ -43,6 +46,6 @@ class Counts:
             f"{self.hours:g} simulated hours, {self.events} events: {self.tasks} tasks "
             f"({endings}); "
             f"{self.faults.total()} faults ({faults}); {self.messages} messages, {self.lost} more "
-            f"lost, {self.doubled} doubled; the slowest end came {self.slowest:.0f} s after the "
-            f"faults"
+            f"lost, {self.doubled} doubled; {self.hostile_acts} hostile acts; "
+            f"the slowest end came {self.slowest:.0f} s after the faults"
         )

@@ -10,10 +10,11 @@ from unittest.mock import patch
 
 from attrs import evolve, field, frozen
 
-from paintmq.broker.machine import Credentials, Step
+from paintmq.broker.machine import Credentials, Step, worker_handler
 from paintmq.broker.machine.client_handler import ClientHandler
 from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.retention import Retention
+from paintmq.broker.machine.sessions import WorkerSession
 from paintmq.broker.machine.step import StepBuilder
 from paintmq.broker.machine.tasks import TaskEntry, TaskTable
 from paintmq.broker.machine.transitions import RECORDS, Event
@@ -105,6 +106,23 @@ def _any_fence(self: Lifecycle, task_id: TaskId, fence: Fence, who: object) -> A
 def _even_the_ended(self: Lifecycle, task_id: TaskId, fence: Fence, session: PeerId) -> Any:
     entry = self.step.tasks.get(task_id)
     return entry if entry is not None and entry.status.fence == fence else None
+
+
+def _any_session(self: Lifecycle, task_id: TaskId, fence: Fence, session: PeerId) -> Any:
+    entry = self.step.tasks.get(task_id)
+    is_current = entry is not None and entry.status.state.is_leased and entry.status.fence == fence
+    return entry if is_current else None
+
+
+def _may_claim_by_name(
+    self: Lifecycle, task_id: TaskId, fence: Fence, worker: WorkerSession
+) -> bool:
+    entry = _any_session(self, task_id, fence, worker.peer)
+    return entry is not None and entry.status.worker == worker.hello.name
+
+
+def _yes(*arguments: object) -> bool:
+    return True
 
 
 _submit = ClientHandler._submit
@@ -270,16 +288,19 @@ MUTANTS: Sequence[Mutant] = (
         "I3|I5|I8",
         _replace_all((Lifecycle, "current", _any_fence), (Lifecycle, "may_claim", _any_fence)),
         weather=Weather(duplication=0.1, delay=5.0, node_freezes=40.0),
+        scale=Scale(hours=0.5, keys=False),
     ),
     Mutant(
         "lets a late result overwrite an ending",
         "I3|leads to nowhere",
         _replace(Lifecycle, "current", _even_the_ended),
+        scale=Scale(hours=0.5, keys=False),
     ),
     Mutant(
         "runs a task again that is submitted again",
         "I3|I4",
         _replace(ClientHandler, "_submit", _forget_and_submit),
+        scale=Scale(hours=0.5, keys=False),
     ),
     Mutant("has no dead letters", "I1|I8", _replace(Lifecycle, "_retry_or_die", _never_die)),
     Mutant("takes any lost lease for a crash", "I8", _replace(Lifecycle, "lose", _charge_a_crash)),
@@ -346,6 +367,21 @@ MUTANTS: Sequence[Mutant] = (
         "does not ask what a free worker could take",
         "I1|I21",
         _replace(Decisions, "ask_about", _ask_no_worker),
+    ),
+    Mutant(
+        "shows every task to every key",
+        "I24",
+        _replace(Credentials, "sees", _yes),
+    ),
+    Mutant("lets whoever fetches a result let it go", "I24", _replace(Credentials, "owns", _yes)),
+    Mutant(
+        "lets a worker claim what a namesake was given",
+        "I24",
+        _replace(Lifecycle, "may_claim", _may_claim_by_name),
+    ),
+    Mutant("believes whoever knows the fence", "I24", _replace(Lifecycle, "current", _any_session)),
+    Mutant(
+        "drops whom a worker says it replaces", "I24", _replace(worker_handler, "_is_same", _yes)
     ),
     Mutant(
         "forgets results before their clients have them",

@@ -32,6 +32,8 @@ def judge(cluster: SimulatedCluster) -> None:
     clients_heard_the_truth(cluster, endings)
     the_dead_deserved_it(cluster, endings)
     no_task_paid_for_a_worker(endings)
+    if cluster.scale.keys:
+        tasks_were_their_owners(cluster)
 
 
 def read_log(cluster: SimulatedCluster) -> dict[TaskId, list[TaskStatus]]:
@@ -151,3 +153,22 @@ def no_task_paid_for_a_worker(endings: dict[TaskId, list[TaskStatus]]) -> None:
         if len(reports) == ends[-1].attempt:
             counted = ends[-1].undelivered
             assert counted <= len(unstarted), f"I9: {task_id} paid for workers in trouble"
+
+
+def tasks_were_their_owners(cluster: SimulatedCluster) -> None:
+    """Each task has the owner that submitted it, ran on the keys of its workers, and its result was
+    let go by nobody else. What the hostile programs do is judged when they do it.
+    """
+    memories = {client.name: client.memory for client in cluster.clients}
+    for record in cluster.store.log:
+        match record:
+            case TaskAccepted(request, status):
+                is_its = request.id in memories[status.owner].submitted
+                assert is_its, f"I24: {request.id} was given to {status.owner}"
+            case TaskChanged(task_id, event, status):
+                assert status.worker_key == status.worker, f"I24: {task_id} ran on another key"
+                if event == "acknowledge":
+                    heard = task_id in memories[status.owner].endings
+                    assert heard, f"I24: {task_id} was let go by another than {status.owner}"
+            case BrokerBooted() | TaskPurged():
+                pass

@@ -1,0 +1,174 @@
+"""Programs with good keys and bad intent: a client and a worker who go for other keys' tasks.
+
+They know more than they could learn: every task id, every fence, every routing id. What they send
+must change nothing, and bring them nothing but refusals (I24); the broker's shell would add limits
+of its own (I25).
+"""
+
+import json
+import random
+import re
+from collections.abc import Sequence
+
+from attrs import define, evolve, field
+
+from paintmq.broker.machine import Credentials, Step
+from paintmq.broker.records import StoredTask
+from paintmq.task import PayloadInfo, PeerId, TaskError, TaskId
+from paintmq.wire.messages import (
+    Abandon,
+    Accepted,
+    Answer,
+    Ask,
+    Assign,
+    AttemptCrashed,
+    AttemptFailed,
+    AttemptProgressed,
+    AttemptReturned,
+    AttemptStarted,
+    AttemptSucceeded,
+    Cancel,
+    CancelAnswered,
+    ClientHello,
+    Finished,
+    FromBroker,
+    Heartbeat,
+    Progressed,
+    Query,
+    ResultReceived,
+    Submit,
+    ToBroker,
+    WorkerGoodbye,
+    WorkerHello,
+)
+from tests.harness.simulation.broker import OPERATOR, SimulatedBroker
+
+MALLORY, EVE = PeerId(b"mallory/1"), PeerId(b"eve/1")
+"""The hostile client, and the hostile worker."""
+SECONDS = 15.0
+"""Between two of their acts, on average."""
+_AN_ID = re.compile(r"[0-9a-f]{12}7[0-9a-f]{19}")
+_FORGED = PayloadInfo(name="image", size=6, digest="f" * 64, kind="file")
+
+
+def credentials_of(peer: PeerId) -> Credentials:
+    """Return the credentials of a program in a cluster with keys: each has one of its name."""
+    name = peer.decode().partition("/")[0]
+    return Credentials(key=name, is_admin=name == "operator")
+
+
+@define
+class Hostile:
+    """Acts now and then, and looks at once at what came of it."""
+
+    broker: SimulatedBroker
+    rng: random.Random
+    """Of its own, so that a run with it differs from one without by nothing else."""
+    workers: Sequence[str]
+    """Names of the honest workers."""
+    peers: Sequence[PeerId] = ()
+    """Connections of others, known at the start of the act."""
+    acts: int = field(default=0, init=False)
+
+    def act(self) -> None:
+        """Go for one task that the broker knows."""
+        machine = self.broker.machine
+        if machine is None or self.broker.frozen_until > self.broker.agenda.now:
+            return
+        tasks = list(machine.stored().values())[-50:]
+        if not tasks:
+            return
+        self.acts += 1
+        task = self.rng.choice(tasks)
+        kind = self.rng.random()
+        if kind < 0.1:
+            self._fetch_as_admin(task.request.id)
+        elif kind < 0.5:
+            self._say(MALLORY, ClientHello(name="mallory"))
+            self._say(MALLORY, self._as_client(task))
+        else:
+            leased = [each for each in tasks if each.status.state.is_leased] or [task]
+            self._as_worker(self.rng.choice(leased))
+
+    def _fetch_as_admin(self, task_id: TaskId) -> None:
+        """An operator, who is not hostile, looks at a task; its result stays its owner's."""
+        self.broker.let_time_pass()
+        for message in (ClientHello(name="operator"), Query((task_id,)), ResultReceived(task_id)):
+            step = self.broker.receive_at_once(OPERATOR, message)
+            assert not step.records, f"I24: an admin's {message} led to {step.records}"
+
+    def _as_client(self, task: StoredTask) -> ToBroker:
+        task_id, request = task.request.id, task.request
+        subject = self.rng.choice(["why", "dead_show", "tasks", "dead_list", "workers"])
+        messages: list[ToBroker] = [
+            Query((task_id,)),
+            Cancel(task_id),
+            ResultReceived(task_id),
+            Submit(request),
+            Submit(evolve(request, priority=9 - request.priority)),
+            Ask(request_id=1, subject=subject, arguments={"task_id": task_id}),
+        ]
+        return self.rng.choice(messages)
+
+    def _as_worker(self, task: StoredTask) -> None:
+        task_id, fence = task.request.id, task.status.fence
+        name = task.status.worker or self.rng.choice(self.workers)
+        claim = ((task_id, fence),)
+        replaces = self.rng.choice([PeerId(b""), *self.peers])
+        running = self.rng.choice([(), claim])
+        hello = WorkerHello(
+            name=name,
+            node="eve",
+            queue="cpu-light",
+            device="cpu",
+            running=running,
+            replaces=replaces,
+        )
+        error = TaskError(code="model_error", message="forged", retryable=self.rng.random() < 0.5)
+        self._say(EVE, hello)
+        messages: list[ToBroker] = [
+            Heartbeat(running=claim),
+            AttemptStarted(task_id=task_id, fence=fence, loading=True),
+            AttemptProgressed(task_id=task_id, fence=fence, step=1, total=2),
+            AttemptSucceeded(task_id=task_id, fence=fence, outputs=(_FORGED,), ran=1.0),
+            AttemptFailed(task_id=task_id, fence=fence, error=error),
+            AttemptCrashed(task_id=task_id, fence=fence, alone=True, detail="forged"),
+            AttemptReturned(task_id=task_id, fence=fence, cancelled=False),
+            WorkerGoodbye(),
+        ]
+        for message in self.rng.sample(messages, k=4):
+            self._say(EVE, message)
+
+    def _say(self, peer: PeerId, message: ToBroker) -> None:
+        self.broker.let_time_pass()  # so that what is due anyway is not put down to it
+        step = self.broker.receive_at_once(peer, message)
+        changed_nothing(peer, message, step)
+        for send in step.sends:
+            learned_nothing(send.message, message)
+
+
+def changed_nothing(peer: PeerId, message: ToBroker, step: Step) -> None:
+    """Raise AssertionError if a hostile message changed a task, or was told of to anybody else."""
+    assert not step.records, f"I24: {message} led to {step.records}"
+    others = [send for send in step.sends if send.peer != peer]
+    assert not others, f"I24: {message} led to {others}"
+
+
+def learned_nothing(heard: FromBroker, message: ToBroker) -> None:
+    """Raise AssertionError if an answer tells of a task of another key."""
+    match heard:
+        case Accepted() | Finished() | Progressed() | Assign():
+            raise AssertionError(f"I24: {message} was answered by {heard}")
+        case CancelAnswered(answer=answer):
+            assert answer == "unknown", f"I24: {message} was answered by {heard}"
+        case Answer(value=value):
+            named = _AN_ID.findall(json.dumps(value))
+            assert not named, f"I24: {message} named {named}"
+        case Abandon(task_id=task_id):
+            assert _is_named_in(message, task_id), f"I24: {message} was told of {task_id}"
+        case _:
+            pass
+
+
+def _is_named_in(message: ToBroker, task_id: TaskId) -> bool:
+    return task_id in str(message)
