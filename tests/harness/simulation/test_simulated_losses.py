@@ -44,7 +44,7 @@ def outcomes(fault: Fault | None) -> dict[TaskId, TaskState]:
     for number in range(TASKS):
         nature = {7: Nature.BROKEN, 13: Nature.POISON}.get(number, Nature.GOOD)
         owner = LEAVES if number % 3 == 0 else STAYS
-        task_id = TaskId(f"{number:032x}")
+        task_id = TaskId(f"{number:012x}7{number:019x}")
         cluster.truth.behaviours[task_id] = Behaviour(nature, rng.uniform(2.0, 12.0))
         request = TaskRequest(
             id=task_id,
