@@ -10,8 +10,11 @@ from paintmq.wire.link import Delivery
 from paintmq.wire.messages import (
     OLDEST_WORKER_VERSION,
     PROTOCOL_VERSION,
+    AttemptCrashed,
     AttemptFailed,
     AttemptProgressed,
+    AttemptReturned,
+    AttemptStarted,
     AttemptSucceeded,
     FromClient,
     FromWorker,
@@ -24,6 +27,7 @@ from paintmq.wire.messages import (
 
 _FROM_CLIENT = (*get_args(FromClient), Heartbeat)
 _FROM_WORKER = get_args(FromWorker)
+_ENDINGS = (AttemptSucceeded, AttemptFailed, AttemptCrashed, AttemptReturned)
 
 
 def objection(message: Message, *, port: str, is_queue: bool) -> str:
@@ -42,6 +46,26 @@ def objection(message: Message, *, port: str, is_queue: bool) -> str:
             our_oldest=OLDEST_WORKER_VERSION,
         )
     return ""
+
+
+def without_superfluous_starts(deliveries: list[Delivery]) -> list[Delivery]:
+    """Leave out that an attempt has begun where the same message tells that it has ended.
+
+    A task of a millisecond would cost a record, and a message to its client, that nobody needs.
+    """
+    ended = {
+        (message.task_id, message.fence)
+        for delivery in deliveries
+        if isinstance(message := delivery.message, _ENDINGS)
+    }
+    if not ended:
+        return deliveries
+    return [
+        delivery
+        for delivery in deliveries
+        if not isinstance(message := delivery.message, AttemptStarted)
+        or (message.task_id, message.fence) not in ended
+    ]
 
 
 def without_payloads(delivery: Delivery) -> Message | Rejected:

@@ -260,6 +260,10 @@ class Lifecycle:
         self, entry: TaskEntry, outputs: tuple[PayloadInfo, ...], *, ran: float, now: float
     ) -> None:
         self._end_attempt(entry, ran=ran, now=now)
+        status = entry.status
+        if status.started_at is None and status.leased_at is not None:
+            # Its start was lost, or not worth a message: it began when it must have.
+            entry.status = evolve(status, started_at=max(status.leased_at, now - ran))
         self._finish(entry, TaskState.SUCCEEDED, now=now, outputs=outputs, outcome="succeeded")
 
     def fail(self, entry: TaskEntry, error: TaskError, *, now: float) -> None:

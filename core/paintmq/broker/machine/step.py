@@ -55,6 +55,10 @@ class StepBuilder:
         self._records, self._sends = [], []
         return step
 
+    @property
+    def records_so_far(self) -> int:
+        return len(self._records)
+
     def accept(self, entry: TaskEntry, timers: Mapping[TimerKind, float]) -> None:
         """Add a new task and record it."""
         transitions.check(TaskState.SUBMITTED, Event.ACCEPT, entry.status.state, timers)

@@ -19,7 +19,12 @@ from typing import Protocol
 import zmq
 
 from paintmq.broker.connections.endpoints import RouterEndpoint
-from paintmq.broker.connections.ingress import objection, too_much_arrives, without_payloads
+from paintmq.broker.connections.ingress import (
+    objection,
+    too_much_arrives,
+    without_payloads,
+    without_superfluous_starts,
+)
 from paintmq.broker.connections.listeners import Listeners
 from paintmq.broker.connections.peers import Endpoint, Peer, PeerTable, UnreachableError
 from paintmq.broker.connections.reassembly import ReassemblyBudget
@@ -210,6 +215,7 @@ class BrokerLoop:
         queues = [endpoint for endpoint in waiting if endpoint.is_queue]
         for endpoint in queues:
             self._receive(endpoint, now, min(TURN_SECONDS, READ_SECONDS / len(queues)))
+        self._driver.finish(now=now)
         is_working = not self._machine.is_idle()
         for endpoint in waiting:
             if not endpoint.is_queue:
@@ -243,6 +249,8 @@ class BrokerLoop:
                     break
                 return
             self._read_contained(endpoint, *received, now)
+            if is_intake:  # or its records would not be counted
+                self._driver.finish(now=now)
             if time.monotonic() > ends:
                 break
         self._listeners.mark_unread(endpoint)
@@ -288,7 +296,7 @@ class BrokerLoop:
         if (late := self._reassembly.heard(peer.id, peer.link, now=now)) is not None:
             held, most = self._reassembly.bytes, self._limits.max_bytes_arriving
             self._sender.send_now(peer, too_much_arrives(late, held=held, most=most))
-        for delivery in deliveries:
+        for delivery in without_superfluous_starts(deliveries):
             message = without_payloads(delivery) if delivery.refusal else delivery.message
             if isinstance(message, Rejected):
                 self._sender.send_now(peer, message)
@@ -381,6 +389,7 @@ class BrokerLoop:
             self._inspect_peers(now)
         for peer_id, failure in self._sender.take_failures():
             self._driver.receive(peer_id, failure, now=now)
+        self._driver.finish(now=now)
 
     def _inspect_peers(self, now: float) -> None:
         """Drop peers that are gone or stopped in the middle of a transfer; probe quiet ones."""

@@ -6,7 +6,7 @@ see the outcome, records go to the journal and messages queue behind them.
 
 from collections.abc import Callable, Sequence
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from paintmq.broker.connections.outbox import Outgoing
 from paintmq.broker.connections.sender import Sender
@@ -14,13 +14,24 @@ from paintmq.broker.machine import NO_KEYS, BrokerMachine, Credentials, Step
 from paintmq.broker.recording.observing import Observer, Recorder
 from paintmq.broker.records import Recovered, TaskChanged
 from paintmq.broker.shell.containment import Containment
+from paintmq.broker.stores import PayloadKey
 from paintmq.broker.stores.failpoints import failpoint
 from paintmq.broker.stores.journal import Journal
 from paintmq.broker.stores.payload_cache import PayloadCache, payloads_kept
 from paintmq.config import RouterConfig
 from paintmq.routing import Router
 from paintmq.task import Buffer, PeerId
-from paintmq.wire.messages import Progressed, ToBroker
+from paintmq.wire.messages import AttemptProgressed, Progressed, ToBroker
+
+
+@frozen
+class _Delivered:
+    """A message with payloads, and which records of its step it led to."""
+
+    message: ToBroker
+    payloads: Sequence[Buffer]
+    first: int
+    after: int
 
 
 @define
@@ -35,6 +46,10 @@ class MachineDriver:
     _recorder: Recorder | None = None
     _observers: list[Observer] = field(factory=list[Observer])
     """The recorder is not among them: it sees each step first."""
+    _open: bool = field(default=False, init=False)
+    """Whether messages were taken in whose step is not finished."""
+    _delivered: list[_Delivered] = field(factory=list[_Delivered], init=False)
+    """Those among them that brought payloads."""
 
     # ---- inputs --------------------------------------------------------------------------------
 
@@ -62,7 +77,47 @@ class MachineDriver:
         payloads: Sequence[Buffer] = (),
         credentials: Credentials = NO_KEYS,
     ) -> bool:
-        """Give the machine a message; return whether it could handle it."""
+        """Give the machine a message; return whether it could handle it.
+
+        Its step stays open for others: call ``finish`` when no more is read for now. Not so where
+        the input is recorded, as a line there is one input and its answer, nor where a preview
+        must find its way to the messages of this very input.
+        """
+        if self._recorder is not None or isinstance(message, AttemptProgressed):
+            return self._receive_alone(peer, message, payloads, credentials, now)
+        first = self.machine.records_so_far
+        self._open = True
+        try:
+            self.machine.take_in(peer, message, now=now, credentials=credentials)
+        except BaseException as error:  # noqa: BLE001 -- the containment raises what is not for it
+            self._containment.machine_failed(error, lambda: ("a message", peer, message), now)
+            step = self._recovered(type(error).__name__, now)
+            self._note(message, payloads, first, len(step.records))
+            self._open = False
+            self._carry_out(step, now)
+            return False
+        self._note(message, payloads, first, self.machine.records_so_far)
+        return True
+
+    def finish(self, *, now: float) -> None:
+        """Finish the step of what was taken in: dispatch, record, send."""
+        if self._open:
+            self._open = False
+            self._step(lambda: self.machine.finish(now=now), lambda: "dispatching", now)
+
+    def _note(self, message: ToBroker, payloads: Sequence[Buffer], first: int, after: int) -> None:
+        if payloads:
+            self._delivered.append(_Delivered(message, payloads, first, after))
+
+    def _receive_alone(
+        self,
+        peer: PeerId,
+        message: ToBroker,
+        payloads: Sequence[Buffer],
+        credentials: Credentials,
+        now: float,
+    ) -> bool:
+        self.finish(now=now)
         if self._recorder is not None:
             self._recorder.received(now, peer, message, credentials)
         return self._step(
@@ -74,6 +129,7 @@ class MachineDriver:
         )
 
     def peer_lost(self, peer: PeerId, *, now: float) -> None:
+        self.finish(now=now)
         if self._recorder is not None:
             self._recorder.lost(now, peer)
         self._step(
@@ -82,6 +138,7 @@ class MachineDriver:
 
     def tick(self, *, now: float) -> None:
         """Let time pass, if anything is due."""
+        self.finish(now=now)
         deadline = self.machine.next_deadline()
         if deadline is not None and deadline <= now:
             if self._recorder is not None:
@@ -90,12 +147,14 @@ class MachineDriver:
 
     def drain(self, *, now: float) -> None:
         """Accept and dispatch nothing more."""
+        self.finish(now=now)
         if self._recorder is not None:
             self._recorder.draining(now)
         self.machine.set_draining()
 
     def replace_router(self, router: Router, config: RouterConfig, *, now: float) -> None:
         """Use another router from now on; ``config`` is what it was made from."""
+        self.finish(now=now)
         if self._recorder is not None:
             self._recorder.rerouted(now, config)
         self._step(
@@ -121,7 +180,9 @@ class MachineDriver:
             step, handled = self._recovered(type(error).__name__, now), False
         else:
             self._containment.succeeded()
-        self._carry_out(step, now, message, payloads)
+        if message is not None:
+            self._note(message, payloads, 0, len(step.records))
+        self._carry_out(step, now, payloads)
         return handled
 
     def _recovered(self, reason: str, now: float) -> Step:
@@ -135,8 +196,7 @@ class MachineDriver:
         self,
         step: Step,
         now: float,
-        message: ToBroker | None = None,
-        payloads: Sequence[Buffer] = (),
+        previews: Sequence[Buffer] = (),
     ) -> None:
         """Hand the records of a step to the journal, and queue its messages behind them."""
         if self._recorder is not None:
@@ -144,7 +204,7 @@ class MachineDriver:
         for observer in self._observers:
             observer.stepped(step)
         failpoint("machine.after_step")
-        kept = payloads_kept(message, payloads, step.records) if message is not None else {}
+        kept = self._payloads_kept(step)
         before = self._journal.sequence
         sequence = self._journal.write(step.records, kept, now=now)
         for place, items in kept.items():
@@ -153,5 +213,19 @@ class MachineDriver:
         self._payloads.follow(step.records)
         for send in step.sends:
             preview = isinstance(send.message, Progressed) and send.message.preview
-            carried = tuple(payloads) if preview else None
+            carried = tuple(previews) if preview else None
             self._sender.send_after(sequence, Outgoing(send, carried))
+
+    def _payloads_kept(self, step: Step) -> dict[int, list[tuple[PayloadKey, Buffer]]]:
+        """Return which payloads are stored, by the place of their record in the step.
+
+        A payload belongs to a record of its own message alone: another one in the same step may
+        have brought other bytes under the same name.
+        """
+        kept: dict[int, list[tuple[PayloadKey, Buffer]]] = {}
+        delivered, self._delivered = self._delivered, []
+        for each in delivered:
+            records = step.records[each.first : each.after]
+            for place, items in payloads_kept(each.message, each.payloads, records).items():
+                kept[each.first + place] = items
+        return kept

@@ -3,13 +3,19 @@
 import pytest
 from tests.harness.message_strategies import payload_infos
 
-from paintmq.broker.connections.ingress import objection, too_much_arrives, without_payloads
+from paintmq.broker.connections.ingress import (
+    objection,
+    too_much_arrives,
+    without_payloads,
+    without_superfluous_starts,
+)
 from paintmq.task import Fence, TaskId, TaskState
 from paintmq.testing.example_tasks import make_hello, make_request
 from paintmq.wire.link import Delivery
 from paintmq.wire.messages import (
     AttemptFailed,
     AttemptProgressed,
+    AttemptStarted,
     AttemptSucceeded,
     ClientHello,
     Finished,
@@ -95,3 +101,23 @@ def test_who_comes_while_too_much_is_arriving_is_told_when_to_come_again() -> No
 
     assert (rejected.code, rejected.retry_after) == ("bytes_full", 5.0)
     assert "at most 90 are allowed (limits.max_bytes_arriving)" in rejected.reason
+
+
+def test_a_start_is_left_out_only_where_its_own_end_came_with_it() -> None:
+    def started(task_id: str, attempt: int = 1) -> Delivery:
+        return Delivery(AttemptStarted(task_id=TaskId(task_id), fence=Fence(1, attempt)))
+
+    def ended(task_id: str) -> Delivery:
+        fence = Fence(1, 1)
+        return Delivery(AttemptSucceeded(task_id=TaskId(task_id), fence=fence, outputs=(), ran=1.0))
+
+    beat = Delivery(Heartbeat())
+    deliveries = [started("a"), beat, started("b"), ended("a"), started("a", attempt=2)]
+
+    assert without_superfluous_starts(deliveries) == [
+        beat,
+        started("b"),
+        ended("a"),
+        started("a", attempt=2),
+    ]
+    assert without_superfluous_starts([started("a"), beat]) == [started("a"), beat]

@@ -22,12 +22,15 @@ from paintmq.wire.messages import (
     AttemptProgressed,
     AttemptRecorded,
     AttemptStarted,
+    Cancel,
     Finished,
     Heartbeat,
     Preload,
     Progressed,
     Query,
     ResultReceived,
+    Submit,
+    ToBroker,
     Welcome,
     WhoAreYou,
 )
@@ -207,3 +210,37 @@ def test_another_router_may_take_over_and_have_models_loaded_ahead() -> None:
     assert broker.heard(W2, Preload) == [Preload("toy")]
     assert broker.heard(W1, Preload) == [], "it has the model"
     assert broker.machine.conserves_work(now=broker.now)
+
+
+def test_messages_that_share_a_step_are_answered_as_if_each_had_its_own() -> None:
+    """What a worker is given may come in fuller batches."""
+    one_by_one, together = BrokerHarness(), BrokerHarness()
+    for broker in (one_by_one, together):
+        broker.greet(ALICE)
+        broker.join(W1)
+    messages: list[ToBroker] = [Submit(make_request(str(number))) for number in range(3)]
+    messages += [Submit(make_request("1")), Cancel(make_request("2").id)]
+
+    for message in messages:
+        one_by_one.receive(ALICE, message)
+    counted = []
+    for message in messages:
+        together.machine.take_in(ALICE, message, now=together.now)
+        counted.append(together.machine.records_so_far)
+    sends = together.take(together.machine.finish(now=together.now))
+
+    assert counted == [1, 2, 3, 3, 4], "each task is accepted, one known already, one cancelled"
+    assert together.machine.records_so_far == 0
+    answers = [message for peer, message in sends if peer == ALICE]
+    assert [type(each).__name__ for each in answers] == [
+        "Accepted",
+        "Accepted",
+        "Accepted",
+        "Accepted",
+        "Finished",
+        "CancelAnswered",
+    ]
+    states = {task_id: task.status.state for task_id, task in together.machine.stored().items()}
+    assert states == {
+        task_id: task.status.state for task_id, task in one_by_one.machine.stored().items()
+    }
