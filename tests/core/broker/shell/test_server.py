@@ -29,6 +29,7 @@ from paintmq.task import TaskState
 from paintmq.testing.example_tasks import describe, make_hello
 from paintmq.transport.sockets import new_context
 from paintmq.wire.messages import (
+    PROTOCOL_VERSION,
     Accepted,
     Answer,
     Ask,
@@ -240,7 +241,7 @@ def test_the_server_says_where_it_listens_and_what_it_is(server: BrokerServer) -
             "queues": dict(server.queue_endpoints),
         }
         assert isinstance(version.value, dict)
-        assert version.value["protocol"] == 1
+        assert version.value["protocol"] == PROTOCOL_VERSION
         assert isinstance(models.value, list)
         assert [model["name"] for model in models.value] == ["picture", "toy"]  # type: ignore[index,call-overload]
         assert unknown.error
