@@ -79,7 +79,8 @@ class IncomingTransfer:
         self._sequence = 0
         self._sizes = sizes
         self._filled: list[Buffer] = []
-        self._partial: bytearray | None = None
+        self._pieces: list[Buffer] = []
+        self._arrived = 0
         self.arrived_bytes = 0
         """Payload bytes held so far."""
 
@@ -109,16 +110,16 @@ class IncomingTransfer:
         if self.is_complete:
             raise WireError("a transfer is longer than its message says")
         size = self._sizes[len(self._filled)]
-        arrived = len(self._partial) if self._partial is not None else 0
-        if len(piece) != min(PIECE_BYTES, size - arrived):
+        if len(piece) != min(PIECE_BYTES, size - self._arrived):
             raise WireError("a part of a transfer is not as long as it should be")
         self.arrived_bytes += len(piece)
         if size <= PIECE_BYTES:
             self._filled.append(piece)
             return
-        if self._partial is None:
-            self._partial = bytearray()
-        self._partial += piece
-        if len(self._partial) == size:
-            self._filled.append(memoryview(self._partial).toreadonly())
-            self._partial = None
+        self._pieces.append(piece)
+        self._arrived += len(piece)
+        if self._arrived == size:
+            # Joined once: a buffer that grows piece by piece is moved, and copied, at most of them.
+            # One made at the beginning would let a peer take memory for what it never sends.
+            self._filled.append(b"".join(self._pieces))
+            self._pieces, self._arrived = [], 0
