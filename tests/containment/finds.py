@@ -71,12 +71,7 @@ F23   http.body(options='deep:900')
 small model.run(recipe='surrogate', where='error-message')
 small http.kind(kind='Application/JSON')
 """
-_STILL_OPEN: Mapping[str, str] = MappingProxyType(
-    {
-        "model.run(recipe='none', where='write-inputs')": "I23 is checked with arrays"
-        " that a model can write to",
-    }
-)
+_STILL_OPEN: Mapping[str, str] = MappingProxyType({})
 """By case, as it is written above: the test of it then expects that it fails."""
 
 
@@ -86,3 +81,41 @@ def _finds() -> Sequence[Find]:
 
 
 FINDS: Sequence[Find] = _finds()
+
+ELSEWHERE: Mapping[str, Sequence[str]] = MappingProxyType(
+    {
+        "F1": ("a_full_disk_does_not_end_an_idle_journal_nor_use_its_ballast",),
+        "F2": ("a_service_whose_journal_fails_ends_by_itself_with_status_1",),
+        "F3": ("a_worker_goes_on_with_a_broker_that_was_killed_and_is_back_at_once",),
+        "F6": ("an_answer_that_was_never_fetched_is_kept_for_its_user",),
+        "F7": ("results_beyond_the_limit_are_left_with_the_broker_and_fetched_on_demand",),
+        "F8": ("a_payload_file_that_shrinks_while_it_is_used_ends_no_process",),
+        "F9": ("many_silent_connections_keep_nobody_out", "a_silent_connection_is_closed"),
+        "F10": (
+            "polls_that_were_left_and_polls_that_wait_keep_nobody_out",
+            "a_body_that_trickles_is_given_up_on",
+        ),
+        "F11": ("a_submission_without_room_is_told_to_come_later_at_once",),
+        "F12": (
+            "another_key_is_told_of_a_task_what_it_is_told_of_one_that_there_is_not",
+            "a_result_that_another_fetches_is_kept_as_promised",
+            "an_id_made_of_an_idempotency_key_is_for_its_owner_alone",
+        ),
+        "F13": ("a_lease_is_not_claimed_by_another_key_in_the_name_of_its_worker",),
+        "F14": ("refusals_are_all_counted_but_do_not_flood_the_log",),
+        "F20": (
+            "a_lock_that_was_given_up_is_free_while_a_forked_child_lives",
+            "a_port_can_be_bound_again_while_a_forked_child_of_its_last_owner_lives",
+        ),
+        "F21": (
+            "stopping_in_a_callback_is_refused_rather_than_for_ever",
+            "a_manager_made_before_a_fork_works_in_the_child_and_one_started_says_why_not",
+        ),
+        "F24": ("a_task_that_waits_says_that_its_client_is_refused",),
+        "F25": ("endings_are_recorded_while_submissions_stream_in",),
+        "F26": ("tasks_are_sent_in_pages_the_next_as_the_last_is_answered",),
+        "F27": ("a_node_waits_for_a_broker_that_is_there_and_does_not_answer",),
+        "F29": ("a_large_payload_is_kept_in_the_database_where_no_file_can_be_made",),
+    }
+)
+"""Finds that no odd value at a door shows, and the tests that do, by name without ``test_``."""

@@ -15,7 +15,7 @@ from paintmq.client import followed_task
 from paintmq.plugin import manager
 from tests.containment.case import Case
 from tests.containment.doors import DOORS
-from tests.containment.finds import FINDS, Find
+from tests.containment.finds import ELSEWHERE, FINDS, Find
 from tests.containment.recipes import value_of
 from tests.containment.runner import Runner
 from tests.containment.strategies import RAISES
@@ -24,11 +24,11 @@ pytest.importorskip("starlette", reason="needs paintmq[http]")
 pytest.importorskip("uvicorn", reason="needs paintmq[http]")
 
 CASES = {
-    "client": 800,
-    "asyncio": 300,
-    "http": 800,
+    "client": 700,
+    "asyncio": 200,
+    "http": 900,
     "spec": 250,
-    "model": 40,
+    "model": 30,
     "plugin": 500,
     "manager": 100,
 }
@@ -53,6 +53,21 @@ def runner(quiet: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
 
 def test_every_door_is_tried() -> None:
     assert set(CASES) == set(DOORS)
+
+
+def test_every_earlier_find_has_a_test() -> None:
+    """Of the 29, F17, F19, F22 and F28 have no description in the record."""
+    numbers = {f"F{number}" for number in range(1, 30)} - {"F17", "F19", "F22", "F28"}
+    tests = [path.read_text("utf-8") for path in Path(__file__).parents[1].rglob("test_*.py")]
+    missing = [
+        name
+        for names in ELSEWHERE.values()
+        for name in names
+        if not any(f"def test_{name}(" in text for text in tests)
+    ]
+
+    assert numbers <= {*ELSEWHERE, *(find.number for find in FINDS)}
+    assert not missing
 
 
 @given(st.one_of(*(door.cases() for door in DOORS.values())))
