@@ -11,7 +11,7 @@ the broker cannot read keep the others from being answered.
 import random
 from typing import assert_never
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from paintmq.client.commands import (
     AlarmRaised,
@@ -27,6 +27,7 @@ from paintmq.client.commands import (
     TaskUnknown,
 )
 from paintmq.client.in_flight import InFlight, Request
+from paintmq.client.liveness import ClientTimers, Liveness
 from paintmq.client.pending_cancels import PendingCancels
 from paintmq.client.repetition import take_up
 from paintmq.client.tracked_tasks import TrackedTasks
@@ -52,22 +53,6 @@ from paintmq.wire.messages import (
     client_hello,
 )
 
-
-@frozen(kw_only=True)
-class ClientTimers:
-    """How long a client waits before it repeats or reconnects, in seconds."""
-
-    resend_first: float = 2.0
-    resend_most: float = 30.0
-    heartbeat: float = 5.0
-    """Until the broker says what it would like."""
-    silence: float = 15.0
-    """How long a welcomed broker may be silent before reconnecting; at least 3 heartbeats."""
-    connect_first: float = 5.0
-    """How long the first connection may stay unanswered; doubled up to ``connect_most``."""
-    connect_most: float = 30.0
-
-
 # Refusals that pass by themselves. They are waited out for a patient submission, and for a task the
 # broker had promised to finish and then forgot.
 _PASSING = {"queue_full", "bytes_full", "no_worker", "draining", "disk_full", "disk_busy"}
@@ -91,34 +76,21 @@ class ClientMachine:
     heard, and a task that was accepted is not submitted again."""
     alarms: int = field(default=0, init=False)
     """How often the broker was found to have forgotten what it had promised."""
-    connections: int = field(default=0, init=False)
-    gave_up: bool = field(default=False, init=False)
-    """The last connection was given up because it was not answered, and none was welcomed since."""
-    refusal: str = field(default="", init=False)
-    """Why the broker refused this client; empty once it has welcomed it again."""
-    unread: int = field(default=0, init=False)
-    """Connections that a running broker forgot, most likely because it could not read a message."""
-
     _tasks: TrackedTasks = field(init=False)
     _cancels: PendingCancels = field(init=False)
     _asks: dict[int, Ask] = field(factory=dict[int, Ask], init=False)
     _in_flight: InFlight = field(factory=InFlight, init=False)
-    _incarnation: int | None = field(default=None, init=False)
-    """Of the broker that welcomed us last."""
-    _was_forgotten: bool = field(default=False, init=False)
-    """The connection before this one ended because the broker did not know it any more."""
     _withheld: dict[TaskId, None] = field(factory=dict[TaskId, None], init=False)
     """Endings that were reported to the shell and that it has not confirmed yet."""
     _durable_sequence: int = field(default=0, init=False)
     _doubted_until: float = field(default=0.0, init=False)
     """Until then another store that seems to have gone back in time starts no further round of
     questions."""
-    _open: bool = field(default=False, init=False)
-    _welcomed: bool = field(default=False, init=False)
-    _patience: float = field(default=0.0, init=False)
-    _heartbeat: float = field(default=0.0, init=False)
-    _heartbeat_at: float = field(default=0.0, init=False)
-    _silent_at: float = field(default=0.0, init=False)
+    _link: Liveness = field(init=False)
+
+    @_link.default
+    def _no_link(self) -> Liveness:
+        return Liveness(self.rng)
 
     @_tasks.default
     def _no_tasks(self) -> TrackedTasks:
@@ -180,30 +152,43 @@ class ClientMachine:
         if not self.relays and task_id not in self._withheld:
             return []
         self._withheld.pop(task_id, None)
-        return [Send(ResultReceived(task_id))] if self._open else []
+        return [Send(ResultReceived(task_id))] if self._link.is_open else []
 
     def leave(self) -> list[Command]:
         """Say goodbye. Accepted tasks go on without us."""
-        if not self._open:
+        if not self._link.is_open:
             return []
-        self._open = False
+        self._link.is_open = False
         return [Send(ClientGoodbye())]
 
     @property
     def unfinished(self) -> int:
         return len(self._tasks)
 
+    @property
+    def connections(self) -> int:
+        return self._link.connections
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the last connection was given up for lack of an answer."""
+        return self._link.gave_up
+
+    @property
+    def refusal(self) -> str:
+        """Why the broker refuses this client; empty unless it does."""
+        return self._link.refusal
+
+    @property
+    def unread(self) -> int:
+        """Connections that a running broker forgot, most likely over a message it cannot read."""
+        return self._link.unread
+
     # ---- the connection ------------------------------------------------------------------------
 
     def opened(self, *, now: float) -> list[Command]:
         """Send a hello on the new connection and repeat everything that is unanswered."""
-        timers = self.timers
-        self._open, self._welcomed = True, False
-        self.connections += 1
-        self._heartbeat = self._heartbeat or timers.heartbeat
-        self._heartbeat_at = now + self._heartbeat
-        self._patience = self._patience or timers.connect_first
-        self._silent_at = now + self._tasks.jittered(self._patience)
+        self._link.open(self.timers, now=now)
         for task in self._tasks:
             self._tasks.reset(task, now=now)
         cancels: list[Request] = [("cancel", each) for each in self._cancels if self._knows(each)]
@@ -215,8 +200,8 @@ class ClientMachine:
         """Take in what the broker said."""
         # Before the welcome, other answers prove nothing: a broker that was restarted in between
         # answers WhoAreYou for ever, because it never got our hello.
-        if self._welcomed or isinstance(message, Welcome):
-            self._silent_at = now + max(self.timers.silence, 3 * self._heartbeat)
+        if self._link.welcomed or isinstance(message, Welcome):
+            self._link.heard(self.timers, now=now)
         return self._received(message, now) + self._flush(now)
 
     def _received(self, message: ToClient, now: float) -> list[Command]:
@@ -250,15 +235,12 @@ class ClientMachine:
 
     def tick(self, *, now: float) -> list[Command]:
         """Do what is due."""
-        if not self._open:
+        if not self._link.is_open:
             return []
-        if self._silent_at <= now:
-            self.gave_up = True
+        if self._link.silent_at <= now:
+            self._link.gave_up = True
             return [self._reconnect("the broker does not answer")]
-        commands: list[Command] = []
-        if self._heartbeat_at <= now:
-            self._heartbeat_at = now + self._heartbeat
-            commands.append(Send(Heartbeat()))
+        commands: list[Command] = [Send(Heartbeat())] if self._link.beat(now=now) else []
         for task in self._tasks.pop_due(now=now):
             self._in_flight.repeat(("task", task.id))
         for task_id in self._cancels.pop_due(now=now):
@@ -268,27 +250,20 @@ class ClientMachine:
 
     def next_deadline(self) -> float | None:
         """Return when ``tick`` is next worth calling; None until a connection is open."""
-        if not self._open:
+        if not self._link.is_open:
             return None
         repetition = min(self._tasks.next_due(), self._cancels.next_due, self._in_flight.next_due())
-        return min(self._silent_at, self._heartbeat_at, repetition)
+        return min(self._link.silent_at, self._link.heartbeat_at, repetition)
 
     # ---- answers -------------------------------------------------------------------------------
 
     def _welcome(self, welcome: Welcome, now: float) -> list[Command]:
-        self._welcomed, self.gave_up, self._patience, self.refusal = True, False, 0.0, ""
-        self._heartbeat = welcome.heartbeat
-        self._heartbeat_at = min(self._heartbeat_at, now + self._heartbeat)
-        was_restarted = welcome.incarnation != self._incarnation
-        self._incarnation = welcome.incarnation
-        commands: list[Command] = []
-        if was_restarted:
+        if self._link.is_restart(welcome):
             self._in_flight.acquit()
-        elif self._was_forgotten:
-            self.unread += 1
+        commands: list[Command] = []
+        if self._link.welcome(welcome, now=now):
             for request in self._in_flight.guilty():
                 commands += self._fail(request)
-        self._was_forgotten = False
         return commands + self._check_sequence(welcome.durable_sequence, now)
 
     def _fail(self, request: Request) -> list[Command]:
@@ -395,18 +370,16 @@ class ClientMachine:
 
     def _reintroduce(self) -> list[Command]:
         # On a connection that was not welcomed yet, our hello may still be on its way.
-        if not self._welcomed:
+        if not self._link.welcomed:
             return []
-        self._was_forgotten = True
+        self._link.forgotten()
         self._in_flight.connection_died()
         reason = "the broker does not know it: it was restarted, or could not read a message"
         return [self._reconnect(reason)]
 
     def _refused(self, reason: str, now: float) -> list[Command]:
         """Fail what the broker has not accepted; keep what it has, and reconnect later."""
-        self.refusal = reason
-        self._patience = self.timers.connect_most
-        self._silent_at = now + self._tasks.jittered(self._patience)
+        self._link.refused(reason, self.timers, now=now)
         commands: list[Command] = []
         for task in list(self._tasks):
             if not task.promised:
@@ -440,10 +413,10 @@ class ClientMachine:
 
     def _flush(self, now: float) -> list[Command]:
         """Send the requests whose turn has come."""
-        if not self._open:
+        if not self._link.is_open:
             return []
         tasks, commands = [], []
-        for request in self._in_flight.take(now=now, welcomed=self._welcomed):
+        for request in self._in_flight.take(now=now, welcomed=self._link.welcomed):
             if request[0] == "ask":
                 commands.append(Send(self._asks[request[1]]))
             elif request[0] == "cancel":
@@ -473,7 +446,5 @@ class ClientMachine:
         return self._cancels.drop(task_id)
 
     def _reconnect(self, reason: str) -> Reconnect:
-        self._open = False
-        if not self._welcomed:
-            self._patience = min(2 * self._patience, self.timers.connect_most)
+        self._link.close(self.timers)
         return Reconnect(reason)

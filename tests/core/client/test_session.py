@@ -11,7 +11,7 @@ import pytest
 from tests.harness.client_port import ScriptedBroker
 
 from paintmq import AsyncClient, Client, Task, TaskState, TaskType
-from paintmq.client.machine import ClientTimers
+from paintmq.client.liveness import ClientTimers
 from paintmq.errors import InvalidTaskError, TaskRejectedError
 from paintmq.image import encode_image
 from paintmq.task import PayloadInfo
