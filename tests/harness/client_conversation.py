@@ -50,9 +50,13 @@ def told(commands: list[Command]) -> list[Command]:
 class Conversation:
     """A machine and its clock; each step returns what the machine ordered."""
 
-    def __init__(self, *, acknowledges: bool = True, welcome: bool = True) -> None:
+    def __init__(
+        self, *, acknowledges: bool = True, welcome: bool = True, relays: bool = False
+    ) -> None:
         self.now = 1000.0
-        self.machine = ClientMachine(random.Random(7), "test", acknowledges=acknowledges)
+        self.machine = ClientMachine(
+            random.Random(7), "test", acknowledges=acknowledges, relays=relays
+        )
         if welcome:
             self.machine.opened(now=self.now)
             self.hear(Welcome(incarnation=5, durable_sequence=0, heartbeat=5.0))

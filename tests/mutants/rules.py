@@ -33,7 +33,7 @@ from paintmq.broker.stores.blobs import BlobFolder
 from paintmq.broker.stores.folder import StoreFolder
 from paintmq.broker.stores.sqlite import SqliteStore
 from paintmq.broker.stores.store import PayloadKey
-from paintmq.client import machine as client_machine
+from paintmq.client import requests as client_requests
 from paintmq.client.commands import Command, Send, TaskEnded
 from paintmq.client.machine import ClientMachine
 from paintmq.deadlines import Deadlines
@@ -90,7 +90,7 @@ def _all_at_once(self: Outbox, durable: int) -> Iterator[Outgoing]:
 
 
 def _every_ending(self: ClientMachine, message: Finished) -> list[Command]:
-    self._tasks.pop(message.task_id)
+    self._requests.drop_task(message.task_id)
     return [TaskEnded(message), Send(ResultReceived(message.task_id))]
 
 
@@ -220,7 +220,7 @@ RULES: Sequence[BrokenRule] = (
     BrokenRule(
         "a client gives up a submission that is not answered",
         "I1",
-        client_machine,
+        client_requests,
         "take_up",
         _empty,
         "a_submission_is_repeated_until_it_is_answered",

@@ -26,18 +26,15 @@ from paintmq.client.commands import (
     TaskRefused,
     TaskUnknown,
 )
-from paintmq.client.in_flight import InFlight, Request
+from paintmq.client.in_flight import Request
 from paintmq.client.liveness import ClientTimers, Liveness
-from paintmq.client.pending_cancels import PendingCancels
-from paintmq.client.repetition import take_up
-from paintmq.client.tracked_tasks import TrackedTasks
+from paintmq.client.requests import Requests
 from paintmq.task import TaskId, TaskRequest, TaskState
 from paintmq.wire.messages import (
     Accepted,
     Answer,
     Ask,
     BrokerHeartbeat,
-    Cancel,
     CancelAnswered,
     ClientGoodbye,
     Finished,
@@ -76,10 +73,7 @@ class ClientMachine:
     heard, and a task that was accepted is not submitted again."""
     alarms: int = field(default=0, init=False)
     """How often the broker was found to have forgotten what it had promised."""
-    _tasks: TrackedTasks = field(init=False)
-    _cancels: PendingCancels = field(init=False)
-    _asks: dict[int, Ask] = field(factory=dict[int, Ask], init=False)
-    _in_flight: InFlight = field(factory=InFlight, init=False)
+    _requests: Requests = field(init=False)
     _withheld: dict[TaskId, None] = field(factory=dict[TaskId, None], init=False)
     """Endings that were reported to the shell and that it has not confirmed yet."""
     _durable_sequence: int = field(default=0, init=False)
@@ -92,13 +86,9 @@ class ClientMachine:
     def _no_link(self) -> Liveness:
         return Liveness(self.rng)
 
-    @_tasks.default
-    def _no_tasks(self) -> TrackedTasks:
-        return TrackedTasks(self.rng, self.timers.resend_first, self.timers.resend_most)
-
-    @_cancels.default
-    def _no_cancels(self) -> PendingCancels:
-        return PendingCancels(self.rng, 2 * self.timers.resend_first)
+    @_requests.default
+    def _no_requests(self) -> Requests:
+        return Requests(self.rng, self.timers.resend_first, self.timers.resend_most)
 
     # ---- what the program wants ----------------------------------------------------------------
 
@@ -107,45 +97,40 @@ class ClientMachine:
 
         A patient submission is repeated also when the broker refuses it for the moment only.
         """
-        known = self._tasks.get(request.id)
+        known = self._requests.tasks.get(request.id)
         if known is not None:
             known.request = known.request or request
             return []
-        self._tasks.add(request.id, request, now=now).patient = patient
-        self._in_flight.add(("task", request.id))
+        self._requests.add_task(request.id, request, now=now).patient = patient
         return self._flush(now)
 
     def fetch(self, task_id: TaskId, *, now: float) -> list[Command]:
         """Ask for the state of a task that was submitted before, by this client or another."""
-        if task_id in self._tasks:
+        if task_id in self._requests.tasks:
             return []
-        self._tasks.add(task_id, None, now=now)
-        self._in_flight.add(("task", task_id))
+        self._requests.add_task(task_id, None, now=now)
         return self._flush(now)
 
     def cancel(self, task_id: TaskId, *, now: float) -> list[Command]:
         """Cancel the task; a task that is not accepted yet is cancelled when it is."""
-        if task_id in self._cancels:
+        if task_id in self._requests.cancels:
             return []
-        self._cancels.hold(task_id)
-        self._release_cancel(task_id)
+        self._requests.add_cancel(task_id)
         return self._flush(now)
 
     def ask(self, question: Ask, *, now: float) -> list[Command]:
         """Ask the broker; the question's number comes back with the answer."""
-        self._asks[question.request_id] = question
-        self._in_flight.add(("ask", question.request_id))
+        self._requests.add_ask(question)
         return self._flush(now)
 
     def forget_ask(self, request_id: int) -> None:
         """Drop a question whose answer is no longer wanted."""
-        self._asks.pop(request_id, None)
-        self._in_flight.remove(("ask", request_id))
+        self._requests.drop_ask(request_id)
 
     def forget(self, task_id: TaskId) -> None:
         """Stop following a task; if the broker has it, it still brings it to its ending."""
-        self._drop_task(task_id)
-        self._drop_cancel(task_id)
+        self._requests.drop_task(task_id)
+        self._requests.drop_cancel(task_id)
 
     def acknowledge(self, task_id: TaskId) -> list[Command]:
         """Confirm an ending that was reported; needed only when ``acknowledges`` is off."""
@@ -163,7 +148,7 @@ class ClientMachine:
 
     @property
     def unfinished(self) -> int:
-        return len(self._tasks)
+        return len(self._requests.tasks)
 
     @property
     def connections(self) -> int:
@@ -189,11 +174,7 @@ class ClientMachine:
     def opened(self, *, now: float) -> list[Command]:
         """Send a hello on the new connection and repeat everything that is unanswered."""
         self._link.open(self.timers, now=now)
-        for task in self._tasks:
-            self._tasks.reset(task, now=now)
-        cancels: list[Request] = [("cancel", each) for each in self._cancels if self._knows(each)]
-        asks: list[Request] = [("ask", number) for number in self._asks]
-        self._in_flight.restart((task.id for task in self._tasks), [*cancels, *asks])
+        self._requests.restart(now=now)
         return [Send(client_hello(self.name)), *self._flush(now)]
 
     def receive(self, message: ToClient, *, now: float) -> list[Command]:
@@ -223,9 +204,8 @@ class ClientMachine:
             case CancelAnswered(task_id, answer):
                 return self._settle(task_id, answer)
             case Answer(request_id=request_id, value=value, error=error):
-                known = self._asks.get(request_id)
-                self.forget_ask(request_id)
-                return [] if known is None else [Answered(request_id, value, error)]
+                was_asked = self._requests.drop_ask(request_id)
+                return [Answered(request_id, value, error)] if was_asked else []
             case WhoAreYou():
                 return self._reintroduce()
             case Refused(reason):
@@ -241,28 +221,23 @@ class ClientMachine:
             self._link.gave_up = True
             return [self._reconnect("the broker does not answer")]
         commands: list[Command] = [Send(Heartbeat())] if self._link.beat(now=now) else []
-        for task in self._tasks.pop_due(now=now):
-            self._in_flight.repeat(("task", task.id))
-        for task_id in self._cancels.pop_due(now=now):
-            if self._knows(task_id):
-                self._in_flight.repeat(("cancel", task_id))
+        self._requests.fall_due(now=now)
         return commands + self._flush(now)
 
     def next_deadline(self) -> float | None:
         """Return when ``tick`` is next worth calling; None until a connection is open."""
         if not self._link.is_open:
             return None
-        repetition = min(self._tasks.next_due(), self._cancels.next_due, self._in_flight.next_due())
-        return min(self._link.silent_at, self._link.heartbeat_at, repetition)
+        return min(self._link.silent_at, self._link.heartbeat_at, self._requests.next_due())
 
     # ---- answers -------------------------------------------------------------------------------
 
     def _welcome(self, welcome: Welcome, now: float) -> list[Command]:
         if self._link.is_restart(welcome):
-            self._in_flight.acquit()
+            self._requests.in_flight.acquit()
         commands: list[Command] = []
         if self._link.welcome(welcome, now=now):
-            for request in self._in_flight.guilty():
+            for request in self._requests.in_flight.guilty():
                 commands += self._fail(request)
         return commands + self._check_sequence(welcome.durable_sequence, now)
 
@@ -278,18 +253,18 @@ class ClientMachine:
         task_id = request[1]
         if request[0] == "cancel":
             return self._settle(task_id, "unknown")
-        self._drop_task(task_id)
+        self._requests.drop_task(task_id)
         refusal = Rejected(task_id=task_id, code="not_understood", reason=reason)
         return [TaskRefused(refusal), *self._settle(task_id, "unknown")]
 
     def _accepted(self, message: Accepted, now: float) -> list[Command]:
-        self._in_flight.remove(("task", message.task_id))
+        self._requests.task_answered(message.task_id)
         commands = self._check_sequence(message.durable_sequence, now)
-        task = self._tasks.get(message.task_id)
+        task = self._requests.tasks.get(message.task_id)
         if task is None:
             return commands
         if not task.accepted:
-            self._tasks.reset(task, now=now)
+            self._requests.tasks.reset(task, now=now)
         task.accepted = task.promised = True
         if self.relays:
             task.request = None
@@ -302,33 +277,31 @@ class ClientMachine:
             )
         )
         # Held back until now: an earlier cancel could have overtaken the submission.
-        if self._cancels.is_held(message.task_id):
-            self._release_cancel(message.task_id)
+        self._requests.release_cancel(message.task_id)
         return commands
 
     def _rejected(self, message: Rejected, now: float) -> list[Command]:
-        task = self._tasks.get(message.task_id)
+        task = self._requests.tasks.get(message.task_id)
         if task is None or task.accepted:
             return []  # the answer to a repetition that crossed with the acceptance
-        self._in_flight.remove(("task", task.id))
+        self._requests.task_answered(task.id)
         if (task.promised or task.patient) and message.code in _PASSING:
-            wait = max(message.retry_after or 0.0, self._tasks.jittered(task.backoff))
-            self._tasks.schedule(task, now + wait)
+            wait = max(message.retry_after or 0.0, self._requests.tasks.jittered(task.backoff))
+            self._requests.tasks.schedule(task, now + wait)
             return []
-        self._drop_task(message.task_id)
+        self._requests.drop_task(message.task_id)
         return [TaskRefused(message), *self._settle(message.task_id, "too_late")]
 
     def _progressed(self, task_id: TaskId, message: Progressed, now: float) -> list[Command]:
-        task = self._tasks.get(task_id)
+        task = self._requests.tasks.get(task_id)
         if task is None:
             return []
-        self._in_flight.remove(("task", task_id))
+        self._requests.task_answered(task_id)
         if not task.accepted:
             task.accepted = task.promised = True
-            if self._cancels.is_held(task_id):
-                self._release_cancel(task_id)
+            self._requests.release_cancel(task_id)
         # Progress that arrives by itself makes a question needless for a while.
-        self._tasks.schedule(task, now + task.backoff)
+        self._requests.tasks.schedule(task, now + task.backoff)
         return [TaskProgressed(message)]
 
     def _finished(self, message: Finished) -> list[Command]:
@@ -336,7 +309,7 @@ class ClientMachine:
         if task_id in self._withheld:
             return []
         commands: list[Command] = []
-        if self._drop_task(task_id):
+        if self._requests.drop_task(task_id):
             commands.append(TaskEnded(message))
             if not self.acknowledges and not self.relays:
                 self._withheld[task_id] = None
@@ -346,34 +319,32 @@ class ClientMachine:
         return commands + self._settle(task_id, answer)
 
     def _unknown(self, task_id: TaskId, now: float) -> list[Command]:
-        task = self._tasks.get(task_id)
+        task = self._requests.tasks.get(task_id)
         if task is None:
             return []
-        self._in_flight.remove(("task", task_id))
+        self._requests.task_answered(task_id)
         if task.request is None:
-            self._drop_task(task_id)
+            self._requests.drop_task(task_id)
             return [TaskUnknown(task_id), *self._settle(task_id, "unknown")]
         commands: list[Command] = []
         if task.accepted:
             self.alarms += 1
             commands.append(AlarmRaised(f"the broker has forgotten task {task_id}: sent again"))
         task.accepted = task.sent = False
-        self._tasks.reset(task, now=now)
-        if task_id in self._cancels:
-            self._cancels.hold(task_id)
-            self._in_flight.remove(("cancel", task_id))
-        self._in_flight.add(("task", task_id))
+        self._requests.tasks.reset(task, now=now)
+        self._requests.hold_cancel(task_id)
+        self._requests.repeat_task(task_id)
         return commands
 
     def _settle(self, task_id: TaskId, answer: str) -> list[Command]:
-        return [CancelSettled(task_id, answer)] if self._drop_cancel(task_id) else []
+        return [CancelSettled(task_id, answer)] if self._requests.drop_cancel(task_id) else []
 
     def _reintroduce(self) -> list[Command]:
         # On a connection that was not welcomed yet, our hello may still be on its way.
         if not self._link.welcomed:
             return []
         self._link.forgotten()
-        self._in_flight.connection_died()
+        self._requests.in_flight.connection_died()
         reason = "the broker does not know it: it was restarted, or could not read a message"
         return [self._reconnect(reason)]
 
@@ -381,12 +352,12 @@ class ClientMachine:
         """Fail what the broker has not accepted; keep what it has, and reconnect later."""
         self._link.refused(reason, self.timers, now=now)
         commands: list[Command] = []
-        for task in list(self._tasks):
+        for task in list(self._requests.tasks):
             if not task.promised:
-                self._drop_task(task.id)
+                self._requests.drop_task(task.id)
                 refusal = Rejected(task_id=task.id, code="refused", reason=reason)
                 commands += [TaskRefused(refusal), *self._settle(task.id, "unknown")]
-        for request_id in list(self._asks):
+        for request_id in list(self._requests.asks):
             self.forget_ask(request_id)
             commands.append(Answered(request_id, None, reason))
         return commands
@@ -404,9 +375,9 @@ class ClientMachine:
         self._doubted_until = now + self.timers.resend_first
         self.alarms += 1
         reason = f"the broker's store went back from record {before} to {sequence}"
-        for task in self._tasks:
+        for task in self._requests.tasks:
             if task.accepted:
-                self._in_flight.repeat(("task", task.id))
+                self._requests.repeat_task(task.id)
         return [AlarmRaised(reason)]
 
     # ---- sending -------------------------------------------------------------------------------
@@ -415,35 +386,7 @@ class ClientMachine:
         """Send the requests whose turn has come."""
         if not self._link.is_open:
             return []
-        tasks, commands = [], []
-        for request in self._in_flight.take(now=now, welcomed=self._link.welcomed):
-            if request[0] == "ask":
-                commands.append(Send(self._asks[request[1]]))
-            elif request[0] == "cancel":
-                self._cancels.schedule(request[1], now=now)
-                commands.append(Send(Cancel(request[1])))
-            else:
-                task = self._tasks.get(request[1])
-                assert task is not None, "it is removed from InFlight with its task"
-                tasks.append(task)
-        return [*take_up(tasks), *commands]
-
-    def _release_cancel(self, task_id: TaskId) -> None:
-        if self._knows(task_id):
-            self._in_flight.repeat(("cancel", task_id))
-
-    def _knows(self, task_id: TaskId) -> bool:
-        """Return whether the broker may know the task, so that no cancel overtakes it."""
-        task = self._tasks.get(task_id)
-        return task is None or task.request is None or task.accepted
-
-    def _drop_task(self, task_id: TaskId) -> bool:
-        self._in_flight.remove(("task", task_id))
-        return self._tasks.pop(task_id) is not None
-
-    def _drop_cancel(self, task_id: TaskId) -> bool:
-        self._in_flight.remove(("cancel", task_id))
-        return self._cancels.drop(task_id)
+        return list(self._requests.flush(now=now, welcomed=self._link.welcomed))
 
     def _reconnect(self, reason: str) -> Reconnect:
         self._link.close(self.timers)

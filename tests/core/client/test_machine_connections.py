@@ -94,6 +94,7 @@ def test_a_silent_broker_costs_a_new_connection(talk: Conversation) -> None:
     assert told(commands) == [Reconnect("the broker does not answer")]
     assert talk.now == pytest.approx(1015.0)
     assert talk.machine.next_deadline() is None
+    assert talk.machine.gave_up
 
 
 def test_connections_that_are_never_answered_are_tried_less_and_less_often() -> None:

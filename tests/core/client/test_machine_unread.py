@@ -1,11 +1,38 @@
 """What the client's machine does about messages the broker cannot read, many tasks and refusals."""
 
-from tests.harness.client_conversation import T1, T2, Conversation, accepted, request, said, told
+from tests.harness.client_conversation import (
+    T1,
+    T2,
+    Conversation,
+    accepted,
+    finished,
+    request,
+    said,
+    told,
+)
 
-from paintmq.client.commands import Answered, CancelSettled, Command, Reconnect, Send, TaskRefused
+from paintmq.client.commands import (
+    Answered,
+    CancelSettled,
+    Command,
+    Reconnect,
+    Send,
+    TaskEnded,
+    TaskRefused,
+    TaskUnknown,
+)
 from paintmq.client.in_flight import LIMIT
 from paintmq.task import TaskId
-from paintmq.wire.messages import Ask, Query, Refused, Submit, Welcome, WhoAreYou
+from paintmq.wire.messages import (
+    Ask,
+    Query,
+    Refused,
+    ResultReceived,
+    Submit,
+    UnknownTask,
+    Welcome,
+    WhoAreYou,
+)
 
 
 def question(number: int) -> Ask:
@@ -120,3 +147,26 @@ def test_why_the_broker_refuses_us_is_kept_until_it_welcomes_us(talk: Conversati
     assert talk.machine.refusal == "this key was revoked"
     talk.hear(Welcome(incarnation=5, durable_sequence=0, heartbeat=5.0))
     assert talk.machine.refusal == ""
+
+
+# ---- relaying ----------------------------------------------------------------------------------
+
+
+def test_what_is_relayed_is_confirmed_when_it_was_passed_on_and_not_before() -> None:
+    talk = Conversation(relays=True)
+    talk.submit(request())
+    talk.hear(accepted())
+
+    assert talk.hear(finished()) == [TaskEnded(finished())]
+    assert talk.hear(finished()) == [], "heard again: still nobody has it"
+    assert talk.machine.acknowledge(T1) == [Send(ResultReceived(T1))]
+    talk.machine.leave()
+    assert talk.machine.acknowledge(T1) == []
+
+
+def test_what_is_relayed_is_not_submitted_again_once_the_broker_had_it() -> None:
+    talk = Conversation(relays=True)
+    talk.submit(request())
+    talk.hear(accepted())
+
+    assert talk.hear(UnknownTask(T1)) == [TaskUnknown(T1)]

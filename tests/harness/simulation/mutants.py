@@ -240,7 +240,7 @@ def _only_record_that_it_waits(
 
 
 def _report_every_ending(self: ClientMachine, message: Finished) -> list[Command]:
-    self._tasks.pop(message.task_id)
+    self._requests.drop_task(message.task_id)
     return [TaskEnded(message), Say(ResultReceived(message.task_id))]
 
 
