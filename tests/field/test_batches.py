@@ -194,11 +194,13 @@ class TestFaultsOfAll:
 
         command.session.act = act
         command.session.workers = []
+        command.session.trouble = lambda: "node vm: cannot be launched: no space"
         sound(command.folder / "in", 40)
 
         done = command.paint("in", "-m", mask(command.folder / "m.png"), "-o", "out")
 
-        assert (done.status, done.errors) == (2, ["no worker is connected"])
+        assert done.status == 2
+        assert done.errors == ["no worker is connected; node vm: cannot be launched: no space"]
 
     def test_a_full_disk_ends_the_run_keeps_the_result_and_says_how_to_go_on(
         self, command: CommandLine, monkeypatch: pytest.MonkeyPatch

@@ -53,6 +53,7 @@ class InstantSession:
     tasks: list[Task] = field(factory=list[Task])
     keep_tasks: bool = True
     workers: list[str] = field(factory=lambda: ["vm/cpu-0"])
+    trouble: Callable[[], str] = str
 
     def submit(self, task: Task) -> InstantHandle:
         if self.keep_tasks:

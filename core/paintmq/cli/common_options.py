@@ -102,13 +102,21 @@ def host_and_port(endpoint: str) -> tuple[str, int]:
 
 def is_reachable(endpoint: str, patience: float = PATIENCE) -> bool:
     """Return whether something listens there; only talking to it tells whether it is a broker."""
+    return not unreachable_because(endpoint, patience)
+
+
+def unreachable_because(endpoint: str, patience: float = PATIENCE) -> str:
+    """Return why nothing can be reached there; empty when something listens."""
     import socket
 
+    host, port = host_and_port(endpoint)
     try:
-        with socket.create_connection(host_and_port(endpoint), timeout=patience):
-            return True
-    except OSError:
-        return False
+        with socket.create_connection((host, port), timeout=patience):
+            return ""
+    except socket.gaierror:
+        return f"no machine is known by the name {host}"
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def tell_settings_file(settings: "Settings") -> None:
@@ -168,10 +176,10 @@ def connected(connect: str | None, file: Path | None = None) -> Iterator["Client
     endpoint = chosen_endpoint(connect, file)
     if connect is None and (stranger := strangers_broker(settings)):
         raise CommandError(stranger)
-    if not is_reachable(endpoint):
+    if reason := unreachable_because(endpoint):
         raise NoBrokerError(
             f"no broker answers at {endpoint}; start one with `paintmq up`, or name another with"
-            " --connect"
+            f" --connect ({reason})"
         )
     with Client(endpoint, key=key_file(config.broker)) as client:
         try:

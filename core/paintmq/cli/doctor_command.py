@@ -14,15 +14,18 @@ def add_to(app: typer.Typer) -> None:
 
 
 def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Look at versions, plugins, model processes, journal, keys and ports; say what is wrong.
+    """Look at the system, versions, plugins, model processes, journal, keys and ports.
 
     Nothing is changed. The exit status is 1 if there is a problem.
     """
     from paintmq.cli import examination
+    from paintmq.cli.surroundings import surroundings
 
-    settings = service_settings(config).config
+    read = service_settings(config)
+    settings = read.config
     manager = installed_plugins(settings.plugins)
     found = [
+        *surroundings(read),
         *examination.software(),
         *examination.machine(),
         *examination.files(settings),

@@ -254,8 +254,10 @@ class ImageRun:
             self._suspended.update(self._under_way)
 
     def _fail_task(self, loaded: LoadedJob, error: PaintMQError, session: "Session") -> None:
-        if _is_of_all(error) or (_code(error) == "no_worker" and not session.ask("workers")):
+        if _is_of_all(error):
             raise error
+        if _code(error) == "no_worker" and not session.ask("workers"):
+            raise CommandError("; ".join(filter(None, [str(error), session.trouble()])))
         text = _with_remedy(error)
         self._fail(shown(loaded.job.image), text, exit_status(error))
 

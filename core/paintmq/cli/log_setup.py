@@ -16,11 +16,12 @@ def log_to_stderr(default: str = "info") -> None:
     name = os.environ.get(LEVEL_VARIABLE) or default
     level = logging.getLevelNamesMapping().get(name.upper(), logging.INFO)
     handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(level)
     handler.setFormatter(
         logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s", "%H:%M:%S")
     )
     _logger.handlers = [handler]
-    _logger.setLevel(level)
+    _logger.setLevel(min(level, logging.WARNING))  # others may listen: ``last_warning``
     _logger.propagate = False
 
 
@@ -33,3 +34,25 @@ def logging_restored() -> Iterator[None]:
     finally:
         _logger.handlers, level, _logger.propagate = before
         _logger.setLevel(level)
+
+
+class LastWarning(logging.Handler):
+    """Keeps the last warning, for an error that has no cause of its own to tell."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.text = record.getMessage()
+
+
+@contextmanager
+def last_warning() -> Iterator[LastWarning]:
+    """Listen for warnings of this program's own parts."""
+    handler = LastWarning()
+    _logger.addHandler(handler)
+    try:
+        yield handler
+    finally:
+        _logger.removeHandler(handler)

@@ -18,6 +18,7 @@ from paintmq.cli.common_options import (
     strangers_broker,
 )
 from paintmq.cli.failures import CommandError, note
+from paintmq.cli.log_setup import last_warning
 from paintmq.errors import WeightsMissingError
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Session:
 
     submit: "Callable[[Task], TaskHandle]"
     ask: "Callable[[str], Json]"
+    trouble: Callable[[], str] = str
+    """Tells why the workers that this command was to start are not there, if they are not."""
 
 
 def _wait_for_a_worker(ask: "Callable[[str], Json]") -> None:
@@ -100,11 +103,15 @@ def open_session(
     if spec is not None:
         _check_weights(spec, WeightFolder(config.weights))
     check_temporary_folder()
-    with QueueManager(on_free_ports(config), plugins=plugins) as manager:
+    with (
+        last_warning() as warning,
+        QueueManager(on_free_ports(config), plugins=plugins) as manager,
+    ):
         _wait_for_a_worker(manager.ask)
         yield Session(
             submit=lambda task: manager.send_task(queue or manager.route_task(task), task),
             ask=manager.ask,
+            trouble=lambda: warning.text,
         )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from paintmq.cli import examination
+from paintmq.cli import examination, surroundings
 from paintmq.cli.app import run_command_line
 from paintmq.cli.examination import Finding
 
@@ -17,6 +17,9 @@ def _healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every examination find that it is well."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setattr(
+        surroundings, "surroundings", lambda _: [Finding("around", "ok", "around well")]
+    )
     for name in EXAMINATIONS:
         well = Finding(name, "ok", f"{name} well")
         monkeypatch.setattr(examination, name, lambda *arguments, well=well: [well])
@@ -28,7 +31,8 @@ def test_everything_is_looked_at_and_nothing_wrong_ends_in_status_0(
     assert run_command_line(["doctor"]) == 0
 
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split() for line in lines] == [["ok", name, name, "well"] for name in EXAMINATIONS]
+    names = ("around", *EXAMINATIONS)
+    assert [line.split() for line in lines] == [["ok", name, name, "well"] for name in names]
 
 
 def test_a_problem_ends_in_status_1_also_for_programs(
