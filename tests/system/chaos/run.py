@@ -89,6 +89,8 @@ drain_grace = 5.0
 retry_first = 0.1
 retry_most = 2.0
 """
+PACE = {"quick": 1.0, "default": 4.0}
+"""How much time lies between two faults: who is patient needs longer to recover."""
 DISK_BYTES = 256 * 1024 * 1024
 DATES = (0.0, 3600.0, -3600.0, 86_400.0 * 1.5, -86_400.0 * 1.5, 86_400.0 * 3, -86_400.0 * 3)
 """Seconds by which the clock of a broker's machine may be wrong when it starts."""
@@ -279,7 +281,7 @@ class Run:
         await asyncio.sleep(3.0)
         while not self.is_over(time.monotonic() - begun):
             self.rng.choices(kinds, weights)[0]()
-            await asyncio.sleep(self.rng.uniform(0.3, 1.2))
+            await asyncio.sleep(PACE[self.chosen.timers] * self.rng.uniform(0.3, 1.2))
 
     def is_over(self, seconds: float) -> bool:
         if seconds < self.chosen.seconds or self.faults.total() < self.chosen.faults:
