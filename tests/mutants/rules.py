@@ -42,6 +42,7 @@ from paintmq.task import TaskState
 from paintmq.transport.connection_throttle import ConnectionThrottle
 from paintmq.transport.connection_watch import ConnectionWatch
 from paintmq.transport.multipart import MultipartReader
+from paintmq.transport.pipes import WorkerConnection
 from paintmq.wire import frames
 from paintmq.wire.codec import _Codec
 from paintmq.wire.link import Link
@@ -52,6 +53,8 @@ from paintmq.worker.machine import batches
 from paintmq.worker.machine.attempts import Answers
 from paintmq.worker.machine.host_life import HostLife
 from paintmq.worker.machine.unconfirmed import UnconfirmedEndings
+
+_OPEN_PIPES = WorkerConnection.open_pipes
 
 
 @frozen
@@ -198,6 +201,11 @@ def _in_any_order(
 ) -> list[Any]:
     keys = [PayloadKey(task_id, direction, name) for name in names]
     return list(zip(keys, reversed(delivered), strict=True))
+
+
+def _open_pipes_once(self: WorkerConnection, *ports: int, incarnation: int) -> None:
+    if not self.has_pipes:
+        _OPEN_PIPES(self, *ports, incarnation=incarnation)
 
 
 def _what_the_model_says(self: OriginalPixels, returned: Any) -> Any:
@@ -354,6 +362,14 @@ RULES: Sequence[BrokenRule] = (
         "a_killed_worker_leaves_what_its_host_was_at_to_its_successor",
     ),
     BrokenRule(
+        "a worker keeps the pipes of a broker that is dead",
+        "I1",
+        WorkerConnection,
+        "open_pipes",
+        _open_pipes_once,
+        "pipes_of_another_incarnation_replace_those_of_the_one_before",
+    ),
+    BrokenRule(
         "a worker waits for ever for a process that was killed and does not end",
         "I1",
         HostLife,
@@ -426,6 +442,14 @@ RULES: Sequence[BrokenRule] = (
         "enter",
         lambda self, task: (True, None),
         "a_tenant_that_dumps_tasks_leaves_room_for_others",
+    ),
+    BrokenRule(
+        "results that clients have stay though the disk is full",
+        "I14",
+        Retention,
+        "purge_confirmed",
+        _nothing,
+        "results_that_their_clients_have_make_room_while_the_disk_is_full",
     ),
     BrokenRule(
         "results that clients have are kept whatever they weigh",
