@@ -1,4 +1,4 @@
-"""Tables of the documents that say what the code says: settings, hooks, exit statuses.
+"""Tables of the documents that say what the code says: settings, hooks, messages ….
 
 Each stands between two marks, ``<!-- reference: NAME -->`` and ``<!-- end of reference -->``::
 
@@ -20,6 +20,7 @@ from paintmq import hookspecs
 from paintmq.cli import failures
 from paintmq.config import DEFAULT_QUEUE_CONFIGS, Config, QueueConfig
 from paintmq.settings.toml_text import toml_value
+from tests import message_tables
 
 ROOT = Path(__file__).parents[1]
 _MARKED = re.compile(r"(<!-- reference: ([\w-]+) -->\n).*?(<!-- end of reference -->)", re.DOTALL)
@@ -122,7 +123,17 @@ def _documented_constants(module: Any) -> Iterator[tuple[str, str]]:
 
 
 TABLES: Mapping[str, Callable[[], Iterator[str]]] = MappingProxyType(
-    {"settings": settings_table, "hooks": hooks_table, "exit-statuses": exit_statuses}
+    {
+        "settings": settings_table,
+        "hooks": hooks_table,
+        "exit-statuses": exit_statuses,
+        "messages-of-clients": lambda: message_tables.messages_between(0x01, 0x1F),
+        "messages-to-clients": lambda: message_tables.messages_between(0x20, 0x3F),
+        "messages-of-workers": lambda: message_tables.messages_between(0x40, 0x5F),
+        "messages-to-workers": lambda: message_tables.messages_between(0x60, 0x7F),
+        "messages-of-both": lambda: message_tables.messages_between(0x80, 0xEF),
+        "maps": message_tables.maps_in_bodies,
+    }
 )
 
 
