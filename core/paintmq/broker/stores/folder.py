@@ -95,7 +95,11 @@ class StoreFolder:
 
     def is_scarce(self, *, pending: int, watermark: int | None = None) -> bool:
         """Return whether new tasks should be refused; see ``DiskSpace.shortage``."""
-        return bool(self.space().shortage(pending=pending, watermark=watermark))
+        space = self.space()
+        shortage = space.shortage(pending=pending, watermark=watermark)
+        if shortage == "inodes" and space.has_no_inodes:
+            return not self.takes_data()  # some file systems just do not know
+        return bool(shortage)
 
     def takes_data(self) -> bool:
         """Try whether the disk takes a file; a quota may be full while the disk has room."""

@@ -9,6 +9,7 @@ from tests.harness.small_disk import SmallDisk, small_ext4, small_tmpfs
 
 from paintmq.broker.stores import PayloadKey
 from paintmq.broker.stores.disk_space import DiskSpace
+from paintmq.broker.stores.folder import StoreFolder
 from paintmq.broker.stores.sqlite import SqliteStore
 from paintmq.errors import StoreError
 from paintmq.testing.store_contract import OpenStore, accepted, finished
@@ -201,6 +202,20 @@ def test_a_file_system_without_a_limit_of_inodes_is_not_short_of_them() -> None:
 
     assert space.shortage() == ""
     assert not space.has_no_inodes
+
+
+def test_a_file_system_that_does_not_know_its_inodes_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = StoreFolder.open(tmp_path)
+    space = DiskSpace(size=1 << 40, free=1 << 39, files=10**6, free_files=0)
+    monkeypatch.setattr(DiskSpace, "of", lambda path: space)
+
+    assert not folder.is_scarce(pending=0)
+
+    monkeypatch.setattr(StoreFolder, "takes_data", lambda folder: False)
+    assert folder.is_scarce(pending=0)
+    folder.close()
 
 
 @pytest.mark.parametrize(
