@@ -20,7 +20,7 @@ import torch
 
 from paintmq.errors import ModelError
 from paintmq.model import Device, WeightFile, WeightFinder
-from paintmq.weights import check_runnable_weights
+from paintmq.weights import check_runnable_weights, kind_of
 from paintmq_plugins.ncnn_weights import read_ncnn
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def load_state_dict(weights: WeightFinder, file: WeightFile) -> dict[str, torch.
     if is_torchscript(path):
         return {k: v.detach() for k, v in load_torchscript(weights, file).state_dict().items()}
     try:
-        if path.suffix == ".safetensors":
+        # By its bytes too: many are named .pth or .ckpt.
+        if path.suffix == ".safetensors" or kind_of(path) == "safetensors":
             from safetensors.torch import load_file
 
             tensors: dict[str, torch.Tensor] = load_file(path)

@@ -17,6 +17,7 @@ from paintmq.errors import ConfigError, ModelError, WeightsMissingError
 from paintmq.model import ModelSpec, WeightFile
 from paintmq.user_folders import data_folder
 from paintmq.weights.checksums import Progress, checksums
+from paintmq.weights.first_look import weight_objection
 from paintmq.weights.manifest import manifest_problem, read_manifest
 
 WeightState: TypeAlias = Literal["present", "missing", "verified", "unverifiable", "wrong"]
@@ -73,11 +74,20 @@ class WeightFolder:
 
         Raises:
             WeightsMissingError: with the command that fetches it.
+            ModelError: what is there cannot be weights: a pointer, a web page, half a download.
         """
         found = self._find(name)
         if found is None:
             raise self._missing(name)
+        if problem := self._objection(name, found):
+            raise ModelError(f"the file {found} {problem}", code="weights_unreadable")
         return found
+
+    def _objection(self, name: str, path: Path) -> str:
+        """Return why the file cannot be the weights, unless it is exactly as long as they are."""
+        known = {file.name: file for file in self._spec.weights} if self._spec else {}
+        is_right = name in known and _has_size(path, known[name])
+        return "" if is_right else weight_objection(path)
 
     def _missing(self, name: str) -> WeightsMissingError:
         names, model = [name], name
@@ -101,9 +111,13 @@ class WeightFolder:
         return sha256.lower() in {known.lower() for known in self.config.trusted_torchscript}
 
     def status(self, file: WeightFile) -> WeightStatus:
-        """Say whether a file is there, by its size; its bytes are not read."""
+        """Say whether a file is there, by its size and its first bytes; the rest is not read."""
         path = self._find(file.name)
-        problem = _size_problem(path, file) if path and not _stands_in(path, file) else ""
+        problem = ""
+        if path is not None:
+            problem = "" if _has_size(path, file) else weight_objection(path)
+            if not problem and not _stands_in(path, file):
+                problem = _size_problem(path, file)
         state: WeightState = "wrong" if problem else "present" if path else "missing"
         return WeightStatus(
             file=file, path=path, searched=self.places(file.name), state=state, problem=problem
@@ -166,6 +180,11 @@ def weight_problem(path: Path, file: WeightFile, progress: Progress | None = Non
         ("SHA-256", file.sha256, sha256) if file.sha256 else ("MD5", file.md5, md5)
     )
     return "" if found == expected else f"{path.name} has the {kind} {found}, not {expected}"
+
+
+def _has_size(path: Path, file: WeightFile) -> bool:
+    """Return whether it is as long as its model says it is."""
+    return file.size > 0 and path.is_file() and path.stat().st_size == file.size
 
 
 def _size_problem(path: Path, file: WeightFile) -> str:
