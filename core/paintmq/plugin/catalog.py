@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from math import isfinite
 from typing import Any
 
+import msgspec
 from attrs import frozen
 
 from paintmq.errors import (
@@ -19,6 +20,9 @@ from paintmq.model import Job, ModelSpec, Needs
 from paintmq.plugin.answers import estimate
 from paintmq.plugin.options import nearest, parse_options
 from paintmq.task import MAX_PRIORITY, MIN_PRIORITY, DeviceKind, TaskRequest, TaskType
+
+REMEMBERED = 1_000
+"""Checked tasks that are kept for others that are equal to them: most come in large numbers."""
 
 
 @frozen(kw_only=True)
@@ -51,6 +55,7 @@ class Catalog:
         self.specs: Mapping[str, ModelSpec] = {
             spec.name: spec for spec in sorted(specs, key=lambda spec: spec.name)
         }
+        self._known: dict[tuple[object, ...], CheckedTask] = {}
 
     def get(self, model: str) -> ModelSpec:
         """Return the spec of the model.
@@ -76,9 +81,22 @@ class Catalog:
         Raises:
             InvalidTaskError: or one of its subclasses; the text is fit for the client.
         """
+        _check_numbers(request)
+        try:
+            key = _what_is_checked(request)
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            return self._check(request)  # its options are no JSON, which ``_check`` says better
+        known = self._known.get(key)
+        if known is None:
+            known = self._check(request)
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[key] = known
+        return known
+
+    def _check(self, request: TaskRequest) -> CheckedTask:
         spec = self.get(request.model)
         _check_task_type(spec, request.task_type)
-        _check_numbers(request)
         _check_inputs(spec, request)
         devices = _devices(spec, request)
         options = parse_options(spec.options, request.options, model=spec.name)
@@ -95,6 +113,13 @@ class Catalog:
             batch_keys={device: each.batch_key for device, each in estimates.items()},
             run_limit=request.run_limit or spec.run_limit,
         )
+
+
+def _what_is_checked(request: TaskRequest) -> tuple[object, ...]:
+    """Return all that the answer for a request depends on; ``_check_numbers`` aside."""
+    options = msgspec.msgpack.encode(request.options)
+    kind = request.model, request.task_type, request.device, request.run_limit
+    return (*kind, options, request.inputs)
 
 
 def _check_task_type(spec: ModelSpec, task_type: str) -> None:

@@ -1,6 +1,6 @@
 """The output of the broker's machine for one input: records and messages, in order."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal, TypeAlias, get_args
 
 from attrs import define, field, frozen
@@ -10,7 +10,7 @@ from paintmq.broker.machine.tasks import TaskEntry, TaskTable
 from paintmq.broker.machine.transitions import Event, TimerKind
 from paintmq.broker.records import Record, TaskAccepted, TaskChanged, TaskPurged
 from paintmq.deadlines import Deadlines
-from paintmq.task import PeerId, TaskState, TaskStatus
+from paintmq.task import PeerId, TaskId, TaskState, TaskStatus
 from paintmq.wire.messages import FromBroker
 
 
@@ -74,17 +74,18 @@ class StepBuilder:
         timers: Mapping[TimerKind, float],
     ) -> None:
         """Give the task a new status and these timers only, and record the status."""
-        word = transitions.check(entry.status.state, event, status.state, timers)
+        before = entry.status.state
+        word = transitions.check(before, event, status.state, timers)
         self.tasks.change(entry, status)
         self._records.append(TaskChanged(entry.id, word, status))
-        self.set_timers(entry, timers)
+        self._replace_timers(entry.id, transitions.POSSIBLE_TIMERS[before], timers)
 
     def purge(self, entry: TaskEntry) -> None:
         """Remove the task and record that."""
         transitions.check(entry.status.state, Event.PURGE, None, ())
         self._records.append(TaskPurged(entry.id))
         self.tasks.remove(entry)
-        self.set_timers(entry, {})
+        self._replace_timers(entry.id, transitions.POSSIBLE_TIMERS[entry.status.state], {})
 
     def timers_of(self, entry: TaskEntry) -> dict[TimerKind, float]:
         """Return the task's timers, with the time at which each falls due."""
@@ -93,11 +94,17 @@ class StepBuilder:
 
     def set_timers(self, entry: TaskEntry, timers: Mapping[TimerKind, float]) -> None:
         """Replace the task's timers by these, given with the time at which each falls due."""
+        self._replace_timers(entry.id, TIMER_KINDS, timers)
+
+    def _replace_timers(
+        self, task_id: TaskId, possible: Collection[TimerKind], timers: Mapping[TimerKind, float]
+    ) -> None:
+        """Do the same where it is known which timers there may be."""
         for kind in TIMER_KINDS:
-            if (when := timers.get(kind)) is None:
-                self.deadlines.discard((kind, entry.id, 0))
-            else:
-                self.deadlines.set((kind, entry.id, 0), when)
+            if (when := timers.get(kind)) is not None:
+                self.deadlines.set((kind, task_id, 0), when)
+            elif kind in possible:
+                self.deadlines.discard((kind, task_id, 0))
 
     def send(self, peer: PeerId, message: FromBroker) -> None:
         self._sends.append(Send(peer, message))

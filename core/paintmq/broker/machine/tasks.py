@@ -15,7 +15,7 @@ from paintmq.broker.records import StoredTask
 from paintmq.broker.scheduling.backlog import Waiting
 from paintmq.deadlines import Deadlines
 from paintmq.plugin.catalog import CheckedTask
-from paintmq.task import PeerId, TaskId, TaskRequest, TaskState, TaskStatus
+from paintmq.task import FINAL_STATES, PeerId, TaskId, TaskRequest, TaskState, TaskStatus
 
 
 @define
@@ -116,15 +116,39 @@ class TaskTable:
         self._count(entry, +1)
 
     def change(self, entry: TaskEntry, status: TaskStatus) -> None:
-        """Give the task a new status."""
-        self._count(entry, -1)
-        before = entry.status.state
-        entry.status = status
-        self._count(entry, +1)
-        if status.state.is_final and not before.is_final:
-            self._counts(status.queue).ended[status.state] += 1
-        elif before.is_final and not status.state.is_final:
-            self._counts(status.queue).ended[before] -= 1
+        """Give the task a new status; its queue and its time of acceptance stay.
+
+        Only what differs is counted: a task changes three times on its way, and most sums do not.
+        """
+        was, entry.status = entry.status, status
+        before, after = was.state, status.state
+        if was.owner != status.owner and before not in FINAL_STATES:
+            self._count_owned(was.owner, -1)
+            self._count_owned(status.owner, +1)
+        if before is not after:
+            self._move(entry, before, after)
+        if before in FINAL_STATES or after in FINAL_STATES:
+            self.output_bytes += _unconfirmed_bytes(status) - _unconfirmed_bytes(was)
+
+    def _move(self, entry: TaskEntry, before: TaskState, after: TaskState) -> None:
+        """Count a task in its new state instead of the one before."""
+        status = entry.status
+        counts = self._counts(status.queue)
+        counts.by_state[before] -= 1
+        counts.by_state[after] += 1
+        del self._by_state[before][entry.id]
+        self._by_state[after][entry.id] = entry
+        if before is TaskState.QUEUED:
+            self._count_waiting(entry, -1)
+        elif after is TaskState.QUEUED:
+            self._count_waiting(entry, +1)
+        was_final, is_final = before in FINAL_STATES, after in FINAL_STATES
+        if is_final and not was_final:
+            counts.ended[after] += 1
+            self._count_unfinished(entry, -1)
+        elif was_final and not is_final:
+            counts.ended[before] -= 1
+            self._count_unfinished(entry, +1)
 
     def remove(self, entry: TaskEntry) -> None:
         self._count(entry, -1)
@@ -213,17 +237,35 @@ class TaskTable:
         else:
             del self._by_state[status.state][entry.id]
         if status.state is TaskState.QUEUED:
-            counts.bytes_waiting += sign * entry.request.input_bytes
-            arrivals = self._arrivals.setdefault(status.queue, Deadlines[TaskId]())
-            if sign > 0:
-                arrivals.set(entry.id, status.accepted_at)
-            else:
-                arrivals.discard(entry.id)
-        if not status.state.is_final:
-            self.unfinished += sign
-            self._unfinished_of[status.owner] += sign
-            if not self._unfinished_of[status.owner]:
-                del self._unfinished_of[status.owner]
-            self.input_bytes += sign * entry.request.input_bytes
-        elif status.acknowledged_at is None:
-            self.output_bytes += sign * sum(output.size for output in status.outputs)
+            self._count_waiting(entry, sign)
+        if status.state not in FINAL_STATES:
+            self._count_unfinished(entry, sign)
+        self.output_bytes += sign * _unconfirmed_bytes(status)
+
+    def _count_waiting(self, entry: TaskEntry, sign: int) -> None:
+        status = entry.status
+        self._counts(status.queue).bytes_waiting += sign * entry.request.input_bytes
+        arrivals = self._arrivals.get(status.queue)
+        if arrivals is None:
+            arrivals = self._arrivals[status.queue] = Deadlines[TaskId]()
+        if sign > 0:
+            arrivals.set(entry.id, status.accepted_at)
+        else:
+            arrivals.discard(entry.id)
+
+    def _count_unfinished(self, entry: TaskEntry, sign: int) -> None:
+        self.unfinished += sign
+        self._count_owned(entry.status.owner, sign)
+        self.input_bytes += sign * entry.request.input_bytes
+
+    def _count_owned(self, owner: str, sign: int) -> None:
+        self._unfinished_of[owner] += sign
+        if not self._unfinished_of[owner]:
+            del self._unfinished_of[owner]
+
+
+def _unconfirmed_bytes(status: TaskStatus) -> int:
+    """Return the bytes of a result that no client has confirmed."""
+    if not status.outputs or status.acknowledged_at is not None:
+        return 0
+    return sum(output.size for output in status.outputs) if status.state in FINAL_STATES else 0

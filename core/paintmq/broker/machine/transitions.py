@@ -87,6 +87,10 @@ TIMERS: Mapping[TaskState, Timers] = {
     **dict.fromkeys(ENDED, Timers(frozenset({"purge"}))),
 }
 
+POSSIBLE_TIMERS: Mapping[TaskState, frozenset[TimerKind]] = {
+    state: timers.always | timers.maybe for state, timers in TIMERS.items()
+}
+
 _ENDINGS = {
     Event.SUCCEED: TaskState.SUCCEEDED,
     Event.FAIL: TaskState.FAILED,
@@ -131,10 +135,18 @@ def check(before: TaskState, event: Event, after: TaskState | None, timers: Coll
     Raises:
         AssertionError: the table has no such transition, or not with these timers.
     """
+    looked_up = before, event, after, *timers
+    if (word := _checked.get(looked_up)) is not None:
+        return word
     known = TRANSITIONS.get((before, event), "nowhere")
     assert known == after, f"{event} from {before} leads to {known}, not to {after}"
     assert after is None or TIMERS[after].allow(timers), f"{event} to {after} with {set(timers)}"
+    _checked[looked_up] = RECORDS[event]
     return RECORDS[event]
+
+
+_checked: dict[tuple[object, ...], str] = {}
+"""What was looked up and found right: every transition is, and there are few different ones."""
 
 
 # ---- pictures ----------------------------------------------------------------------------------
