@@ -5,8 +5,9 @@ Plain values: nothing here does I/O, reads a clock or makes an identifier (see `
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Literal, NewType, TypeAlias
+from typing import Any, Literal, NewType, TypeAlias
 
+import msgspec
 from attrs import field, frozen
 
 TaskId = NewType("TaskId", str)
@@ -158,11 +159,12 @@ class AttemptReport:
     error: TaskError | None = None
 
 
-@frozen(kw_only=True)
-class TaskStatus:
+class TaskStatus(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where an accepted task stands: all that must survive a restart of the broker.
 
     Times are broker seconds: Unix epoch at the start of the broker, advancing monotonically.
+    A Struct, where other values are attrs classes: it is replaced five times in the life of each
+    task, which took attrs a quarter of all the calls that a small task costs.
     """
 
     state: TaskState
@@ -204,3 +206,7 @@ class TaskStatus:
     @property
     def fence(self) -> Fence:
         return Fence(self.incarnation, self.attempt)
+
+    def changed(self, **changes: Any) -> "TaskStatus":
+        """Return this status with other values in some fields."""
+        return msgspec.structs.replace(self, **changes)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from heapq import heappush
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from paintmq.broker.connections import sender
 from paintmq.broker.connections.outbox import Outbox, Outgoing
@@ -99,7 +99,7 @@ def _every_ending(self: ClientMachine, message: Finished) -> list[Command]:
 
 def _same_attempt(status: Any, **changes: Any) -> Any:
     changes.pop("attempt", None)
-    return evolve(status, **changes)
+    return status.changed(**changes)
 
 
 def _ended_is_not_leased(self: Lifecycle, task_id: Any, fence: Any, session: Any) -> Any:

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 import pytest
-from attrs import define, evolve, field
+from attrs import define, field
 
 from paintmq.broker.records import (
     BrokerBooted,
@@ -33,7 +33,7 @@ def accepted(name: str, *inputs: bytes) -> TaskAccepted:
 def changed(before: TaskAccepted, state: TaskState, **more: object) -> TaskChanged:
     """Return a change of that task's state."""
     event = "finish" if state.is_final else "lease"
-    status: TaskStatus = evolve(before.status, state=state, **more)  # type: ignore[arg-type]
+    status: TaskStatus = before.status.changed(state=state, **more)
     return TaskChanged(before.request.id, event, status)
 
 

@@ -261,7 +261,7 @@ def _charge_whatever_came_back(
     self: Lifecycle, entry: TaskEntry, *, trouble: str = "", now: float
 ) -> None:
     status = entry.status
-    self.step.tasks.change(entry, evolve(status, undelivered=status.undelivered + 1))
+    self.step.tasks.change(entry, status.changed(undelivered=status.undelivered + 1))
     _hand_back(self, entry, trouble=trouble, now=now)
 
 

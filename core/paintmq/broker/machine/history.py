@@ -1,7 +1,5 @@
 """A task's record of its attempts, and what is counted against it."""
 
-from attrs import evolve
-
 from paintmq.config import Limits
 from paintmq.task import AttemptReport, TaskError, TaskStatus
 
@@ -22,7 +20,7 @@ def with_report(
         outcome=outcome,
         error=error,
     )
-    return evolve(status, history=(*status.history, report)[-keep:])
+    return status.changed(history=(*status.history, report)[-keep:])
 
 
 def with_crash(status: TaskStatus, limits: Limits, *, alone: bool) -> tuple[TaskStatus, bool, int]:
@@ -36,16 +34,16 @@ def with_crash(status: TaskStatus, limits: Limits, *, alone: bool) -> tuple[Task
     """
     if alone:
         # The worker itself may be at fault, so another one is preferred next time.
-        status = evolve(
-            status, crashes=status.crashes + 1, excluded=with_name(status.excluded, status.worker)
+        status = status.changed(
+            crashes=status.crashes + 1, excluded=with_name(status.excluded, status.worker)
         )
         return status, status.crashes >= limits.crashes, status.crashes
     if status.suspect:
         # A suspect is only ever dispatched alone, so this worker broke that rule. Count it, or a
         # faulty worker could keep the task in the queue for ever.
-        status = evolve(status, losses=status.losses + 1)
+        status = status.changed(losses=status.losses + 1)
         return status, status.losses >= limits.losses, status.losses
-    return evolve(status, suspect=True), False, 1
+    return status.changed(suspect=True), False, 1
 
 
 def with_name(names: tuple[str, ...], name: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ Rule 3: the fence alone decides whether a worker's answer counts; see ``current`
 
 import random
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from paintmq.broker.machine.history import with_crash, with_name, with_report
 from paintmq.broker.machine.retention import Retention, finished_message
@@ -87,12 +87,11 @@ class Lifecycle:
     def adopt(self, entry: TaskEntry, owner: str) -> None:
         """Give an owner to a task that has none: it is older than the broker's keys."""
         timers = self.step.timers_of(entry)
-        self.step.change(entry, Event.ADOPT, evolve(entry.status, owner=owner), timers)
+        self.step.change(entry, Event.ADOPT, entry.status.changed(owner=owner), timers)
 
     def revive(self, entry: TaskEntry, *, now: float) -> None:
         """Put a dead task back into its queue with fresh counters; its history is kept."""
-        status = evolve(
-            entry.status,
+        status = entry.status.changed(
             state=TaskState.QUEUED,
             failures=0,
             crashes=0,
@@ -115,7 +114,7 @@ class Lifecycle:
         none that failed it. Only trying again tells whether the task or the worker was at fault.
         """
         self.scheduler.remove(entry.id)
-        self._wait(entry, Event.FORGIVE, evolve(entry.status, excluded=()), now=now)
+        self._wait(entry, Event.FORGIVE, entry.status.changed(excluded=()), now=now)
 
     def _wait(self, entry: TaskEntry, event: Event, status: TaskStatus, *, now: float) -> None:
         """Put the task into the queue, with this status."""
@@ -152,8 +151,7 @@ class Lifecycle:
         assert entry is not None
         assert entry.checked is not None
         worker = self.sessions.workers[session]
-        status = evolve(
-            entry.status,
+        status = entry.status.changed(
             state=TaskState.LEASED,
             incarnation=self._incarnation,
             attempt=entry.status.attempt + 1,
@@ -214,7 +212,7 @@ class Lifecycle:
         self.step.change(
             entry,
             Event.LOAD if loading else Event.RUN,
-            evolve(entry.status, state=state, started_at=now),
+            entry.status.changed(state=state, started_at=now),
             {"lease": now + self._timers.lease, "run": now + limit + RUN_LIMIT_MARGIN},
         )
         assert entry.session is not None  # the sender has claimed the attempt
@@ -263,7 +261,7 @@ class Lifecycle:
         status = entry.status
         if status.started_at is None and status.leased_at is not None:
             # Its start was lost, or not worth a message: it began when it must have.
-            entry.status = evolve(status, started_at=max(status.leased_at, now - ran))
+            entry.status = status.changed(started_at=max(status.leased_at, now - ran))
         self._finish(entry, TaskState.SUCCEEDED, now=now, outputs=outputs, outcome="succeeded")
 
     def fail(self, entry: TaskEntry, error: TaskError, *, now: float) -> None:
@@ -277,7 +275,7 @@ class Lifecycle:
             return
         self._retry_or_die(
             entry,
-            evolve(entry.status, failures=failures, excluded=excluded),
+            entry.status.changed(failures=failures, excluded=excluded),
             spent=spent,
             tries=failures,
             outcome="timed_out" if error.code == "timed_out" else "failed",
@@ -315,14 +313,14 @@ class Lifecycle:
         self._end_attempt(entry, now=now, may_still_run=True)
         status = entry.status
         if entry.delivered or status.started_at is not None:
-            status = evolve(status, losses=status.losses + 1)
+            status = status.changed(losses=status.losses + 1)
             self.leases_lost += 1
             spent = status.losses >= self._limits.losses
             outcome, message = "lost", "its worker fell silent"
             if overdue:
                 message = "it exceeded its limits, and its worker did not stop it"
         else:
-            status = evolve(status, undelivered=status.undelivered + 1)
+            status = status.changed(undelivered=status.undelivered + 1)
             spent = status.undelivered >= self._limits.undelivered
             outcome, message = "undelivered", "its worker never started it"
         if session is not None:
@@ -348,7 +346,7 @@ class Lifecycle:
                 entry.checked, (status.queue,)
             )
         else:
-            status = evolve(status, undelivered=status.undelivered + 1)
+            status = status.changed(undelivered=status.undelivered + 1)
             spent = status.undelivered >= self._limits.undelivered
         error = TaskError(code="attempt_handed_back", message=message)
         self._retry_or_die(
@@ -429,7 +427,7 @@ class Lifecycle:
         policy = RetryPolicy(first=self._timers.retry_first, most=self._timers.retry_most)
         delay = policy.delay(tries, self._rng) if tries else 0.0
         status = with_report(status, outcome, error, now=now, keep=self._limits.history)
-        status = evolve(status, state=TaskState.QUEUED, not_before=now + delay)
+        status = status.changed(state=TaskState.QUEUED, not_before=now + delay)
         self._wait(entry, Event.RETRY, status, now=now)
         if entry.expires_at is not None and entry.expires_at <= now:
             self.expire(entry, "its deadline passed before it could be retried", now=now)
@@ -457,7 +455,7 @@ class Lifecycle:
         status = entry.status
         if outcome and status.state.is_leased:
             status = with_report(status, outcome, error, now=now, keep=self._limits.history)
-        status = evolve(status, state=state, ended_at=now, outputs=outputs, error=error)
+        status = status.changed(state=state, ended_at=now, outputs=outputs, error=error)
         purge_at = self.retention.purge_at(status, now=now)
         self.step.change(entry, ENDING_EVENTS[state], status, {"purge": purge_at})
         self.step.tell(entry, finished_message(entry))

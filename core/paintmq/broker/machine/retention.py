@@ -25,7 +25,7 @@ class Retention:
         """Record that a client has the result, so that it need not be kept for long."""
         if not entry.status.state.is_final or entry.status.acknowledged_at is not None:
             return
-        status = evolve(entry.status, acknowledged_at=now)
+        status = entry.status.changed(acknowledged_at=now)
         purge_at = self.purge_at(status, now=now)
         self._step.change(entry, Event.ACKNOWLEDGE, status, {"purge": purge_at})
         self.add_spent(entry)

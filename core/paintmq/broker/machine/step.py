@@ -64,7 +64,7 @@ class StepBuilder:
         transitions.check(TaskState.SUBMITTED, Event.ACCEPT, entry.status.state, timers)
         self.tasks.add(entry)
         self._records.append(TaskAccepted(entry.request, entry.status))
-        self.set_timers(entry, timers)
+        self._replace_timers(entry.id, (), timers)
 
     def change(
         self,

@@ -34,10 +34,12 @@ class TaskEntry:
     """Clients to be told, in the order they asked; changed only by ``TaskTable``."""
     confirmed: tuple[PeerId, ...] = ()
     """Clients of its owner that have said that they have the result."""
+    id: TaskId = field(init=False)
+    input_bytes: int = field(init=False)
 
-    @property
-    def id(self) -> TaskId:
-        return self.request.id
+    def __attrs_post_init__(self) -> None:
+        # Kept here, as every step of a task asks for them several times.
+        self.id, self.input_bytes = self.request.id, self.request.input_bytes
 
     @property
     def owner(self) -> str:
@@ -244,7 +246,7 @@ class TaskTable:
 
     def _count_waiting(self, entry: TaskEntry, sign: int) -> None:
         status = entry.status
-        self._counts(status.queue).bytes_waiting += sign * entry.request.input_bytes
+        self._counts(status.queue).bytes_waiting += sign * entry.input_bytes
         arrivals = self._arrivals.get(status.queue)
         if arrivals is None:
             arrivals = self._arrivals[status.queue] = Deadlines[TaskId]()
@@ -256,7 +258,7 @@ class TaskTable:
     def _count_unfinished(self, entry: TaskEntry, sign: int) -> None:
         self.unfinished += sign
         self._count_owned(entry.status.owner, sign)
-        self.input_bytes += sign * entry.request.input_bytes
+        self.input_bytes += sign * entry.input_bytes
 
     def _count_owned(self, owner: str, sign: int) -> None:
         self._unfinished_of[owner] += sign

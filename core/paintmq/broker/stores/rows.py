@@ -7,7 +7,6 @@ import hashlib
 from typing import Any
 
 import msgspec
-from attrs import evolve
 
 from paintmq.broker.records import BrokerBooted, Record, TaskAccepted, TaskChanged, TaskPurged
 from paintmq.task import PayloadInfo, TaskError, TaskId, TaskRequest, TaskState, TaskStatus
@@ -82,8 +81,7 @@ def decode_record(data: bytes) -> Record:
 
 def corrupt(status: TaskStatus, what: str, *, at: float) -> TaskStatus:
     """Return the ending of a task of which a part was lost or changed on the disk."""
-    return evolve(
-        status,
+    return status.changed(
         state=TaskState.FAILED,
         ended_at=at,
         outputs=(),

@@ -1,7 +1,6 @@
 """The table of tasks: its sums and indices agree with what it holds."""
 
 import pytest
-from attrs import evolve
 from tests.harness.broker_harness import ALICE, BOB
 
 from paintmq.broker.machine.tasks import TaskEntry, TaskTable
@@ -26,7 +25,7 @@ def make_table(*entries: TaskEntry) -> TaskTable:
 
 
 def move(table: TaskTable, entry: TaskEntry, state: TaskState) -> None:
-    table.change(entry, evolve(entry.status, state=state))
+    table.change(entry, entry.status.changed(state=state))
     table.check_invariants()
 
 
@@ -37,15 +36,14 @@ def test_bytes_of_inputs_count_until_the_end_and_those_of_results_until_they_are
     table = make_table(entry)
     assert (table.unfinished, table.input_bytes, table.output_bytes) == (1, 10, 0)
 
-    succeeded = evolve(
-        entry.status,
+    succeeded = entry.status.changed(
         state=TaskState.SUCCEEDED,
         outputs=(make_payload(size=7), make_payload(size=5)),
     )
     table.change(entry, succeeded)
     assert (table.unfinished, table.input_bytes, table.output_bytes) == (0, 0, 12)
 
-    table.change(entry, evolve(succeeded, acknowledged_at=1.0))
+    table.change(entry, succeeded.changed(acknowledged_at=1.0))
     assert table.output_bytes == 0
     table.remove(entry)
     table.check_invariants()

@@ -27,8 +27,8 @@ from paintmq.wire.messages import (
 TASKS = 320
 TOGETHER = 32
 """Messages that share a step, as those of one ZeroMQ message do."""
-MOST_TO_ACCEPT = 200
-MOST_TO_WORK_OFF = 420
+MOST_TO_ACCEPT = 210
+MOST_TO_WORK_OFF = 330
 
 
 class Calls:
@@ -92,7 +92,6 @@ def test_accepting_a_task_takes_a_bounded_number_of_calls() -> None:
     with counting() as calls:
         submit_all(machine)
 
-    print("CALLS", calls.count / TASKS)
     assert calls.count / TASKS < MOST_TO_ACCEPT
 
 
@@ -105,5 +104,4 @@ def test_working_a_task_off_takes_a_bounded_number_of_calls() -> None:
         ended = work_off(machine)
 
     assert ended == TASKS
-    print("CALLS", calls.count / TASKS)
     assert calls.count / TASKS < MOST_TO_WORK_OFF

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from attrs import evolve
 from tests.harness.broker_harness import W1, W2, BrokerHarness, beat, crash, fail, ready, restarted
 
 from paintmq.broker.records import Record, TaskChanged
@@ -105,7 +104,7 @@ def test_a_story_says_for_how_long_a_task_is_held_back_and_when_it_is_forgiven()
         broker.let_pass(5.0)
         beat(broker, *broker.assigned(W1))
         beat(broker, worker=W2)
-    waits = evolve(broker.status(task), state=TaskState.QUEUED, not_before=EPOCH + 9.0)
+    waits = broker.status(task).changed(state=TaskState.QUEUED, not_before=EPOCH + 9.0)
     held_back = LogRow(sequence=1, at=EPOCH, record=TaskChanged(task.id, "requeue", waits))
 
     events = [line.event for line in story_of(broker, task.id)]
