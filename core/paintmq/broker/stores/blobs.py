@@ -35,15 +35,15 @@ class BlobFolder:
         self._sync = sync
         self._lock = threading.Lock()
         self._pins: Counter[str] = Counter()
-        self._written = 0
 
     def write(self, data: Buffer) -> str:
         """Write a file and return its name. It stays pinned until ``unpin``."""
         name = f"{secrets.token_hex(8)}.{digest_of(data).removeprefix(XXH3)}"
         with self._lock:
             self._pins[name] += 1
-            self._written += 1
-            aside = self._folder / "new" / f"{os.getpid()}-{self._written}"
+        # Not named by our process id: in a container an earlier process had the same, and may have
+        # been killed while it wrote.
+        aside = self._folder / "new" / name
         try:
             self._write(aside, self.path(name), data)
         except OSError:
@@ -142,9 +142,8 @@ class BlobFolder:
             if found.st_mtime > limit or not stat.S_ISREG(found.st_mode):
                 continue  # folders and links are not ours
             with self._lock:
-                if path.parent.name == "new" or not (
-                    path.name in self._pins or is_named(path.name)
-                ):
+                unfinished = path.parent.name == "new"
+                if path.name not in self._pins and (unfinished or not is_named(path.name)):
                     failpoint("sweep.before_unlink")
                     removed += self._unlink(path)
                     failpoint("sweep.after_unlink")

@@ -14,6 +14,7 @@ import pytest
 from tests.harness.forked_child import forked_child
 
 from paintmq.broker.records import StoredTask
+from paintmq.broker.stores.blobs import BlobFolder
 from paintmq.broker.stores.database import DATABASE_NAME
 from paintmq.broker.stores.sqlite import SqliteStore
 from paintmq.errors import StoreError
@@ -217,3 +218,21 @@ def test_a_forked_child_that_closes_its_parents_store_takes_nothing_away(tmp_pat
 
     assert len(again.recovered.tasks) == 2
     again.store.close()
+
+
+def test_a_file_that_is_being_written_is_not_swept_away_whatever_the_clock_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs, large = BlobFolder(tmp_path, sync=False), b"large " * 100_000
+    swept: list[int] = []
+    rename = Path.rename
+
+    def sweep_before(path: Path, target: Path) -> Path:
+        swept.append(blobs.sweep(is_named=lambda name: False, older_than=-1e9))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", sweep_before)
+    name = blobs.write(large)
+
+    assert swept == [0]
+    assert bytes(blobs.read(name, len(large)) or b"") == large
