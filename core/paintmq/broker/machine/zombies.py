@@ -38,10 +38,9 @@ class ZombieAttempts:
 
     def leave(self, task_id: TaskId, attempt: int, *, now: float) -> None:
         """Return the worker's credit: it has stopped, or it is gone."""
-        session = self._sessions.pop((task_id, attempt), None)
+        session = self._sessions.pop((task_id, attempt))
         self._deadlines.discard(("zombie", task_id, attempt))
-        if session is not None:
-            self._scheduler.released(session, task_id, ran=None, now=now)
+        self._scheduler.released(session, task_id, ran=None, now=now)
 
     def settle(self, session: PeerId, running: Sequence[TaskId], *, now: float) -> None:
         """Return the credit of attempts that the worker's heartbeat no longer names."""

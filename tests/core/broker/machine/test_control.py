@@ -253,3 +253,8 @@ def test_faults_of_the_router_are_told() -> None:
 
     assert statistics["router_faults"] >= 1
     assert statistics["router_fault"] == "ValueError: broken"
+
+
+def test_a_task_is_asked_for_by_its_id_alone() -> None:
+    for given in (7, None, ["x"]):
+        assert ready().ask("why", task_id=given).error.startswith(f"no task {given!r}: ")

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 )
 from tests.harness.broker_harness import ALICE, BOB, W1, W2, BrokerHarness, make_machine
 
-from paintmq.broker.machine import BrokerMachine
+from paintmq.broker.machine import BrokerMachine, Credentials
 from paintmq.broker.records import TaskAccepted, TaskChanged, replay
 from paintmq.config import Limits, QueueConfig, Timers
 from paintmq.routing import BacklogView, BoardView, Router, WorkerView
@@ -46,6 +46,7 @@ from paintmq.wire.messages import (
     Heartbeat,
     ModelLoaded,
     ModelUnloaded,
+    Progressed,
     Query,
     Rejected,
     ResultReceived,
@@ -55,6 +56,13 @@ from paintmq.wire.messages import (
 
 W3 = PeerId(b"worker-3")
 NAMES = {W1: "node/cpu-0", W2: "node/cpu-1", W3: "node/cpu-2"}
+MALLORY, EVE = PeerId(b"client-mallory"), PeerId(b"worker-eve")
+"""A client and a worker with keys of their own, who go for the tasks of others."""
+KEYS = {
+    **dict.fromkeys(NAMES, Credentials(key="workers", is_admin=False)),
+    MALLORY: Credentials(key="mallory", is_admin=False),
+    EVE: Credentials(key="eve", is_admin=False),
+}
 CREDIT = 2
 workers = st.sampled_from([W1, W2, W3])
 clients = st.sampled_from([ALICE, BOB])
@@ -96,6 +104,7 @@ class BrokerLifecycle(RuleBasedStateMachine):
         super().__init__()
         self.incarnation = 1
         self.broker = BrokerHarness(self.new_machine())
+        self.broker.keys = KEYS
         self.submitted: list[TaskId] = []
         self.accepted: set[TaskId] = set()
         self.cancelled: set[TaskId] = set()
@@ -301,6 +310,33 @@ class BrokerLifecycle(RuleBasedStateMachine):
         ]
         self.tell(worker, messages[end])
 
+    @precondition(lambda self: self.assigned)
+    @rule(data=st.data(), end=ends)
+    def strangers_go_for_a_task(self, data: st.DataObject, end: int) -> None:
+        """I24: they know its id, its fence, and the name and connection of its worker."""
+        worker, item = data.draw(st.sampled_from(self.assigned))
+        task_id, claim = item.task.id, ((item.task.id, item.fence),)
+        self.time_passes(0.0)
+        records, heard = len(self.broker.records), len(self.broker.said)
+        for message in (
+            ClientHello(),
+            Query((task_id,)),
+            Cancel(task_id),
+            ResultReceived(task_id),
+            Ask(request_id=1, subject="why", arguments={"task_id": task_id}),
+            Submit(evolve(item.task, options={"other": 1})),
+        ):
+            self.tell(MALLORY, message)
+        self.tell(EVE, make_hello(NAMES[worker], models=(), running=claim, replaces=worker))
+        self.speak(EVE, item, end)
+
+        assert len(self.broker.records) == records, "I24: strangers changed something"
+        for peer, said in self.broker.said[heard:]:
+            assert peer in (MALLORY, EVE), f"I24: {peer!r} was told {said}"
+            assert not isinstance(said, Accepted | Finished | Progressed | Assign), f"I24: {said}"
+            assert not isinstance(said, CancelAnswered) or said.answer == "unknown", "I24"
+            assert not isinstance(said, Answer) or said.error, "I24"
+
     @rule(seconds=st.floats(0.0, 40.0) | st.sampled_from([100.0, 400.0]))
     def time_passes(self, seconds: float) -> None:
         self.note(self.broker.let_pass(seconds))
@@ -347,6 +383,7 @@ class BrokerLifecycle(RuleBasedStateMachine):
         self.incarnation += 1
         self.router, self.disk_full = PlainRouter, False
         self.broker = BrokerHarness(self.new_machine(), now=self.broker.now)
+        self.broker.keys = KEYS
         self.broker.records += records
         step = self.broker.machine.restore(list(stored.values()), now=self.broker.now)
         self.note(self.broker.take(step))

@@ -1,5 +1,6 @@
 """I24: a task has an owner, the key it came by: no other key learns of it, gets it or ends it."""
 
+import json
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from tests.harness.broker_harness import (
 
 from paintmq.broker.machine import Credentials
 from paintmq.broker.records import TaskChanged, TaskPurged
+from paintmq.broker.stores.rows import decode_status, encode
 from paintmq.config import Limits, Timers
 from paintmq.task import PeerId, TaskId, TaskRequest, TaskState
 from paintmq.task_ids import task_id_for_key
@@ -380,3 +382,15 @@ def test_a_task_that_has_no_owner_becomes_that_of_who_submits_it_again() -> None
     broker.submit(task, BOB)
     assert broker.heard(BOB, Rejected) == [refused, refused]
     assert refused.code == "not_allowed"
+
+
+def test_a_status_of_an_older_journal_has_no_owner() -> None:
+    """I17: it was written before statuses had one, or the key of a worker."""
+    broker = BrokerHarness(make_machine())
+    broker.greet()
+    broker.join()
+    status = broker.status(broker.submit())
+    written = json.loads(encode(status))
+    del written["owner"], written["worker_key"]
+
+    assert decode_status(json.dumps(written).encode()) == status
