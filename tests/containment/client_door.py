@@ -1,10 +1,12 @@
 """Client, AsyncClient, Task and handles, with odd arguments and odd callbacks."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from attrs import evolve
 from hypothesis import strategies as st
 
 from paintmq import AsyncClient, Client, Result, Task, TaskHandle, TaskType
@@ -30,7 +32,7 @@ def cases(door: str) -> st.SearchStrategy[Case]:
         calls(door, "ask", kind.ask).flatmap(_with_argument),
         calls(door, "open", kind.__init__),
         *(calls(door, f"handle_{name}", getattr(TaskHandle, name)) for name in HANDLE_METHODS),
-        odd_fields(door, "callback", {"raised": st.sampled_from(_raised_by_callbacks(door))}),
+        odd_fields(door, "callback", {"raised": st.sampled_from(RAISES)}),
     ]
     task = calls(door, "task", Task.__init__)
     config = odd_fields(
@@ -39,15 +41,17 @@ def cases(door: str) -> st.SearchStrategy[Case]:
         {name: values() for name in ("model", "device", "salt", "key", "many", "nested")},
     )
     inputs = odd_fields(door, "inputs", {name: values() for name in ("image", "mask", "key")})
-    return st.one_of(task, task, config, inputs, *methods)
+    every = st.one_of(task, task, config, inputs, *methods)
+    return every.map(_without_exits) if door == "asyncio" else every
 
 
-def _raised_by_callbacks(door: str) -> Sequence[str]:
+def _without_exits(case: Case) -> Case:
     """Asyncio lets SystemExit and the like end its loop, which is the caller's own."""
-    ends_loops = ("SystemExit", "KeyboardInterrupt", "UntoldExit")
-    return [each for each in RAISES if door == "client" or not each.endswith(ends_loops)]
+    arguments = [(name, _EXITS.sub("ValueError", recipe)) for name, recipe in case.arguments]
+    return evolve(case, arguments=tuple(arguments))
 
 
+_EXITS = re.compile("SystemExit|KeyboardInterrupt|UntoldExit")
 HANDLE_METHODS = ("result", "cancel", "updates", "add_done_callback")
 
 
