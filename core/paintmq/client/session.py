@@ -44,6 +44,7 @@ from paintmq.task import Json, TaskId
 from paintmq.task_ids import task_id_for_key
 from paintmq.transport.key_files import load_peer_key
 from paintmq.transport.sockets import Context
+from paintmq.wire.codec import check
 from paintmq.wire.messages import Ask, Submit, client_hello
 
 GOODBYE_SECONDS = 1.0
@@ -200,7 +201,8 @@ class Session:
         """
         self.start()
         self._mark_seen()
-        prepared = _checked(self._with_own_id(prepared, task))
+        prepared = self._with_own_id(prepared, task)
+        _check_task(prepared)
         followed, is_new = self._followed.submit(prepared.request, task)
         if not is_new:
             place.give_back()
@@ -367,10 +369,10 @@ class Session:
             self._journal.seen()
 
 
-def _checked(prepared: PreparedTask) -> PreparedTask:
+def _check_task(prepared: PreparedTask) -> None:
     try:
         check_payload_count(len(prepared.payloads))
-        return PreparedTask(as_read(Submit(prepared.request)).task, prepared.payloads)
+        check(Submit(prepared.request))
     except WireError as error:
         raise InvalidTaskError(f"the task cannot be submitted: {error}") from error
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import attrs
 import msgspec
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from paintmq.errors import VersionMismatchError, WireError
 from paintmq.task import Fence, Json, TaskError, TaskId, TaskRequest, TaskState
 from paintmq.wire import messages as m
 from paintmq.wire.body_schema import MAX_ERROR_TEXT, MAX_TRACEBACK, Schema
-from paintmq.wire.codec import LARGE_BODY_BYTES, MAX_BODY_BYTES, decode, encode
+from paintmq.wire.codec import LARGE_BODY_BYTES, MAX_BODY_BYTES, check, decode, encode
 from paintmq.wire.frames import (
     HEADER_BYTES,
     KIND_OF,
@@ -45,6 +46,39 @@ def test_every_message_comes_back_as_it_was(cls: type[m.Message], data: st.DataO
     message = data.draw(messages(cls))
 
     assert decode(encode(message)) == message
+
+
+ODD: list[Any] = [
+    None,
+    True,
+    -1,
+    2**63,
+    2**80,
+    1e16,
+    float("nan"),
+    "x" * 40_000,
+    "\ud800",
+    b"x",
+    [],
+    {},
+    (),
+]
+
+
+@given(message=any_message, data=st.data())
+def test_what_passes_the_check_can_be_read_and_what_does_not_cannot(
+    message: m.Message, data: st.DataObject
+) -> None:
+    if fields := [field.name for field in attrs.fields(type(message)) if field.name != "fence"]:
+        name, value = data.draw(st.sampled_from(fields)), data.draw(st.sampled_from(ODD))
+        message = attrs.evolve(message, **{name: value})
+    try:
+        check(message)
+    except WireError:
+        with pytest.raises(WireError):
+            decode(encode(message))
+    else:
+        decode(encode(message))
 
 
 def test_every_message_of_the_unions_has_a_kind_of_its_own() -> None:
