@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from paintmq.errors import WireError
-from paintmq.task import Buffer
+from paintmq.task import Buffer, PayloadInfo
 from paintmq.units import MIB
 from paintmq.wire.codec import decode_body, encode_parts
 from paintmq.wire.frames import CHUNK, CREDIT, HEADER_BYTES, Header, unpack_header
@@ -73,18 +73,10 @@ class Delivery:
 class _Item:
     """A message that fits into the next ZeroMQ message, small payloads included."""
 
-    header: Header
-    body: bytes = b""
+    head: bytes
+    """Header and body."""
     payloads: tuple[Buffer, ...] = ()
     payload_bytes: int = 0
-
-    @property
-    def head_bytes(self) -> int:
-        return HEADER_BYTES + len(self.body)
-
-    @property
-    def all_bytes(self) -> int:
-        return self.head_bytes + self.payload_bytes
 
 
 class Link:
@@ -143,24 +135,17 @@ class Link:
             WireError: the message is too large to be sent.
         """
         infos = payloads_of(message)
-        sizes = [memoryview(payload).nbytes for payload in payloads]
-        if sizes != [info.size for info in infos]:
-            raise ValueError(
-                f"{type(message).__name__} describes payloads of {[i.size for i in infos]} bytes "
-                f"and is sent with {sizes}"
-            )
-        total = sum(sizes)
-        if len(sizes) > MAX_PAYLOADS:
-            raise WireError(f"{len(sizes)} payloads are too many: {MAX_PAYLOADS} at most")
+        total = _checked_size(message, infos, payloads) if infos or payloads else 0
         header, body = encode_parts(message)
         if type(message) in _HELLOS:
             self._start_anew()
         if total <= INLINE_BYTES:
-            header = header._replace(frames=len(sizes)) if sizes else header
+            header = header._replace(frames=len(infos)) if infos else header
+            head = header.pack() + body
             apart = self.work_apart and type(message) in _WORK
             line = self._work if apart else self._small
-            line.append(item := _Item(header, body, tuple(payloads), total))
-            self._queued_bytes += item.all_bytes
+            line.append(_Item(head, tuple(payloads), total))
+            self._queued_bytes += len(head) + total
         else:
             self._queued_bytes += total
             number, self._next_number = self._next_number, self._next_number % 0xFFFF_FFFF + 1
@@ -174,8 +159,9 @@ class Link:
         multiparts: list[list[Buffer]] = []
         if self._owed >= _CREDIT_STEP:
             # Made here, not on arrival: credits must not pile up for a peer that reads nothing.
-            self._small.append(credit := _Item(Header(CREDIT, number=self._owed)))
-            self._queued_bytes += credit.all_bytes
+            credit = Header(CREDIT, number=self._owed).pack()
+            self._small.append(_Item(credit))
+            self._queued_bytes += len(credit)
             self._room += self._owed
             self._owed = 0
         for line in (self._small, self._work):
@@ -221,17 +207,15 @@ class Link:
         return deliveries
 
     def _received(self, header: Header, body: Buffer, payloads: Sequence[Buffer]) -> list[Delivery]:
-        match header.kind:
-            case _ if header.kind == CREDIT:
-                # Late credits from before a hello may come on top of a whole window.
-                if header.number > 2 * WINDOW:
-                    raise WireError(f"a credit of {header.number} is more than can be under way")
-                self._under_way = max(0, self._under_way - header.number)
-                return []
-            case _ if header.kind == CHUNK:
-                return self._burst_received(header, payloads)
-            case _:
-                return self._message_received(header, body, payloads)
+        if header.kind == CREDIT:
+            # Late credits from before a hello may come on top of a whole window.
+            if header.number > 2 * WINDOW:
+                raise WireError(f"a credit of {header.number} is more than can be under way")
+            self._under_way = max(0, self._under_way - header.number)
+            return []
+        if header.kind == CHUNK:
+            return self._burst_received(header, payloads)
+        return self._message_received(header, body, payloads)
 
     def _message_received(
         self, header: Header, body: Buffer, payloads: Sequence[Buffer]
@@ -239,7 +223,10 @@ class Link:
         message = decode_body(header, body)
         if type(message) in _HELLOS:
             self._start_anew()
-        sizes = [info.size for info in payloads_of(message)]
+        infos = payloads_of(message)
+        if not infos and not payloads and header.number == 0:
+            return [Delivery(message)]  # most messages bring no payloads
+        sizes = [info.size for info in infos]
         total = sum(sizes)
         if len(sizes) > MAX_PAYLOADS:
             raise WireError(f"{len(sizes)} payloads are too many: {MAX_PAYLOADS} at most")
@@ -283,17 +270,20 @@ class Link:
         heads: list[bytes] = []
         payloads: list[Buffer] = []
         head_bytes = payload_bytes = 0
-        while line and len(heads) < 2 * COALESCED_ITEMS:
+        while line and len(heads) < COALESCED_ITEMS:
             item = line[0]
-            head_bytes += item.head_bytes
+            head_bytes += len(item.head)
             payload_bytes += item.payload_bytes
-            frames = 1 + len(payloads) + len(item.payloads)
-            too_big = max(head_bytes, payload_bytes) > _COALESCED_BYTES or frames > MAX_FRAMES
+            too_big = (
+                head_bytes > _COALESCED_BYTES
+                or payload_bytes > _COALESCED_BYTES
+                or 1 + len(payloads) + len(item.payloads) > MAX_FRAMES
+            )
             if heads and too_big:
                 break
-            heads += (item.header.pack(), item.body)
+            heads.append(item.head)
             payloads += item.payloads
-            self._queued_bytes -= item.all_bytes
+            self._queued_bytes -= len(item.head) + item.payload_bytes
             line.popleft()
         return [b"".join(heads), *payloads]
 
@@ -305,3 +295,23 @@ class Link:
         if transfer.is_done:
             self._transfers.popleft()
         return burst
+
+
+def _checked_size(
+    message: Message, infos: Sequence[PayloadInfo], payloads: Sequence[Buffer]
+) -> int:
+    """Return the bytes of a message's payloads, if they are those that it describes.
+
+    Raises:
+        ValueError: they are not.
+        WireError: they are too many.
+    """
+    sizes = [memoryview(payload).nbytes for payload in payloads]
+    if sizes != [info.size for info in infos]:
+        raise ValueError(
+            f"{type(message).__name__} describes payloads of {[i.size for i in infos]} bytes "
+            f"and is sent with {sizes}"
+        )
+    if len(sizes) > MAX_PAYLOADS:
+        raise WireError(f"{len(sizes)} payloads are too many: {MAX_PAYLOADS} at most")
+    return sum(sizes)

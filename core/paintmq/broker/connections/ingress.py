@@ -25,15 +25,15 @@ from paintmq.wire.messages import (
     WorkerHello,
 )
 
-_FROM_CLIENT = (*get_args(FromClient), Heartbeat)
-_FROM_WORKER = get_args(FromWorker)
+_FROM_CLIENT = frozenset({*get_args(FromClient), Heartbeat})
+_FROM_WORKER = frozenset(get_args(FromWorker))
 _ENDINGS = (AttemptSucceeded, AttemptFailed, AttemptCrashed, AttemptReturned)
 
 
 def objection(message: Message, *, port: str, is_queue: bool) -> str:
     """Return why this message may not arrive at that port; empty when it may."""
     allowed = _FROM_WORKER if is_queue else _FROM_CLIENT
-    if not isinstance(message, allowed):
+    if type(message) not in allowed:
         return f"{type(message).__name__} is not understood on the port for {port}"
     if isinstance(message, WorkerHello) and message.queue != port:
         return f"this is the port of queue {port}, not of {message.queue}"

@@ -127,8 +127,9 @@ class Peer:
             else:
                 outgoing = evolve(outgoing, weight=weight_of(message.value))
             self._answered += outgoing.weight
-        size = sum(info.size for info in payloads_of(message))
-        (self.held_large if size > INLINE_BYTES else self.held).append(outgoing)
+        infos = payloads_of(message)
+        is_large = bool(infos) and sum([info.size for info in infos]) > INLINE_BYTES
+        (self.held_large if is_large else self.held).append(outgoing)
 
     @property
     def line_length(self) -> int:

@@ -52,6 +52,9 @@ SLICE_SECONDS = 0.004
 PREVIEW_LINE = 64
 """Progress is lossy by contract: it is dropped while a peer's line is longer than this."""
 
+_WITH_PAYLOADS = (Assign, Finished)
+"""Messages whose payloads are looked up when they are sent."""
+
 Caught: TypeAlias = Callable[[BaseException, Callable[[], object]], None]
 
 
@@ -96,9 +99,10 @@ class Sender:
             peer = self._peers.get(outgoing.send.peer)
             if peer is None:
                 continue  # it left, and will query its tasks when it comes back
-            if isinstance(outgoing.send.message, Progressed) and peer.line_length > PREVIEW_LINE:
+            kind = type(outgoing.send.message)
+            if kind is Progressed and peer.line_length > PREVIEW_LINE:
                 continue
-            if isinstance(outgoing.send.message, BrokerHeartbeat) and peer.is_behind:
+            if kind is BrokerHeartbeat and peer.is_behind:
                 continue  # what waits for it shows as well that the broker lives
             peer.hold(outgoing)
             self._peers.mark(peer)
@@ -191,7 +195,7 @@ class Sender:
                 return moved
             outgoing = line[0]
             message, payloads = outgoing.send.message, outgoing.payloads
-            if payloads is None:
+            if payloads is None and type(message) in _WITH_PAYLOADS:
                 message = self._without_damaged(peer, message)
                 if message is not outgoing.send.message:
                     line[0] = Outgoing(Send(peer.id, message))
@@ -200,7 +204,7 @@ class Sender:
                     return moved
             peer.release(line)
             failpoint("send.before")
-            self._hand_over(peer, self._stamped(peer, message), payloads)
+            self._hand_over(peer, self._stamped(peer, message), payloads or ())
             failpoint("send.after")
             self._look_at_clock()
         return LINK_MESSAGES
