@@ -12,7 +12,7 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
 from attrs import evolve
-from tests.harness.scripted_broker import ScriptedBroker, make_job
+from tests.harness.scripted_broker import Job, ScriptedBroker, make_job
 from tests.harness.trial_node import (
     is_alive,
     model_host,
@@ -406,23 +406,66 @@ def test_hosts_that_keep_dying_are_reported_in_full_once_and_started_ever_more_s
     assert node.handed_back == (), "that was before it was stopped"
 
 
-def test_a_large_picture_goes_through_whole(
-    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
-) -> None:
-    make_node()
-    broker.hear(WorkerHello)
-    image = np.random.default_rng(1).integers(0, 256, (1500, 1000, 3), dtype=np.uint8)
+def make_large_job(number: int, *, do: str = "paint") -> tuple[Job, bytes]:
+    """Return a task, and the picture that should come of it."""
+    image = np.random.default_rng(number).integers(0, 256, (1500, 1000, 3), dtype=np.uint8)
     mask = np.zeros((1500, 1000), np.uint8)
     mask[700, 500] = 255
     sent = [payload_of_array("image", image), payload_of_array("mask", mask)]
     job = evolve(
-        make_job(1),
+        make_job(number, do=do),
         inputs=tuple(info for info, _ in sent),
         payloads=tuple(data for _, data in sent),
     )
-    broker.assign(job)
+    expected = image.copy()
+    expected[700, 500] = 200
+    return job, expected.tobytes()
 
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_large_picture_goes_through_whole(
+    broker: ScriptedBroker,
+    make_node: Callable[..., NodeSupervisor],
+    monkeypatch: pytest.MonkeyPatch,
+    shared: bool,
+) -> None:
+    """Through memory that agent and host share, and where there is none over their socket."""
+    if not shared:
+        monkeypatch.delattr(os, "memfd_create")
+    make_node()
+    broker.hear(WorkerHello)
+    for number in (1, 2):
+        job, expected = make_large_job(number)
+        broker.assign(job)
+        succeeded, heard = broker.hear(AttemptSucceeded, job)
+        assert bytes(heard.payloads[0]) == expected
+        broker.record(succeeded)
+
+    arenas = [path for path in open_files() if path.startswith("/memfd:paintmq-to-")]
+    assert bool(arenas) == shared
+
+
+def open_files() -> list[str]:
+    return [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+
+
+def test_the_memory_shared_with_a_killed_host_goes_with_it(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    """I16: what is under way in it is run by the next host, which has an arena of its own."""
+    make_node()
+    broker.hear(WorkerHello)
+    for number in (1, 2, 3):
+        job, _ = make_large_job(number, do="ignore")
+        broker.assign(job)
+        broker.hear(AttemptProgressed, job)
+        os.kill(model_host(), signal.SIGKILL)
+        broker.hear(AttemptCrashed, job)
+        broker.hear(ModelUnloaded)
+    job, expected = make_large_job(4)
+    broker.assign(job)
     _, heard = broker.hear(AttemptSucceeded, job)
 
-    image[700, 500] = 200
-    assert bytes(heard.payloads[0]) == image.tobytes()
+    assert bytes(heard.payloads[0]) == expected
+    arenas = [path for path in open_files() if path.startswith("/memfd:paintmq-to-")]
+    assert len(arenas) <= 4  # of one host: a file and a mapping for either way, and what is in use

@@ -23,7 +23,8 @@ from paintmq.interpreter import HOST_VARIABLE, interpreter
 from paintmq.process.cgroups import oom_kills
 from paintmq.task import Buffer
 from paintmq.worker.agent.strays import kill_strays, new_mark
-from paintmq.worker.channel.framing import FrameReader, HostDelivery, encode
+from paintmq.worker.channel.arena import ARENAS_VARIABLE, ArenaFiles
+from paintmq.worker.channel.framing import FrameReader, HostDelivery, encode, encode_unused
 from paintmq.worker.channel.messages import ToHost
 
 READ_BUDGET = 64
@@ -89,6 +90,7 @@ class HostProcess:
         program = interpreter()
         ours, theirs = socket.socketpair()
         scratch, mark = "", new_mark()
+        arenas = ArenaFiles.make()
         try:
             scratch = tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-")
             descriptor = theirs.fileno()
@@ -99,12 +101,19 @@ class HostProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                env={**os.environ, **environment, HOST_VARIABLE: mark},
-                pass_fds=(descriptor,),
+                env={
+                    **os.environ,
+                    **environment,
+                    HOST_VARIABLE: mark,
+                    ARENAS_VARIABLE: arenas.text if arenas else "",
+                },
+                pass_fds=(descriptor, *(arenas.descriptors if arenas else ())),
                 start_new_session=True,
             )
         except OSError:
             ours.close()
+            if arenas is not None:
+                arenas.close()
             shutil.rmtree(scratch, ignore_errors=True)
             raise
         finally:
@@ -114,6 +123,8 @@ class HostProcess:
         os.set_blocking(process.stderr.fileno(), False)
         exit_descriptor = os.pidfd_open(process.pid) if hasattr(os, "pidfd_open") else -1
         reader = FrameReader(max_payload_bytes)
+        if arenas is not None:
+            reader.outgoing, reader.incoming = arenas.ends_of_agent()
         return cls(name, scratch, process, ours, exit_descriptor, reader, mark)
 
     @property
@@ -133,7 +144,10 @@ class HostProcess:
 
     def send(self, message: ToHost, payloads: Sequence[Buffer] = ()) -> None:
         """Queue the message and write what fits; a host that is gone gets nothing."""
-        self._unsent.extend(encode(message, payloads))
+        incoming = self._reader.incoming
+        if incoming is not None:
+            self._unsent.extend(encode_unused(incoming.unused()))
+        self._unsent.extend(encode(message, payloads, self._reader.outgoing))
         self.write()
 
     def write(self) -> None:
@@ -253,6 +267,8 @@ class HostProcess:
         if self._partial_line:
             self._note_line(self._partial_line)
         self.socket.close()
+        if self._reader.incoming is not None:
+            self._reader.incoming.close()
         if self.exit_descriptor >= 0:
             os.close(self.exit_descriptor)
         assert self.process.stderr is not None

@@ -2,7 +2,10 @@
 
 A frame is a header of 5 bytes (length of the body, little-endian; kind), a msgpack body, and the
 payloads the body announces, one after the other. Payload bytes are received straight into the
-buffer in which they stay. Both ends are one installation: there are no versions, only limits.
+buffer in which they stay. If the kind has its highest bit set, 8 bytes follow the body instead:
+where the payloads begin in the sender's arena (``arena.py``). A frame of kind 127 has no message:
+its body is a list of places, of 8 bytes each, that the peer may use again. Both ends are one
+installation: there are no versions, only limits.
 """
 
 import struct
@@ -16,9 +19,13 @@ from attrs import define, field, frozen
 from paintmq.errors import WireError
 from paintmq.task import Buffer
 from paintmq.units import MIB
+from paintmq.worker.channel.arena import SHARED_FROM, IncomingArena, OutgoingArena
 from paintmq.worker.channel.messages import FromHost, HostMessage, ToHost, payloads_of_host_message
 
 _HEADER = struct.Struct("<IB")
+_PLACE = struct.Struct("<Q")
+_SHARED = 0x80
+_UNUSED = 0x7F
 _KINDS: tuple[type, ...] = (*get_args(ToHost), *get_args(FromHost))
 _NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
 _DECODERS: list[msgspec.msgpack.Decoder[Any]] = [msgspec.msgpack.Decoder(kind) for kind in _KINDS]
@@ -29,8 +36,12 @@ MAX_BODY = 16 * MIB
 READ_AHEAD = 64 * 1024
 
 
-def encode(message: HostMessage, payloads: Sequence[Buffer] = ()) -> list[memoryview]:
-    """Return what to write for the message, in order, without copying payloads.
+def encode(
+    message: HostMessage, payloads: Sequence[Buffer] = (), arena: OutgoingArena | None = None
+) -> list[memoryview]:
+    """Return what to write for the message, in order; large payloads go into the arena, if any.
+
+    Others are not copied.
 
     Raises:
         ValueError: the payloads are not those that the message describes.
@@ -40,8 +51,22 @@ def encode(message: HostMessage, payloads: Sequence[Buffer] = ()) -> list[memory
     if [view.nbytes for view in views] != [info.size for info in infos]:
         raise ValueError(f"payloads do not match what {type(message).__name__} describes")
     body = _ENCODER.encode(message)
-    head = _HEADER.pack(len(body), _NUMBERS[type(message)]) + body
+    number = _NUMBERS[type(message)]
+    if arena is not None and sum(view.nbytes for view in views) >= SHARED_FROM:
+        place = arena.put(views)
+        if place is not None:
+            head = _HEADER.pack(len(body), number | _SHARED) + body + _PLACE.pack(place)
+            return [memoryview(head)]
+    head = _HEADER.pack(len(body), number) + body
     return [memoryview(head), *(view for view in views if view.nbytes)]
+
+
+def encode_unused(places: Sequence[int]) -> list[memoryview]:
+    """Return what to write to give these places in the peer's arena back; nothing for none."""
+    if not places:
+        return []
+    body = b"".join(map(_PLACE.pack, places))
+    return [memoryview(_HEADER.pack(len(body), _UNUSED) + body)]
 
 
 @frozen
@@ -53,15 +78,27 @@ class HostDelivery:
     payloads: tuple[Buffer, ...]
 
 
+@frozen
+class _Frame:
+    kind: int
+    body: bytes
+    place: int | None
+    """Of its payloads in the arena."""
+
+
 @define
 class FrameReader:
     """Turns a stream into messages: ``recv_into(reader.space())``, then ``received(count)``."""
 
     max_payload_bytes: int
+    incoming: IncomingArena | None = None
+    """Where the peer puts payloads."""
+    outgoing: OutgoingArena | None = None
+    """Of which the peer gives places back."""
     _small: memoryview = field(factory=lambda: memoryview(bytearray(READ_AHEAD)), init=False)
     _pending: bytearray = field(factory=bytearray, init=False)
     _message: HostMessage | None = field(default=None, init=False)
-    _payloads: list[bytearray] = field(factory=list[bytearray], init=False)
+    _payloads: list[Buffer] = field(factory=list[Buffer], init=False)
     _open: deque[memoryview] = field(factory=deque[memoryview], init=False)
     """The unfilled rest of the current message's payloads."""
 
@@ -108,22 +145,45 @@ class FrameReader:
         return delivery
 
     def _read_head(self) -> bool:
-        if len(self._pending) < _HEADER.size:
-            return False
-        length, number = _HEADER.unpack_from(self._pending)
-        if length > MAX_BODY or number >= len(_DECODERS):
-            raise WireError(f"a host frame of kind {number} and {length} bytes is malformed")
-        end = _HEADER.size + length
-        if len(self._pending) < end:
+        while (frame := self._take_frame()) is not None and frame.kind == _UNUSED:
+            self._release(frame.body)
+        if frame is None:
             return False
         try:
-            self._message = _DECODERS[number].decode(bytes(self._pending[_HEADER.size : end]))
+            self._message = _DECODERS[frame.kind].decode(frame.body)
         except msgspec.MsgspecError as error:
-            raise WireError(f"a host frame of kind {number} cannot be read: {error}") from error
-        del self._pending[:end]
+            raise WireError(f"a host frame of kind {frame.kind} cannot be read: {error}") from error
         sizes = [info.size for info in payloads_of_host_message(self._message)]
         if any(not 0 <= size <= self.max_payload_bytes for size in sizes):
             raise WireError(f"a payload between agent and host has {max(sizes):,} bytes")
-        self._payloads = [bytearray(size) for size in sizes]
-        self._open.extend(memoryview(payload) for payload in self._payloads if payload)
+        if frame.place is not None:
+            if self.incoming is None:
+                raise WireError("payloads in an arena, and there is none")
+            self._payloads = self.incoming.view(frame.place, sizes)
+            return True
+        buffers = [bytearray(size) for size in sizes]
+        self._payloads = [*buffers]
+        self._open.extend(memoryview(buffer) for buffer in buffers if buffer)
         return True
+
+    def _take_frame(self) -> "_Frame | None":
+        if len(self._pending) < _HEADER.size:
+            return None
+        length, number = _HEADER.unpack_from(self._pending)
+        kind = number & ~_SHARED
+        if length > MAX_BODY or (kind >= len(_DECODERS) and number != _UNUSED):
+            raise WireError(f"a host frame of kind {number} and {length} bytes is malformed")
+        body_end = _HEADER.size + length
+        end = body_end + (_PLACE.size if number & _SHARED else 0)
+        if len(self._pending) < end:
+            return None
+        place = _PLACE.unpack_from(self._pending, body_end)[0] if end > body_end else None
+        frame = _Frame(kind, bytes(self._pending[_HEADER.size : body_end]), place)
+        del self._pending[:end]
+        return frame
+
+    def _release(self, body: bytes) -> None:
+        if self.outgoing is None or len(body) % _PLACE.size:
+            raise WireError(f"{len(body)} bytes of places in an arena to give back")
+        for (place,) in _PLACE.iter_unpack(body):
+            self.outgoing.release(place)

@@ -34,8 +34,9 @@ from paintmq.process import allocator
 from paintmq.process.memory import device_memory_free_mb, resident_mb
 from paintmq.task import Buffer
 from paintmq.weights import WeightFolder
+from paintmq.worker.channel.arena import ArenaFiles, IncomingArena, OutgoingArena
 from paintmq.worker.channel.batch_mark import BatchMark
-from paintmq.worker.channel.framing import FrameReader, HostDelivery, encode
+from paintmq.worker.channel.framing import FrameReader, HostDelivery, encode, encode_unused
 from paintmq.worker.channel.messages import (
     CancelItem,
     Configure,
@@ -65,6 +66,8 @@ class HostConnection:
     """The host's end of the socketpair."""
 
     _socket: socket.socket
+    _outgoing: OutgoingArena | None = None
+    _incoming: IncomingArena | None = None
     flags: CancelFlags = field(factory=CancelFlags)
     orders: "queue.SimpleQueue[HostDelivery]" = field(factory=queue.SimpleQueue, init=False)
     _sending: threading.Lock = field(factory=threading.Lock, init=False)
@@ -79,8 +82,10 @@ class HostConnection:
         """
         if os.getpid() != self._pid:
             raise RuntimeError("a process that a model forked cannot speak for it, and must end")
-        pieces = encode(message, payloads)
+        pieces = encode(message, payloads, self._outgoing)
         with self._sending:
+            if self._incoming is not None:
+                pieces = [*encode_unused(self._incoming.unused()), *pieces]
             while pieces:
                 sent = self._socket.sendmsg(pieces[:64])
                 while pieces and sent >= pieces[0].nbytes:
@@ -106,7 +111,7 @@ class HostConnection:
         os._exit(0)
 
     def _serve(self) -> None:
-        reader = FrameReader(_MAX_PAYLOAD)
+        reader = FrameReader(_MAX_PAYLOAD, self._incoming, self._outgoing)
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         beat_at = time.monotonic()
@@ -141,7 +146,9 @@ def main(arguments: Sequence[str] = ()) -> None:
         stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s"
     )
     os.set_inheritable(descriptor, False)  # noqa: FBT003 -- it takes no keyword
-    connection = HostConnection(socket.socket(fileno=descriptor))
+    arenas = ArenaFiles.inherited()
+    ends = (None, None) if arenas is None else arenas.ends_of_host()
+    connection = HostConnection(socket.socket(fileno=descriptor), *ends)
     os.register_at_fork(after_in_child=connection.leave_in_child)
     threading.Thread(target=connection.serve_forever, name="host-io", daemon=True).start()
     runner = _make_runner(connection)

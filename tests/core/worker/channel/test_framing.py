@@ -1,3 +1,5 @@
+import os
+from collections.abc import Iterator
 from typing import Any, get_args
 
 import pytest
@@ -7,7 +9,14 @@ from tests.harness.worker_bench import key_of
 
 from paintmq.errors import WireError
 from paintmq.task import PayloadInfo, TaskError
-from paintmq.worker.channel.framing import FrameReader, HostDelivery, encode
+from paintmq.worker.channel import arena as arena_module
+from paintmq.worker.channel.arena import (
+    SHARED_FROM,
+    ArenaFiles,
+    IncomingArena,
+    OutgoingArena,
+)
+from paintmq.worker.channel.framing import FrameReader, HostDelivery, encode, encode_unused
 from paintmq.worker.channel.messages import (
     AttemptsEnded,
     BatchBegun,
@@ -110,6 +119,73 @@ def test_what_goes_in_comes_out_however_the_stream_is_cut(sizes: list[int]) -> N
     deliveries = feed(FrameReader(1_000_000), data, sizes)
 
     assert [(d.message, [bytes(p) for p in d.payloads]) for d in deliveries] == MESSAGES
+
+
+@pytest.fixture
+def arena() -> Iterator[tuple[OutgoingArena, IncomingArena]]:
+    files = ArenaFiles.make()
+    assert files is not None
+    incoming = IncomingArena(os.dup(files.to_host))
+    outgoing, other = files.ends_of_agent()
+    assert outgoing is not None
+    yield outgoing, incoming
+    incoming.close()
+    other.close()
+
+
+@pytest.mark.parametrize("sizes", [[1], [3, 700], [1_000_000]])
+def test_large_payloads_stay_in_the_arena_and_their_places_are_given_back(
+    arena: tuple[OutgoingArena, IncomingArena], sizes: list[int]
+) -> None:
+    outgoing, incoming = arena
+    payloads = [b"abc", b"", b"x" * SHARED_FROM]
+    run = make_run(*(len(payload) for payload in payloads))
+    data = b"".join(encode(run, payloads, outgoing))
+    reader = FrameReader(1_000_000, incoming=incoming)
+    deliveries = feed(reader, data + b"".join(encode(Load("alpha"))), sizes)
+
+    assert len(data) < 1_000
+    assert [bytes(payload) for payload in deliveries[0].payloads] == payloads
+    assert [delivery.message for delivery in deliveries] == [run, Load("alpha")]
+    assert encode_unused(incoming.unused()) == []
+    del deliveries
+    back = b"".join(encode_unused(incoming.unused()))
+    sender = FrameReader(1_000, outgoing=outgoing)
+    heard = feed(sender, back + b"".join(encode(HostReady())), sizes)
+    assert [delivery.message for delivery in heard] == [HostReady()]
+    assert outgoing.used_bytes == 0
+
+
+def test_small_payloads_and_those_that_find_no_room_go_by_the_stream(
+    arena: tuple[OutgoingArena, IncomingArena], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outgoing, _ = arena
+    large = b"x" * SHARED_FROM
+    assert len(encode(make_run(len(large) - 1), [large[:-1]], outgoing)) == 2
+    assert len(encode(make_run(len(large)), [large], outgoing)) == 1
+    monkeypatch.setattr(arena_module, "ARENA_BYTES", SHARED_FROM)
+
+    assert len(encode(make_run(len(large)), [large], outgoing)) == 2
+
+
+def test_places_in_an_arena_that_there_is_not_are_refused(
+    arena: tuple[OutgoingArena, IncomingArena],
+) -> None:
+    outgoing, incoming = arena
+    payload = b"x" * SHARED_FROM
+    data = b"".join(encode(make_run(len(payload)), [payload], outgoing))
+    place = incoming.view(0, [len(payload)])
+    del place
+    back = b"".join(encode_unused(incoming.unused()))
+
+    with pytest.raises(WireError, match="there is none"):
+        feed(FrameReader(1_000_000), data, [100])
+    with pytest.raises(WireError, match="give back"):
+        feed(FrameReader(1_000), back, [100])
+    with pytest.raises(WireError, match="give back"):
+        feed(FrameReader(1_000, outgoing=outgoing), b"\x01\x00\x00\x00\x7f\x00", [100])
+    with pytest.raises(WireError, match="nothing lies"):
+        feed(FrameReader(1_000, outgoing=outgoing), back * 2, [100])
 
 
 def test_payloads_that_a_message_does_not_describe_are_refused() -> None:
