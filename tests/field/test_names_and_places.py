@@ -188,6 +188,23 @@ def stdin(monkeypatch: pytest.MonkeyPatch) -> Any:
     return give
 
 
+class TestEmptyNames:
+    """What ``"$FILE"`` is where no such variable is set."""
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [[""], ["a.png", "-m", ""], ["a.png", "-o", ""], ["a.png", "-i", "mask="]],
+    )
+    def test_an_empty_name_is_not_the_current_folder(
+        self, command: CommandLine, arguments: list[str]
+    ) -> None:
+        picture(command.folder / "a.png")
+        mask(command.folder / "a-mask.png")
+
+        assert command.paint(*arguments).status == 2
+        assert command.session.tasks == []
+
+
 class TestStreams:
     def test_a_dash_is_standard_input_and_output(
         self, command: CommandLine, stdin: Any, monkeypatch: pytest.MonkeyPatch

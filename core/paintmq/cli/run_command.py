@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     from paintmq.plugin.catalog import CheckedTask
 
 
+def _named_path(text: str) -> Path:
+    """Return the path; an empty one, as an unset variable of a shell makes it, is no folder."""
+    if not text:
+        raise typer.BadParameter("is empty: name a file or folder, or . for the current folder")
+    return Path(text)
+
+
 def add_to(app: typer.Typer) -> None:
     app.command("run")(run)
 
@@ -34,11 +41,20 @@ def run(
     model: Annotated[str, typer.Argument(help="An installed model; see: paintmq models list")],
     images: Annotated[
         list[Path],
-        typer.Argument(metavar="IMAGE...", help="Image files, folders of them, or - for stdin."),
+        typer.Argument(
+            metavar="IMAGE...",
+            help="Image files, folders of them, or - for stdin.",
+            parser=_named_path,
+        ),
     ],
     mask: Annotated[
         Path | None,
-        typer.Option("--mask", "-m", help="White where to fill; or a folder of masks, by name."),
+        typer.Option(
+            *("--mask", "-m"),
+            metavar="FILE",
+            help="White where to fill; or a folder of masks, by name.",
+            parser=_named_path,
+        ),
     ] = None,
     more_inputs: Annotated[
         list[str] | None,
@@ -49,7 +65,10 @@ def run(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="File for the result, folder for several, - for stdout."
+            *("--output", "-o"),
+            metavar="FILE",
+            help="File for the result, folder for several, - for stdout.",
+            parser=_named_path,
         ),
     ] = None,
     option: Annotated[
@@ -93,7 +112,9 @@ def run(
     previews: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Folder for rough pictures on the way, of models that give any."
+            metavar="DIR",
+            help="Folder for rough pictures on the way, of models that give any.",
+            parser=_named_path,
         ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
