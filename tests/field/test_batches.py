@@ -238,7 +238,7 @@ class TestWhatIsLeftOut:
         done = command.paint("in", "-m", mask(command.folder / "m.png"), "-o", "out")
 
         assert done.status == 0
-        assert done.notes == ["2 files left out, not pictures by name: f.xyz, notes.txt"]
+        assert done.notes == ["2 files left out, of no format that is read: f.xyz, notes.txt"]
 
     @pytest.mark.parametrize("name", ["b.jfif", "c.jpe", "d.JPG", "e.pjpeg", "nameless"])
     def test_a_picture_under_a_rare_ending_is_taken(self, command: CommandLine, name: str) -> None:

@@ -81,8 +81,9 @@ class Found:
     def notes(self) -> Iterator[str]:
         """Return what was left out, a line each."""
         if self.others:
-            yield f"{_count(len(self.others), 'file')} left out, not pictures by name: " + listed(
-                [Path(each.name) for each in self.others]
+            yield (
+                f"{_count(len(self.others), 'file')} left out, of no format that is read: "
+                + listed([Path(each.name) for each in self.others])
             )
         if self.earlier:
             yield f"{_count(len(self.earlier), 'result')} of earlier runs left out: " + listed(

@@ -207,7 +207,7 @@ def run(
             raise typer.Exit(work.finish())
         if spec is not None:
             checked = catalog.check(first.prepare(queue=queue).request)
-            if text := estimate_note(checked):
+            if not quiet and (text := estimate_note(checked)):
                 note(text)
         with open_session(endpoint, settings, config, plugins, spec=spec, queue=queue) as session:
             status = work.through(session)
