@@ -12,9 +12,10 @@ from attrs import frozen
 
 from paintmq.broker.connections import sender
 from paintmq.broker.connections.outbox import Outbox, Outgoing
-from paintmq.broker.machine import client_handler, lifecycle, membership, worker_handler
+from paintmq.broker.machine import client_handler, membership, worker_handler
 from paintmq.broker.machine.admission import Admission
 from paintmq.broker.machine.credentials import Credentials
+from paintmq.broker.machine.leases import Leases
 from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.membership import Membership
 from paintmq.broker.machine.retention import Retention
@@ -38,7 +39,7 @@ from paintmq.client.commands import Command, Send, TaskEnded
 from paintmq.client.machine import ClientMachine
 from paintmq.deadlines import Deadlines
 from paintmq.image import payloads as image_payloads
-from paintmq.task import TaskState
+from paintmq.task import TaskState, TaskStatus
 from paintmq.transport.connection_throttle import ConnectionThrottle
 from paintmq.transport.connection_watch import ConnectionWatch
 from paintmq.transport.multipart import MultipartReader
@@ -102,23 +103,23 @@ def _same_attempt(status: Any, **changes: Any) -> Any:
     return status.changed(**changes)
 
 
-def _ended_is_not_leased(self: Lifecycle, task_id: Any, fence: Any, session: Any) -> Any:
-    entry = self.step.tasks.get(task_id)
+def _ended_is_not_leased(self: Leases, task_id: Any, fence: Any, session: Any) -> Any:
+    entry = self._step.tasks.get(task_id)
     return entry if entry is not None and entry.status.fence == fence else None
 
 
-def _any_fence(self: Lifecycle, task_id: Any, fence: Any, session: Any) -> Any:
-    entry = self.step.tasks.get(task_id)
+def _any_fence(self: Leases, task_id: Any, fence: Any, session: Any) -> Any:
+    entry = self._step.tasks.get(task_id)
     return entry if entry is not None and entry.status.state.is_leased else None
 
 
-def _any_claim(self: Lifecycle, task_id: Any, fence: Any, worker: Any) -> bool:
-    entry = self.step.tasks.get(task_id)
+def _any_claim(self: Leases, task_id: Any, fence: Any, worker: Any) -> bool:
+    entry = self._step.tasks.get(task_id)
     return entry is not None and entry.status.fence == fence and entry.status.state.is_leased
 
 
-def _any_session(self: Lifecycle, task_id: Any, fence: Any, session: Any) -> Any:
-    entry = self.step.tasks.get(task_id)
+def _any_session(self: Leases, task_id: Any, fence: Any, session: Any) -> Any:
+    entry = self._step.tasks.get(task_id)
     return entry if entry is not None and entry.status.fence == fence else None
 
 
@@ -178,11 +179,11 @@ def _forgive_nothing(self: Lifecycle, entry: Any, *, now: float) -> None:
     self.step.deadlines.set(("exclusion", entry.id, 0), now + 1e12)
 
 
-def _lease_alone(self: StepBuilder, entry: Any, timers: Any) -> None:
-    _set_timers(self, entry, timers if "run" not in timers else timers | {"run": 1e12})
+def _lease_alone(self: StepBuilder, task_id: Any, possible: Any, timers: Any) -> None:
+    _replace_timers(self, task_id, possible, timers | {"run": 1e12} if "run" in timers else timers)
 
 
-_set_timers = StepBuilder.set_timers
+_replace_timers = StepBuilder._replace_timers
 
 
 def _push_alone(self: Deadlines[Any], key: Any, when: float) -> None:
@@ -245,7 +246,7 @@ RULES: Sequence[BrokenRule] = (
         "a worker that is alive keeps an attempt for ever",
         "I1",
         StepBuilder,
-        "set_timers",
+        "_replace_timers",
         _lease_alone,
         "an_attempt_that_its_worker_never_begins_has_a_limit",
     ),
@@ -268,7 +269,7 @@ RULES: Sequence[BrokenRule] = (
     BrokenRule(
         "a late result overwrites an ending",
         "I3",
-        Lifecycle,
+        Leases,
         "current",
         _ended_is_not_leased,
         "a_result_that_comes_twice_is_recorded_once",
@@ -284,7 +285,7 @@ RULES: Sequence[BrokenRule] = (
     BrokenRule(
         "any fence is good enough",
         "I5",
-        Lifecycle,
+        Leases,
         "current",
         _any_fence,
         "an_answer_with_an_old_fence_changes_nothing",
@@ -300,8 +301,8 @@ RULES: Sequence[BrokenRule] = (
     BrokenRule(
         "every attempt has the same number",
         "I6",
-        lifecycle,
-        "evolve",
+        TaskStatus,
+        "changed",
         _same_attempt,
         "fences_of_one_task_grow",
     ),
@@ -710,7 +711,7 @@ RULES: Sequence[BrokenRule] = (
     BrokenRule(
         "whoever knows name and fence may claim a lease",
         "I24",
-        Lifecycle,
+        Leases,
         "may_claim",
         _any_claim,
         "a_lease_is_not_claimed_by_another_key_in_the_name_of_its_worker",
@@ -718,7 +719,7 @@ RULES: Sequence[BrokenRule] = (
     BrokenRule(
         "whoever knows the fence may answer",
         "I24",
-        Lifecycle,
+        Leases,
         "current",
         _any_session,
         "a_result_from_another_worker_changes_nothing",

@@ -12,6 +12,7 @@ from attrs import evolve, field, frozen
 
 from paintmq.broker.machine import Credentials, Step, worker_handler
 from paintmq.broker.machine.client_handler import ClientHandler
+from paintmq.broker.machine.leases import Leases
 from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.retention import Retention
 from paintmq.broker.machine.sessions import WorkerSession
@@ -98,25 +99,23 @@ def _speak_at_once_without_records(self: SimulatedBroker, step: Step) -> None:
     self._schedule_tick()
 
 
-def _any_fence(self: Lifecycle, task_id: TaskId, fence: Fence, who: object) -> Any:
-    entry = self.step.tasks.get(task_id)
+def _any_fence(self: Leases, task_id: TaskId, fence: Fence, who: object) -> Any:
+    entry = self._step.tasks.get(task_id)
     return entry if entry is not None and entry.status.state.is_leased else None
 
 
-def _even_the_ended(self: Lifecycle, task_id: TaskId, fence: Fence, session: PeerId) -> Any:
-    entry = self.step.tasks.get(task_id)
+def _even_the_ended(self: Leases, task_id: TaskId, fence: Fence, session: PeerId) -> Any:
+    entry = self._step.tasks.get(task_id)
     return entry if entry is not None and entry.status.fence == fence else None
 
 
-def _any_session(self: Lifecycle, task_id: TaskId, fence: Fence, session: PeerId) -> Any:
-    entry = self.step.tasks.get(task_id)
+def _any_session(self: Leases, task_id: TaskId, fence: Fence, session: PeerId) -> Any:
+    entry = self._step.tasks.get(task_id)
     is_current = entry is not None and entry.status.state.is_leased and entry.status.fence == fence
     return entry if is_current else None
 
 
-def _may_claim_by_name(
-    self: Lifecycle, task_id: TaskId, fence: Fence, worker: WorkerSession
-) -> bool:
+def _may_claim_by_name(self: Leases, task_id: TaskId, fence: Fence, worker: WorkerSession) -> bool:
     entry = _any_session(self, task_id, fence, worker.peer)
     return entry is not None and entry.status.worker == worker.hello.name
 
@@ -214,10 +213,10 @@ def _mix_up_outputs(
 _succeed = Lifecycle.succeed
 _LAST: dict[str, Sequence[Any]] = {}
 
-_lease = Lifecycle._lease
+_lease = Leases._lease
 
 
-def _mix_up_inputs(self: Lifecycle, task_id: TaskId, session: PeerId, now: float) -> Any:
+def _mix_up_inputs(self: Leases, task_id: TaskId, session: PeerId, now: float) -> Any:
     assignment = _lease(self, task_id, session, now)
     inputs = assignment.task.inputs
     previous, _LAST["inputs"] = _LAST.get("inputs", inputs), inputs
@@ -286,14 +285,14 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "does not look at fences",
         "I3|I5|I8",
-        _replace_all((Lifecycle, "current", _any_fence), (Lifecycle, "may_claim", _any_fence)),
+        _replace_all((Leases, "current", _any_fence), (Leases, "may_claim", _any_fence)),
         weather=Weather(duplication=0.1, delay=5.0, node_freezes=40.0),
         scale=Scale(hours=0.5, keys=False),
     ),
     Mutant(
         "lets a late result overwrite an ending",
         "I3|leads to nowhere",
-        _replace(Lifecycle, "current", _even_the_ended),
+        _replace(Leases, "current", _even_the_ended),
         scale=Scale(hours=0.5, keys=False),
     ),
     Mutant(
@@ -347,7 +346,7 @@ MUTANTS: Sequence[Mutant] = (
         _replace(Lifecycle, "restore", _forget_the_leased),
     ),
     Mutant("mixes up results", "I22", _replace(Lifecycle, "succeed", _mix_up_outputs)),
-    Mutant("mixes up inputs", "I20", _replace(Lifecycle, "_lease", _mix_up_inputs)),
+    Mutant("mixes up inputs", "I20", _replace(Leases, "_lease", _mix_up_inputs)),
     Mutant(
         "does not record that an attempt has begun",
         "I17",
@@ -377,9 +376,9 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(
         "lets a worker claim what a namesake was given",
         "I24",
-        _replace(Lifecycle, "may_claim", _may_claim_by_name),
+        _replace(Leases, "may_claim", _may_claim_by_name),
     ),
-    Mutant("believes whoever knows the fence", "I24", _replace(Lifecycle, "current", _any_session)),
+    Mutant("believes whoever knows the fence", "I24", _replace(Leases, "current", _any_session)),
     Mutant(
         "drops whom a worker says it replaces", "I24", _replace(worker_handler, "_is_same", _yes)
     ),

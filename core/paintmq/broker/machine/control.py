@@ -7,6 +7,7 @@ from attrs import asdict, define, field
 
 from paintmq.broker.machine.admission import Admission
 from paintmq.broker.machine.credentials import NO_KEYS, Credentials
+from paintmq.broker.machine.leases import Leases
 from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.sessions import Sessions, WorkerSession
 from paintmq.broker.machine.tasks import TaskEntry, TaskTable
@@ -33,6 +34,7 @@ class ControlRequests:
     _tasks: TaskTable
     _sessions: Sessions
     _life: Lifecycle
+    _leases: Leases
     _scheduler: Scheduler
     _admission: Admission
     started_at: float = field(default=0.0, init=False)
@@ -99,7 +101,7 @@ class ControlRequests:
             rejected=self.rejected,
             duplicates=self.duplicates,
             retries=self._life.retries,
-            stale_answers=self._life.stale_answers,
+            stale_answers=self._leases.stale_answers,
             leases_lost=self._life.leases_lost,
             crashes=self._life.crashes,
             router_faults=self._scheduler.faults,

@@ -1,8 +1,10 @@
-"""The life of a task in the broker: every transition, and nothing else.
+"""The life of a task in the broker: into the queue, back into it, and to its end.
+
+What happens while a worker holds a task is in ``leases.py``; the table of all transitions is in
+``transitions.py``.
 
 Rule 1: each method that changes a task's status writes exactly one record of the change.
 Rule 2: a final status is left only by ``revive``, which an operator asks for.
-Rule 3: the fence alone decides whether a worker's answer counts; see ``current``.
 """
 
 import random
@@ -10,9 +12,9 @@ import random
 from attrs import define, field
 
 from paintmq.broker.machine.history import with_crash, with_name, with_report
+from paintmq.broker.machine.leases import RUN_LIMIT_MARGIN
 from paintmq.broker.machine.retention import Retention, finished_message
 from paintmq.broker.machine.retry import RetryPolicy
-from paintmq.broker.machine.sessions import Sessions, WorkerSession
 from paintmq.broker.machine.step import DeadlineKey, StepBuilder
 from paintmq.broker.machine.tasks import TaskEntry
 from paintmq.broker.machine.transitions import ENDING_EVENTS, Event, TimerKind
@@ -20,39 +22,31 @@ from paintmq.broker.machine.zombies import ZombieAttempts
 from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.config import Limits, Timers
 from paintmq.deadlines import Deadlines
-from paintmq.task import Fence, PayloadInfo, PeerId, TaskError, TaskId, TaskState, TaskStatus
-from paintmq.wire.messages import Abandon, Assign, Assignment, Progressed
-
-RUN_LIMIT_MARGIN = 30.0
-"""Seconds. The worker enforces run limits itself; the broker steps in only if it did not."""
+from paintmq.task import PayloadInfo, TaskError, TaskState, TaskStatus
+from paintmq.wire.messages import Abandon, Progressed
 
 
 @define
 class Lifecycle:
-    """The transitions of tasks between their states."""
+    """The transitions of tasks into their queues and to their ends."""
 
     step: StepBuilder
-    sessions: Sessions
     scheduler: Scheduler
     deadlines: Deadlines[DeadlineKey]
     zombies: ZombieAttempts
     retention: Retention
     _timers: Timers
     _limits: Limits
-    _incarnation: int
     _rng: random.Random
-    stale_answers: int = field(default=0, init=False)
     retries: int = field(default=0, init=False)
     leases_lost: int = field(default=0, init=False)
     crashes: int = field(default=0, init=False)
-    at_work_on: TaskId | None = field(default=None, init=False)
-    """The task that a step deals with: the one to end if the step raises."""
 
     # ---- into the queue ------------------------------------------------------------------------
 
     def accept(self, entry: TaskEntry, *, now: float) -> None:
         """Accept a new task into its queue."""
-        self.at_work_on = entry.id
+        self.step.at_work_on = entry.id
         self.step.accept(entry, self._waiting_timers(entry, entry.status, now=now))
         self.scheduler.add(entry.waiting(), now=now)
 
@@ -131,128 +125,7 @@ class Lifecycle:
             timers["exclusion"] = max(now, status.not_before) + self._timers.retry_most
         return timers
 
-    # ---- attempts ------------------------------------------------------------------------------
-
-    def dispatch(self, *, now: float) -> None:
-        """Lease waiting tasks to free workers, as the scheduler picks them."""
-        while (pick := self.scheduler.next_pick(now=now)) is not None:
-            assignments = []
-            for task_id in pick.task_ids:
-                self.at_work_on = task_id
-                try:
-                    assignments.append(self._lease(task_id, pick.session, now))
-                except Exception:
-                    self.scheduler.released(pick.session, task_id, ran=None, now=now)
-                    raise
-            self.step.send(pick.session, Assign(tuple(assignments)))
-
-    def _lease(self, task_id: TaskId, session: PeerId, now: float) -> Assignment:
-        entry = self.step.tasks.get(task_id)
-        assert entry is not None
-        assert entry.checked is not None
-        worker = self.sessions.workers[session]
-        status = entry.status.changed(
-            state=TaskState.LEASED,
-            incarnation=self._incarnation,
-            attempt=entry.status.attempt + 1,
-            worker=worker.hello.name,
-            worker_key=worker.credentials.key,
-            leased_at=now,
-            started_at=None,
-        )
-        # It may have to wait for everything that the worker was given before it.
-        run = now + self.scheduler.longest_hold(session) + RUN_LIMIT_MARGIN
-        lease = now + self._timers.dispatch
-        self.step.change(entry, Event.LEASE, status, {"lease": lease, "run": run})
-        entry.session, entry.delivered = session, False
-        return Assignment(task=entry.request, fence=status.fence, run_limit=entry.checked.run_limit)
-
-    def may_claim(self, task_id: TaskId, fence: Fence, worker: WorkerSession) -> bool:
-        """Return whether this worker holds the task's lease under this fence.
-
-        A worker chooses its name itself, and a fence may become known. So the lease belongs to the
-        key it was given to as well, and never to a key for other queues. (A lease from before the
-        broker had keys belongs to no key.)
-        """
-        entry = self.step.tasks.get(task_id)
-        return (
-            entry is not None
-            and entry.status.state.is_leased
-            and entry.status.fence == fence
-            and entry.status.worker == worker.hello.name
-            and entry.status.worker_key in ("", worker.credentials.key)
-            and worker.credentials.allows_queue(entry.status.queue)
-        )
-
-    def current(self, task_id: TaskId, fence: Fence, session: PeerId) -> TaskEntry | None:
-        """Return the task of a worker's answer; None, and count it, if it does not hold the lease.
-
-        Only the session that was given the lease, or has claimed it, answers for the attempt.
-        """
-        entry = self.step.tasks.get(task_id)
-        if entry is None or entry.session != session or entry.status.fence != fence:
-            self.stale_answers += 1
-            return None
-        self.at_work_on = task_id
-        return entry
-
-    def renew(self, entry: TaskEntry, *, now: float) -> None:
-        """Extend the lease: its worker has named the fence."""
-        entry.delivered = True
-        self.deadlines.set(("lease", entry.id, 0), now + self._timers.lease)
-
-    def start(self, entry: TaskEntry, *, loading: bool, now: float) -> None:
-        """Record that the worker has begun to load the model, or to run the attempt."""
-        self.renew(entry, now=now)
-        state = TaskState.LOADING if loading else TaskState.RUNNING
-        if entry.status.state in (state, TaskState.RUNNING):
-            return  # a duplicate message, or one that a later one has overtaken
-        assert entry.checked is not None
-        limit = entry.checked.spec.load_limit if loading else entry.checked.run_limit
-        self.step.change(
-            entry,
-            Event.LOAD if loading else Event.RUN,
-            entry.status.changed(state=state, started_at=now),
-            {"lease": now + self._timers.lease, "run": now + limit + RUN_LIMIT_MARGIN},
-        )
-        assert entry.session is not None  # the sender has claimed the attempt
-        self.scheduler.started(entry.session, entry.id, loading=loading, now=now)
-        self.step.tell(
-            entry,
-            Progressed(
-                task_id=entry.id,
-                state=state,
-                worker=entry.status.worker,
-                attempt=entry.status.attempt,
-            ),
-        )
-
-    def progress(
-        self, entry: TaskEntry, step: int, total: int, preview: tuple[PayloadInfo, ...], now: float
-    ) -> None:
-        """Pass the worker's progress on to the clients that watch the task."""
-        self.start(entry, loading=False, now=now)
-        self.step.tell(
-            entry,
-            Progressed(
-                task_id=entry.id,
-                state=TaskState.RUNNING,
-                step=step,
-                total=total,
-                worker=entry.status.worker,
-                attempt=entry.status.attempt,
-                preview=preview,
-            ),
-        )
-
-    def claim(self, entry: TaskEntry, session: PeerId, *, now: float) -> None:
-        """Let a worker continue an attempt it still holds, perhaps over a new connection."""
-        if entry.session != session:
-            if entry.session is not None:
-                self.scheduler.released(entry.session, entry.id, ran=None, now=now)
-            entry.session = session
-            self.scheduler.claimed(session, entry.waiting(), now=now)
-        self.renew(entry, now=now)
+    # ---- endings -----------------------------------------------------------------------------
 
     def succeed(
         self, entry: TaskEntry, outputs: tuple[PayloadInfo, ...], *, ran: float, now: float
@@ -355,7 +228,7 @@ class Lifecycle:
 
     def cancel(self, entry: TaskEntry, *, now: float) -> None:
         """End the task now. A worker that is running it is asked to stop, then forced to."""
-        self.at_work_on = entry.id
+        self.step.at_work_on = entry.id
         self._take_away(entry, now=now)
         error = TaskError(code="cancelled", message="the task was cancelled")
         self._finish(entry, TaskState.CANCELLED, now=now, error=error, outcome="cancelled")

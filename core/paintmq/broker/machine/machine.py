@@ -13,6 +13,7 @@ from paintmq.broker.machine.admission import Admission
 from paintmq.broker.machine.client_handler import ClientHandler
 from paintmq.broker.machine.control import ControlRequests
 from paintmq.broker.machine.credentials import NO_KEYS, Credentials
+from paintmq.broker.machine.leases import Leases
 from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.membership import Membership
 from paintmq.broker.machine.retention import Retention
@@ -74,23 +75,22 @@ class BrokerMachine:
         self._sessions = Sessions()
         deadlines = Deadlines[DeadlineKey]()
         step = StepBuilder(self._tasks, deadlines)
+        self._leases = Leases(step, self._sessions, scheduler, deadlines, timers, incarnation)
         self._life = Lifecycle(
             step,
-            self._sessions,
             scheduler,
             deadlines,
             ZombieAttempts(scheduler, deadlines, timers.cancel_grace + timers.lease),
             Retention(step, timers, limits),
             timers,
             limits,
-            incarnation,
             rng,
         )
         self._admission = Admission(
             catalog, queues, scheduler, self._tasks, limits, strict=admission == "strict"
         )
         self._control = ControlRequests(
-            self._tasks, self._sessions, self._life, scheduler, self._admission
+            self._tasks, self._sessions, self._life, self._leases, scheduler, self._admission
         )
         self._membership = Membership(self._sessions, self._tasks, self._life, scheduler, timers)
         self._clients = ClientHandler(
@@ -104,7 +104,14 @@ class BrokerMachine:
             timers,
         )
         self._workers = WorkerHandler(
-            incarnation, self._membership, self._tasks, self._life, scheduler, timers, limits
+            incarnation,
+            self._membership,
+            self._tasks,
+            self._life,
+            self._leases,
+            scheduler,
+            timers,
+            limits,
         )
         self._now = 0.0
 
@@ -145,7 +152,7 @@ class BrokerMachine:
         all that arrived together, and the workers are given fuller batches.
         """
         self._advance(now)
-        self._life.at_work_on = None
+        self._life.step.at_work_on = None
         if peer in self._sessions.workers:
             self._workers.receive(self._sessions.workers[peer], message, now, credentials)
         elif peer in self._sessions.clients:
@@ -176,7 +183,7 @@ class BrokerMachine:
         the exception stands; its records and messages are in the step. If this raises too, call it
         once more: then the task is left as it is.
         """
-        task_id, self._life.at_work_on = self._life.at_work_on, None
+        task_id, self._life.step.at_work_on = self._life.step.at_work_on, None
         entry = None if task_id is None else self._tasks.get(task_id)
         if entry is not None and not entry.status.state.is_final:
             self._life.give_up(entry, f"the broker failed on this task: {reason}", now=now)
@@ -293,7 +300,7 @@ class BrokerMachine:
             if kind == "zombie":
                 self._life.zombies.leave(task_id, number, now=now)
                 continue
-            self._life.at_work_on = task_id
+            self._life.step.at_work_on = task_id
             entry = self._tasks.get(task_id)
             assert entry is not None
             match kind:
@@ -311,9 +318,9 @@ class BrokerMachine:
                     assert_never(kind)
 
     def _finish_step(self, now: float) -> Step:
-        self._life.at_work_on = None
+        self._life.step.at_work_on = None
         if not self._admission.draining:
-            self._life.dispatch(now=now)
+            self._leases.dispatch(now=now)
             while (preload := self._scheduler.next_preload(now=now)) is not None:
                 session, model = preload
                 self._life.step.send(session, Preload(model))

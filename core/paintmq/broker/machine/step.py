@@ -44,6 +44,8 @@ class StepBuilder:
 
     tasks: TaskTable
     deadlines: Deadlines[DeadlineKey]
+    at_work_on: TaskId | None = field(default=None, init=False)
+    """The task that the step deals with: the one to end if handling the input raises."""
     _records: list[Record] = field(factory=list[Record], init=False)
     _sends: list[Send] = field(factory=list[Send], init=False)
 

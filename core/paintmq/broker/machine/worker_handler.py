@@ -6,6 +6,7 @@ from typing import assert_never
 from attrs import define, evolve
 
 from paintmq.broker.machine.credentials import NO_KEYS, Credentials
+from paintmq.broker.machine.leases import Leases
 from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.membership import Membership
 from paintmq.broker.machine.sessions import MAX_TROUBLE, WorkerSession
@@ -44,6 +45,7 @@ class WorkerHandler:
     _membership: Membership
     _tasks: TaskTable
     _life: Lifecycle
+    _leases: Leases
     _scheduler: Scheduler
     _timers: Timers
     _limits: Limits
@@ -82,7 +84,7 @@ class WorkerHandler:
             replaced = None
         gone = {None} if replaced is None else {None, replaced.peer}
         for entry in self._tasks.leased():
-            is_its = self._life.may_claim(entry.id, entry.status.fence, worker)
+            is_its = self._leases.may_claim(entry.id, entry.status.fence, worker)
             if is_its and entry.session in gone:
                 self._life.lose(entry, now=now)
         if replaced is not None:
@@ -112,7 +114,7 @@ class WorkerHandler:
         self._scheduler.worker_joined(peer, hello, now=now, queues=worker.credentials.queues)
         for entry in held:
             entry.session = None
-            self._life.claim(entry, peer, now=now)
+            self._leases.claim(entry, peer, now=now)
 
     def receive(
         self,
@@ -136,12 +138,12 @@ class WorkerHandler:
                 self._life.zombies.settle(peer, [task_id for task_id, _ in running], now=now)
             case AttemptStarted(task_id=task_id, fence=fence, loading=loading):
                 if (entry := self._current(peer, task_id, fence)) is not None:
-                    self._life.start(entry, loading=loading, now=now)
+                    self._leases.start(entry, loading=loading, now=now)
             case AttemptProgressed(
                 task_id=task_id, fence=fence, step=step, total=total, preview=preview
             ):
                 if (entry := self._current(peer, task_id, fence)) is not None:
-                    self._life.progress(entry, step, total, preview, now)
+                    self._leases.progress(entry, step, total, preview, now)
             case AttemptSucceeded() | AttemptFailed() | AttemptCrashed() | AttemptReturned():
                 self._attempt_ended(peer, worker, message, now)
             case ModelLoaded(model=model) | ModelUnloaded(model=model) if (
@@ -176,7 +178,7 @@ class WorkerHandler:
                 entry = self._tasks.get(task_id)
                 status = entry.status if entry is not None else None
                 if status is None or not status.state.is_leased or status.fence != fence:
-                    self._life.stale_answers += 1
+                    self._leases.stale_answers += 1
             case _:
                 pass
 
@@ -191,7 +193,7 @@ class WorkerHandler:
         self._life.zombies.stopped(peer, task_id, fence.attempt, now=now)
         # Stale or not, the worker need not repeat its answer any more.
         self._life.step.send(peer, AttemptRecorded(task_id=task_id, fence=fence))
-        entry = self._life.current(task_id, fence, peer)
+        entry = self._leases.current(task_id, fence, peer)
         if entry is None:
             return
         match message:
@@ -211,7 +213,7 @@ class WorkerHandler:
 
     def _current(self, peer: PeerId, task_id: TaskId, fence: Fence) -> TaskEntry | None:
         """Return the task of a worker's message; tell it to stop if its fence is stale."""
-        entry = self._life.current(task_id, fence, peer)
+        entry = self._leases.current(task_id, fence, peer)
         if entry is None:
             self._life.step.send(peer, Abandon(task_id=task_id, fence=fence, grace=0.0))
         return entry
@@ -221,10 +223,10 @@ class WorkerHandler:
     ) -> None:
         """Renew the leases of the attempts that a worker names; it must stop any other."""
         for task_id, fence in running:
-            if self._life.may_claim(task_id, fence, worker):
+            if self._leases.may_claim(task_id, fence, worker):
                 entry = self._tasks.get(task_id)
                 assert entry is not None
-                self._life.claim(entry, worker.peer, now=now)
+                self._leases.claim(entry, worker.peer, now=now)
             else:
                 self._life.step.send(worker.peer, Abandon(task_id=task_id, fence=fence, grace=0.0))
 

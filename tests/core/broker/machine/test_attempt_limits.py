@@ -20,7 +20,7 @@ from tests.harness.scheduler_harness import (
     session,
 )
 
-from paintmq.broker.machine.lifecycle import RUN_LIMIT_MARGIN
+from paintmq.broker.machine.leases import RUN_LIMIT_MARGIN
 from paintmq.config import Timers
 from paintmq.model import ModelSpec
 from paintmq.plugin.catalog import Catalog

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from tests.harness.broker_harness import ALICE, W1, BrokerHarness, beat, ready
 
+from paintmq.broker.machine.leases import Leases
 from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.task import TaskState
@@ -49,7 +50,7 @@ def test_a_task_that_cannot_be_leased_ends_and_its_worker_takes_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     broker = ready()
-    once(monkeypatch, Lifecycle, "_lease")
+    once(monkeypatch, Leases, "_lease")
 
     task = make_request()
     failed(broker, Submit(task))
@@ -98,7 +99,7 @@ def test_a_fault_that_no_task_is_to_blame_for_ends_none(monkeypatch: pytest.Monk
     once(monkeypatch, type(broker.machine._control), "answer")
 
     failed(broker, Ask(request_id=1, subject="statistics"))
-    once(monkeypatch, Lifecycle, "dispatch")
+    once(monkeypatch, Leases, "dispatch")
     failed(broker, Submit(make_request("2")))
 
     assert broker.status(task).state is TaskState.LEASED
