@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from paintmq import AsyncClient, Client, Task, TaskState, TaskType
-from paintmq.client.async_client import AsyncTaskHandle
+from paintmq.client.async_task_handle import AsyncTaskHandle
 from paintmq.client.task_handle import TaskHandle
 from paintmq.image import payload_of_array
 from paintmq.task import TaskError

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from paintmq.client.async_client import AsyncClient as AsyncClient
-    from paintmq.client.async_client import AsyncTaskHandle as AsyncTaskHandle
+    from paintmq.client.async_task_handle import AsyncTaskHandle as AsyncTaskHandle
     from paintmq.client.client import Client as Client
     from paintmq.client.result import Progress as Progress
     from paintmq.client.result import Result as Result
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AsyncClient": "paintmq.client.async_client",
-    "AsyncTaskHandle": "paintmq.client.async_client",
+    "AsyncTaskHandle": "paintmq.client.async_task_handle",
     "Client": "paintmq.client.client",
     "Progress": "paintmq.client.result",
     "Result": "paintmq.client.result",

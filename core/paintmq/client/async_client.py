@@ -7,23 +7,21 @@ may serve several loops.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable
-from concurrent.futures import Future
-from contextlib import suppress
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from functools import partial
-from math import isnan
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Literal, Self, TypeVar, overload
 
 from cattrs import structure
 
+from paintmq.client.async_task_handle import AsyncTaskHandle, checked_timeout, wait_for_answer
 from paintmq.client.client import DEFAULT_ENDPOINT
 from paintmq.client.journal import journal_for
-from paintmq.client.result import Progress, Result
+from paintmq.client.result import Result
 from paintmq.client.session import Session
 from paintmq.client.task import Task
-from paintmq.client.task_handle import CANCEL_SECONDS, TaskView, no_answer
+from paintmq.client.task_handle import CANCEL_SECONDS
 from paintmq.client.task_verbs import (
     ASK_SECONDS,
     is_enough_ahead,
@@ -34,86 +32,12 @@ from paintmq.client.task_verbs import (
 from paintmq.client.window import Place, WindowLimits
 from paintmq.errors import NoRoomError, PaintMQError, RefusedError
 from paintmq.statistics import BrokerStatistics
-from paintmq.task import Json, TaskState
+from paintmq.task import Json
 
 if TYPE_CHECKING:
     import zmq
 
 T = TypeVar("T")
-
-
-class AsyncTaskHandle(TaskView):
-    """One task that was handed in; its methods are awaited in any loop."""
-
-    async def result(self, timeout: float | None = None) -> Result:
-        """Wait for the task's ending, and return the result; see ``TaskHandle.result``."""
-        if not self._followed.done:
-            self._session.check_process()
-            ended = _LoopEvent()
-            forget = self._followed.when_done(ended.set)
-            try:
-                if not await ended.wait(timeout):
-                    raise TimeoutError(f"task {self.id} is {self._described()} after {timeout} s")
-            finally:
-                forget()
-        return self._followed.outcome()
-
-    def __await__(self) -> Generator[Any, None, Result]:
-        """Let ``await handle`` be ``await handle.result()``."""
-        return self.result().__await__()
-
-    async def exception(self, timeout: float | None = None) -> PaintMQError | None:
-        """Wait, and return the error of the task; None after success. See ``TaskHandle``."""
-        try:
-            await self.result(timeout)
-        except PaintMQError as error:
-            return error
-        return None
-
-    async def accepted(self, timeout: float | None = None) -> Self:
-        """Wait until the broker has accepted the task; see ``TaskHandle.accepted``."""
-        if self._followed.is_undecided:
-            async for progress in self.updates(timeout):
-                if progress.state is not TaskState.SUBMITTED:
-                    break
-        self._followed.raise_refusal()
-        return self
-
-    async def cancel(self, timeout: float | None = CANCEL_SECONDS) -> str:
-        """Cancel the task and return ``cancelled``, ``too_late`` or ``unknown``."""
-        if self._followed.done:
-            return "cancelled" if self.state is TaskState.CANCELLED else "too_late"
-        answer = self._session.cancel(self.id)
-        to_what = f"to the cancel of task {self.id}"
-        return await _answer(self._session, answer, timeout, to_what)
-
-    async def updates(self, timeout: float | None = None) -> AsyncIterator[Progress]:
-        """Yield the task's progress, now and after each change; see ``TaskHandle.updates``."""
-        changed = _LoopEvent()
-        stop = self._followed.when_changed(changed.set)
-        try:
-            while True:
-                changed.clear()
-                done = self._followed.done
-                yield self.progress()
-                if done:
-                    return
-                if not await changed.wait(timeout):
-                    raise TimeoutError(
-                        f"task {self.id} is {self._described()}: no news in {timeout} s"
-                    )
-        finally:
-            stop()
-
-    def add_done_callback(self, callback: "Callable[[AsyncTaskHandle], object]") -> None:
-        """Call ``callback(handle)`` in this loop once the task has ended, or soon if it has."""
-        loop = asyncio.get_running_loop()
-
-        def tell() -> None:
-            with suppress(RuntimeError):  # the loop is closed, and its callbacks with it
-                loop.call_soon_threadsafe(callback, self)
-
-        self._followed.when_done(tell)
 
 
 class AsyncClient:
@@ -203,7 +127,9 @@ class AsyncClient:
         if isinstance(task, AsyncTaskHandle):
             return await task.cancel(timeout)
         answer = self._session.cancel(task)
-        return await _answer(self._session, answer, timeout, f"to the cancel of task {task}")
+        return await wait_for_answer(
+            self._session, answer, timeout, f"to the cancel of task {task}"
+        )
 
     @overload
     def map(
@@ -266,7 +192,7 @@ class AsyncClient:
                 yield ended.get_nowait()
         while pending:
             try:
-                async with asyncio.timeout(_seconds(timeout)):
+                async with asyncio.timeout(checked_timeout(timeout)):
                     handle = await ended.get()
             except TimeoutError:
                 raise TimeoutError(none_ended(self._session, pending, timeout)) from None
@@ -283,7 +209,7 @@ class AsyncClient:
         """Ask the broker one of its subjects; see ``Client.ask``."""
         answer = self._session.ask(subject, arguments)
         to_what = f"to {subject!r} at {self.endpoint}"
-        return await _answer(self._session, answer, timeout, to_what)
+        return await wait_for_answer(self._session, answer, timeout, to_what)
 
     async def close(self) -> None:
         """Say goodbye. Accepted tasks go on; handles that wait get a ManagerStoppedError."""
@@ -316,52 +242,9 @@ class AsyncClient:
             granted.result(0)
             return
         try:
-            await asyncio.wait_for(asyncio.wrap_future(granted), _seconds(timeout))
+            await asyncio.wait_for(asyncio.wrap_future(granted), checked_timeout(timeout))
         except TimeoutError:
             raise NoRoomError(no_room(self._session, timeout or 0.0)) from None
-
-
-class _LoopEvent:
-    """An event of the running loop that any thread may set."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._event = asyncio.Event()
-
-    def set(self) -> None:
-        with suppress(RuntimeError):  # the loop is closed, and its waiters with it
-            self._loop.call_soon_threadsafe(self._event.set)
-
-    def clear(self) -> None:
-        self._event.clear()
-
-    async def wait(self, timeout: float | None) -> bool:
-        """Wait until it is set; return False if the time is up before."""
-        try:
-            async with asyncio.timeout(_seconds(timeout)):
-                await self._event.wait()
-        except TimeoutError:
-            return False
-        return True
-
-
-def _seconds(timeout: float | None) -> float | None:
-    """Return the time-out if a loop can wait for it: NaN would put all of its timers out of order.
-
-    Raises:
-        ValueError: it is NaN.
-    """
-    seconds = None if timeout is None else float(timeout)
-    if seconds is not None and isnan(seconds):
-        raise ValueError("timeout is NaN: use a number of seconds, or None to wait without end")
-    return seconds
-
-
-async def _answer(session: Session, answer: "Future[T]", timeout: float | None, to_what: str) -> T:
-    try:
-        return await asyncio.wait_for(asyncio.wrap_future(answer), _seconds(timeout))
-    except TimeoutError:
-        raise TimeoutError(no_answer(session, timeout, to_what)) from None
 
 
 async def _outcome(

@@ -8,11 +8,14 @@ import re
 from typing import TypeVar
 from uuid import UUID
 
-from paintmq.errors import InvalidTaskError, WireError
-from paintmq.task import TaskId
-from paintmq.wire.codec import decode, encode
-from paintmq.wire.messages import FromClient
+from paintmq.errors import ConfigError, InvalidTaskError, WireError
+from paintmq.task import TaskId, TaskRequest
+from paintmq.wire.codec import check, decode, encode
+from paintmq.wire.messages import FromClient, Submit, client_hello
 from paintmq.wire.transfer import MAX_PAYLOADS
+
+MAX_NAME = 255
+"""Characters of a client's name; a broker refuses longer introductions."""
 
 M = TypeVar("M", bound=FromClient)
 
@@ -32,14 +35,33 @@ def as_read(message: M) -> M:
     return read
 
 
-def check_payload_count(count: int) -> None:
-    """Check the number of inputs of one task.
+def check_submission(request: TaskRequest, payloads: int) -> None:
+    """Check that the broker could read the submission of a task.
 
     Raises:
-        WireError: a message cannot carry as many.
+        InvalidTaskError: it could not.
     """
-    if count > MAX_PAYLOADS:
-        raise WireError(f"{count} inputs are too many: {MAX_PAYLOADS} at most")
+    if payloads > MAX_PAYLOADS:
+        raise InvalidTaskError(f"{payloads} inputs are too many: {MAX_PAYLOADS} at most")
+    try:
+        check(Submit(request))
+    except WireError as error:
+        raise InvalidTaskError(f"the task cannot be submitted: {error}") from error
+
+
+def checked_name(name: str) -> str:
+    """Return the name a client introduces itself by.
+
+    Raises:
+        ConfigError: a broker would not take it.
+    """
+    try:
+        as_read(client_hello(name))
+    except WireError as error:
+        raise ConfigError(f"name {brief(name)} cannot be a client's: {error}") from error
+    if len(name) > MAX_NAME:
+        raise ConfigError(f"a client's name of {len(name)} characters: {MAX_NAME} at most")
+    return name
 
 
 def task_id_of(given: object) -> TaskId:

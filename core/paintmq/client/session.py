@@ -28,15 +28,19 @@ from paintmq.client.followed_tasks import FollowedTasks
 from paintmq.client.journal import ClientJournal
 from paintmq.client.machine import ClientMachine
 from paintmq.client.mailbox import Mailbox, Order
-from paintmq.client.message_check import as_read, brief, check_payload_count, task_id_of
+from paintmq.client.message_check import (
+    as_read,
+    brief,
+    check_submission,
+    checked_name,
+    task_id_of,
+)
 from paintmq.client.pending_answers import PendingAnswers
 from paintmq.client.reachability import Reachability
 from paintmq.client.session_loop import SessionLoop
 from paintmq.client.task import PreparedTask, Task
 from paintmq.client.window import Place, Window, WindowLimits
 from paintmq.errors import (
-    ConfigError,
-    InvalidTaskError,
     RejectedError,
     WireError,
 )
@@ -44,14 +48,11 @@ from paintmq.task import Json, TaskId
 from paintmq.task_ids import task_id_for_key
 from paintmq.transport.key_files import load_peer_key
 from paintmq.transport.sockets import Context
-from paintmq.wire.codec import check
-from paintmq.wire.messages import Ask, Submit, client_hello
+from paintmq.wire.messages import Ask
 
 GOODBYE_SECONDS = 1.0
 """Seconds ``close`` gives to unsent messages: enough for what was just submitted, and short enough
 when the broker is gone."""
-MAX_NAME = 255
-"""Characters of a client's name; a broker refuses longer introductions."""
 
 
 class Session:
@@ -73,7 +74,7 @@ class Session:
         check_context(context)
         self.endpoint = endpoint
         self.window = Window(window or WindowLimits())
-        name = _checked_name(name) or f"client {os.getpid()} on {socket.gethostname()}"
+        name = checked_name(name) or f"client {os.getpid()} on {socket.gethostname()}"
         self._journal = journal
         # A durable client confirms an ending only when the program has it.
         self._machine = ClientMachine(
@@ -202,7 +203,7 @@ class Session:
         self.start()
         self._mark_seen()
         prepared = self._with_own_id(prepared, task)
-        _check_task(prepared)
+        check_submission(prepared.request, len(prepared.payloads))
         followed, is_new = self._followed.submit(prepared.request, task)
         if not is_new:
             place.give_back()
@@ -367,24 +368,6 @@ class Session:
         """Record that the calling thread has seen the outcomes it took: it is back for more."""
         if self._journal is not None:
             self._journal.seen()
-
-
-def _check_task(prepared: PreparedTask) -> None:
-    try:
-        check_payload_count(len(prepared.payloads))
-        check(Submit(prepared.request))
-    except WireError as error:
-        raise InvalidTaskError(f"the task cannot be submitted: {error}") from error
-
-
-def _checked_name(name: str) -> str:
-    try:
-        as_read(client_hello(name))
-    except WireError as error:
-        raise ConfigError(f"name {brief(name)} cannot be a client's: {error}") from error
-    if len(name) > MAX_NAME:
-        raise ConfigError(f"a client's name of {len(name)} characters: {MAX_NAME} at most")
-    return name
 
 
 def _nothing_to_fail(reason: str) -> None:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from paintmq.client.async_client import AsyncTaskHandle
+from paintmq.client.async_task_handle import AsyncTaskHandle
 from paintmq.client.result import Result
 from paintmq.errors import (
     InvalidTaskError,

@@ -13,7 +13,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 from starlette.types import ASGIApp
 
-from paintmq.client.async_client import AsyncClient, AsyncTaskHandle
+from paintmq.client.async_client import AsyncClient
+from paintmq.client.async_task_handle import AsyncTaskHandle
 from paintmq.client.message_check import task_id_of
 from paintmq.client.task import Task
 from paintmq.errors import InvalidTaskError, PaintMQError

@@ -5,7 +5,7 @@ from typing import Any
 
 from attrs import define, field
 
-from paintmq.client.async_client import AsyncTaskHandle
+from paintmq.client.async_task_handle import AsyncTaskHandle
 from paintmq.task import TaskState
 
 MAX_TASKS = 10_000

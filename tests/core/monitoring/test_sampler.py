@@ -136,3 +136,19 @@ def test_an_observer_that_never_returns_does_not_hold_up_the_end(
     go.set()
 
     assert "does not return and is left behind" in caplog.text
+
+
+def test_an_observer_may_stop_the_sampling_it_is_called_by() -> None:
+    stopped = threading.Event()
+
+    class Stops:
+        def paintmq_statistics(self) -> None:
+            sampler.stop()
+            stopped.set()
+
+    plugins = PluginManager()
+    plugins.register(Stops(), "stops")
+    sampler = StatisticsSampler(MonitoringConfig(metrics_interval=0.01), plugins, five)
+    sampler.start()
+
+    assert stopped.wait(30)
