@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.harness.instant_session import CommandLine, pixels_of
 from tests.harness.sample_pictures import mask, names_in, picture, promise_of_pixels
@@ -12,6 +13,7 @@ from tests.harness.sample_pictures import mask, names_in, picture, promise_of_pi
 from paintmq.cli import result_files
 from paintmq.client.task import Task
 from paintmq.errors import TaskFailedError
+from paintmq.image.files import encode_image
 from paintmq.task import TaskState
 
 
@@ -142,6 +144,66 @@ class TestOneBadPicture:
 
         assert (done.status, done.out) == (2, "")
         assert command.session.tasks == []
+
+
+class TestOddResults:
+    @pytest.mark.parametrize(
+        "outputs",
+        [
+            {"image": np.zeros((4, 4, 7), np.uint8)},
+            {"image": np.zeros((4, 4, 3), np.float32)},
+            {"note": b"no picture today"},
+        ],
+    )
+    def test_a_result_that_is_no_picture_costs_itself_alone(
+        self, command: CommandLine, outputs: dict[str, Any]
+    ) -> None:
+        def act(task: Task) -> dict[str, Any]:
+            return outputs if len(command.session.tasks) == 2 else {"image": pixels_of(task)}
+
+        command.session.act = act
+        sound(command.folder / "in")
+
+        done = command.paint("in", "-m", mask(command.folder / "m.png"), "-o", "out")
+
+        assert done.status == 1
+        assert len(done.errors) == 1
+        assert done.errors[0].startswith("in/p1.png: its result cannot be written: ")
+        assert names_in(command.folder / "out") == ["p0.png", "p2.png"]
+
+    def test_a_format_that_fails_costs_no_result(
+        self, command: CommandLine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def encode(pixels: Any, format: str, **more: Any) -> bytes:
+            if format == ".webp":
+                raise ValueError("encoding error 6")
+            return encode_image(pixels, format, **more)
+
+        monkeypatch.setattr("paintmq.image.files.encode_image", encode)
+        sound(command.folder / "in", 1)
+        m = mask(command.folder / "m.png")
+
+        done = command.paint("in", "-m", m, "-o", "out", "--format", "webp")
+
+        assert (done.status, names_in(command.folder / "out")) == (0, ["p0.png"])
+        assert "written as PNG" in done.notes[-1]
+
+    def test_a_broker_that_stops_answering_ends_the_run_and_tells_how_far_it_came(
+        self, command: CommandLine
+    ) -> None:
+        def act(task: Task) -> dict[str, Any]:
+            if len(command.session.tasks) == 30:
+                raise TimeoutError("no answer of the broker to 'route' within 30 s")
+            return {"image": pixels_of(task)}
+
+        command.session.act = act
+        sound(command.folder / "in", 40)
+
+        done = command.paint("in", "-m", mask(command.folder / "m.png"), "-o", "out")
+
+        assert done.status == 1
+        assert done.errors == ["no answer of the broker to 'route' within 30 s"]
+        assert done.notes[-1].startswith("ended: ")
 
 
 class TestAllOrNothing:
@@ -348,6 +410,27 @@ class TestGoingOn:
         assert "2 were there already" in done.out
         for name, when in before.items():
             assert (command.folder / "out" / name).stat().st_mtime_ns == when
+
+    def test_an_empty_file_is_no_result(self, command: CommandLine) -> None:
+        sound(command.folder / "in", 2)
+        (command.folder / "out").mkdir()
+        (command.folder / "out" / "p0.png").touch()
+        m = mask(command.folder / "m.png")
+
+        done = command.paint("in", "-m", m, "-o", "out", "--skip-existing")
+
+        assert (done.status, len(command.session.tasks)) == (0, 2)
+
+    def test_results_that_are_no_pictures_are_found_again(self, command: CommandLine) -> None:
+        command.session.act = lambda _: {"palette": b"[1]"}
+        sound(command.folder / "in", 2)
+        m = mask(command.folder / "m.png")
+        command.paint("in", "-m", m, "-o", "out")
+
+        done = command.paint("in", "-m", m, "-o", "out", "--skip-existing")
+
+        assert names_in(command.folder / "out") == ["p0.json", "p1.json"]
+        assert done.out == "nothing to do: 2 were there already\n"
 
     def test_skip_existing_with_nothing_left_says_so(self, command: CommandLine) -> None:
         sound(command.folder / "in", 2)

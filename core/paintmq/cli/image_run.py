@@ -127,11 +127,11 @@ class ImageRun:
         try:
             with self._progress_bar() as show:
                 self._work_off(session, show)
-        except PaintMQError as error:
+        except (PaintMQError, TimeoutError) as error:
             self._cancel_all()
             if not self.summary.done:
                 raise
-            report(error)
+            report(str(error))
             note(f"ended: {self._how_far()}{self._how_to_go_on()}")
             return FAILED
         if self.stop.arrived is not None and self._left():
@@ -185,9 +185,14 @@ class ImageRun:
     def _is_to_do(self, job: "ImageJob") -> bool:
         """Look at what is at the result's place."""
         place = job.output
-        if place == STANDARD_STREAM or is_stream(place) or not _is_there(place):
+        if place == STANDARD_STREAM or is_stream(place):
             return True
-        if self.existing == "skip":
+        if self.existing == "skip" and any(map(_is_filled, ResultWriter.other_places(place))):
+            self.summary.there_already += 1
+            return False
+        if not _is_there(place):
+            return True
+        if self.existing == "skip" and _is_filled(place):
             self.summary.there_already += 1
             return False
         if place.is_dir():
@@ -204,8 +209,12 @@ class ImageRun:
 
     def _save_previews(self) -> None:
         if self.previews is not None:
-            for each in self._under_way.values():
-                self.previews.look(each.handle, each.loaded.job.output)
+            try:
+                for each in self._under_way.values():
+                    self.previews.look(each.handle, each.loaded.job.output)
+            except UnwrittenError as error:  # a preview is worth no result
+                note(f"no more previews: {error}")
+                self.previews = None
 
     def _submit(
         self, loaded: LoadedJob, session: "Session", ended: "queue.SimpleQueue[TaskHandle]"
@@ -243,6 +252,9 @@ class ImageRun:
             if error.is_of_all:
                 raise
             self._fail(shown(job.image), str(error), FAILED)
+            return
+        except PaintMQError as error:
+            self._fail(shown(job.image), f"its result cannot be written: {error}", FAILED)
             return
         self.summary.count(result, written.paths[-1], is_replaced=is_replaced)
         for text in (*filter(None, [result.note]), *written.notes):
@@ -313,6 +325,14 @@ class ImageRun:
 def _is_there(path: Path) -> bool:
     try:
         return path.exists()
+    except OSError:
+        return False
+
+
+def _is_filled(path: Path) -> bool:
+    """Return whether a result is there: ours are never empty."""
+    try:
+        return path.stat().st_size > 0
     except OSError:
         return False
 

@@ -23,6 +23,7 @@ from attrs import field, frozen
 from paintmq.cli.failures import FAILED, CommandError
 from paintmq.cli.picture_files import STANDARD_STREAM, is_stream
 from paintmq.cli.shown_names import shown
+from paintmq.errors import PaintMQError
 from paintmq.image.files import FORMATS_BY_SUFFIX, format_of
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 LARGEST_SIDES = {"jpeg": 65_500, "webp": 16_383}
 """Pixels along a side of what a format can hold, where that is few."""
+
+_JSON, _TEXT, _BINARY = _DATA_SUFFIXES = (".json", ".txt", ".bin")
 
 _NOT_WRITTEN = ("icc_profile", "note")
 """Outputs that get no file of their own: one goes into the images, one is printed."""
@@ -80,6 +83,8 @@ class ResultWriter:
             UnwrittenError: the disk is full, the folder gone or not to be written to.
         """
         outputs = {name: each for name, each in result.outputs.items() if name not in _NOT_WRITTEN}
+        if not outputs:
+            raise CommandError("the model gave back nothing but a note")
         main = "image" if "image" in outputs else next(iter(outputs))
         notes: list[str] = []
         written = []
@@ -99,6 +104,11 @@ class ResultWriter:
             write_whole(path, data)
             written.append(path)
         return Written(paths=tuple(written), notes=tuple(notes))
+
+    @staticmethod
+    def other_places(output: Path) -> list[Path]:
+        """Return where the main output is written instead when it is no picture."""
+        return [output.with_suffix(suffix) for suffix in _DATA_SUFFIXES]
 
     def _encoded(
         self, value: Any, format: str, result: "Result", notes: list[str]
@@ -121,7 +131,15 @@ class ResultWriter:
                 "JPEG holds no transparency: laid on white (--format png keeps it)", notes
             )
         quality: Mapping[str, Any] = {} if self.quality is None else {"quality": self.quality}
-        return encode_image(value, format, icc_profile=result.icc_profile, **quality), format
+        try:
+            data = encode_image(value, format, icc_profile=result.icc_profile, **quality)
+        except (OSError, ValueError) as error:
+            if format == ".png" or isinstance(error, PaintMQError):
+                raise CommandError(str(error)) from error
+            notes.append(f"{kind} cannot hold it ({error}): written as PNG")
+            format = ".png"
+            data = encode_image(value, format, icc_profile=result.icc_profile)
+        return data, format
 
     def _tell_once(self, text: str, notes: list[str]) -> None:
         if text not in self._told:
@@ -139,12 +157,12 @@ def fitting_suffix(data: bytes, wanted: str) -> str:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        return ".bin"
+        return _BINARY
     try:
         json.loads(text)
     except ValueError:
-        return ".txt" if "\0" not in text else ".bin"
-    return ".json"
+        return _BINARY if "\0" in text else _TEXT
+    return _JSON
 
 
 def existing_objection(path: Path, *, overwrite: bool) -> str:
