@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import frozen
 
-from paintmq.broker.connections import sender
+from paintmq.broker.connections import endpoints, sender
 from paintmq.broker.connections.outbox import Outbox, Outgoing
 from paintmq.broker.machine import client_handler, membership, worker_handler
 from paintmq.broker.machine.admission import Admission
@@ -121,6 +121,17 @@ def _any_claim(self: Leases, task_id: Any, fence: Any, worker: Any) -> bool:
 def _any_session(self: Leases, task_id: Any, fence: Any, session: Any) -> Any:
     entry = self._step.tasks.get(task_id)
     return entry if entry is not None and entry.status.fence == fence else None
+
+
+def _secure_for_all(self: endpoints.PushPullEndpoint, peer: Any, socket: Any) -> None:
+    self.secure(socket)
+
+
+_is_allowed = endpoints.RouterEndpoint._is_allowed
+
+
+def _any_valid_key(self: endpoints.RouterEndpoint, peer: Any, frames: Any) -> bool:
+    return _is_allowed(self, peer, frames) or peer in self._users
 
 
 def _only_ask_to_stop(self: Lifecycle, entry: Any, *, now: float) -> None:
@@ -723,6 +734,22 @@ RULES: Sequence[BrokenRule] = (
         "current",
         _any_session,
         "a_result_from_another_worker_changes_nothing",
+    ),
+    BrokenRule(
+        "a worker's pipe opens for any worker's key",
+        "I24",
+        endpoints.PushPullEndpoint,
+        "_secure_for",
+        _secure_for_all,
+        "the_pipe_of_a_worker_opens_for_its_key_alone",
+    ),
+    BrokenRule(
+        "a result in the shared pipe is that of the connection it names",
+        "I24",
+        endpoints.RouterEndpoint,
+        "_is_allowed",
+        _any_valid_key,
+        "a_result_in_the_shared_pipe_counts_only_with_the_key_of_its_connection",
     ),
     BrokenRule(
         "a worker replaces whoever it names",

@@ -37,6 +37,12 @@ CLIENT_PORT = "paintmq-clients"
 WORKER_PORT = "paintmq-workers"
 """ZAP domain of the ports of queues: takes workers."""
 
+
+def port_for(public_key: str) -> str:
+    """Return the ZAP domain of a port for one worker's key alone."""
+    return f"{WORKER_PORT} {public_key}"
+
+
 _ROLES: Mapping[str, frozenset[Role]] = {
     CLIENT_PORT: frozenset({"client", "admin"}),
     WORKER_PORT: frozenset({"worker"}),
@@ -96,8 +102,11 @@ class KeyRing:
 
     def user_of(self, public_key: str, port: str) -> Allowed | None:
         """Return whose key this is, if it is valid and its role may use that kind of port."""
+        kind, _, only_key = port.partition(" ")
         user = self._known.users.get(public_key)
-        if user is None or user.role not in _ROLES.get(port, frozenset()):
+        if user is None or user.role not in _ROLES.get(kind, frozenset()):
+            return None
+        if only_key not in ("", public_key):
             return None
         if user.terms.not_after is not None and user.terms.has_expired(self.now()):
             return None
@@ -110,7 +119,10 @@ class KeyRing:
             return f"the key {known_as!r} was revoked"
         if user is None:
             return "its key is not among those that are allowed"
-        if user.role not in _ROLES.get(port, frozenset()):
+        kind, _, only_key = port.partition(" ")
+        if only_key not in ("", public_key):
+            return f"the key {user.name!r} is not that of the worker whose tasks come by that port"
+        if user.role not in _ROLES.get(kind, frozenset()):
             return f"the key {user.name!r} has the role {user.role}, which does not open that port"
         return f"the key {user.name!r} expired on {user.terms.end}"
 

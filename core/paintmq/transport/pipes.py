@@ -87,7 +87,7 @@ class BrokerPipes:
         )
         self._reader = MultipartReader(self.results, most_frames=1 + MAX_FRAMES, watch=watch)
         try:
-            self.results_port = self._listen(self.results, "results")
+            self.results_port = self._listen(self.results, "results", secure)
         except BaseException:
             self._reader.close()
             self.results.close()
@@ -102,8 +102,11 @@ class BrokerPipes:
         """Estimated seconds spent so far on useless input."""
         return self._reader.wasted
 
-    def open(self, peer: PeerId) -> int:
+    def open(self, peer: PeerId, secure: Secure | None = None) -> int:
         """Return the port where this peer gets its tasks; the first call opens it.
+
+        ``secure`` admits this peer alone, if keys can tell it from others: whoever connects to the
+        port takes tasks out of it.
 
         Raises:
             ConfigError: no socket can be made, or no port bound.
@@ -114,7 +117,7 @@ class BrokerPipes:
             except zmq.ZMQError as error:
                 raise ConfigError(f"no socket can be made: {error.strerror}") from error
             try:
-                self._ports[peer] = self._listen(pipe, "tasks")
+                self._ports[peer] = self._listen(pipe, "tasks", secure or self._secure)
             except BaseException:
                 pipe.close()
                 raise
@@ -172,8 +175,8 @@ class BrokerPipes:
         self._reader.close()
         self.results.close(linger=0)
 
-    def _listen(self, socket: Socket, what: str) -> int:
-        self._secure(socket)
+    def _listen(self, socket: Socket, what: str, secure: Secure) -> int:
+        secure(socket)
         endpoint = bind(socket, self._host, 0, purpose=f"{what} of queue {self._queue!r}")
         return int(endpoint.rsplit(":", 1)[1])
 

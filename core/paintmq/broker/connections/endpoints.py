@@ -21,7 +21,7 @@ from paintmq.task import Buffer, PeerId
 from paintmq.transport.addresses import is_loopback
 from paintmq.transport.connection_throttle import ConnectionThrottle
 from paintmq.transport.connection_watch import ConnectionWatch
-from paintmq.transport.curve import CLIENT_PORT, WORKER_PORT, KeyRing, public_key_of
+from paintmq.transport.curve import CLIENT_PORT, WORKER_PORT, KeyRing, port_for, public_key_of
 from paintmq.transport.key_files import Allowed, Role
 from paintmq.transport.multipart import MultipartReader
 from paintmq.transport.pipes import BrokerPipes
@@ -226,8 +226,8 @@ class RouterEndpoint:
         user = self.ring.user_of(public, self._port)
         if user is None:
             return False  # its session, if it has one, is ended by ``changed_keys``
-        self._users.setdefault(peer, user)
-        return True
+        # Results come by a pipe that all workers share, each naming its connection.
+        return self._users.setdefault(peer, user).public == user.public
 
 
 @define(eq=False)
@@ -296,12 +296,20 @@ class PushPullEndpoint(RouterEndpoint):
         if not isinstance(message, WorkerWelcome):
             return message
         try:
-            tasks_port = self._pipes.open(peer)
+            tasks_port = self._pipes.open(peer, partial(self._secure_for, peer))
         except ConfigError as error:
             # It gets no answer and introduces itself again later; other workers go on.
             logger.warning("a worker of queue %s gets no pipe: %s", self.name, error)
             raise UnreachableError from error
         return evolve(message, tasks_port=tasks_port, results_port=self._pipes.results_port)
+
+    def _secure_for(self, peer: PeerId, socket: Socket) -> None:
+        """Admit the key of this peer alone, where there are keys."""
+        user = self._users.get(peer)
+        if self.ring is None or user is None:
+            self.secure(socket)
+        else:
+            self.ring.secure(socket, port_for(user.public))
 
     def forget_peer(self, peer: PeerId) -> None:
         self._pipes.close_pipe(peer)

@@ -1,22 +1,34 @@
 """I24 over real sockets: two clients with keys of their own, an admin, and workers of two keys."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import zmq
 from attrs import evolve
-from tests.harness.toy_broker import toy_client, toy_config, toy_plugins, toy_task, toy_worker
+from tests.harness.toy_broker import (
+    by_pipes,
+    toy_client,
+    toy_config,
+    toy_plugins,
+    toy_task,
+    toy_worker,
+)
 from tests.harness.wire_peer import WirePeer
+from zmq.utils.monitor import recv_monitor_message
 
 from paintmq.broker.shell.server import BrokerServer
 from paintmq.client.client import Client
 from paintmq.client.task import Task
+from paintmq.config import Config
 from paintmq.errors import TaskRejectedError, TaskUnknownError
 from paintmq.task_ids import task_id_for_key
+from paintmq.testing.example_tasks import PATIENCE
 from paintmq.transport.curve import secure_with
 from paintmq.transport.key_files import LOCAL_ADMIN, add_key, init_keys, load_peer_key
 from paintmq.transport.key_terms import KeyTerms
+from paintmq.transport.sockets import new_context, pull
 from paintmq.wire.messages import (
     Abandon,
     Accepted,
@@ -39,14 +51,16 @@ from paintmq.wire.messages import (
 class OwnedBroker:
     """A broker with the keys of a folder, and a journal on disk."""
 
-    def __init__(self, tmp_path: Path, stack: ExitStack) -> None:
+    def __init__(
+        self, tmp_path: Path, stack: ExitStack, change: Callable[[Config], Config] = lambda it: it
+    ) -> None:
         self.folder = tmp_path / "keys"
         init_keys(self.folder)
         add_key(self.folder, "alice", "client")
         add_key(self.folder, "bob", "client", KeyTerms(tenant="bobs", max_priority=3, quota=1))
         add_key(self.folder, "one", "worker")
         add_key(self.folder, "two", "worker")
-        config = toy_config(tmp_path / "journal", keys=str(self.folder))
+        config = change(toy_config(tmp_path / "journal", keys=str(self.folder)))
         self.server = BrokerServer(config, toy_plugins())
         self.server.start()
         stack.callback(self.server.stop, grace=0.0)
@@ -76,6 +90,13 @@ class OwnedBroker:
 def owned(tmp_path: Path) -> Iterator[OwnedBroker]:
     with ExitStack() as stack:
         yield OwnedBroker(tmp_path, stack)
+
+
+@pytest.fixture
+def piped(tmp_path: Path) -> Iterator[OwnedBroker]:
+    """The same with the ``pushpull`` transport."""
+    with ExitStack() as stack:
+        yield OwnedBroker(tmp_path, stack, by_pipes)
 
 
 def test_a_task_is_there_for_its_owner_and_admins_alone(owned: OwnedBroker) -> None:
@@ -156,3 +177,45 @@ def test_a_result_is_taken_only_from_the_worker_that_was_given_the_task(
     worker.say(forged)
 
     assert alice.hear(Finished).worker == "node/cpu-0"
+
+
+def test_a_result_in_the_shared_pipe_counts_only_with_the_key_of_its_connection(
+    piped: OwnedBroker,
+) -> None:
+    """I24: the other worker names the connection of the one that was given the task."""
+    alice, worker = piped.peer("alice"), piped.worker("one", "node/cpu-0")
+    worker.hear(WorkerWelcome)
+    alice.say(Submit(toy_task()))
+    (item,) = worker.hear(Assign).assignments
+    other = piped.worker("two", "node/cpu-1")
+    other.hear(WorkerWelcome)
+    alice.say(Submit(toy_task()))
+    (own,) = other.hear(Assign).assignments
+    forged = AttemptSucceeded(task_id=item.task.id, fence=item.fence, outputs=(), ran=7.0)
+    own_id, other._connection._peer = other._connection._peer, worker.id
+    other.say(forged)
+    other._connection._peer = own_id
+    other.say(evolve(forged, task_id=own.task.id, fence=own.fence))
+    assert other.hear(AttemptRecorded).task_id == own.task.id, "and the forged one before it"
+
+    assert alice.hear(Finished).task_id == own.task.id
+    worker.say(forged)
+    assert alice.hear(Finished).worker == "node/cpu-0"
+
+
+def test_the_pipe_of_a_worker_opens_for_its_key_alone(piped: OwnedBroker) -> None:
+    """I24: whoever connects to it gets every other task, with its pictures."""
+    worker = piped.worker("one", "node/cpu-0")
+    port = worker.hear(WorkerWelcome).tasks_port
+    with new_context() as context, pull(context, connects=True) as thief:
+        events = thief.get_monitor_socket(
+            zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_SUCCEEDED
+        )
+        secure_with(thief, load_peer_key(piped.key("two")))
+        thief.connect(f"tcp://127.0.0.1:{port}")
+        assert events.poll(int(PATIENCE * 1000))
+        event = recv_monitor_message(events)["event"]
+        thief.disable_monitor()
+        events.close()
+
+    assert event == zmq.EVENT_HANDSHAKE_FAILED_AUTH
