@@ -14,7 +14,7 @@ from paintmq.errors import PaintMQError
 from tests.containment.case import Case
 from tests.containment.recipes import value_of
 from tests.containment.site import HarmError, Site
-from tests.containment.strategies import RAISES, calls, values
+from tests.containment.strategies import RAISES, calls, public_methods, values
 from tests.containment.strategies import cases as odd_fields
 
 ENOUGH = 2.0
@@ -27,10 +27,9 @@ def cases(door: str) -> st.SearchStrategy[Case]:
     """Odd calls of every public method, of Task, and of a handle."""
     kind = KINDS[door]
     methods = [
-        *(calls(door, name, getattr(kind, name)) for name in ("submit", "fetch", "cancel")),
-        *(calls(door, name, getattr(kind, name)) for name in ("map", "as_completed", "connect")),
+        *(calls(door, name, getattr(kind, name)) for name in public_methods(kind, but=("ask",))),
         calls(door, "ask", kind.ask).flatmap(_with_argument),
-        calls(door, "open", kind.__init__),
+        calls(door, "open", Client.__init__),
         *(calls(door, f"handle_{name}", getattr(TaskHandle, name)) for name in HANDLE_METHODS),
         odd_fields(door, "callback", {"raised": st.sampled_from(RAISES)}),
     ]
@@ -52,7 +51,7 @@ def _without_exits(case: Case) -> Case:
 
 
 _EXITS = re.compile("SystemExit|KeyboardInterrupt|UntoldExit")
-HANDLE_METHODS = ("result", "cancel", "updates", "add_done_callback")
+HANDLE_METHODS = public_methods(TaskHandle)
 
 
 def _with_argument(case: Case) -> st.SearchStrategy[Case]:
@@ -63,7 +62,7 @@ def _with_argument(case: Case) -> st.SearchStrategy[Case]:
 
 def act(site: Site, case: Case) -> None:
     """Do it, and bring what was submitted to an end."""
-    _ACTS[case.call](site, case)
+    _ACTS.get(case.call, _call)(site, case)
 
 
 def _values(case: Case) -> dict[str, Any]:
@@ -97,7 +96,7 @@ def settle(handle: Any, *, must_end: bool = False) -> Result | None:
 
 def _submit(site: Site, case: Case) -> None:
     arguments = {"task": site.honest_task(), "timeout": 20.0, **_values(case)}
-    settle(site.clients[case.door].submit(arguments.pop("task"), **arguments))
+    settle(site.client(case.door).submit(arguments.pop("task"), **arguments))
 
 
 def _task(site: Site, case: Case) -> None:
@@ -107,7 +106,7 @@ def _task(site: Site, case: Case) -> None:
         "inputs": {"image": picture()},
         **_values(case),
     }
-    settle(site.clients[case.door].submit(Task(**fields), timeout=20.0))
+    settle(site.client(case.door).submit(Task(**fields), timeout=20.0))
 
 
 def _config(site: Site, case: Case) -> None:
@@ -121,7 +120,7 @@ def _config(site: Site, case: Case) -> None:
     if "nested" in odd:
         config["salt"] = {"deeper": [odd["nested"]]}
     task = Task(TaskType.PLUGIN, config, {"image": picture()})
-    settle(site.clients[case.door].submit(task, timeout=20.0))
+    settle(site.client(case.door).submit(task, timeout=20.0))
 
 
 def _inputs(site: Site, case: Case) -> None:
@@ -131,23 +130,23 @@ def _inputs(site: Site, case: Case) -> None:
     if "key" in odd:
         inputs[odd["key"]] = picture()
     task = Task(TaskType.PLUGIN, {"model": "honest"}, inputs)
-    settle(site.clients[case.door].submit(task, timeout=20.0))
+    settle(site.client(case.door).submit(task, timeout=20.0))
 
 
 def _fetch(site: Site, case: Case) -> None:
-    settle(site.clients[case.door].fetch(_values(case).get("task_id", "0" * 32)))
+    settle(site.client(case.door).fetch(_values(case).get("task_id", "0" * 32)))
 
 
 def _cancel(site: Site, case: Case) -> None:
     arguments = {"task": "0" * 32, "timeout": 20.0, **_values(case)}
-    client = site.clients[case.door]
+    client = site.client(case.door)
     client.run(client.client.cancel, arguments.pop("task"), **arguments)
 
 
 def _map(site: Site, case: Case) -> None:
     odd = _values(case)
     tasks = odd.pop("tasks", [site.honest_task() for _ in range(3)])
-    results = site.clients[case.door].map(tasks, **{"timeout": 20.0, **odd})
+    results = site.client(case.door).map(tasks, **{"timeout": 20.0, **odd})
     for _ in itertools.islice(results, 5):
         pass
     results.close()
@@ -155,22 +154,23 @@ def _map(site: Site, case: Case) -> None:
 
 def _as_completed(site: Site, case: Case) -> None:
     odd = _values(case)
-    client = site.clients[case.door]
+    client = site.client(case.door)
     handles = [client.submit(site.honest_task()).handle for _ in range(3)]
     ended = client.as_completed(odd.pop("handles", handles), **{"timeout": 20.0, **odd})
     for _ in itertools.islice(ended, 5):
         pass
 
 
-def _connect(site: Site, case: Case) -> None:
-    site.clients[case.door].connect(**{"timeout": 20.0, **_values(case)})
+def _call(site: Site, case: Case) -> None:
+    """A method about which there is nothing special."""
+    getattr(site.client(case.door), case.call)(**_values(case))
 
 
 def _ask(site: Site, case: Case) -> None:
     arguments = {"subject": "why", "timeout": 20.0}
     for name, value in _values(case).items():
         arguments[name.removeprefix("a.")] = value
-    site.clients[case.door].ask(arguments.pop("subject"), **arguments)
+    site.client(case.door).ask(arguments.pop("subject"), **arguments)
 
 
 def _open(site: Site, case: Case) -> None:
@@ -185,7 +185,7 @@ def _open(site: Site, case: Case) -> None:
 
 def _handle(method: str) -> Callable[[Site, Case], None]:
     def call_it(site: Site, case: Case) -> None:
-        handle = site.clients[case.door].submit(site.honest_task(), timeout=20.0)
+        handle = site.client(case.door).submit(site.honest_task(), timeout=20.0)
         answer = getattr(handle, method)(**_values(case))
         if method == "updates":
             for _ in itertools.islice(answer, 20):
@@ -202,7 +202,7 @@ def _callback(site: Site, case: Case) -> None:
     # It must not have ended before: the callback would be called here, and not by the client.
     config = {"model": "odd-model", "where": "wait"}
     task = Task(TaskType.PLUGIN, config, {"image": picture()})
-    handle = site.clients[case.door].submit(task, timeout=20.0)
+    handle = site.client(case.door).submit(task, timeout=20.0)
     handle.add_done_callback(fail)
     handle.cancel(timeout=10.0)
     settle(handle, must_end=True)
@@ -217,7 +217,6 @@ _ACTS: Mapping[str, Callable[[Site, Case], None]] = {
     "cancel": _cancel,
     "map": _map,
     "as_completed": _as_completed,
-    "connect": _connect,
     "ask": _ask,
     "open": _open,
     "callback": _callback,

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -11,16 +10,14 @@ from attrs import evolve
 from hypothesis import strategies as st
 
 from paintmq import Config, QueueManager, Task, TaskType
-from paintmq.plugin.manager import PluginManager
 from paintmq.testing.embedded_manager import config_on_free_ports, embedded_manager
-from paintmq_routers import model_affinity
-from tests.containment import odd_models
+from tests.containment import client_door
 from tests.containment.case import Case
 from tests.containment.client_door import picture, settle
 from tests.containment.odd_models import SPEC_FUNCTIONS
 from tests.containment.recipes import value_of
-from tests.containment.site import PATIENCE, HarmError, HonestTasks, Site
-from tests.containment.strategies import calls, raising_or_odd, values, values_like
+from tests.containment.site import PATIENCE, HarmError, HonestTasks, Site, kit_plugins
+from tests.containment.strategies import calls, public_methods, raising_or_odd, values, values_like
 from tests.containment.strategies import cases as odd_fields
 
 SECTIONS = ("broker", "router", "http", "timers", "limits", "monitoring", "plugins", "weights")
@@ -31,7 +28,7 @@ def cases() -> st.SearchStrategy[Case]:
     """Odd calls of the public methods of a manager that works; odd settings of one that starts."""
     methods = [
         calls("manager", name, getattr(QueueManager, name))
-        for name in ("route_task", "send_task", "fetch", "get_queue_stats")
+        for name in public_methods(QueueManager, but=("ask",))
     ]
     asked = odd_fields("manager", "ask", {"subject": values_like("str"), "task_id": values()})
     routed = st.tuples(st.sampled_from(SPEC_FUNCTIONS), raising_or_odd()).map(
@@ -51,18 +48,7 @@ def cases() -> st.SearchStrategy[Case]:
 
 def act(site: Site, case: Case) -> None:
     """Do it to a manager of this program, and have its honest work done afterwards."""
-    _ACTS[case.call](site, case)
-
-
-def plugins(**hooks: object) -> PluginManager:
-    """Return the kit's models, and a plugin with these hooks."""
-    manager = PluginManager()
-    manager.register(odd_models, odd_models.PLUGIN)
-    manager.register(model_affinity, "model-affinity")
-    if hooks:
-        named = {f"paintmq_{name}": hook for name, hook in hooks.items()}
-        manager.register(SimpleNamespace(**named), "odd")
-    return manager
+    _ACTS.get(case.call, _as_a_client)(site, case)
 
 
 def check(manager: QueueManager, tasks: HonestTasks) -> None:
@@ -89,7 +75,7 @@ def _shared(do: Callable[[QueueManager, Site, Case], None]) -> Callable[[Site, C
     """Do it to the manager that all cases share, which must work on."""
 
     def act(site: Site, case: Case) -> None:
-        manager = site.manager(plugins)
+        manager = site.manager()
         try:
             do(manager, site, case)
         finally:
@@ -109,19 +95,13 @@ def _send_task(manager: QueueManager, site: Site, case: Case) -> None:
 
 
 @_shared
-def _fetch(manager: QueueManager, site: Site, case: Case) -> None:
-    settle(manager.fetch(**_values(case)))
+def _as_a_client(manager: QueueManager, site: Site, case: Case) -> None:
+    client_door.act(site, case)
 
 
 @_shared
 def _stats(manager: QueueManager, site: Site, case: Case) -> None:
     manager.get_queue_stats(**_values(case))
-
-
-@_shared
-def _ask(manager: QueueManager, site: Site, case: Case) -> None:
-    arguments = {"subject": "why", **_values(case)}
-    manager.ask(arguments.pop("subject"), **arguments)
 
 
 @_shared
@@ -138,8 +118,17 @@ def _settings(site: Site, case: Case) -> None:
         section, _, key = name.partition(".")
         odd = evolve(getattr(config, section), **{key: value})
         config = evolve(config, **{section: odd})
-    with QueueManager(config, workers=0, plugins=plugins()) as manager:
+    with QueueManager(config, workers=0, plugins=kit_plugins()) as manager:
         manager.get_queue_stats()
+
+
+def _stop(site: Site, case: Case) -> None:
+    manager = embedded_manager(plugins=kit_plugins(), workers=0)
+    manager.start()
+    try:
+        manager.stop(**_values(case))
+    finally:
+        manager.stop(grace=0.0)
 
 
 def _observer(site: Site, case: Case) -> None:
@@ -148,7 +137,7 @@ def _observer(site: Site, case: Case) -> None:
         "events": lambda batch: value_of(odd["recipe"]),
         "statistics": lambda sample: value_of(odd["recipe"]),
     }
-    observing = plugins(**{odd["hook"]: hooks[odd["hook"]]})
+    observing = kit_plugins(**{odd["hook"]: hooks[odd["hook"]]})
     with embedded_manager(plugins=observing, workers=1) as manager:
         check(manager, site.honest)
 
@@ -156,10 +145,9 @@ def _observer(site: Site, case: Case) -> None:
 _ACTS: Mapping[str, Callable[[Site, Case], None]] = {
     "route_task": _route_task,
     "send_task": _send_task,
-    "fetch": _fetch,
     "get_queue_stats": _stats,
-    "ask": _ask,
     "spec": _spec,
     "settings": _settings,
     "observer": _observer,
+    "stop": _stop,
 }

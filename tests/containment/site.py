@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
@@ -23,6 +24,7 @@ from paintmq import AsyncClient, Client, PluginManager, QueueManager, Task, Task
 from paintmq.config import Limits
 from paintmq.image import decode_image, encode_image
 from paintmq.testing.embedded_manager import embedded_manager
+from paintmq_routers import model_affinity
 from tests.containment import odd_models
 from tests.harness.any_client import AnyClient, LoopThread, call
 from tests.harness.command_process import CommandProcess, private_environment
@@ -35,6 +37,17 @@ PAUSE = 0.05
 
 class HarmError(AssertionError):
     """An odd case harmed somebody else, or was not answered."""
+
+
+def kit_plugins(**hooks: object) -> PluginManager:
+    """Return the kit's models, and a plugin with these hooks."""
+    manager = PluginManager()
+    manager.register(odd_models, odd_models.PLUGIN)
+    manager.register(model_affinity, "model-affinity")
+    if hooks:
+        named = {f"paintmq_{name}": hook for name, hook in hooks.items()}
+        manager.register(SimpleNamespace(**named), "odd")
+    return manager
 
 
 class HonestTasks:
@@ -169,10 +182,14 @@ class Site:
         within(PATIENCE, self._loop.stop)
         self._stack.close()
 
-    def manager(self, plugins: Callable[[], PluginManager]) -> QueueManager:
+    def client(self, door: str) -> AnyClient:
+        """Return the client that the odd callers of a door share with honest ones."""
+        return AnyClient(call, self.manager()) if door == "manager" else self.clients[door]
+
+    def manager(self) -> QueueManager:
         """Return a manager in this program that cases share; started for the first of them."""
         if self._manager is None:
-            manager = embedded_manager(plugins=plugins(), workers=1)
+            manager = embedded_manager(plugins=kit_plugins(), workers=1)
             manager.start()
             self._stack.callback(within, PATIENCE, lambda: manager.stop(grace=0.0))
             self._manager = manager

@@ -77,14 +77,26 @@ def calls(
     door: str, name: str, function: Callable[..., Any], *, keep: Iterable[str] = ()
 ) -> st.SearchStrategy[Case]:
     """Calls of the function with one to three of its arguments odd; those in ``keep`` never are."""
-    signature = inspect.signature(function)
-    parameters = [
+    parameters = _parameters(function, keep)
+    return cases(door, name, {p.name: values_like(p.annotation) for p in parameters})
+
+
+def public_methods(kind: type, *, but: Iterable[str] = ()) -> Sequence[str]:
+    """Return the public methods that take arguments, so that a new one is tried by itself."""
+    return [
+        name
+        for name, function in inspect.getmembers(kind, inspect.isfunction)
+        if not name.startswith("_") and name not in but and _parameters(function)
+    ]
+
+
+def _parameters(function: Callable[..., Any], keep: Iterable[str] = ()) -> list[inspect.Parameter]:
+    return [
         parameter
-        for parameter in signature.parameters.values()
+        for parameter in inspect.signature(function).parameters.values()
         if parameter.name not in {"self", *keep}
         and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     ]
-    return cases(door, name, {p.name: values_like(p.annotation) for p in parameters})
 
 
 def cases(

@@ -127,6 +127,7 @@ HONEST = (
     *("client.callback(raised='none')", "asyncio.callback(raised='none')"),
     *("http.body()", "http.query()", "plugin.spec()"),
     *(f"manager.{call}()" for call in ("route_task", "send_task", "get_queue_stats", "settings")),
+    *(f"manager.{call}()" for call in ("submit", "map", "as_completed", "fetch", "cancel", "stop")),
     *(
         f"{call}(recipe='none', where='')"
         for call in ("spec.function", "model.run", "manager.spec")

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from paintmq import AsyncClient, Client, Task, TaskState, TaskType
+from paintmq import AsyncClient, Client, QueueManager, Task, TaskState, TaskType
 from paintmq.client.async_task_handle import AsyncTaskHandle
 from paintmq.client.task_handle import TaskHandle
 from paintmq.image import payload_of_array
@@ -75,9 +75,11 @@ class AnyHandle:
 
 
 class AnyClient:
-    """A client of either kind, called without await."""
+    """A client of any kind, called without await."""
 
-    def __init__(self, run: Callable[..., Any], client: Client | AsyncClient) -> None:
+    def __init__(
+        self, run: Callable[..., Any], client: Client | AsyncClient | QueueManager
+    ) -> None:
         self.run, self.client = run, client
 
     def submit(self, task: Task, **kwargs: Any) -> AnyHandle:
