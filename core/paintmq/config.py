@@ -92,8 +92,8 @@ class Limits:
         512 * MIB, "results kept although their clients have them", validator=_positive
     )
     max_tasks: int = setting(200_000, "unfinished tasks in the broker", validator=_positive)
-    max_pixels: int = setting(40_000_000, "one image", validator=_positive)
-    max_side: int = setting(16_384, "pixels along one side of an image", validator=_positive)
+    max_pixels: int = setting(64_000_000, "one image", validator=_positive)
+    max_side: int = setting(32_768, "pixels along one side of an image", validator=_positive)
     max_bytes_arriving: int = setting(
         1024 * MIB, "inputs of unfinished submissions, of all clients", validator=_positive
     )

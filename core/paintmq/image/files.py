@@ -1,10 +1,12 @@
 """Encoded image files to pixels and back, with every limit checked before anything is decoded.
 
-Rule 1: only PNG, JPEG, WebP and TIFF are opened, each told by its first bytes; a file in some
-other format never reaches a decoder.
+Rule 1: a format is told by its first bytes (``formats.py``); a file in some other format never
+reaches a decoder, and a name says nothing.
 Rule 2: width and height are read from the header and checked first, so that a small file cannot
 claim much memory.
 Rule 3: whatever is wrong with a file, the error is InvalidInputError with a text for its sender.
+Rule 4: decoders get pixels without metadata (``metadata.py``): what stands beside good pixels never
+makes them unreadable.
 
 PIL, numpy and OpenCV are imported where they are used: a client that only sends files needs none.
 """
@@ -12,13 +14,19 @@ PIL, numpy and OpenCV are imported where they are used: a client that only sends
 import struct
 import zlib
 from collections.abc import Callable
+from importlib import import_module
 from io import BytesIO
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import frozen
 
 from paintmq.config import Limits
 from paintmq.errors import InvalidInputError
+from paintmq.image.colours import cmyk_to_rgb, grey_levels, rgb_profile
+from paintmq.image.formats import EXTRAS, FORMATS_BY_SUFFIX, ImageFormat, format_of
+from paintmq.image.metadata import Metadata, exif_facts, plain_jpeg, plain_png, plain_webp
+from paintmq.image.tiff import CIELAB, CMYK, TiffPage, check_layout, decode_samples, open_tiff
+from paintmq.image.tiff import pillow_image as pillow_tiff
 from paintmq.task import Buffer
 
 if TYPE_CHECKING:
@@ -29,24 +37,20 @@ if TYPE_CHECKING:
 
     Pixels: TypeAlias = NDArray[np.uint8 | np.uint16]
 
-ImageFormat: TypeAlias = Literal["png", "jpeg", "webp", "tiff"]
-
-FORMATS_BY_SUFFIX: dict[str, ImageFormat] = {
-    ".png": "png",
-    ".jpg": "jpeg",
-    ".jpeg": "jpeg",
-    ".webp": "webp",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-}
-"""File name endings, lower case, of the formats that are read and written."""
+__all__ = [
+    "FORMATS_BY_SUFFIX",
+    "DecodedImage",
+    "ImageFormat",
+    "decode_image",
+    "encode_image",
+    "format_of",
+    "size_of_file",
+    "to_8_bits",
+]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_TIFF_BITS_PER_SAMPLE = 258
 _TIFF_ICC_PROFILE = 34675
 _TIFF_BYTES = 7
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, KeyError, struct.error, zlib.error)
-"""What PIL raises on damaged files; it documents no common base."""
 
 
 @frozen(eq=False)
@@ -59,27 +63,16 @@ class DecodedImage:
     format: ImageFormat
     icc_profile: bytes | None = None
     """Colour profile that fits the pixels; None when the file had none for RGB."""
-
-
-def format_of(data: Buffer) -> ImageFormat | None:
-    """Return which of our formats the first bytes announce, or None."""
-    head = bytes(data[:12])
-    if head.startswith(_PNG_SIGNATURE):
-        return "png"
-    if head.startswith(b"\xff\xd8\xff"):
-        return "jpeg"
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "webp"
-    if head[:4] in (b"II*\0", b"MM\0*"):
-        return "tiff"
-    return None
+    is_grey: bool = False
+    """The file is grey; ``encode_image`` can write it so."""
+    dpi: tuple[float, float] | None = None
+    """Pixels per inch, horizontal and vertical, where the file says so."""
 
 
 def size_of_file(data: Buffer) -> tuple[int, int]:
     """Return (width, height) from the header of an image file; (0, 0) if it cannot be told."""
     try:
-        with _open(data) as image:
-            return image.size
+        return _open(data, "image").size
     except InvalidInputError:
         return 0, 0
 
@@ -92,25 +85,20 @@ def decode_image(
     Raises:
         InvalidInputError: the file is damaged, no image of our formats, animated or too large.
     """
-    import numpy as np
-
-    with _open(data, name=name) as image:
-        _check_limits(image, limits or Limits(), name)
-        if image.mode in ("I", "F"):
-            raise InvalidInputError(f"{name}: more than 16 bits a channel; use 8 or 16")
-        kind = format_of(data)
-        assert kind is not None
-        icc_profile = _rgb_profile(image)
-        try:
-            if _has_16_bits(image, data):
-                pixels = _decode_16_bits(image, data, name)
-            else:
-                pixels = np.asarray(_to_8_bit_rgb(image))
-        except InvalidInputError:
-            raise
-        except _UNREADABLE as error:
-            raise InvalidInputError(f"{name}: the file is damaged or cut short") from error
-    return DecodedImage(pixels, kind, icc_profile)
+    file = _open(data, name)
+    check_pixels(*file.size, limits or Limits(), name)
+    if file.metadata.frames != 1:
+        raise InvalidInputError(
+            f"{name}: the file holds {file.metadata.frames} images; send one at a time"
+        )
+    try:
+        return file.decode(name)
+    except InvalidInputError:
+        raise
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders document no errors; what they raise is the file's fault
+        raise InvalidInputError(f"{name}: the file is damaged or cut short") from error
 
 
 def encode_image(
@@ -119,6 +107,8 @@ def encode_image(
     *,
     icc_profile: bytes | None = None,
     quality: int = 95,
+    dpi: tuple[float, float] | None = None,
+    grey: bool = False,
 ) -> bytes:
     """Return the pixels as an image file.
 
@@ -127,6 +117,8 @@ def encode_image(
         format: ``png``, ``jpeg``, ``webp`` or ``tiff``, or a file name ending such as ``.jpg``.
         icc_profile: Colour profile to put into the file.
         quality: 1 to 100, for JPEG and WebP.
+        dpi: Pixels per inch, horizontal and vertical, to put into PNG, JPEG and TIFF files.
+        grey: Write one channel instead of three, if they are equal; a profile for RGB is left out.
 
     PNG and TIFF keep 16 bits, the others get the upper 8. JPEG has no transparency: the picture is
     laid on white.
@@ -148,20 +140,42 @@ def encode_image(
             f"cannot write an array of {pixels.dtype} and shape {pixels.shape} as an image:"
             " it must be uint8 or uint16 of shape (H, W), (H, W, 3) or (H, W, 4)"
         )
+    if grey and (single := _single_channel(pixels)) is not None:
+        pixels, icc_profile = single, None
     if pixels.dtype == np.uint16 and kind in ("png", "tiff"):
-        return _encode_16_bits(pixels, kind, icc_profile)
-    image = Image.fromarray(to_8_bits(pixels))
-    if kind == "jpeg" and image.mode == "RGBA":
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image).convert("RGB")
-    stream = BytesIO()
-    if kind == "png":
-        image.save(stream, "PNG", icc_profile=icc_profile)
-    elif kind == "tiff":
-        image.save(stream, "TIFF", icc_profile=icc_profile, compression="tiff_lzw")
+        return _with_resolution(_encode_16_bits(pixels, kind, icc_profile), kind, dpi)
+    if pixels.ndim == 3 and pixels.shape[2] == 2:
+        image = Image.fromarray(to_8_bits(pixels), "LA")
     else:
-        image.save(stream, kind.upper(), icc_profile=icc_profile, quality=quality)
+        image = Image.fromarray(to_8_bits(pixels))
+    if kind == "jpeg" and image.mode in ("RGBA", "LA"):
+        white = Image.new("RGBA", image.size, "white")
+        laid = Image.alpha_composite(white, image.convert("RGBA"))
+        image = laid.convert("RGB" if image.mode == "RGBA" else "L")
+    more: dict[str, Any] = {"icc_profile": icc_profile}
+    if dpi is not None and kind != "webp":
+        more["dpi"] = dpi
+    if kind == "tiff":
+        more["compression"] = "tiff_lzw"
+    elif kind != "png":
+        more["quality"] = quality
+    stream = BytesIO()
+    image.save(stream, kind.upper(), **more)
     return stream.getvalue()
+
+
+def _single_channel(pixels: "Pixels") -> "Pixels | None":
+    """Return grey, with its alpha if there is one; None if the colours differ."""
+    import numpy as np
+
+    if pixels.ndim == 2:
+        return pixels
+    first = pixels[:, :, :1]
+    if not np.array_equal(pixels[:, :, 1:3], np.broadcast_to(first, (*pixels.shape[:2], 2))):
+        return None
+    if pixels.shape[2] == 3:
+        return np.ascontiguousarray(pixels[:, :, 0])
+    return np.ascontiguousarray(pixels[:, :, [0, 3]]) if pixels.dtype == np.uint8 else None
 
 
 def to_8_bits(pixels: "Pixels") -> "NDArray[np.uint8]":
@@ -173,97 +187,209 @@ def to_8_bits(pixels: "Pixels") -> "NDArray[np.uint8]":
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def _open(data: Buffer, *, name: str = "image") -> "ImageFile":
-    """Read the header.
+def check_pixels(width: int, height: int, limits: Limits, name: str) -> None:
+    """Apply the limits; the refusal names the setting.
 
-    The format's own class is called rather than ``Image.open``: that one would warn about large
-    images, by a global limit, before ours is asked.
+    Raises:
+        InvalidInputError: a side or the whole is too large.
     """
-    from PIL.JpegImagePlugin import JpegImageFile
-    from PIL.PngImagePlugin import PngImageFile
-    from PIL.TiffImagePlugin import TiffImageFile
-    from PIL.WebPImagePlugin import WebPImageFile
-
-    kind = format_of(data)
-    if kind is None:
-        raise InvalidInputError(f"{name}: not a PNG, JPEG, WebP or TIFF file")
-    readers: dict[ImageFormat, Callable[[BytesIO], ImageFile]] = {
-        "png": PngImageFile,
-        "jpeg": JpegImageFile,
-        "webp": WebPImageFile,
-        "tiff": TiffImageFile,
-    }
-    try:
-        return readers[kind](BytesIO(data))
-    except _UNREADABLE as error:
-        raise InvalidInputError(f"{name}: the {kind.upper()} file is damaged") from error
-
-
-def _check_limits(image: "ImageFile", limits: Limits, name: str) -> None:
-    width, height = image.size
     if max(width, height) > limits.max_side:
         raise InvalidInputError(
             f"{name}: {width} x {height} pixels; a side may have {limits.max_side} at most"
+            " (limits.max_side, on the broker's and the workers' machines)"
         )
     if width * height > limits.max_pixels:
         raise InvalidInputError(
             f"{name}: {width} x {height} is {width * height:,} pixels;"
             f" {limits.max_pixels:,} are allowed"
+            " (limits.max_pixels, on the broker's and the workers' machines)"
         )
+
+
+# ---- reading -----------------------------------------------------------------------------------
+
+
+@frozen
+class _PillowFile:
+    """A file that Pillow decodes."""
+
+    kind: ImageFormat
+    data: bytes
+    """Without its metadata."""
+    image: "ImageFile"
+    metadata: Metadata
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.image.size
+
+    def decode(self, name: str) -> DecodedImage:
+        image, profile = self.image, self.metadata.icc_profile
+        if self.kind == "png" and self.data[24:25] == b"\x10":  # IHDR: bit depth
+            pixels, is_grey = _decode_16_bit_png(self.data), self.data[25] in (0, 4)
+        else:
+            pixels, is_grey = _to_8_bits_rgb(image, profile)
+        return _finished(pixels, self.kind, self.metadata, is_grey=is_grey)
+
+
+@frozen
+class _TiffFile:
+    """A TIFF file, which is decoded as its layout asks for."""
+
+    tiff: TiffPage
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.tiff.size
+
+    @property
+    def metadata(self) -> Metadata:
+        return self.tiff.metadata
+
+    def decode(self, name: str) -> DecodedImage:
+        check_layout(self.tiff, name)
+        profile = self.metadata.icc_profile
+        if not self.tiff.is_plain:
+            with pillow_tiff(self.tiff) as page:
+                pixels, is_grey = _to_8_bits_rgb(page, profile)
+        elif self.tiff.photometric in (CMYK, CIELAB):
+            image = _in_8_bits(decode_samples(self.tiff), self.tiff.photometric)
+            pixels, is_grey = _to_8_bits_rgb(image, profile)
+        else:
+            pixels = decode_samples(self.tiff)
+            is_grey = pixels.shape[2] < 3
+        return _finished(pixels, "tiff", self.metadata, is_grey=is_grey)
+
+
+def _open(data: Buffer, name: str) -> _PillowFile | _TiffFile:
+    """Read the header.
+
+    The format's own class is called rather than ``Image.open``: that one would warn about large
+    images, by a global limit, before ours is asked.
+    """
+    kind = format_of(data)
+    if kind is None:
+        raise InvalidInputError(f"{name}: not a PNG, JPEG, WebP, TIFF, GIF, BMP or AVIF file")
+    if kind == "tiff":
+        return _TiffFile(open_tiff(bytes(data), name))
+    plain = {"png": plain_png, "jpeg": plain_jpeg, "webp": plain_webp}.get(kind)
+    reader = _reader(kind, name)
     try:
-        frames = getattr(image, "n_frames", 1)
-    except _UNREADABLE as error:
-        raise InvalidInputError(f"{name}: the file is damaged") from error
-    if frames != 1:
-        raise InvalidInputError(f"{name}: the file holds {frames} images; send one at a time")
+        if plain is None:
+            content, metadata = bytes(data), Metadata()
+            image = reader(BytesIO(content))
+            metadata = _told_by_pillow(image)
+        else:
+            file = plain(bytes(data))
+            content, metadata = file.data, file.metadata
+            image = reader(BytesIO(content))
+    except MemoryError:
+        raise
+    except Exception as error:  # as for decoding
+        raise InvalidInputError(f"{name}: the {kind.upper()} file is damaged") from error
+    return _PillowFile(kind, content, image, metadata)
 
 
-def _rgb_profile(image: "ImageFile") -> bytes | None:
-    """Return the file's colour profile if it describes RGB, as our pixels are."""
-    profile = image.info.get("icc_profile")
-    # ICC.1:2022 table 17: bytes 16 to 19 of the header are the colour space of the data.
-    if isinstance(profile, bytes) and profile[16:20] == b"RGB ":
-        return profile
-    return None
+_READERS: dict[ImageFormat, str] = {
+    "png": "PIL.PngImagePlugin:PngImageFile",
+    "jpeg": "PIL.JpegImagePlugin:JpegImageFile",
+    "webp": "PIL.WebPImagePlugin:WebPImageFile",
+    "gif": "PIL.GifImagePlugin:GifImageFile",
+    "bmp": "PIL.BmpImagePlugin:BmpImageFile",
+    "avif": "PIL.AvifImagePlugin:AvifImageFile",
+    "heic": "pi_heif.as_plugin:HeifImageFile",
+    "jxl": "pillow_jxl.JpegXLImagePlugin:JXLImageFile",
+}
 
 
-def _has_16_bits(image: "ImageFile", data: Buffer) -> bool:
-    if image.format == "PNG":
-        return bytes(data[24:25]) == b"\x10"  # IHDR: bit depth
-    if image.format == "TIFF":
-        bits = getattr(image, "tag_v2", {}).get(_TIFF_BITS_PER_SAMPLE, (8,))
-        return 16 in (bits if isinstance(bits, tuple) else (bits,))
-    return False
+def _reader(kind: ImageFormat, name: str) -> "Callable[[BytesIO], ImageFile]":
+    module, _, class_name = _READERS[kind].partition(":")
+    try:
+        reader: Callable[[BytesIO], ImageFile] = getattr(import_module(module), class_name)
+    except ImportError as error:
+        install = f": install {EXTRAS[kind]}" if kind in EXTRAS else ""
+        raise InvalidInputError(
+            f"{name}: {kind.upper()} files need a library that is not installed here{install}"
+        ) from error
+    return reader
 
 
-def _decode_16_bits(image: "ImageFile", data: Buffer, name: str) -> "NDArray[np.uint16]":
-    """Decode with OpenCV: PIL would drop the lower eight bits of colour images."""
+def _told_by_pillow(image: "ImageFile") -> Metadata:
+    """Return the metadata of formats whose containers are not taken apart here."""
+    exif, profile = image.info.get("exif"), image.info.get("icc_profile")
+    orientation, dpi = 1, None
+    if isinstance(exif, bytes):
+        orientation, dpi = exif_facts(exif.removeprefix(b"Exif\0\0"))
+    return Metadata(
+        orientation=orientation,
+        icc_profile=profile if isinstance(profile, bytes) else None,
+        dpi=dpi,
+        frames=int(getattr(image, "n_frames", 1)),
+    )
+
+
+def _to_8_bits_rgb(image: "Image.Image", profile: bytes | None) -> "tuple[Pixels, bool]":
+    """Return RGB(A) as it lies, or one or two channels of grey (True)."""
+    import numpy as np
+
+    if image.mode == "CMYK":
+        return np.asarray(cmyk_to_rgb(image, profile)), False
+    if image.mode in ("1", "L", "LA", "La") and not image.has_transparency_data:
+        return np.asarray(image.convert("L"))[:, :, None], True
+    if image.mode in ("L", "LA", "La"):
+        return np.asarray(image.convert("LA")), True
+    return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB")), False
+
+
+def _finished(
+    pixels: "NDArray[Any]", kind: ImageFormat, metadata: Metadata, *, is_grey: bool
+) -> DecodedImage:
+    """Give pixels their final form: grey as RGB by its profile, upright."""
+    import numpy as np
+
+    if is_grey:
+        if (levels := grey_levels(metadata.icc_profile)) is not None:
+            most = np.iinfo(pixels.dtype).max
+            table = np.rint(levels[:: 65535 // most] * most).astype(pixels.dtype)
+            pixels = np.dstack([table[pixels[:, :, 0]], pixels[:, :, 1:]])
+        pixels = np.concatenate([np.repeat(pixels[:, :, :1], 3, axis=2), pixels[:, :, 1:]], axis=2)
+    return DecodedImage(
+        np.ascontiguousarray(_turn_upright(pixels, metadata.orientation)),
+        kind,
+        rgb_profile(metadata.icc_profile),
+        is_grey=is_grey,
+        dpi=_turned(metadata.dpi, metadata.orientation),
+    )
+
+
+def _decode_16_bit_png(data: bytes) -> "NDArray[Any]":
+    """Decode with OpenCV, as PIL would drop the lower eight bits of colours; grey: one channel."""
     import cv2
     import numpy as np
 
-    width, height = image.size
-    try:
-        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise InvalidInputError(f"{name}: the file is damaged") from error
+    decoded: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None or decoded.dtype != np.uint16:
-        raise InvalidInputError(f"{name}: the file is damaged, or of a rare kind; try 8-bit PNG")
-    pixels = decoded.astype(np.uint16, copy=False)
-    if sorted(pixels.shape[:2]) != sorted((width, height)):
-        raise InvalidInputError(f"{name}: the file contradicts itself about its size")
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
-    elif pixels.shape[2] == 3:
-        pixels = pixels[:, :, ::-1]
-    else:
-        pixels = pixels[:, :, [2, 1, 0, 3]]
-    # OpenCV turns TIFF files upright itself, and leaves PNG files as they lie.
-    if image.format == "PNG":
-        pixels = _turn_upright(pixels, image.getexif().get(0x0112, 1))
-    return np.ascontiguousarray(pixels)
+        raise ValueError("it cannot be decoded")
+    is_grey = data[25] in (0, 4)
+    if decoded.ndim == 2:
+        return decoded[:, :, None]  # type: ignore[no-any-return]  # an array
+    order = [0, *range(3, decoded.shape[2])] if is_grey else [2, 1, 0, 3][: decoded.shape[2]]
+    return decoded[:, :, order]  # type: ignore[no-any-return]  # an array
 
 
-def _turn_upright(pixels: "NDArray[np.uint16]", orientation: int) -> "NDArray[np.uint16]":
+def _in_8_bits(pixels: "NDArray[Any]", photometric: int) -> "Image.Image":
+    """Return CMYK or CIELAB in 8 bits, as Pillow knows them."""
+    import numpy as np
+    from PIL import Image
+
+    high = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+    size = (pixels.shape[1], pixels.shape[0])
+    if photometric == CIELAB:  # a and b are signed in the file; Pillow's reader expects that
+        return Image.frombytes("LAB", size, high[:, :, :3].tobytes(), "raw", "LAB")
+    return Image.frombytes("CMYK", size, high[:, :, :4].tobytes())
+
+
+def _turn_upright(pixels: "NDArray[Any]", orientation: int) -> "NDArray[Any]":
     """Undo an EXIF orientation, 1 to 8 (CIPA DC-008, table 8)."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
@@ -274,33 +400,11 @@ def _turn_upright(pixels: "NDArray[np.uint16]", orientation: int) -> "NDArray[np
     return pixels
 
 
-def _to_8_bit_rgb(image: "ImageFile") -> "Image.Image":
-    from PIL import ImageOps
-
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode == "CMYK":
-        return _cmyk_to_rgb(upright)
-    return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+def _turned(dpi: tuple[float, float] | None, orientation: int) -> tuple[float, float] | None:
+    return (dpi[1], dpi[0]) if dpi is not None and orientation in (5, 6, 7, 8) else dpi
 
 
-def _cmyk_to_rgb(image: "Image.Image") -> "Image.Image":
-    """Convert by the file's own profile, where it has a usable one."""
-    from PIL import ImageCms
-
-    profile = image.info.get("icc_profile")
-    if profile:
-        try:
-            converted = ImageCms.profileToProfile(
-                image,
-                ImageCms.ImageCmsProfile(BytesIO(profile)),
-                ImageCms.createProfile("sRGB"),
-                outputMode="RGB",
-            )
-        except (ImageCms.PyCMSError, *_UNREADABLE):
-            converted = None
-        if converted is not None:
-            return converted
-    return image.convert("RGB")
+# ---- writing -----------------------------------------------------------------------------------
 
 
 def _encode_16_bits(pixels: "Pixels", kind: ImageFormat, icc_profile: bytes | None) -> bytes:
@@ -324,6 +428,17 @@ def _with_png_profile(data: bytes, icc_profile: bytes) -> bytes:
     body = b"iCCP" + b"ICC Profile\0\0" + zlib.compress(icc_profile)
     chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
     header_end = len(_PNG_SIGNATURE) + 25  # length, "IHDR", 13 bytes, checksum
+    return data[:header_end] + chunk + data[header_end:]
+
+
+def _with_resolution(data: bytes, kind: ImageFormat, dpi: tuple[float, float] | None) -> bytes:
+    """Put a resolution into a 16-bit PNG, behind its header; OpenCV writes none."""
+    if dpi is None or kind != "png":
+        return data
+    per_metre = [round(side / 0.0254) for side in dpi]
+    body = b"pHYs" + struct.pack(">IIB", *per_metre, 1)
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    header_end = len(_PNG_SIGNATURE) + 25
     return data[:header_end] + chunk + data[header_end:]
 
 

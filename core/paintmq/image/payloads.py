@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from paintmq.config import Limits
 from paintmq.digests import digest_of, is_known, matches
 from paintmq.errors import InvalidInputError
-from paintmq.image.files import DecodedImage, decode_image, format_of, size_of_file
+from paintmq.image.files import DecodedImage, check_pixels, decode_image, format_of, size_of_file
 from paintmq.task import Buffer, PayloadInfo
 
 if TYPE_CHECKING:
@@ -263,14 +263,10 @@ def _check_size(info: PayloadInfo, limits: Limits) -> None:
     if info.size > limits.max_payload_bytes:
         raise InvalidInputError(
             f"{info.name}: {info.size:,} bytes; {limits.max_payload_bytes:,} are allowed"
+            " (limits.max_payload_bytes)"
         )
 
 
 def _check_shape(shape: Sequence[int], limits: Limits, name: str) -> None:
     """Apply the limits of files to arrays."""
-    height, width = shape[0], shape[1] if len(shape) > 1 else 1
-    if max(height, width) > limits.max_side or height * width > limits.max_pixels:
-        raise InvalidInputError(
-            f"{name}: {width} x {height} pixels; a side may have {limits.max_side} at most,"
-            f" the whole {limits.max_pixels:,}"
-        )
+    check_pixels(shape[1] if len(shape) > 1 else 1, shape[0], limits, name)

@@ -213,7 +213,7 @@ def test_size_is_read_from_a_header_without_the_rest() -> None:
 
     assert size_of_file(data[:60]) == (200, 300)
     assert size_of_file(b"no image") == (0, 0)
-    assert format_of(b"GIF89a") is None
+    assert format_of(b"%PDF-1.7") is None
 
 
 @pytest.mark.parametrize(
@@ -250,18 +250,17 @@ def test_animations_are_refused(kind: str) -> None:
 
 
 def test_other_formats_are_refused() -> None:
-    with pytest.raises(InvalidInputError, match="not a PNG, JPEG, WebP or TIFF"):
-        decode_image(saved(Image.new("RGB", (4, 4)), "GIF"), name="mask")
+    with pytest.raises(InvalidInputError, match="mask: not a PNG, JPEG, WebP, TIFF, GIF, BMP"):
+        decode_image(saved(Image.new("RGB", (4, 4)), "PPM"), name="mask")
 
 
 def test_more_than_16_bits_are_refused() -> None:
     data = saved(Image.new("F", (4, 4), 0.5), "TIFF")
 
-    with pytest.raises(InvalidInputError, match="more than 16 bits"):
+    with pytest.raises(InvalidInputError, match=r"floating-point samples \(32 bits\)"):
         decode_image(data)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # PIL's words on the TIFF file
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "tiff"])
 def test_a_file_cut_short_is_refused_in_words(kind: str) -> None:
     noise = RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)

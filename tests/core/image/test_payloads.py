@@ -157,9 +157,9 @@ def test_an_image_is_the_same_as_an_array_or_as_a_file() -> None:
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        (Limits(max_pixels=19), "the whole 19"),
-        (Limits(max_side=4), "a side may have 4"),
-        (Limits(max_payload_bytes=59), "59 are allowed"),
+        (Limits(max_pixels=19), r"5 x 4 is 20 pixels; 19 are allowed \(limits\.max_pixels"),
+        (Limits(max_side=4), r"a side may have 4 at most \(limits\.max_side"),
+        (Limits(max_payload_bytes=59), r"59 are allowed \(limits\.max_payload_bytes\)"),
     ],
 )
 def test_arrays_are_held_to_the_limits_of_files(limits: Limits, words: str) -> None:
