@@ -14,8 +14,8 @@ CHAOS = Path(__file__).parent / "chaos"
 @pytest.mark.parametrize(
     ("transport", "seconds", "faults", "tasks", "more"),
     [
-        ("router", 90, 100, 2_000, ("--keys", "--gateway", "--clock", "--disk")),
-        ("pushpull", 40, 50, 1_000, ("--timers", "default")),
+        ("router", 90, 120, 2_000, ("--keys", "--gateway", "--clock", "--disk")),
+        ("pushpull", 40, 30, 1_000, ("--timers", "default")),
     ],
 )
 def test_every_promise_is_kept_under_random_faults(

@@ -102,6 +102,7 @@ class SimulatedCluster:
             tuple(routers),
             self._note,
         )
+        self._nodes_by_name = {node.name: node for node in self.nodes}
         self._receivers: dict[str, Callable[..., None]] = {
             **{node.name: node.receive for node in self.nodes},
             **{client.name: client.receive for client in self.clients},
@@ -130,6 +131,7 @@ class SimulatedCluster:
                 specs,
                 self.truth,
                 self._from_node,
+                piped=n % 2 == 0,
                 bad_starts=self.weather.bad_starts,
             )
             for n in range(scale.nodes)
@@ -176,10 +178,15 @@ class SimulatedCluster:
         if name not in self._receivers:
             return  # the operator reads no answers
         self._note(BROKER, "->", name, message)
+        node = self._nodes_by_name.get(name)
+        if node is not None and node.loses(peer, message, incarnation=self.broker.starts):
+            return
         receive: Callable[..., None] = self._receivers[name]
         self.network.transmit(BROKER, name, message, receive, peer)
 
     def _from_node(self, node: SimulatedNode, message: FromWorker) -> None:
+        if node.loses(node.peer, message, incarnation=self.broker.starts):
+            return
         self._to_broker(node.name, node.peer, message)
 
     def _from_client(self, client: SimulatedClient, message: FromClient | Heartbeat) -> None:

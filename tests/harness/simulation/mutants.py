@@ -26,10 +26,11 @@ from paintmq.client.commands import Command, TaskEnded
 from paintmq.client.commands import Send as Say
 from paintmq.client.machine import ClientMachine
 from paintmq.task import Fence, PeerId, TaskError, TaskId, TaskRequest, TaskState
-from paintmq.wire.messages import Finished, ResultReceived
+from paintmq.wire.messages import Finished, ResultReceived, ToWorker, WhoAreYou
 from paintmq.worker.machine import batches
 from paintmq.worker.machine.commands import Command as Order
 from paintmq.worker.machine.host_control import HostControl
+from paintmq.worker.machine.machine import WorkerMachine
 from tests.harness.simulation.broker import SimulatedBroker
 from tests.harness.simulation.cluster import Scale, SimulatedCluster
 from tests.harness.simulation.oracle import judged_run
@@ -146,6 +147,15 @@ _retry_or_die = Lifecycle._retry_or_die
 
 def _never_die(self: Lifecycle, entry: TaskEntry, status: Any, **more: Any) -> None:
     _retry_or_die(self, entry, status, **(more | {"spent": False}))
+
+
+_handle = WorkerMachine._handle
+
+
+def _greet_again(self: WorkerMachine, message: ToWorker, *, now: float) -> list[Order]:
+    if isinstance(message, WhoAreYou) and not self._connection.greeting:
+        return self._greet(now=now)
+    return _handle(self, message, now=now)
 
 
 def _charge_a_crash(self: Lifecycle, entry: TaskEntry, *, now: float) -> None:
@@ -300,6 +310,13 @@ MUTANTS: Sequence[Mutant] = (
         "I3|I4",
         _replace(ClientHandler, "_submit", _forget_and_submit),
         scale=Scale(hours=0.5, keys=False),
+    ),
+    Mutant(
+        "is greeted by its workers on the connections of the one before",
+        "I1",
+        _replace(WorkerMachine, "_handle", _greet_again),
+        weather=Weather(broker_kills=60.0),
+        scale=Scale(hours=0.5, nodes=1),
     ),
     Mutant("has no dead letters", "I1|I8", _replace(Lifecycle, "_retry_or_die", _never_die)),
     Mutant("takes any lost lease for a crash", "I8", _replace(Lifecycle, "lose", _charge_a_crash)),

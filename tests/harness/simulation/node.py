@@ -8,7 +8,14 @@ from attrs import define, field
 
 from paintmq.model import ModelSpec
 from paintmq.task import PeerId, TaskId
-from paintmq.wire.messages import FromWorker, ToWorker
+from paintmq.wire.messages import (
+    Assign,
+    AttemptSucceeded,
+    FromWorker,
+    Message,
+    ToWorker,
+    WorkerWelcome,
+)
 from paintmq.worker.channel.messages import FromHost, HostBeat
 from paintmq.worker.machine.batches import HandedOver
 from paintmq.worker.machine.commands import (
@@ -51,10 +58,14 @@ class SimulatedNode:
     specs: list[ModelSpec]
     truth: GroundTruth
     transmit: Callable[["SimulatedNode", FromWorker], None]
+    piped: bool = False
+    """Its queue is ``pushpull``: tasks and results go by pipes of one session."""
     bad_starts: float = 0.0
     """Share of its model hosts that die at their start."""
     connections: int = 0
     peer: PeerId = field(default=PeerId(b""))
+    pipes_of: int = 0
+    """The incarnation of the broker that named this connection's pipes; 0: it has none."""
     machine: WorkerMachine | None = None
     frozen_until: float = 0.0
     _clock: int = 0
@@ -134,13 +145,25 @@ class SimulatedNode:
             return
         machine = self.machine
         if self.frozen_until <= self.agenda.now:
-            self._obey(machine.receive(message, now=self.now))
+            self._take(machine, peer, message)
             return
-        self._thawed.append(lambda: self._obey(machine.receive(message, now=self.now)))
+        self._thawed.append(lambda: self._take(machine, peer, message))
+
+    def loses(self, peer: PeerId, message: Message, *, incarnation: int) -> bool:
+        """Return whether the message goes into a pipe at whose other end nothing is."""
+        dead = peer == self.peer and self.pipes_of not in (0, incarnation)
+        return dead and isinstance(message, Assign | AttemptSucceeded)
+
+    def _take(self, machine: WorkerMachine, peer: PeerId, message: ToWorker) -> None:
+        # Whatever a connection is told later, the pipes it has are those it got first.
+        if self.piped and not self.pipes_of and isinstance(message, WorkerWelcome):
+            self.pipes_of = message.incarnation
+        self._obey(machine.receive(message, now=self.now))
 
     def _connect(self) -> None:
         assert self.machine is not None
         self.connections += 1
+        self.pipes_of = 0
         self.peer = PeerId(f"{self.name}/{self.connections}".encode())
         self._obey(self.machine.connected(self.peer, now=self.now))
 

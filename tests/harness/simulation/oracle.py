@@ -9,6 +9,9 @@ from tests.harness.simulation.cluster import SimulatedCluster
 from tests.harness.simulation.counts import Counts
 from tests.harness.simulation.host import Nature, output_of
 
+NOTICED_WITHIN = 120.0
+"""Seconds after which every worker has heard of a broker that was started again."""
+
 
 def judged_run(cluster: SimulatedCluster) -> Counts:
     """Run the cluster to its quiet end, check every promise, and return what was counted.
@@ -34,6 +37,7 @@ def judge(cluster: SimulatedCluster) -> None:
     no_task_paid_for_a_worker(endings)
     if cluster.scale.keys:
         tasks_were_their_owners(cluster)
+    no_worker_is_deaf(cluster)
 
 
 def read_log(cluster: SimulatedCluster) -> dict[TaskId, list[TaskStatus]]:
@@ -133,6 +137,18 @@ def the_dead_deserved_it(
             assert status.state is not TaskState.SUCCEEDED, f"{task_id} cannot have succeeded"
         if nature is Nature.BROKEN:
             assert status.state is not TaskState.SUCCEEDED, f"{task_id} cannot have succeeded"
+
+
+def no_worker_is_deaf(cluster: SimulatedCluster) -> None:
+    """What a session holds belongs to the broker that made it: no worker keeps a dead one's pipes.
+
+    Others run its tasks meanwhile, so that no ending may be missing yet.
+    """
+    cluster.agenda.run(cluster.agenda.now + NOTICED_WITHIN)
+    incarnation = cluster.broker.starts
+    for node in cluster.nodes:
+        if node.machine is not None:
+            assert node.pipes_of in (0, incarnation), f"I1: {node.name} is deaf and mute"
 
 
 def no_task_paid_for_a_worker(endings: dict[TaskId, list[TaskStatus]]) -> None:
