@@ -11,6 +11,7 @@ other client's waits.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -108,6 +109,7 @@ def work(endpoint: str) -> None:
 
 def stream(endpoint: str, count: int) -> None:
     """Hand in so many tasks as fast as they are accepted, as many unanswered as with ``Client``."""
+    os.nice(10)  # it stands for a client elsewhere: broker and worker must not starve beside it
     left = deque(evolve(REQUEST, id=new_task_id()) for _ in range(count))
     with WirePeer(endpoint, ClientHello(name="stream")) as client:
         client.hear(Welcome)

@@ -6,6 +6,9 @@ way the clients get a share of the time that is left. With a journal on a disk t
 too: a lease must be durable before it is sent and an ending before it is told, so each waits for
 the commit that is under way and for its own. Clients are therefore not read while more than a few
 records are unwritten. Whoever sends more waits in TCP: that is back-pressure, not a refusal.
+
+A message of a client may hold dozens of tasks. It is handled in slices, between which workers are
+read: a worker whose tasks take a millisecond would otherwise wait for most of the time.
 """
 
 from attrs import define
@@ -21,6 +24,8 @@ BUSY_RECORDS = 48
 milliseconds."""
 IDLE_RECORDS = 512
 """The same while no work is under way: then nothing but the disk's own pace matters."""
+SLICE = 8
+"""Messages of clients that share a step of the machine, between two looks at the clock."""
 PATIENCE = 0.25
 """Seconds without a commit after which clients are read all the same. A disk that takes so long is
 stuck, and clients must be told so (``disk_busy``) instead of hearing nothing."""

@@ -13,7 +13,9 @@ turn.
 import contextlib
 import logging
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Protocol, cast
 
 import zmq
@@ -35,7 +37,7 @@ from paintmq.broker.records import Recovered
 from paintmq.broker.shell.clock import BrokerClock
 from paintmq.broker.shell.containment import Containment
 from paintmq.broker.shell.disk_watch import DiskWatch
-from paintmq.broker.shell.intake import BUSY_RECORDS, Intake
+from paintmq.broker.shell.intake import BUSY_RECORDS, SLICE, Intake
 from paintmq.broker.shell.loop_latency import LoopLatency
 from paintmq.broker.shell.machine_driver import MachineDriver
 from paintmq.broker.shell.server_control import Subject, answer
@@ -47,7 +49,7 @@ from paintmq.routing import Router
 from paintmq.statistics import ShellStatistics
 from paintmq.task import Buffer, PeerId
 from paintmq.transport.wakeup import Wakeup
-from paintmq.wire.link import Link, LinkLimits
+from paintmq.wire.link import Delivery, Link, LinkLimits
 from paintmq.wire.messages import (
     Answer,
     Ask,
@@ -80,6 +82,10 @@ RETRY_SECONDS = 0.02
 """Until sending is tried again to a peer that reads too slowly."""
 LONGEST_WAIT = 0.2
 """The clock must be read at least this often: a longer gap counts as a pause of the process."""
+
+
+def _who_said_what(peer: Peer, delivery: Delivery) -> object:
+    return peer.id, delivery.message
 
 
 class Duty(Protocol):
@@ -145,6 +151,8 @@ class BrokerLoop:
         for socket in listeners.sockets(clients=False):
             self._work_poller.register(socket, zmq.POLLIN)
         self._intake = Intake()
+        self._parked: deque[tuple[Peer, Delivery]] = deque()
+        """What has arrived of clients and is not handled yet: at most one multipart message."""
 
     @property
     def has_sent_everything(self) -> bool:
@@ -221,26 +229,34 @@ class BrokerLoop:
             if not endpoint.is_queue:
                 worked = time.monotonic() - began
                 seconds = self._intake.seconds(worked=worked, is_working=is_working)
-                self._receive(endpoint, now, seconds, is_intake=True)
+                self._read_clients(endpoint, now, seconds)
 
-    def _may_take_in(self, now: float) -> bool:
-        """Return whether clients may be read, as far as unwritten records are concerned."""
-        journal = self._journal
-        if journal.sequence - journal.durable >= BUSY_RECORDS:
-            self._collect(now)
-        return self._intake.is_open(
-            unwritten=journal.sequence - journal.durable,
-            durable=journal.durable,
-            is_working=not self._machine.is_idle(),
-            now=now,
-        )
-
-    def _receive(
-        self, endpoint: RouterEndpoint, now: float, seconds: float, *, is_intake: bool = False
-    ) -> None:
+    def _receive(self, endpoint: RouterEndpoint, now: float, seconds: float) -> None:
         ends = time.monotonic() + seconds
         for _ in range(BUDGET):
-            if is_intake and not self._may_take_in(now):
+            received = endpoint.receive()
+            if received is None:
+                if endpoint.has_more:
+                    break
+                return
+            self._read_contained(endpoint, *received, now)
+            if time.monotonic() > ends:
+                break
+        self._listeners.mark_unread(endpoint)
+
+    def _read_clients(self, endpoint: RouterEndpoint, now: float, seconds: float) -> None:
+        """Do the same for clients, slice by slice."""
+        ends = time.monotonic() + seconds
+        for _ in range(BUDGET):
+            while self._parked:
+                if not self._has_room():
+                    self._listeners.hold_back(endpoint)
+                    return
+                self._take_in_slice(now)
+                if time.monotonic() > ends:
+                    self._listeners.mark_unread(endpoint)
+                    return
+            if not self._has_room():
                 self._listeners.hold_back(endpoint)
                 return
             received = endpoint.receive()
@@ -249,11 +265,31 @@ class BrokerLoop:
                     break
                 return
             self._read_contained(endpoint, *received, now)
-            if is_intake:  # or its records would not be counted
-                self._driver.finish(now=now)
-            if time.monotonic() > ends:
-                break
         self._listeners.mark_unread(endpoint)
+
+    def _take_in_slice(self, now: float) -> None:
+        for _ in range(min(SLICE, len(self._parked))):
+            peer, delivery = self._parked.popleft()
+            if self._peers.get(peer.id) is not peer:
+                continue  # its session has ended; what mattered is repeated
+            try:
+                self._delivered(peer, delivery, now)
+            except BaseException as error:  # noqa: BLE001 -- as in ``_read_contained``
+                self._containment.caught(error, partial(_who_said_what, peer, delivery))
+                self._drop_session(peer, now)
+        self._driver.finish(now=now)
+
+    def _has_room(self) -> bool:
+        """Return whether clients may be read, as far as unwritten records are concerned."""
+        journal = self._journal
+        if journal.sequence - journal.durable >= BUSY_RECORDS:
+            self._collect(self._clock.now())
+        return self._intake.is_open(
+            unwritten=journal.sequence - journal.durable,
+            durable=journal.durable,
+            is_working=not self._machine.is_idle(),
+            now=time.monotonic(),
+        )
 
     def _read_contained(
         self, endpoint: RouterEndpoint, peer_id: PeerId, frames: list[Buffer], now: float
@@ -296,12 +332,18 @@ class BrokerLoop:
         if (late := self._reassembly.heard(peer.id, peer.link, now=now)) is not None:
             held, most = self._reassembly.bytes, self._limits.max_bytes_arriving
             self._sender.send_now(peer, too_much_arrives(late, held=held, most=most))
-        for delivery in without_superfluous_starts(deliveries):
-            message = without_payloads(delivery) if delivery.refusal else delivery.message
-            if isinstance(message, Rejected):
-                self._sender.send_now(peer, message)
-            else:
-                self._message_received(peer, message, delivery.payloads, now)
+        if endpoint.is_queue:
+            for delivery in without_superfluous_starts(deliveries):
+                self._delivered(peer, delivery, now)
+        else:
+            self._parked.extend((peer, delivery) for delivery in deliveries)
+
+    def _delivered(self, peer: Peer, delivery: Delivery, now: float) -> None:
+        message = without_payloads(delivery) if delivery.refusal else delivery.message
+        if isinstance(message, Rejected):
+            self._sender.send_now(peer, message)
+        else:
+            self._message_received(peer, message, delivery.payloads, now)
 
     def _protocol_broken(
         self, endpoint: Endpoint, peer_id: PeerId, error: WireError, now: float
