@@ -65,7 +65,9 @@ class Client(TaskVerbs):
     def recovered(self) -> tuple[TaskHandle, ...]:
         """Tasks that an earlier durable client on the same folder left behind, oldest first.
 
-        They were submitted again, under their ids, when this client started.
+        They were submitted again, under their ids, when this client started. First come those whose
+        outcomes it had taken last, and perhaps not seen, when it died: of these the broker is
+        asked.
         """
         self._session.start()
         return tuple(TaskHandle(self._session, task) for task in self._session.recovered)

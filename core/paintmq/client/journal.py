@@ -47,6 +47,7 @@ class ClientJournal:
         self._handing_over: dict[int, list[TaskId]] = {}
         """By thread: outcomes it has taken, and perhaps not seen."""
         self._mutex = threading.Lock()
+        self._pid = os.getpid()
         self.taken_last: tuple[TaskId, ...] = ()
         """Tasks whose outcomes an earlier client took and perhaps had not seen when it died."""
 
@@ -122,8 +123,8 @@ class ClientJournal:
                 self._lock = None
 
     def _write_ids(self) -> None:
-        if self._lock is None:
-            return
+        if self._lock is None or os.getpid() != self._pid:
+            return  # a fork shares the file, and has taken nothing
         ids = [task_id for taken in self._handing_over.values() for task_id in taken]
         data = "".join(f"{task_id}\n" for task_id in ids).encode()
         os.pwrite(self._lock, data, 0)
