@@ -10,10 +10,11 @@ import queue
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
 
+from paintmq.cli.existing_files import Existing, is_there, objection_to_target
 from paintmq.cli.failures import (
     BAD_INPUT,
     FAILED,
@@ -25,7 +26,7 @@ from paintmq.cli.failures import (
 )
 from paintmq.cli.job_inputs import InputReader, LoadedJob
 from paintmq.cli.picture_files import STANDARD_STREAM, is_stream
-from paintmq.cli.result_files import ResultWriter, UnwrittenError, existing_objection
+from paintmq.cli.result_files import ResultWriter, UnwrittenError
 from paintmq.cli.run_summary import RunSummary
 from paintmq.cli.shown_names import shown
 from paintmq.cli.signals import StopFlag
@@ -44,10 +45,6 @@ if TYPE_CHECKING:
     from paintmq.cli.run_session import Session
     from paintmq.client import Result, TaskHandle
     from paintmq.client.task import Task
-
-Existing: TypeAlias = Literal["replace", "skip", "overwrite"]
-"""What becomes of a file at a result's place: pictures are replaced, any file is kept, or any is
-replaced."""
 
 _AT_A_TIME = 16
 """Tasks under way at once: enough to keep workers busy, few enough to bound memory."""
@@ -184,28 +181,12 @@ class ImageRun:
 
     def _is_to_do(self, job: "ImageJob") -> bool:
         """Look at what is at the result's place."""
-        place = job.output
-        if place == STANDARD_STREAM or is_stream(place):
-            return True
-        if self.existing == "skip" and any(map(_is_filled, ResultWriter.other_places(place))):
+        reason = objection_to_target(job, self.existing)
+        if reason is None:
             self.summary.there_already += 1
-            return False
-        if not _is_there(place):
-            return True
-        if self.existing == "skip" and _is_filled(place):
-            self.summary.there_already += 1
-            return False
-        if place.is_dir():
-            self._fail(shown(job.image), f"{shown(place)} is a folder", BAD_INPUT)
-            return False
-        if reason := existing_objection(place, overwrite=self.existing == "overwrite"):
+        elif reason:
             self._fail(shown(job.image), reason, BAD_INPUT)
-            return False
-        if any(_is_same(place, path) for path in (job.image, *job.others.values())):
-            reason = f"{shown(place)}: the result would overwrite an input; name another place"
-            self._fail(shown(job.image), reason, BAD_INPUT)
-            return False
-        return True
+        return reason == ""
 
     def _save_previews(self) -> None:
         if self.previews is not None:
@@ -245,7 +226,7 @@ class ImageRun:
             self._write(job, result)
 
     def _write(self, job: "ImageJob", result: "Result") -> None:
-        is_replaced = not is_stream(job.output) and _is_there(job.output)
+        is_replaced = not is_stream(job.output) and is_there(job.output)
         try:
             written = self.writer.write(result, job.output, job.format)
         except UnwrittenError as error:
@@ -320,28 +301,6 @@ class ImageRun:
         states = {each.handle.state.value for each in self._under_way.values()}
         order = ("running", "loading", "leased", "queued", "submitted")
         return next((state for state in order if state in states), "")
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:
-        return False
-
-
-def _is_filled(path: Path) -> bool:
-    """Return whether a result is there: ours are never empty."""
-    try:
-        return path.stat().st_size > 0
-    except OSError:
-        return False
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False
 
 
 def _code(error: PaintMQError) -> str:

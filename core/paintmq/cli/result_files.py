@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 LARGEST_SIDES = {"jpeg": 65_500, "webp": 16_383}
 """Pixels along a side of what a format can hold, where that is few."""
 
-_JSON, _TEXT, _BINARY = _DATA_SUFFIXES = (".json", ".txt", ".bin")
+_JSON, _TEXT, _BINARY = ".json", ".txt", ".bin"
 
 _NOT_WRITTEN = ("icc_profile", "note")
 """Outputs that get no file of their own: one goes into the images, one is printed."""
@@ -105,11 +105,6 @@ class ResultWriter:
             written.append(path)
         return Written(paths=tuple(written), notes=tuple(notes))
 
-    @staticmethod
-    def other_places(output: Path) -> list[Path]:
-        """Return where the main output is written instead when it is no picture."""
-        return [output.with_suffix(suffix) for suffix in _DATA_SUFFIXES]
-
     def _encoded(
         self, value: Any, format: str, result: "Result", notes: list[str]
     ) -> tuple[bytes, str]:
@@ -163,22 +158,6 @@ def fitting_suffix(data: bytes, wanted: str) -> str:
     except ValueError:
         return _BINARY if "\0" in text else _TEXT
     return _JSON
-
-
-def existing_objection(path: Path, *, overwrite: bool) -> str:
-    """Return why the file that is there must not be replaced; empty when it may be."""
-    if overwrite:
-        return ""
-    try:
-        with path.open("rb") as file:
-            state, head = os.fstat(file.fileno()), file.read(32)
-    except OSError as error:
-        return f"{shown(path)} is there and cannot be read: {error.strerror}"
-    if head and format_of(head) is None:
-        return f"{shown(path)} is there and is not a picture; --overwrite replaces it"
-    if not state.st_mode & stat.S_IWUSR:
-        return f"{shown(path)} is there and is read-only; --overwrite replaces it"
-    return ""
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -17,8 +17,8 @@ from paintmq.cli.failures import CommandError, note
 from paintmq.task import TaskType
 
 if TYPE_CHECKING:
+    from paintmq.cli.existing_files import Existing
     from paintmq.cli.image_jobs import GivenInput, Plan
-    from paintmq.cli.image_run import Existing
     from paintmq.cli.job_inputs import InputReader, LoadedJob
     from paintmq.cli.result_places import Wishes
     from paintmq.client.task import Task
