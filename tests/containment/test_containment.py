@@ -24,13 +24,13 @@ pytest.importorskip("starlette", reason="needs paintmq[http]")
 pytest.importorskip("uvicorn", reason="needs paintmq[http]")
 
 CASES = {
-    "client": 700,
-    "asyncio": 200,
+    "client": 400,
+    "asyncio": 150,
     "http": 900,
     "spec": 250,
-    "model": 30,
+    "model": 20,
     "plugin": 500,
-    "manager": 100,
+    "manager": 60,
 }
 """What two minutes of two cores are enough for."""
 
