@@ -1,28 +1,20 @@
 """I24: a task has an owner, the key it came by: no other key learns of it, gets it or ends it."""
 
-import json
 from typing import Any
 
 import pytest
-from attrs import evolve
 from tests.harness.broker_harness import (
     ALICE,
     BOB,
-    BrokerHarness,
     cancel,
     crash,
-    make_machine,
-    rejection,
     restarted,
 )
+from tests.harness.two_owners import ADMIN, ALICE_2, IDS, OUTPUT, submit, succeed, with_two_owners
 
-from paintmq.broker.machine import Credentials
-from paintmq.broker.records import TaskChanged, TaskPurged
-from paintmq.broker.stores.rows import decode_status, encode
+from paintmq.broker.records import TaskPurged
 from paintmq.config import Limits, Timers
-from paintmq.task import PeerId, TaskId, TaskRequest, TaskState
-from paintmq.task_ids import task_id_for_key
-from paintmq.testing.example_tasks import describe, make_request
+from paintmq.task import PeerId, TaskState
 from paintmq.wire.messages import (
     Accepted,
     CancelAnswered,
@@ -30,38 +22,9 @@ from paintmq.wire.messages import (
     Finished,
     Progressed,
     Query,
-    Rejected,
     ResultReceived,
     UnknownTask,
 )
-
-ADMIN, ALICE_2 = PeerId(b"client-admin"), PeerId(b"client-alice-2")
-IDS = [TaskId(f"{number:012x}7abc8abc{number:012x}") for number in range(20)]
-"""Of tasks: UUIDs of version 7."""
-OUTPUT = (describe("image", b"pixels"),)
-
-
-def with_two_owners(**options: Any) -> BrokerHarness:
-    """Return a broker with a worker, two clients with keys of their own, and an admin."""
-    broker = BrokerHarness(make_machine(**options))
-    broker.keys = {
-        ALICE: Credentials(key="alice", is_admin=False),
-        ALICE_2: Credentials(key="alice", is_admin=False),
-        BOB: Credentials(key="bob", is_admin=False),
-        ADMIN: Credentials(key="local-admin"),
-    }
-    broker.greet(ALICE, BOB, ADMIN)
-    broker.join()
-    return broker
-
-
-def submit(broker: BrokerHarness, number: int = 1, client: PeerId = ALICE, **more: Any) -> Any:
-    return broker.submit(evolve(make_request(), id=IDS[number], **more), client)
-
-
-def succeed(broker: BrokerHarness) -> None:
-    broker.succeed(broker.assigned()[-1], outputs=OUTPUT)
-
 
 # ---- nobody learns of it -------------------------------------------------------------------------
 
@@ -155,62 +118,6 @@ def test_owners_are_known_after_a_restart() -> None:
     assert len(again.heard(ALICE, Accepted)) == 1
 
 
-# ---- nobody takes its id -------------------------------------------------------------------------
-
-
-def test_an_id_that_another_key_uses_is_refused_also_for_the_same_task() -> None:
-    """I24: the answer is that for other contents, whatever the contents are."""
-    broker = with_two_owners()
-    submit(broker)
-    submit(broker, client=BOB)
-    same = broker.heard(BOB, Rejected)[-1]
-    submit(broker, client=BOB, priority=3)
-
-    assert broker.heard(BOB, Rejected)[-1] == same
-    assert same.code == "conflict"
-    assert not broker.heard(BOB, Finished)
-    assert not broker.heard(BOB, Accepted)
-
-
-def test_an_id_made_of_an_idempotency_key_is_for_its_owner_alone() -> None:
-    """I24: it can be computed by anybody, so no other may even try it."""
-    broker = with_two_owners()
-    of_alice = task_id_for_key("", "order-17", owner="alice")
-    request = evolve(make_request(), id=of_alice)
-
-    broker.submit(request, BOB)
-    refused = broker.heard(BOB, Rejected)[-1]
-    broker.submit(request, ALICE)
-    broker.submit(request, BOB)
-
-    assert broker.heard(ALICE, Accepted)[-1].task_id == of_alice
-    assert broker.heard(BOB, Rejected)[-1] == refused, "it is told nothing of what there is"
-    assert refused.code == "not_allowed"
-    assert "not for tasks of your key 'bob'" in refused.reason
-
-
-@pytest.mark.parametrize(
-    "task_id",
-    ["0" * 31 + "1", task_id_for_key("", "order-17"), "0" * 12 + "1" + "0" * 19],
-    ids=["counted", "made of an idempotency key by a client without a key", "of version 1"],
-)
-def test_an_id_that_can_be_guessed_is_refused(task_id: str) -> None:
-    broker = with_two_owners()
-    broker.submit(evolve(make_request(), id=TaskId(task_id)))
-
-    assert rejection(broker).code == "not_allowed"
-
-
-def test_a_random_id_and_any_id_of_an_admin_are_taken() -> None:
-    broker = with_two_owners()
-    random = TaskId(f"{0:012x}4abc8abc{0:012x}")
-    broker.submit(evolve(make_request(), id=random))
-    broker.submit(make_request("1"), ADMIN)
-
-    assert [each.task_id for each in broker.heard(ALICE, Accepted)] == [random]
-    assert len(broker.heard(ADMIN, Accepted)) == 1
-
-
 # ---- its result is kept for it -------------------------------------------------------------------
 
 
@@ -293,104 +200,3 @@ def test_a_revived_task_is_kept_until_its_new_ending_was_delivered() -> None:
         TaskPurged(other.id),
         TaskPurged(task.id),
     ]
-
-
-# ---- what a key may claim ------------------------------------------------------------------------
-
-
-def limited(broker: BrokerHarness, **terms: Any) -> None:
-    broker.keys[ALICE] = Credentials(key="alice", is_admin=False, **terms)
-    broker.greet(ALICE)
-
-
-def test_the_tasks_of_a_key_for_a_tenant_are_that_tenants() -> None:
-    broker = with_two_owners()
-    limited(broker, tenant="acme")
-    unnamed, named = submit(broker, 1), submit(broker, 2, tenant="acme")
-    submit(broker, 3, tenant="other")
-
-    stored = broker.machine.stored()
-    assert {stored[task.id].request.tenant for task in (unnamed, named)} == {"acme"}
-    assert rejection(broker).code == "not_allowed"
-    assert rejection(broker).reason == "your key is for the tenant 'acme', not for 'other'"
-    submit(broker, 1)
-    assert broker.heard(ALICE, Accepted)[-1].task_id == IDS[1], "submitted again, it is the same"
-
-
-def test_a_key_may_not_claim_more_priority_than_it_allows() -> None:
-    broker = with_two_owners()
-    limited(broker, max_priority=3)
-    submit(broker, 1, priority=3)
-    submit(broker, 2, priority=4)
-
-    assert len(broker.heard(ALICE, Accepted)) == 1
-    assert rejection(broker).reason == "your key allows priorities up to 3, not 4"
-
-
-def test_a_key_has_no_more_unfinished_tasks_than_its_quota() -> None:
-    broker = with_two_owners()
-    limited(broker, quota=2)
-    for number in (1, 2, 3):
-        submit(broker, number)
-    submit(broker, 4, BOB)
-
-    assert (rejection(broker).code, rejection(broker).task_id) == ("queue_full", IDS[3])
-    assert "your key 'alice' allows 2 unfinished tasks" in rejection(broker).reason
-    assert rejection(broker).retry_after == 5.0
-    assert len(broker.heard(BOB, Accepted)) == 1
-    cancel(broker, IDS[1])
-    submit(broker, 3)
-    assert broker.heard(ALICE, Accepted)[-1].task_id == IDS[3]
-
-
-# ---- tasks older than the keys -------------------------------------------------------------------
-
-
-def without_owner() -> tuple[BrokerHarness, TaskRequest]:
-    """Return a broker that asks for keys now, and a task that was submitted before it did."""
-    broker = BrokerHarness(make_machine())
-    broker.greet()
-    broker.join()
-    task = broker.submit(evolve(make_request(), id=task_id_for_key("", "order-17")))
-    again = restarted(broker)
-    again.keys = with_two_owners().keys
-    again.greet(ALICE, BOB, ADMIN)
-    return again, task
-
-
-def test_a_task_that_has_no_owner_is_seen_by_admins_alone() -> None:
-    """I24: the safe reading of journals from before."""
-    broker, task = without_owner()
-    broker.receive(ALICE, Query((task.id,)))
-    broker.receive(ADMIN, Query((task.id,)))
-
-    assert len(broker.heard(ALICE, UnknownTask)) == 1
-    assert len(broker.heard(ADMIN, Accepted)) == 1
-
-
-def test_a_task_that_has_no_owner_becomes_that_of_who_submits_it_again() -> None:
-    """I24: its client is told that it is unknown, and so submits it again, as it was."""
-    broker, task = without_owner()
-    broker.submit(evolve(task, priority=1), BOB)
-    refused = broker.heard(BOB, Rejected)[-1]
-    broker.submit(task)
-
-    assert broker.heard(ALICE, Accepted)[-1].task_id == task.id
-    assert broker.status(task).owner == "alice"
-    changed = [each.event for each in broker.records if isinstance(each, TaskChanged)]
-    assert changed == ["adopt"]
-    broker.submit(task, BOB)
-    assert broker.heard(BOB, Rejected) == [refused, refused]
-    assert refused.code == "not_allowed"
-
-
-def test_a_status_of_an_older_journal_has_no_owner() -> None:
-    """I17: it was written before statuses had one, or the key of a worker."""
-    broker = BrokerHarness(make_machine())
-    broker.greet()
-    broker.join()
-    status = broker.status(broker.submit())
-    written = json.loads(encode(status))
-    del written["owner"], written["worker_key"]
-
-    assert decode_status(json.dumps(written).encode()) == status
