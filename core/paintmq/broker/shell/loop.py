@@ -10,25 +10,16 @@ the journal: with a store in memory they count as durable at once, and the answe
 turn.
 """
 
-import contextlib
 import logging
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Protocol, cast
+from typing import Protocol
 
 import zmq
 
 from paintmq.broker.connections.endpoints import RouterEndpoint
-from paintmq.broker.connections.ingress import (
-    objection,
-    too_much_arrives,
-    without_payloads,
-    without_superfluous_starts,
-)
 from paintmq.broker.connections.listeners import Listeners
-from paintmq.broker.connections.peers import Endpoint, Peer, PeerTable, UnreachableError
+from paintmq.broker.connections.peers import PeerTable
 from paintmq.broker.connections.reassembly import ReassemblyBudget
 from paintmq.broker.connections.sender import Sender
 from paintmq.broker.machine import BrokerMachine
@@ -37,40 +28,26 @@ from paintmq.broker.records import Recovered
 from paintmq.broker.shell.clock import BrokerClock
 from paintmq.broker.shell.containment import Containment
 from paintmq.broker.shell.disk_watch import DiskWatch
-from paintmq.broker.shell.intake import BUSY_RECORDS, SLICE, Intake
+from paintmq.broker.shell.intake import BUSY_RECORDS, Intake
 from paintmq.broker.shell.loop_latency import LoopLatency
 from paintmq.broker.shell.machine_driver import MachineDriver
-from paintmq.broker.shell.server_control import Subject, answer
+from paintmq.broker.shell.reception import Reception
+from paintmq.broker.shell.server_control import Subject
 from paintmq.broker.stores.journal import Journal
 from paintmq.broker.stores.payload_cache import PayloadCache
 from paintmq.config import Limits, RouterConfig, Timers
-from paintmq.errors import VersionMismatchError, WireError
+from paintmq.errors import WireError
 from paintmq.routing import Router
 from paintmq.statistics import ShellStatistics
-from paintmq.task import Buffer, PeerId
+from paintmq.task import PeerId
 from paintmq.transport.wakeup import Wakeup
-from paintmq.wire.link import Delivery, Link, LinkLimits
 from paintmq.wire.messages import (
-    Answer,
-    Ask,
     BrokerHeartbeat,
-    ClientGoodbye,
-    FromBroker,
-    Heartbeat,
-    Message,
     Refused,
-    Rejected,
-    ResultReceived,
-    Submit,
-    ToBroker,
     WhoAreYou,
-    WorkerGoodbye,
 )
 
 logger = logging.getLogger(__name__)
-
-_WITHOUT_ANSWERS = (ClientGoodbye, Heartbeat, ResultReceived, WorkerGoodbye)
-"""What a peer may say however much waits for it; see ``Peer.is_behind``."""
 
 BUDGET = 200
 """Multipart messages read from one socket before the others have their turn."""
@@ -82,10 +59,6 @@ RETRY_SECONDS = 0.02
 """Until sending is tried again to a peer that reads too slowly."""
 LONGEST_WAIT = 0.2
 """The clock must be read at least this often: a longer gap counts as a pause of the process."""
-
-
-def _who_said_what(peer: Peer, delivery: Delivery) -> object:
-    return peer.id, delivery.message
 
 
 class Duty(Protocol):
@@ -116,11 +89,7 @@ class BrokerLoop:
         self._journal = journal
         self._clock = clock
         self._listeners = listeners
-        self._subjects = subjects
         self._wakeup = wakeup
-        self._link_limits = LinkLimits(
-            max_message_bytes=max(limits.max_task_bytes, limits.max_payload_bytes)
-        )
         self._payloads = PayloadCache(not journal.keeps_payloads)
         self._peers = PeerTable(
             limits.max_peers, limits.max_peers_per_key, 2 * timers.lease, timers.heartbeat
@@ -138,7 +107,6 @@ class BrokerLoop:
             recorder,
             list(observers),
         )
-        self._limits = limits
         self._disk = DiskWatch(machine, journal, self._payloads, limits, recorder)
         self.turns = LoopLatency(time.perf_counter, time.thread_time)
         self._poller = zmq.Poller()
@@ -151,8 +119,17 @@ class BrokerLoop:
         for socket in listeners.sockets(clients=False):
             self._work_poller.register(socket, zmq.POLLIN)
         self._intake = Intake()
-        self._parked: deque[tuple[Peer, Delivery]] = deque()
-        """What has arrived of clients and is not handled yet: at most one multipart message."""
+        self._reception = Reception(
+            machine=machine,
+            driver=self._driver,
+            sender=self._sender,
+            listeners=listeners,
+            peers=self._peers,
+            reassembly=self._reassembly,
+            containment=self._containment,
+            subjects=subjects,
+            limits=limits,
+        )
 
     @property
     def has_sent_everything(self) -> bool:
@@ -239,7 +216,7 @@ class BrokerLoop:
                 if endpoint.has_more:
                     break
                 return
-            self._read_contained(endpoint, *received, now)
+            self._reception.receive(endpoint, *received, now)
             if time.monotonic() > ends:
                 break
         self._listeners.mark_unread(endpoint)
@@ -248,11 +225,11 @@ class BrokerLoop:
         """Do the same for clients, slice by slice."""
         ends = time.monotonic() + seconds
         for _ in range(BUDGET):
-            while self._parked:
+            while self._reception.any_parked:
                 if not self._has_room():
                     self._listeners.hold_back(endpoint)
                     return
-                self._take_in_slice(now)
+                self._reception.take_in_slice(now)
                 if time.monotonic() > ends:
                     self._listeners.mark_unread(endpoint)
                     return
@@ -264,20 +241,10 @@ class BrokerLoop:
                 if endpoint.has_more:
                     break
                 return
-            self._read_contained(endpoint, *received, now)
+            self._reception.receive(endpoint, *received, now)
+            if time.monotonic() > ends:
+                break
         self._listeners.mark_unread(endpoint)
-
-    def _take_in_slice(self, now: float) -> None:
-        for _ in range(min(SLICE, len(self._parked))):
-            peer, delivery = self._parked.popleft()
-            if self._peers.get(peer.id) is not peer:
-                continue  # its session has ended; what mattered is repeated
-            try:
-                self._delivered(peer, delivery, now)
-            except BaseException as error:  # noqa: BLE001 -- as in ``_read_contained``
-                self._containment.caught(error, partial(_who_said_what, peer, delivery))
-                self._drop_session(peer, now)
-        self._driver.finish(now=now)
 
     def _has_room(self) -> bool:
         """Return whether clients may be read, as far as unwritten records are concerned."""
@@ -290,133 +257,6 @@ class BrokerLoop:
             is_working=not self._machine.is_idle(),
             now=time.monotonic(),
         )
-
-    def _read_contained(
-        self, endpoint: RouterEndpoint, peer_id: PeerId, frames: list[Buffer], now: float
-    ) -> None:
-        """Handle a multipart message; whatever it does to us, it ends that session at most."""
-        try:
-            self._multipart_received(endpoint, peer_id, frames, now)
-        except BaseException as error:  # noqa: BLE001 -- the containment raises what is not for it
-            self._containment.caught(error, lambda: ("frames", endpoint.name, peer_id, frames[:1]))
-            if (peer := self._peers.get(peer_id)) is not None:
-                self._drop_session(peer, now)
-
-    def _multipart_received(
-        self, endpoint: RouterEndpoint, peer_id: PeerId, frames: list[Buffer], now: float
-    ) -> None:
-        if endpoint.is_flooded:
-            error = WireError("a message of too many frames")
-            if self._protocol_broken(endpoint, peer_id, error, now):
-                self._listeners.hang_up(endpoint, now=now)
-            return
-        peer = self._peers.get(peer_id)
-        if peer is None:
-            if refusal := self._peers.objection(endpoint, peer_id):
-                self._reply_without_session(endpoint, peer_id, Refused(refusal))
-                return
-            link = Link(self._link_limits, work_apart=endpoint.keeps_work_apart)
-            peer = self._peers.open(peer_id, endpoint, link, now=now)
-        elif peer.endpoint is not endpoint:
-            self._reply_without_session(
-                endpoint, peer_id, Refused("another connection has this id")
-            )
-            return
-        self._peers.heard(peer, now=now)
-        try:
-            deliveries = peer.link.receive(frames)
-        except WireError as error:
-            self._listeners.charge_useless(len(frames))
-            self._protocol_broken(endpoint, peer_id, error, now)
-            return
-        if (late := self._reassembly.heard(peer.id, peer.link, now=now)) is not None:
-            held, most = self._reassembly.bytes, self._limits.max_bytes_arriving
-            self._sender.send_now(peer, too_much_arrives(late, held=held, most=most))
-        if endpoint.is_queue:
-            for delivery in without_superfluous_starts(deliveries):
-                self._delivered(peer, delivery, now)
-        else:
-            self._parked.extend((peer, delivery) for delivery in deliveries)
-
-    def _delivered(self, peer: Peer, delivery: Delivery, now: float) -> None:
-        message = without_payloads(delivery) if delivery.refusal else delivery.message
-        if isinstance(message, Rejected):
-            self._sender.send_now(peer, message)
-        else:
-            self._message_received(peer, message, delivery.payloads, now)
-
-    def _protocol_broken(
-        self, endpoint: Endpoint, peer_id: PeerId, error: WireError, now: float
-    ) -> bool:
-        """Drop the session of a peer that broke the protocol, and tell it so.
-
-        Returns:
-            Whether its connection is still there.
-        """
-        self._listeners.count_wire_error(endpoint.name, peer_id, error)
-        peer = self._peers.get(peer_id)
-        if peer is not None and peer.endpoint is endpoint:
-            self._drop_session(peer, now)
-        answer = Refused(str(error)) if isinstance(error, VersionMismatchError) else WhoAreYou()
-        return self._reply_without_session(endpoint, peer_id, answer)
-
-    def _message_received(
-        self, peer: Peer, message: Message, payloads: Sequence[Buffer], now: float
-    ) -> None:
-        refusal = objection(message, port=peer.endpoint.name, is_queue=peer.endpoint.is_queue)
-        if refusal:
-            self._sender.send_now(peer, Refused(refusal))
-            return
-        message = cast("ToBroker", message)  # or there would have been an objection
-        if peer.is_behind and not isinstance(message, _WITHOUT_ANSWERS):
-            return
-        if isinstance(message, Ask):
-            self._ask(peer, message, now)
-        else:
-            self._give_to_machine(peer, message, payloads, now)
-
-    def _ask(self, peer: Peer, ask: Ask, now: float) -> None:
-        """Answer a question, unless the peer has used up its share of time for long answers."""
-        if not peer.may_ask(now=now):
-            reason = "your questions take too much of the broker's time: ask again in a while"
-            self._sender.send_now(peer, Answer(request_id=ask.request_id, error=reason))
-            return
-        began = time.thread_time()
-        credentials = peer.endpoint.credentials_of(peer.id)
-        answered = answer(
-            ask,
-            self._subjects,
-            is_admin=credentials.is_admin,
-            knows=lambda task_id: self._machine.knows(task_id, credentials),
-        )
-        if answered is not None:
-            self._sender.send_now(peer, answered)
-        else:
-            self._give_to_machine(peer, ask, (), now)
-        peer.charge(time.thread_time() - began)
-
-    def _give_to_machine(
-        self, peer: Peer, message: ToBroker, payloads: Sequence[Buffer], now: float
-    ) -> None:
-        credentials = peer.endpoint.credentials_of(peer.id)
-        if not self._driver.receive(
-            peer.id, message, now=now, payloads=payloads, credentials=credentials
-        ):
-            self._answer_failed(peer, message)
-        if isinstance(message, ClientGoodbye | WorkerGoodbye):
-            self._close_session(peer)
-
-    def _answer_failed(self, peer: Peer, message: ToBroker) -> None:
-        """Answer a message on which the machine failed, or its sender would repeat it for ever."""
-        reason = "the broker failed on this message: its log says how"
-        match message:
-            case Submit(task) if self._machine.stored_task(task.id) is None:
-                rejected = Rejected(task_id=task.id, code="broker_error", reason=reason)
-                self._sender.send_now(peer, rejected)
-            case Ask(request_id=request_id):
-                self._sender.send_now(peer, Answer(request_id=request_id, error=reason))
-            case _:
-                pass  # a task that it named has ended: repeated, it is answered by that
 
     def _contained(self, duty: Duty, now: float) -> None:
         """Do something that no single peer is to blame for; if it raises, the turn goes on."""
@@ -442,12 +282,12 @@ class BrokerLoop:
             if peer.stalled_at <= now:
                 self._statistics.slow_peers_dropped += 1
                 logger.warning("dropped %r: it does not read", peer.id)
-            self._drop_session(peer, now)
+            self._reception.drop_session(peer, now)
         for peer_id in self._reassembly.overdue(now=now):
             stopped = self._peers.get(peer_id)
             assert stopped is not None
             error = WireError("a transfer stopped in the middle")
-            self._protocol_broken(stopped.endpoint, peer_id, error, now)
+            self._reception.protocol_broken(stopped.endpoint, peer_id, error, now)
         for peer in self._peers.to_probe(now=now):
             # ZeroMQ reports a lost peer only when something is sent to it.
             self._sender.send_now(peer, BrokerHeartbeat())
@@ -459,8 +299,10 @@ class BrokerLoop:
         if refusal:
             logger.warning("ended a connection to %s: %s", endpoint.name, refusal)
         if (peer := self._peers.get(peer_id)) is not None:
-            self._drop_session(peer, now)
-        self._reply_without_session(endpoint, peer_id, Refused(refusal) if refusal else WhoAreYou())
+            self._reception.drop_session(peer, now)
+        self._reception.reply_without_session(
+            endpoint, peer_id, Refused(refusal) if refusal else WhoAreYou()
+        )
 
     # ---- out -----------------------------------------------------------------------------------
 
@@ -469,32 +311,8 @@ class BrokerLoop:
         self._sender.release()
         while lost := self._sender.flush(now=now):
             for peer in lost:
-                self._drop_session(peer, now)
+                self._reception.drop_session(peer, now)
             self._collect(now)
             self._sender.release()
             if self._sender.is_interrupted:
                 break
-
-    def _drop_session(self, peer: Peer, now: float) -> None:
-        """End a session. A peer that is still there will be asked to introduce itself again."""
-        self._close_session(peer)
-        self._driver.peer_lost(peer.id, now=now)
-
-    def _close_session(self, peer: Peer) -> None:
-        self._reassembly.drop_peer(peer.id)
-        self._peers.close(peer)
-
-    def _reply_without_session(
-        self, endpoint: Endpoint, peer_id: PeerId, message: FromBroker
-    ) -> bool:
-        """Reply to a peer without a session; return whether its connection is still there."""
-        link = Link(self._link_limits)
-        link.send(message)
-        is_there = False
-        with contextlib.suppress(UnreachableError):
-            for frames in link.outgoing():
-                endpoint.send(peer_id, frames)
-            is_there = True
-        if self._peers.get(peer_id) is None:
-            endpoint.forget_peer(peer_id)
-        return is_there
