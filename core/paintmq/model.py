@@ -132,6 +132,9 @@ class ModelSpec:
     """How many compatible tasks one ``run`` may get."""
     batch_key: Callable[[Job], str] | None = None
     """Tasks with equal keys may share a batch; None never batches."""
+    result_bytes: Callable[[Job], int] | None = None
+    """Size of the largest output, as an array: a task whose result could not be sent is refused
+    before it waits. None: the input's size, or unknown."""
     requires: tuple[str, ...] = ()
     """Importable modules the implementation needs; a worker without one does not offer it."""
     extra: str = ""

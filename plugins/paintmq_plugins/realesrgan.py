@@ -57,6 +57,10 @@ def _spec(name: str, summary: str, cost: _Cost, weights: WeightFile) -> ModelSpe
         seconds = 0.05 + cost.core_seconds / 2 * job.pixels / MIB
         return seconds if job.device == "cpu" else seconds / 50
 
+    def result_bytes(job: Job) -> int:
+        options: UpscaleOptions = job.options
+        return int(job.pixels * options.scale**2) * 3
+
     return ModelSpec(
         name=name,
         implementation="paintmq_plugins.realesrgan_model:RealEsrganUpscaling",
@@ -72,6 +76,7 @@ def _spec(name: str, summary: str, cost: _Cost, weights: WeightFile) -> ModelSpe
         needs=needs,
         load_seconds=1.0,
         run_seconds=run_seconds,
+        result_bytes=result_bytes,
         resident_mb=80,
         requires=("torch", "spandrel", "safetensors"),
         extra="paintmq[realesrgan]",

@@ -154,21 +154,30 @@ def image_from_payload(
 
 
 def mask_from_payload(
-    info: PayloadInfo, buffer: Buffer, limits: Limits | None = None
+    info: PayloadInfo,
+    buffer: Buffer,
+    limits: Limits | None = None,
+    *,
+    must_fill: bool = False,
 ) -> "NDArray[np.uint8]":
     """Return the mask a payload holds: uint8, shape (height, width), 255 = fill, 0 = keep.
 
     Raises:
-        InvalidInputError: it is no image, damaged or too large.
+        InvalidInputError: it is no image, damaged or too large; or it fills nothing although it
+            must.
     """
     limits = limits or Limits()
     _check_size(info, limits)
     if info.kind == "file":
         check_payload(info, buffer)
-        return mask_from_array(decode_image(buffer, limits, name=info.name).pixels, name=info.name)
+        return mask_from_array(
+            decode_image(buffer, limits, name=info.name).pixels,
+            name=info.name,
+            must_fill=must_fill,
+        )
     array = array_from_payload(info, buffer)
     _check_shape(array.shape, limits, info.name)
-    return mask_from_array(array, name=info.name)
+    return mask_from_array(array, name=info.name, must_fill=must_fill)
 
 
 def image_from_array(array: "NDArray[Any]", *, name: str = "image") -> "Pixels":
@@ -195,14 +204,18 @@ def image_from_array(array: "NDArray[Any]", *, name: str = "image") -> "Pixels":
     )
 
 
-def mask_from_array(array: "NDArray[Any]", *, name: str = "mask") -> "NDArray[np.uint8]":
+def mask_from_array(
+    array: "NDArray[Any]", *, name: str = "mask", must_fill: bool = False
+) -> "NDArray[np.uint8]":
     """Return the array as models see masks: uint8, shape (height, width), 255 = fill, 0 = keep.
 
     Booleans are taken as they are, floats above 0.5 and integers above 127 (of 255; of 16 bits,
-    the same share) are filled. Colours count by their brightness; what is transparent is kept.
+    the same share) are filled. Colours count by their brightness, what is transparent is kept; but
+    strokes of one colour on transparent ground are filled whatever their colour is.
 
     Raises:
-        InvalidInputError: it is no mask, or a mask of 0 and 1, which would fill nothing.
+        InvalidInputError: it is no mask, or a mask of 0 and 1, which would fill nothing; or it
+            fills nothing although it must.
     """
     import numpy as np
 
@@ -230,6 +243,12 @@ def mask_from_array(array: "NDArray[Any]", *, name: str = "mask") -> "NDArray[np
             f"{name}: its values are 0 and 1, so nothing would be filled;"
             " use 0 and 255, or an array of bool"
         )
+    if must_fill and not filled.any():
+        most = {"uint8": 255, "uint16": 65535}.get(array.dtype.name, 1)
+        raise InvalidInputError(
+            f"{name}: nothing in it is white (the brightest is {float(grey.max()):g} of {most}), so"
+            " nothing would be filled"
+        )
     return filled.view(np.uint8) * np.uint8(255)  # twenty times as fast as np.where
 
 
@@ -252,11 +271,22 @@ def _brightness(array: "NDArray[Any]") -> "NDArray[Any]":
 
     if array.shape[2] == 1:
         return array[:, :, 0]
+    if array.shape[2] == 4 and _is_of_one_colour(array):
+        return array[:, :, 3]
     colours: NDArray[Any] = array[:, :, :3].astype(np.float32).mean(axis=2)
     if array.shape[2] == 4:
         opaque = {"bool": 1.0, "uint8": 255.0, "uint16": 65535.0}.get(array.dtype.name, 1.0)
         colours *= array[:, :, 3].astype(np.float32) / opaque
     return colours
+
+
+def _is_of_one_colour(array: "NDArray[Any]") -> bool:
+    """Return whether all that can be seen has one colour, and some of it cannot be seen."""
+    seen = array[:, :, 3] > 0
+    if seen.all() or not seen.any():
+        return False
+    colours = array[seen][:, :3]
+    return bool((colours == colours[0]).all())
 
 
 def _check_size(info: PayloadInfo, limits: Limits) -> None:

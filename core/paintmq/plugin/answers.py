@@ -43,6 +43,8 @@ class Estimate:
     needs: Needs
     run_seconds: float
     batch_key: str | None
+    result_bytes: int = 0
+    """Of the largest output; 0 when unknown."""
 
 
 def estimate(spec: ModelSpec, job: Job) -> Estimate:
@@ -57,6 +59,7 @@ def estimate(spec: ModelSpec, job: Job) -> Estimate:
             needs=_needs(spec.needs(job)),
             run_seconds=number(spec.run_seconds(job), "run_seconds", most=MOST_SECONDS),
             batch_key=_key(spec.batch_key, job),
+            result_bytes=_result_bytes(spec.result_bytes, job),
         )
     except AnswerError as error:
         raise InvalidTaskError(f"model {spec.name} cannot estimate this task: {error}") from None
@@ -126,6 +129,12 @@ def _key(batch_key: Callable[[Job], str] | None, job: Job) -> str | None:
     if batch_key is None:
         return None
     return text(batch_key(job), "batch_key", longest=LONGEST_KEY)
+
+
+def _result_bytes(result_bytes: Callable[[Job], int] | None, job: Job) -> int:
+    if result_bytes is None:
+        return 0
+    return whole_number(result_bytes(job), "result_bytes", most=MOST_BYTES)
 
 
 def _as_it_is(error: InvalidTaskError) -> InvalidTaskError:

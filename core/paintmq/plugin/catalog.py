@@ -42,6 +42,8 @@ class CheckedTask:
     """With equal keys it may share a batch there; None: it runs alone."""
     run_limit: float
     """Seconds one attempt may take."""
+    result_bytes: int = 0
+    """Of its largest output; 0 when unknown."""
 
 
 class Catalog:
@@ -112,6 +114,7 @@ class Catalog:
             run_seconds={device: each.run_seconds for device, each in estimates.items()},
             batch_keys={device: each.batch_key for device, each in estimates.items()},
             run_limit=request.run_limit or spec.run_limit,
+            result_bytes=max(each.result_bytes for each in estimates.values()),
         )
 
 

@@ -95,8 +95,10 @@ def _wrong_function(spec: Any) -> str:
     for name in ("needs", "run_seconds"):
         if not callable(getattr(spec, name)):
             return f"{name} must be a function of a Job"
-    if spec.batch_key is not None and not callable(spec.batch_key):
-        return "batch_key must be a function of a Job, or None"
+    for name in ("batch_key", "result_bytes"):
+        function = getattr(spec, name)
+        if function is not None and not callable(function):
+            return f"{name} must be a function of a Job, or None"
     return ""
 
 

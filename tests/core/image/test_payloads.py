@@ -235,3 +235,38 @@ def test_what_is_no_mask_is_refused(array: NDArray[np.uint8]) -> None:
 def test_a_mask_of_another_size_than_its_image_is_refused_with_both_sizes() -> None:
     with pytest.raises(InvalidInputError, match="2 x 3 pixels, but the image has 5 x 4"):
         check_mask_fits(PIXELS, np.zeros((3, 2), np.uint8))
+
+
+def strokes(colour: tuple[int, ...], alpha: int) -> "NDArray[np.uint8]":
+    """Return a picture of one stroke on transparent ground."""
+    array = np.zeros((4, 6, 4), np.uint8)
+    array[1:3, 2:4] = (*colour, alpha)
+    return array
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (255, 0, 0), (40, 0, 0)])
+def test_strokes_on_transparent_ground_are_filled_whatever_their_colour(
+    colour: tuple[int, ...],
+) -> None:
+    mask = mask_from_array(strokes(colour, 255), must_fill=True)
+
+    assert np.argwhere(mask).tolist() == [[1, 2], [1, 3], [2, 2], [2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("array", "brightest"),
+    [
+        (np.zeros((4, 6), np.uint8), "the brightest is 0 of 255"),
+        (np.full((4, 6), 100, np.uint8), "the brightest is 100 of 255"),
+        (np.full((4, 6, 3), 85, np.uint8), "the brightest is 85 of 255"),
+        (np.full((4, 6), 9_000, np.uint16), "the brightest is 9000 of 65535"),
+        (np.zeros((4, 6), bool), "the brightest is 0 of 1"),
+        (strokes((255, 255, 255), 120), "the brightest is 120 of 255"),
+    ],
+)
+def test_a_mask_that_must_fill_something_is_refused_with_its_brightest(
+    array: "NDArray[np.generic]", brightest: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=f"nothing in it is white .{brightest}"):
+        mask_from_array(array, must_fill=True)
+    assert not mask_from_array(array).any()

@@ -12,7 +12,7 @@ from paintmq.model import Job, ModelSpec, Needs
 from paintmq.plugin.answers import LONGEST_KEY, MOST_SECONDS, Estimate, estimate
 
 JOB = Job(device="cpu", options=None)
-FUNCTIONS = ("needs", "run_seconds", "batch_key")
+FUNCTIONS = ("needs", "run_seconds", "batch_key", "result_bytes")
 NAN: Any = float("nan")
 NEEDS = ("gpu_memory_mb", "memory_mb", "cores")
 
@@ -83,6 +83,12 @@ def test_the_reason_names_the_value_and_what_would_do(
 ) -> None:
     assert reason in refusal(**functions)
     assert refusal(**functions).startswith("model brush cannot estimate this task: ")
+
+
+def test_the_size_of_a_result_is_a_whole_number_of_bytes() -> None:
+    assert estimate(make_spec(result_bytes=returning(7.5)), JOB).result_bytes == 8
+    assert estimate(make_spec(), JOB).result_bytes == 0
+    assert "result_bytes is -1" in refusal(result_bytes=returning(-1))
 
 
 def test_memory_may_be_a_fraction_which_is_rounded_up() -> None:

@@ -108,10 +108,11 @@ SPEC_FIELDS = [each.name for each in attrs.fields(ModelSpec)]
 def test_a_field_of_a_spec_is_taken_only_as_what_it_must_be(name: str, value: str) -> None:
     fine = {
         ("None", "batch_key"),
+        ("None", "result_bytes"),
         ("true", "deterministic"),
         *(("digits", each) for each in ("name", "summary", "licence", "extra")),
     }
-    if name in ("needs", "run_seconds", "batch_key") and callable(VALUES[value]):
+    if name in ("needs", "run_seconds", "batch_key", "result_bytes") and callable(VALUES[value]):
         fine.add((value, name))  # what it does when it is called is seen then
     manager = PluginManager()
     if (value, name) in fine:

@@ -77,7 +77,8 @@ class Admission:
             checked = self.catalog.check(request)
         except InvalidTaskError as error:
             return _reject(request, error.code, str(error))
-        refusal = self._exceeds_limits(request) or self._exceeds_quota(request, credentials)
+        refusal = self._exceeds_limits(request, checked)
+        refusal = refusal or self._exceeds_quota(request, credentials)
         return refusal or self._queue_for(request, checked, now, credentials.queues)
 
     def _exceeds_quota(self, request: TaskRequest, credentials: Credentials) -> Rejected | None:
@@ -102,7 +103,7 @@ class Admission:
             )
         return None
 
-    def _exceeds_limits(self, request: TaskRequest) -> Rejected | None:
+    def _exceeds_limits(self, request: TaskRequest, checked: CheckedTask) -> Rejected | None:
         limits, size = self._limits, request.input_bytes
         for info in request.inputs:
             if info.size > limits.max_payload_bytes:
@@ -112,6 +113,23 @@ class Admission:
                     f"input {info.name!r} has {info.size} bytes, at most "
                     f"{limits.max_payload_bytes} are allowed (limits.max_payload_bytes)",
                 )
+            sides = max(info.width, info.height), info.width * info.height
+            if sides[0] > limits.max_side or sides[1] > limits.max_pixels:
+                return _reject(
+                    request,
+                    "invalid_input",
+                    f"input {info.name!r} has {info.width} x {info.height} pixels, at most "
+                    f"{limits.max_pixels:,} (limits.max_pixels) and {limits.max_side:,} along a "
+                    f"side (limits.max_side) are allowed",
+                )
+        if checked.result_bytes > limits.max_payload_bytes:
+            return _reject(
+                request,
+                "invalid_input",
+                f"the result would have {checked.result_bytes:,} bytes, at most "
+                f"{limits.max_payload_bytes:,} are allowed: use a smaller image or scale, or raise "
+                f"limits.max_payload_bytes",
+            )
         if size > limits.max_task_bytes:
             return _reject(
                 request,

@@ -21,7 +21,7 @@ from paintmq.image import (
 )
 from paintmq.model import InputSpec, ModelSpec, Request
 from paintmq.plugin.options import options_to_json, parse_options
-from paintmq.task import Buffer, PayloadInfo
+from paintmq.task import Buffer, PayloadInfo, TaskType
 from paintmq.worker.channel.messages import RunItem
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ def make_request(
         InvalidTaskError: an option or input cannot be used; the text names it and the remedy.
     """
     sent = {info.name: (info, data) for info, data in zip(item.inputs, payloads, strict=True)}
+    options = parse_options(spec.options, item.options, model=spec.name)
+    # A model whose options say that it extends the picture may have nothing to fill inside.
+    must_fill = item.task_type == TaskType.INPAINT and not getattr(options, "extends", False)
     inputs: dict[str, Any] = {}
     icc_profile: bytes | None = None
     for wanted in spec.inputs:
@@ -51,7 +54,7 @@ def make_request(
                 inputs[wanted.name] = decoded.pixels
                 icc_profile = icc_profile or decoded.icc_profile
             case "mask":
-                inputs[wanted.name] = mask_from_payload(info, data, limits)
+                inputs[wanted.name] = mask_from_payload(info, data, limits, must_fill=must_fill)
             case "data":
                 inputs[wanted.name] = _data(info, data)
     for value in inputs.values():
@@ -59,7 +62,6 @@ def make_request(
             value.flags.writeable = False
     if "image" in inputs and "mask" in inputs:
         check_mask_fits(inputs["image"], inputs["mask"])
-    options = parse_options(spec.options, item.options, model=spec.name)
     return Request(
         task_id=item.task_id,
         options=options,

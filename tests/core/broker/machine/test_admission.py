@@ -1,6 +1,7 @@
 """What is refused, in words and with a remedy, before anything is stored."""
 
 import pytest
+from attrs import evolve
 from tests.harness.broker_harness import ALICE, BrokerHarness, make_machine, ready, rejection
 
 from paintmq.config import Limits, QueueConfig
@@ -88,6 +89,38 @@ def test_every_limit_refuses_in_words(limits: Limits, code: str) -> None:
     broker.submit(make_request("2", inputs=(make_payload(size=10),)))
 
     assert rejection(broker).code == code
+
+
+@pytest.mark.parametrize(
+    ("limits", "sides", "reason"),
+    [
+        (Limits(max_pixels=99), (10, 10), "has 10 x 10 pixels, at most 99 (limits.max_pixels)"),
+        (Limits(max_side=9), (10, 1), "9 along a side (limits.max_side)"),
+        (
+            Limits(max_payload_bytes=1199),
+            (10, 10),
+            "the result would have 1,200 bytes, at most 1,199",
+        ),
+        (Limits(max_pixels=100, max_side=10, max_payload_bytes=1200), (10, 10), ""),
+    ],
+)
+def test_work_that_cannot_succeed_is_refused_before_it_waits(
+    limits: Limits, sides: tuple[int, int], reason: str
+) -> None:
+    """I15: by the sizes that the client tells, and that the model's spec foretells."""
+    image = evolve(make_payload(size=10), width=sides[0], height=sides[1])
+    spec = make_spec(
+        inputs=(InputSpec(name="image"),), result_bytes=lambda job: job.pixels * 2**2 * 3
+    )
+    broker = BrokerHarness(make_machine(limits=limits, specs=[spec]))
+    broker.greet()
+    broker.submit(make_request(inputs=(image,)))
+
+    if reason:
+        assert rejection(broker).code == "invalid_input"
+        assert reason in rejection(broker).reason
+    else:
+        assert broker.heard(ALICE, Accepted)
 
 
 def test_a_strict_task_is_refused_when_no_connected_worker_can_run_it() -> None:

@@ -87,6 +87,18 @@ def test_a_mask_of_another_size_is_refused() -> None:
         request_of(payload_of_array("image", IMAGE), payload_of_array("mask", MASK[:, :5]))
 
 
+@pytest.mark.parametrize("task_type", ["inpaint", "plugin"])
+def test_a_mask_that_fills_nothing_is_refused_where_filling_is_the_task(task_type: str) -> None:
+    empty = payload_of_array("mask", np.zeros_like(MASK))
+    item, data = make_item(payload_of_array("image", IMAGE), empty, task_type=task_type)
+
+    if task_type == "inpaint":
+        with pytest.raises(InvalidInputError, match="mask: nothing in it is white"):
+            make_request(SPEC, item, data, Limits())
+    else:
+        assert not make_request(SPEC, item, data, Limits()).inputs["mask"].any()
+
+
 def test_bytes_that_do_not_match_their_digest_are_refused() -> None:
     """I20: the way there."""
     info, _ = payload_of_array("image", IMAGE)
