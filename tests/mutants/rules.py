@@ -4,8 +4,10 @@ The simulation has mutants of its own (``tests.harness.simulation.mutants``). Th
 that it cannot see, or that a test of their own must hold as well.
 """
 
+import mmap
 from collections.abc import Iterator, Sequence
 from heapq import heappush
+from types import SimpleNamespace
 from typing import Any
 
 from attrs import frozen
@@ -29,7 +31,7 @@ from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.broker.scheduling.tenant_window import TenantWindow
 from paintmq.broker.scheduling.worker import Worker
 from paintmq.broker.shell.clock import BrokerClock
-from paintmq.broker.stores import database, payload_cache
+from paintmq.broker.stores import blobs, database, payload_cache
 from paintmq.broker.stores.blobs import BlobFolder
 from paintmq.broker.stores.folder import StoreFolder
 from paintmq.broker.stores.sqlite import SqliteStore
@@ -48,6 +50,7 @@ from paintmq.wire import frames
 from paintmq.wire.codec import _Codec
 from paintmq.wire.link import Link
 from paintmq.wire.messages import Finished, ResultReceived
+from paintmq.worker.channel.arena import IncomingArena
 from paintmq.worker.channel.batch_mark import BatchMark
 from paintmq.worker.host.original_pixels import OriginalPixels
 from paintmq.worker.machine import batches
@@ -56,6 +59,7 @@ from paintmq.worker.machine.host_life import HostLife
 from paintmq.worker.machine.unconfirmed import UnconfirmedEndings
 
 _OPEN_PIPES = WorkerConnection.open_pipes
+_VIEW = IncomingArena.view
 
 
 @frozen
@@ -226,6 +230,11 @@ def _what_the_model_says(self: OriginalPixels, returned: Any) -> Any:
 
 def _mapped_unread(self: BlobFolder, digest: str, size: int) -> Any:
     return memoryview(self.path(digest).read_bytes())
+
+
+def _viewed_and_given_back(self: IncomingArena, start: int, sizes: Any) -> Any:
+    self._unused.append(start)
+    return _VIEW(self, start, sizes)
 
 
 RULES: Sequence[BrokenRule] = (
@@ -662,6 +671,30 @@ RULES: Sequence[BrokenRule] = (
         "_keyed",
         _in_any_order,
         "inputs_are_kept_with_the_acceptance_they_came_with",
+    ),
+    BrokenRule(
+        "payload files are named by their digests alone",
+        "I22",
+        blobs,
+        "secrets",
+        SimpleNamespace(token_hex=lambda count: "ab" * count),
+        "payloads_with_equal_digests_do_not_share_a_file",
+    ),
+    BrokenRule(
+        "a range of an arena is given back while it can still be read",
+        "I22",
+        IncomingArena,
+        "view",
+        _viewed_and_given_back,
+        "a_range_is_used_again_only_when_the_last_view_of_it_is_gone",
+    ),
+    BrokenRule(
+        "a model writes into the arena itself",
+        "I22",
+        mmap,
+        "MAP_PRIVATE",
+        mmap.MAP_SHARED,
+        "what_a_model_writes_into_its_input_reaches_no_other_view",
     ),
     BrokenRule(
         "an assignment carries no inputs",
