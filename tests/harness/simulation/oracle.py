@@ -172,8 +172,8 @@ def no_task_paid_for_a_worker(endings: dict[TaskId, list[TaskStatus]]) -> None:
 
 
 def tasks_were_their_owners(cluster: SimulatedCluster) -> None:
-    """Each task has the owner that submitted it, ran on the keys of its workers, and its result was
-    let go by nobody else. What the hostile programs do is judged when they do it.
+    """Each task has the owner that submitted it, ran under its workers' own keys, and only its
+    owner let the result go. What the hostile programs do is judged when they do it.
     """
     memories = {client.name: client.memory for client in cluster.clients}
     for record in cluster.store.log:

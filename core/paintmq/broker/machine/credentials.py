@@ -1,9 +1,9 @@
-"""What a peer's key says of it: an argument of each of the machine's inputs.
+"""What a peer's key allows: an argument of each of the machine's inputs.
 
-Rule 1: the owner of a task is the key that it was submitted with, by its name: whoever renews a key
-under the same name keeps its tasks. Only the owner and admins learn of a task or end it.
-Rule 2: without keys every program that reaches the broker is an admin, and all tasks have the owner
-"", which is no key's name.
+Rule 1: the owner of a task is the name of the key that it was submitted with, so a key that is
+renewed under the same name keeps its tasks. Only the owner and admins learn of a task or end it.
+Rule 2: without keys, every program that reaches the broker is an admin, and all tasks have the
+owner "", which is not the name of any key.
 """
 
 from attrs import evolve, frozen
@@ -14,7 +14,7 @@ from paintmq.task_ids import may_use_id
 
 @frozen(kw_only=True)
 class Credentials:
-    """Whose key a peer has shown, and what that key allows."""
+    """The key that a peer has shown, and what it allows."""
 
     key: str = ""
     """The key's name; empty: no key is asked for, or the peer is in the broker's own process."""

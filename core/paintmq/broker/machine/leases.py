@@ -1,8 +1,8 @@
 """Leases: which worker has the right to a task's attempt, and until when.
 
 Rule 1: the session that was given a lease, or has claimed it by its fence, alone answers for it.
-Rule 2: every lease has two ends: one that the worker's heartbeats push away, and one that they do
-not, by the limits of the task.
+Rule 2: every lease has two deadlines. Heartbeats renew the first; the second follows from the
+limits of the task and is not renewed.
 """
 
 from attrs import define, field

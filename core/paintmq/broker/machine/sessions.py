@@ -21,9 +21,9 @@ MAX_TROUBLE = 4_000
 class WorkerSession:
     """One connection of one worker.
 
-    A worker is known by its name and key together. A name alone belongs to nobody: a key that could
-    take a name could keep another's worker out, and one that is taken for another's worker could
-    answer for it.
+    A worker is identified by its name and key together, because it chooses its name itself. If the
+    name alone identified it, a worker with another key could answer in its place; if a name
+    belonged to the first key that uses it, another key could take it and keep the worker out.
     """
 
     peer: PeerId

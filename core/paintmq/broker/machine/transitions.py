@@ -61,8 +61,8 @@ RECORDS: Mapping[Event, str] = {
     Event.REVIVE: "revive",
     Event.PURGE: "TaskPurged",
 }
-"""The record of each event: a kind of its own, or the ``event`` of a ``TaskChanged``. The words are
-older than this table and are in everybody's journals, so they do not change."""
+"""The record of each event: a kind of its own, or the ``event`` of a ``TaskChanged``. These words
+are in existing journals, so they must not change."""
 
 
 @frozen
@@ -78,11 +78,11 @@ class Timers:
 
 
 TIMERS: Mapping[TaskState, Timers] = {
-    # "exclusion" ends the exclusion of workers that failed the task: else it would wait for the one
-    # worker that did not, however long that one is busy or stuck.
+    # "exclusion" ends the exclusion of workers that failed the task. Otherwise the task would wait
+    # for the one worker that did not fail it, however long that one is busy or stuck.
     TaskState.QUEUED: Timers(frozenset(), frozenset({"expire", "exclusion"})),
-    # "lease" is renewed by heartbeats. "run" is not, so a worker that is alive but never begins or
-    # never ends an attempt does not keep its task for ever.
+    # Heartbeats renew "lease" but not "run", so a worker that is alive but never begins or ends an
+    # attempt does not keep its task for ever.
     **dict.fromkeys(LEASED, Timers(frozenset({"lease", "run"}))),
     **dict.fromkeys(ENDED, Timers(frozenset({"purge"}))),
 }
