@@ -8,6 +8,7 @@ from contextlib import suppress
 from math import isnan
 from typing import Any, Self, TypeVar
 
+from paintmq.client.followed_task import run_callback
 from paintmq.client.result import Progress, Result
 from paintmq.client.session import Session
 from paintmq.client.task_handle import CANCEL_SECONDS, TaskView, no_answer
@@ -81,12 +82,16 @@ class AsyncTaskHandle(TaskView):
             stop()
 
     def add_done_callback(self, callback: "Callable[[AsyncTaskHandle], object]") -> None:
-        """Call ``callback(handle)`` in this loop once the task has ended, or soon if it has."""
+        """Call ``callback(handle)`` in this loop once the task has ended, or soon if it has.
+
+        What it raises is logged.
+        """
         loop = asyncio.get_running_loop()
 
         def tell() -> None:
             with suppress(RuntimeError):  # the loop is closed, and its callbacks with it
-                loop.call_soon_threadsafe(callback, self)
+                # Not the callback itself: asyncio shows one that raises, and its repr may raise.
+                loop.call_soon_threadsafe(run_callback, lambda: callback(self), self.id)
 
         self._followed.when_done(tell)
 

@@ -203,7 +203,7 @@ class FollowedTask:
             if not self._done:
                 self._callbacks.append(callback)
                 return partial(self._forget, callback)
-        _call(callback, self.id)
+        run_callback(callback, self.id)
         return partial(self._forget, callback)
 
     def when_changed(self, callback: Callback) -> Callback:
@@ -227,7 +227,7 @@ class FollowedTask:
             self._changed.notify_all()
             observers = tuple(self._observers)
         for observer in observers:
-            _call(observer, self.id)
+            run_callback(observer, self.id)
 
     def _end(self, progress: Progress) -> None:
         with self._changed:
@@ -239,10 +239,10 @@ class FollowedTask:
             callbacks = (*self._observers, *self._callbacks)
             self._callbacks.clear()
         for callback in callbacks:
-            _call(callback, self.id)
+            run_callback(callback, self.id)
 
 
-def _call(callback: Callback, task_id: TaskId) -> None:
+def run_callback(callback: Callable[[], object], task_id: TaskId) -> None:
     """Run a program's callback; its errors are its own and must not stop the session."""
     try:
         callback()

@@ -538,3 +538,31 @@ def test_the_same_holds_for_asyncio(helpful: "ScriptedBroker") -> None:
             await (await client.submit(make_task())).result(30)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, ValueError])
+def test_whatever_a_callback_raises_the_loop_that_calls_it_goes_on(
+    helpful: "ScriptedBroker", error: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Regression: asyncio shows a callback that raises, and is stopped if its repr raises."""
+
+    class Odd:
+        def __repr__(self) -> str:
+            raise error
+
+        def __call__(self, handle: object) -> None:
+            raise error
+
+    async def run() -> None:
+        async with AsyncClient(helpful.endpoint) as client:
+            called = asyncio.Event()
+            handle = await client.submit(make_task())
+            handle.add_done_callback(Odd())
+            handle.add_done_callback(None)  # type: ignore[arg-type]  # what a program may pass
+            handle.add_done_callback(lambda _: called.set())
+            async with asyncio.timeout(30):
+                await called.wait()
+            await (await client.submit(make_task())).result(30)
+
+    asyncio.run(run())
+    assert "a callback raised" in caplog.text
