@@ -28,7 +28,7 @@ def _current_folder() -> str:
 
 def interpreter() -> tuple[str, ...]:
     """Return the start of a command line. ``-P`` keeps the current folder off the path of modules:
-    a ``queue.py`` in somebody's folder of pictures must not be run.
+    a ``queue.py`` in a folder of pictures must not be run.
 
     Raises:
         ConfigError: ``sys.executable`` is no interpreter, as in a frozen program (PyInstaller) or

@@ -286,7 +286,7 @@ class TestSuspension:
         assert (done.status, done.errors) == (0, [])
         assert names_in(command.folder / "out") == ["0.png", "1.png", "2.png"]
 
-    def test_what_somebody_cancelled_stays_cancelled(self, command: CommandLine) -> None:
+    def test_what_was_cancelled_on_purpose_stays_cancelled(self, command: CommandLine) -> None:
         def act(task: Task) -> dict[str, Any]:
             raise TaskCancelledError(task.id, TaskState.CANCELLED, "cancelled", "was cancelled")
 

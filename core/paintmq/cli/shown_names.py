@@ -42,5 +42,5 @@ def stem_of(name: str) -> str:
 
 
 def shortened(name: str, most: int = 200) -> str:
-    """Return as much of a name as fits into so many bytes: room for a number and an ending."""
+    """Return as much of a name as fits into ``most`` bytes: room for a number and an ending."""
     return os.fsdecode(os.fsencode(name)[:most]) if len(os.fsencode(name)) > most else name

@@ -1,4 +1,4 @@
-"""Standard input, output and error, whatever they are: closed, full, a pipe nobody reads."""
+"""Standard input, output and error, whatever they are: closed, full, a pipe without a reader."""
 
 import errno
 import os
