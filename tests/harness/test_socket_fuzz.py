@@ -38,7 +38,7 @@ def test_a_broker_that_dies_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BrokerProcess, "memory", watched)
     monkeypatch.setattr(HonestWork, "work", work)
 
-    with pytest.raises(AssertionError, match="neither takes nor says anything"):
+    with pytest.raises(AssertionError, match="neither takes nor sends anything"):
         attack_sockets(100, seed=3)
 
 
