@@ -16,7 +16,7 @@ from tests.harness.sample_pictures import mask, names_in, picture
 
 import paintmq
 from paintmq.broker.stores import journal_folder
-from paintmq.cli import app, signals
+from paintmq.cli import app, main, signals
 from paintmq.cli.signals import Signals
 from paintmq.client.client import Client
 from paintmq.client.task import Task
@@ -345,3 +345,12 @@ class TestSystems:
         yield
         if before is not None:
             vars(paintmq)["Client"] = before
+
+    def test_the_command_says_it_before_it_imports_anything_else(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("paintmq.platforms.system_objection", lambda: "this is win32")
+        monkeypatch.setitem(sys.modules, "paintmq.cli.app", None)
+
+        with pytest.raises(SystemExit, match="error: this is win32"):
+            main()
