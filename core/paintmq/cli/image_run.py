@@ -228,7 +228,7 @@ class ImageRun:
     def _write(self, job: "ImageJob", result: "Result") -> None:
         is_replaced = not is_stream(job.output) and is_there(job.output)
         try:
-            written = self.writer.write(result, job.output, job.format)
+            written = self.writer.write(result, job.output, job.format, like=job.image)
         except UnwrittenError as error:
             if error.is_of_all:
                 raise

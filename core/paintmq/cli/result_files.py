@@ -28,7 +28,10 @@ from paintmq.image.files import FORMATS_BY_SUFFIX, format_of
 
 if TYPE_CHECKING:
     from paintmq.client import Result
+    from paintmq.image.files import FileFacts
 
+HEADER_BYTES = 1_000_000
+"""Of a file, in which what its result keeps is looked for; of a TIFF file all are read."""
 LARGEST_SIDES = {"jpeg": 65_500, "webp": 16_383}
 """Pixels along a side of what a format can hold, where that is few."""
 
@@ -72,12 +75,15 @@ class ResultWriter:
     _told: set[str] = field(factory=set[str], init=False)
     """Notes that are given once a run."""
 
-    def write(self, result: "Result", output: Path, format: str) -> Written:
+    def write(
+        self, result: "Result", output: Path, format: str, *, like: Path | None = None
+    ) -> Written:
         """Write the main output there and any other beside it, the main one last: where it is, all
         are.
 
-        Images keep the colour profile of what was sent, and nothing else that came with it: no
-        place, no camera, no time.
+        Images keep the colour profile of what was sent; the main one also its resolution and, if
+        its colours allow, that it was grey: ``like`` is the file that was sent. Nothing else that
+        came with it is kept: no place, no camera, no time.
 
         Raises:
             UnwrittenError: the disk is full, the folder gone or not to be written to.
@@ -98,7 +104,9 @@ class ResultWriter:
             path = output
             if name != main:
                 path = output.with_name(f"{output.stem}-{name}{output.suffix}")
-            data, suffix = self._encoded(outputs[name], format, result, notes)
+            data, suffix = self._encoded(
+                outputs[name], format, result, notes, like=like if name == main else None
+            )
             if suffix != format and not (name == main and is_fixed):
                 path = path.with_suffix(suffix)
             write_whole(path, data)
@@ -106,7 +114,13 @@ class ResultWriter:
         return Written(paths=tuple(written), notes=tuple(notes))
 
     def _encoded(
-        self, value: Any, format: str, result: "Result", notes: list[str]
+        self,
+        value: Any,
+        format: str,
+        result: "Result",
+        notes: list[str],
+        *,
+        like: Path | None = None,
     ) -> tuple[bytes, str]:
         """Return an output as the bytes of a file, and the ending that fits them."""
         if isinstance(value, bytes | bytearray | memoryview):
@@ -126,8 +140,16 @@ class ResultWriter:
                 "JPEG holds no transparency: laid on white (--format png keeps it)", notes
             )
         quality: Mapping[str, Any] = {} if self.quality is None else {"quality": self.quality}
+        facts = _facts_of(like)
         try:
-            data = encode_image(value, format, icc_profile=result.icc_profile, **quality)
+            data = encode_image(
+                value,
+                format,
+                icc_profile=result.icc_profile,
+                dpi=facts.dpi,
+                grey=facts.is_grey,
+                **quality,
+            )
         except (OSError, ValueError) as error:
             if format == ".png" or isinstance(error, PaintMQError):
                 raise CommandError(str(error)) from error
@@ -140,6 +162,20 @@ class ResultWriter:
         if text not in self._told:
             self._told.add(text)
             notes.append(text)
+
+
+def _facts_of(sent: Path | None) -> "FileFacts":
+    """Return what the header of the file says; nothing of a stream, which was read already."""
+    from paintmq.image.files import FileFacts, facts_of_file
+
+    if sent is None or sent == STANDARD_STREAM or is_stream(sent):
+        return FileFacts()
+    try:
+        with sent.open("rb") as file:
+            head = file.read(HEADER_BYTES)
+            return facts_of_file(head + file.read() if format_of(head) == "tiff" else head)
+    except OSError:  # it may be gone by now
+        return FileFacts()
 
 
 def fitting_suffix(data: bytes, wanted: str) -> str:

@@ -9,7 +9,7 @@ from PIL import ImageCms
 from paintmq.cli.failures import CommandError
 from paintmq.cli.result_files import ResultWriter, Written, fitting_suffix, write_whole
 from paintmq.client.result import Result
-from paintmq.image.files import decode_image
+from paintmq.image.files import FileFacts, decode_image, encode_image, facts_of_file
 from paintmq.task import TaskId
 
 WRITER = ResultWriter()
@@ -24,6 +24,35 @@ def test_an_image_is_written_in_the_format_of_its_name(tmp_path: Path) -> None:
     decoded = decode_image((tmp_path / "out.tiff").read_bytes())
     assert decoded.format == "tiff"
     assert np.array_equal(decoded.pixels, PIXELS)
+
+
+@pytest.mark.parametrize("sent", ["png", "jpeg", "tiff"])
+@pytest.mark.parametrize("written", [".png", ".jpg", ".tiff"])
+def test_a_result_keeps_that_its_picture_was_grey_and_its_resolution(
+    tmp_path: Path, sent: str, written: str
+) -> None:
+    grey = np.repeat(PIXELS[:, :, :1], 3, axis=2)
+    picture = tmp_path / "sent"
+    picture.write_bytes(encode_image(grey, sent, grey=True, dpi=(300.0, 300.0)))
+    result = Result(outputs={"image": grey}, task_id=TaskId("t"))
+
+    WRITER.write(result, tmp_path / f"out{written}", written, like=picture)
+
+    facts = facts_of_file((tmp_path / f"out{written}").read_bytes())
+    assert facts.is_grey
+    assert facts.dpi == pytest.approx((300.0, 300.0), abs=0.01)
+
+
+@pytest.mark.parametrize("like", [None, Path("gone"), Path("/dev/null"), Path(__file__)])
+def test_a_result_of_what_cannot_be_read_again_is_written_as_it_is(
+    tmp_path: Path, like: Path | None
+) -> None:
+    grey = np.repeat(PIXELS[:, :, :1], 3, axis=2)
+    result = Result(outputs={"image": grey}, task_id=TaskId("t"))
+
+    WRITER.write(result, tmp_path / "out.png", ".png", like=like)
+
+    assert facts_of_file((tmp_path / "out.png").read_bytes()) == FileFacts()
 
 
 def test_bytes_are_written_as_they_are_and_further_outputs_beside_the_image(
