@@ -14,7 +14,7 @@ class Order:
 
     run: Callable[[], None]
     fail: Callable[[str], None]
-    """Called with the reason if ``run`` raised: whoever waits for its outcome must be told."""
+    """Called with the reason if ``run`` raised: its caller must be told."""
 
 
 class Mailbox:

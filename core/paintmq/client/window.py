@@ -2,7 +2,7 @@
 
 Rule 1: a place is given back exactly once, whatever interrupts its holder: a Ctrl-C, a timeout or a
 cancelled coroutine costs no room.
-Rule 2: places are given in order of arrival, and one that is given up holds up nobody behind it.
+Rule 2: places are given in order of arrival, and giving one up lets those behind it move up.
 """
 
 import threading

@@ -50,7 +50,7 @@ class Gateway:
     """The tasks that were submitted over HTTP, and their routes.
 
     The client must relay (``AsyncClient(relays=True)``): neither inputs that the broker has nor
-    results that nobody has fetched may fill this process's memory, or be lost with it.
+    results that no user has fetched may fill this process's memory, or be lost with it.
     """
 
     client: AsyncClient

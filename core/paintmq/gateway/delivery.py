@@ -68,7 +68,7 @@ class ByteRoom:
 
     @asynccontextmanager
     async def room_for(self, size: int) -> AsyncIterator[None]:
-        """Hold room for so many bytes; what is larger than all there is goes alone."""
+        """Hold room for ``size`` bytes; what is larger than the whole room is let in alone."""
         entry = (size, asyncio.Event())
         self._waiting.append(entry)
         self._admit()

@@ -97,7 +97,7 @@ class Guard:
     token: str = field(repr=False)
     hosts: frozenset[str]
     """Values of the Host header that are meant for us: ``localhost:5580``. Any other may be a
-    name under somebody else's control (DNS rebinding)."""
+    name that an attacker controls (DNS rebinding)."""
     limits: GuardLimits
     serving: int = field(default=0, init=False)
     """Requests that are being served, but for those that wait."""
