@@ -8,7 +8,6 @@ import logging
 import math
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias, cast
 
@@ -18,11 +17,8 @@ from paintmq.errors import ConfigError, WireError
 from paintmq.identifiers import new_peer_id
 from paintmq.model import ModelSpec
 from paintmq.task import Buffer, TaskId
-from paintmq.transport.curve import secure_with
 from paintmq.transport.key_files import PeerKey
-from paintmq.transport.pipes import WorkerConnection, no_keys, send_waiting
 from paintmq.transport.sockets import Context
-from paintmq.wire.link import Link
 from paintmq.wire.messages import (
     Assign,
     AttemptReturned,
@@ -31,6 +27,7 @@ from paintmq.wire.messages import (
     ToWorker,
     WorkerWelcome,
 )
+from paintmq.worker.agent.broker_connection import BrokerConnection
 from paintmq.worker.agent.crash_journal import CrashJournal
 from paintmq.worker.agent.held_payloads import HeldPayloads
 from paintmq.worker.agent.host_process import READ_BUDGET, HostProcess
@@ -113,10 +110,7 @@ class WorkerAgent:
         self._journal = journal
         self._clock = clock
         self._machine = WorkerMachine(setup.profile, setup.specs, timers=setup.timers)
-        self._connection: WorkerConnection | None = None
-        self._link = Link()
-        self._blocked: deque[list[Buffer]] = deque()
-        self._blocked_ways: set[bool] = set()
+        self._broker: BrokerConnection | None = None
         self._host: HostProcess | None = None
         self._dismissed = False
         self._kill_at = math.inf
@@ -184,77 +178,54 @@ class WorkerAgent:
 
     def _connect(self) -> None:
         peer = new_peer_id()
-        key = self._setup.key
-        self._connection = WorkerConnection(
+        self._broker = BrokerConnection(
             self._context,
             self._setup.endpoint,
             peer,
-            secure=no_keys if key is None else lambda socket: secure_with(socket, key),
+            key=self._setup.key,
+            readiness=self._readiness,
+            ready=self._broker_ready,
         )
-        self._link = Link()
-        self._watch_broker()
         self._carry_out(self._machine.connected(peer, now=self._clock()))
 
     def _disconnect(self, *, linger: float = 0.0) -> None:
-        if self._connection is not None:
-            for socket in self._connection.sockets:
-                self._readiness.forget(socket)
-            self._connection.close(linger=linger)
-            self._connection = None
-        self._blocked.clear()
-        self._blocked_ways = set()
-
-    def _watch_broker(self) -> None:
-        if self._connection is not None:
-            for socket, write in self._connection.watched(self._blocked_ways):
-                self._readiness.watch(socket, self._broker_ready, write=write)
+        if self._broker is not None:
+            self._broker.close(linger=linger)
+            self._broker = None
 
     def _broker_ready(self) -> None:
-        connection = self._connection
+        broker = self._broker
         for _ in range(RECEIVE_BUDGET):
-            frames = connection.receive() if connection is not None else None
-            if frames is None:
-                break
             try:
-                deliveries = self._link.receive([frame.buffer for frame in frames])
+                deliveries = broker.receive() if broker is not None else None
             except WireError as error:
                 logger.warning(
                     "%s: a message of the broker is not understood: %s", self.name, error
                 )
                 self._carry_out([Reconnect("a message was not understood")])
                 return
+            if deliveries is None:
+                break
             for delivery in deliveries:
                 self._delivered(cast("ToWorker", delivery.message), delivery.payloads)
-                if self._connection is not connection:
+                if self._broker is not broker:
                     return  # what else came by the old one was meant for a session that has ended
 
     def _delivered(self, message: ToWorker, payloads: Sequence[Buffer]) -> None:
         match message:
             case Assign():
                 self._payloads.assigned(message, payloads)
-            case WorkerWelcome() if message.tasks_port:
-                self._open_pipes(message)
+            case WorkerWelcome() if self._broker is not None:
+                self._broker.open_pipes(message)
             case Refused(reason):
                 logger.warning("%s: the broker refuses it: %s", self.name, reason)
             case _:
                 pass
         self._carry_out(self._machine.receive(message, now=self._clock()))
 
-    def _open_pipes(self, welcome: WorkerWelcome) -> None:
-        connection = self._connection
-        if connection is None:
-            return
-        before = connection.sockets
-        connection.open_pipes(
-            welcome.tasks_port, welcome.results_port, incarnation=welcome.incarnation
-        )
-        for closed in set(before) - set(connection.sockets):
-            self._readiness.forget(closed)
-        self._link.work_apart = True
-        self._watch_broker()
-
     def _send_to_broker(self, message: FromWorker) -> None:
-        if self._connection is None:
+        broker = self._broker
+        if broker is None:
             return  # what must arrive is repeated once there is a connection
         leaves = self._machine.is_draining
         if leaves and isinstance(message, AttemptReturned) and not message.cancelled:
@@ -262,24 +233,16 @@ class WorkerAgent:
         payloads = self._payloads.to_broker(message)
         readable = as_readable(message, payloads)
         if readable is message:
-            self._link.send(message, payloads)
+            broker.send(message, payloads)
             return
         objection = objection_to(message, payloads)
         logger.warning("%s: %s cannot be sent: %s", self.name, type(message).__name__, objection)
         if readable is not None:
-            self._link.send(readable)
+            broker.send(readable)
 
     def _flush(self) -> None:
-        """Hand to ZeroMQ what it takes now."""
-        connection = self._connection
-        if connection is None:
-            return
-        self._blocked.extend(self._link.outgoing())
-        send_waiting(self._blocked, connection.send, connection.carries)
-        ways = {connection.carries(frames) for frames in self._blocked}
-        if ways != self._blocked_ways:
-            self._blocked_ways = ways
-            self._watch_broker()
+        if self._broker is not None:
+            self._broker.flush()
 
     # ---- commands ------------------------------------------------------------------------------
 

@@ -1,0 +1,92 @@
+"""Everything that belongs to one session with the broker, and ends with it.
+
+Rule: nothing of it outlives the session. Sockets, pipes, credits and what could not be sent yet are
+those of one incarnation of the broker, so each connection gets an object of its own.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from paintmq.task import Buffer, PeerId
+from paintmq.transport.curve import secure_with
+from paintmq.transport.key_files import PeerKey
+from paintmq.transport.pipes import WorkerConnection, no_keys, send_waiting
+from paintmq.transport.sockets import Context
+from paintmq.wire.link import Delivery, Link
+from paintmq.wire.messages import FromWorker, WorkerWelcome
+from paintmq.worker.agent.readiness import Readiness
+
+
+class BrokerConnection:
+    """A worker's sockets, watched by its node's loop, and the traffic on them."""
+
+    def __init__(
+        self,
+        context: Context,
+        endpoint: str,
+        peer: PeerId,
+        *,
+        key: PeerKey | None,
+        readiness: Readiness,
+        ready: Callable[[], None],
+    ) -> None:
+        """Connect; ``ready`` is called when something has come, or more can be sent."""
+        self._readiness = readiness
+        self._ready = ready
+        self._sockets = WorkerConnection(
+            context,
+            endpoint,
+            peer,
+            secure=no_keys if key is None else lambda socket: secure_with(socket, key),
+        )
+        self._link = Link()
+        self._blocked: deque[list[Buffer]] = deque()
+        self._blocked_ways: set[bool] = set()
+        self._watch()
+
+    def receive(self) -> list[Delivery] | None:
+        """Return what the next ZeroMQ message completes; None when there is none.
+
+        Raises:
+            WireError: it is not understood; only a new connection helps.
+        """
+        frames = self._sockets.receive()
+        if frames is None:
+            return None
+        return self._link.receive([frame.buffer for frame in frames])
+
+    def open_pipes(self, welcome: WorkerWelcome) -> None:
+        """Use the pipes that the broker names, if it names any; harmless to repeat."""
+        if not welcome.tasks_port:
+            return
+        before = self._sockets.sockets
+        self._sockets.open_pipes(
+            welcome.tasks_port, welcome.results_port, incarnation=welcome.incarnation
+        )
+        for closed in set(before) - set(self._sockets.sockets):
+            self._readiness.forget(closed)
+        self._link.work_apart = True
+        self._watch()
+
+    def send(self, message: FromWorker, payloads: Sequence[Buffer] = ()) -> None:
+        """Queue the message for ``flush``."""
+        self._link.send(message, payloads)
+
+    def flush(self) -> None:
+        """Hand to ZeroMQ what it takes now."""
+        self._blocked.extend(self._link.outgoing())
+        send_waiting(self._blocked, self._sockets.send, self._sockets.carries)
+        ways = {self._sockets.carries(frames) for frames in self._blocked}
+        if ways != self._blocked_ways:
+            self._blocked_ways = ways
+            self._watch()
+
+    def close(self, *, linger: float = 0.0) -> None:
+        """Close all sockets; what was sent last may still leave within ``linger`` seconds."""
+        for socket in self._sockets.sockets:
+            self._readiness.forget(socket)
+        self._sockets.close(linger=linger)
+
+    def _watch(self) -> None:
+        for socket, write in self._sockets.watched(self._blocked_ways):
+            self._readiness.watch(socket, self._ready, write=write)
