@@ -62,7 +62,7 @@ def test_a_task_runs_and_pixels_outside_its_mask_stay_whatever_the_model_does(
         ("raise-retryable", "flaky", True),
         ("sys-exit", "model_error", False),
         ("memory-error", "oom", True),
-        ("nothing", "model_error", False),
+        ("nothing", "invalid_output", False),
     ],
 )
 def test_what_a_model_raises_fails_its_task_and_the_host_works_on(
@@ -378,7 +378,7 @@ def test_hosts_that_keep_dying_are_reported_in_full_once_and_started_ever_more_s
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    broken = tmp_path / "broken-python"
+    broken = tmp_path / "python-broken"
     broken.write_text(
         "#!/bin/sh\necho libfirst.so >&2\necho libmissing.so: not found >&2\nexit 127"
     )
