@@ -100,9 +100,10 @@ def why(
         return
     known = answer["task"]
     tenant = f", tenant {known['tenant']}" if known["tenant"] else ""
+    owner = f", owner {known['owner']}" if known.get("owner") else ""  # an older broker has none
     print(
         f"task {known['id']}: {known['state']}, model {known['model']}, queue {known['queue']},"
-        f" priority {known['priority']}{tenant}, accepted {duration(known['age'])} ago"
+        f" priority {known['priority']}{tenant}{owner}, accepted {duration(known['age'])} ago"
     )
     if known["worker"]:
         print(f"worker {known['worker']}, attempt {known['attempts']}")

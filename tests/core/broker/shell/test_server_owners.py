@@ -19,6 +19,7 @@ from tests.harness.wire_peer import WirePeer
 from zmq.utils.monitor import recv_monitor_message
 
 from paintmq.broker.shell.server import BrokerServer
+from paintmq.cli.app import run_command_line
 from paintmq.client.client import Client
 from paintmq.client.task import Task
 from paintmq.config import Config
@@ -116,6 +117,20 @@ def test_a_task_is_there_for_its_owner_and_admins_alone(owned: OwnedBroker) -> N
             answer = peer.hear(Answer)
             assert (answer.error == "") is is_told
             assert is_told or answer.error.startswith(f"no task '{task.id}'")
+
+
+def test_an_admin_is_told_whose_task_it_is(
+    owned: OwnedBroker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alice, settings = owned.peer("alice"), tmp_path / "admin.toml"
+    settings.write_text(f'[broker]\nkey = "{owned.key(LOCAL_ADMIN)}"\n')
+    task = toy_task()
+    alice.say(Submit(task))
+    alice.hear(Accepted)
+
+    endpoint = owned.server.client_endpoint
+    assert run_command_line(["why", task.id, "--connect", endpoint, "-c", str(settings)]) == 0
+    assert ", priority 0, owner alice, accepted " in capsys.readouterr().out
 
 
 def test_an_idempotency_key_is_one_for_each_owner(owned: OwnedBroker) -> None:
