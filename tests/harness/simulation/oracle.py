@@ -184,7 +184,10 @@ def tasks_were_their_owners(cluster: SimulatedCluster) -> None:
             case TaskChanged(task_id, event, status):
                 assert status.worker_key == status.worker, f"I24: {task_id} ran on another key"
                 if event == "acknowledge":
-                    heard = task_id in memories[status.owner].endings
+                    owner = memories[status.owner]
+                    # A client confirms also the ending of a task of which a copy of its submission
+                    # was refused before another copy was accepted.
+                    heard = task_id in owner.endings or task_id in owner.refused
                     assert heard, f"I24: {task_id} was let go by another than {status.owner}"
             case BrokerBooted() | TaskPurged():
                 pass
