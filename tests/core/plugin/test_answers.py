@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.harness.odd_values import EXCEPTIONS, VALUES, raising, returning
 
-from paintmq.errors import InvalidInputError, InvalidTaskError
+from paintmq.errors import InvalidInputError, InvalidOptionError, InvalidTaskError
 from paintmq.model import Job, ModelSpec, Needs
 from paintmq.plugin.answers import LONGEST_KEY, MOST_SECONDS, Estimate, estimate
 
@@ -83,6 +83,15 @@ def test_the_reason_names_the_value_and_what_would_do(
 ) -> None:
     assert reason in refusal(**functions)
     assert refusal(**functions).startswith("model brush cannot estimate this task: ")
+
+
+@pytest.mark.parametrize("kind", [InvalidTaskError, InvalidInputError, InvalidOptionError])
+def test_a_refusal_on_purpose_keeps_its_text_and_its_kind(kind: type[InvalidTaskError]) -> None:
+    own = type("Own", (kind,), {})
+
+    with pytest.raises(InvalidTaskError, match=r"^not today$") as caught:
+        estimate(make_spec(needs=raising(own("not today"))), JOB)
+    assert type(caught.value) is kind
 
 
 def test_the_size_of_a_result_is_a_whole_number_of_bytes() -> None:

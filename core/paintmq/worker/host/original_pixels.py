@@ -34,7 +34,7 @@ class OriginalPixels:
     def of(cls, image: "NDArray[Any]", mask: "NDArray[Any]") -> "OriginalPixels":
         import numpy as np
 
-        return cls(image.copy(), np.packbits(mask != 0, axis=1))
+        return cls(image.copy(), np.packbits(mask, axis=1))
 
     def with_filled(self, returned: object) -> "NDArray[Any]":
         """Return the picture with what the model returned where the mask is set.

@@ -105,6 +105,23 @@ def test_seconds_that_raise_count_for_nothing(name: str) -> None:
     assert scheduler.last_fault == "it called sys.exit(1)"
 
 
+def test_a_pair_that_a_router_fails_to_score_counts_as_one_it_would_take() -> None:
+    """I21: work that waits beside an idle worker is never excused by a fault."""
+    scheduler = make_scheduler(
+        make_router(
+            choose_worker=returning(None),
+            choose_backlog=returning(None),
+            score=raising(SystemExit(1)),
+        )
+    )
+    scheduler.add(make_task(1), now=0.0)
+    join(scheduler, make_worker("a"))
+
+    assert picks(scheduler) == []
+    assert not scheduler.conserves_work(now=0.0)
+    assert scheduler.last_fault == "it called sys.exit(1)"
+
+
 @pytest.mark.parametrize("error", EXCEPTIONS)
 def test_a_router_that_cannot_explain_itself_says_so(error: str) -> None:
     scheduler = make_scheduler(
