@@ -151,3 +151,39 @@ def test_a_plugin_that_refuses_a_task_by_its_inputs_is_quoted_as_it_is() -> None
 
     with pytest.raises(InvalidInputError, match=r"^a mask is needed, or a border$"):
         Catalog([make_spec(needs=refuse)]).check(make_request())
+
+
+def test_equal_tasks_are_checked_once_and_others_each_for_itself() -> None:
+    asked: list[Job] = []
+
+    def needs(job: Job) -> Needs:
+        asked.append(job)
+        return Needs(memory_mb=job.pixels)
+
+    catalog = Catalog([make_spec(needs=needs)])
+    small, large = (payload("image", width=width) for width in (8, 16))
+
+    first = catalog.check(make_request(inputs=(small,)))
+    again = catalog.check(make_request(inputs=(small,), id=TaskId("1" * 32), priority=3))
+    other = catalog.check(make_request(inputs=(large,)))
+
+    assert again is first
+    assert (first.needs["cpu"].memory_mb, other.needs["cpu"].memory_mb) == (32, 64)
+    assert len(asked) == 2
+    with pytest.raises(InvalidTaskError, match="priority"):
+        catalog.check(make_request(inputs=(small,), priority=10))
+
+
+def test_what_was_checked_is_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paintmq.plugin.catalog.REMEMBERED", 3)
+    catalog = Catalog([make_spec()])
+
+    for width in range(1, 10):
+        catalog.check(make_request(inputs=(payload("image", width=width),)))
+
+    assert len(catalog._known) <= 3
+
+
+def test_options_that_are_no_json_are_refused_as_such() -> None:
+    with pytest.raises(InvalidOptionError, match="radius"):
+        Catalog([make_spec()]).check(make_request(options={"radius": object()}))
