@@ -56,7 +56,7 @@ CONTAINMENT_RULES: tuple[BrokenRule, ...] = (
         "a callback that raises ends its client",
         "I25",
         followed_task,
-        "_call",
+        "run_callback",
         _call_unguarded,
         "whatever_a_callback_raises_is_logged_and_the_client_lives_on",
     ),
