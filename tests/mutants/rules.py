@@ -41,7 +41,8 @@ from paintmq.client.commands import Command, Send, TaskEnded
 from paintmq.client.machine import ClientMachine
 from paintmq.deadlines import Deadlines
 from paintmq.image import payloads as image_payloads
-from paintmq.task import TaskState, TaskStatus
+from paintmq.task import TaskState
+from paintmq.task_status import TaskStatus
 from paintmq.transport.connection_throttle import ConnectionThrottle
 from paintmq.transport.connection_watch import ConnectionWatch
 from paintmq.transport.multipart import MultipartReader

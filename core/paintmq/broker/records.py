@@ -5,7 +5,8 @@ from typing import TypeAlias, assert_never
 
 from attrs import field, frozen
 
-from paintmq.task import TaskId, TaskRequest, TaskState, TaskStatus
+from paintmq.task import TaskId, TaskRequest, TaskState
+from paintmq.task_status import TaskStatus
 
 
 @frozen

@@ -17,7 +17,8 @@ from paintmq.broker.records import (
     replay,
 )
 from paintmq.broker.stores import Collected, Entry, PayloadKey, Store
-from paintmq.task import Buffer, TaskRequest, TaskState, TaskStatus
+from paintmq.task import Buffer, TaskRequest, TaskState
+from paintmq.task_status import TaskStatus
 from paintmq.testing.example_tasks import PATIENCE, describe, make_request
 
 __all__ = ["OpenStore", "StoreContract", "accepted", "changed", "finished"]

@@ -13,7 +13,8 @@ from paintmq.errors import ConfigError
 from paintmq.fleet_simulation.description import read_description
 from paintmq.fleet_simulation.journal_trace import read_journal
 from paintmq.fleet_simulation.traffic import SimulatedModel
-from paintmq.task import AttemptReport, PayloadInfo, TaskId, TaskRequest, TaskState, TaskStatus
+from paintmq.task import AttemptReport, PayloadInfo, TaskId, TaskRequest, TaskState
+from paintmq.task_status import TaskStatus
 
 MODELS = [SimulatedModel(name="lama", run=3.0), SimulatedModel(name="mat", run=7.0)]
 START = 1_700_000_000.0

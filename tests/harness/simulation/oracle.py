@@ -4,7 +4,8 @@ The invariants I1 to I22 are those of ``core/README.md``.
 """
 
 from paintmq.broker.records import BrokerBooted, TaskAccepted, TaskChanged, TaskPurged
-from paintmq.task import Fence, TaskId, TaskState, TaskStatus
+from paintmq.task import Fence, TaskId, TaskState
+from paintmq.task_status import TaskStatus
 from tests.harness.simulation.cluster import SimulatedCluster
 from tests.harness.simulation.counts import Counts
 from tests.harness.simulation.host import Nature, output_of

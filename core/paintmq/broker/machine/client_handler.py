@@ -14,7 +14,8 @@ from paintmq.broker.machine.sessions import ClientSession
 from paintmq.broker.machine.tasks import TaskEntry, TaskTable
 from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.config import Timers
-from paintmq.task import PeerId, TaskId, TaskRequest, TaskState, TaskStatus
+from paintmq.task import PeerId, TaskId, TaskRequest, TaskState
+from paintmq.task_status import TaskStatus
 from paintmq.wire.messages import (
     Accepted,
     Ask,

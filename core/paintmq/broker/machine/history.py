@@ -1,7 +1,8 @@
 """A task's record of its attempts, and what is counted against it."""
 
 from paintmq.config import Limits
-from paintmq.task import AttemptReport, TaskError, TaskStatus
+from paintmq.task import AttemptReport, TaskError
+from paintmq.task_status import TaskStatus
 
 
 def with_report(

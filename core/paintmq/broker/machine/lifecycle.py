@@ -22,7 +22,8 @@ from paintmq.broker.machine.zombies import ZombieAttempts
 from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.config import Limits, Timers
 from paintmq.deadlines import Deadlines
-from paintmq.task import PayloadInfo, TaskError, TaskState, TaskStatus
+from paintmq.task import PayloadInfo, TaskError, TaskState
+from paintmq.task_status import TaskStatus
 from paintmq.wire.messages import Abandon, Progressed
 
 

@@ -6,7 +6,8 @@ from paintmq.broker.machine.step import StepBuilder
 from paintmq.broker.machine.tasks import TaskEntry
 from paintmq.broker.machine.transitions import Event
 from paintmq.config import Limits, Timers
-from paintmq.task import TaskId, TaskState, TaskStatus
+from paintmq.task import TaskId, TaskState
+from paintmq.task_status import TaskStatus
 from paintmq.wire.messages import Finished
 
 

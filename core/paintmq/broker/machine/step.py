@@ -10,7 +10,8 @@ from paintmq.broker.machine.tasks import TaskEntry, TaskTable
 from paintmq.broker.machine.transitions import Event, TimerKind
 from paintmq.broker.records import Record, TaskAccepted, TaskChanged, TaskPurged
 from paintmq.deadlines import Deadlines
-from paintmq.task import PeerId, TaskId, TaskState, TaskStatus
+from paintmq.task import PeerId, TaskId, TaskState
+from paintmq.task_status import TaskStatus
 from paintmq.wire.messages import FromBroker
 
 

@@ -15,7 +15,8 @@ from paintmq.broker.records import StoredTask
 from paintmq.broker.scheduling.backlog import Waiting
 from paintmq.deadlines import Deadlines
 from paintmq.plugin.catalog import CheckedTask
-from paintmq.task import FINAL_STATES, PeerId, TaskId, TaskRequest, TaskState, TaskStatus
+from paintmq.task import FINAL_STATES, PeerId, TaskId, TaskRequest, TaskState
+from paintmq.task_status import TaskStatus
 
 
 @define

@@ -21,7 +21,8 @@ from paintmq.broker.stores.database import DATABASE_NAME, log_of
 from paintmq.broker.stores.rows import checksum, decode_request
 from paintmq.broker.stores.story import StoryLine, tell
 from paintmq.errors import StoreError
-from paintmq.task import TaskId, TaskStatus
+from paintmq.task import TaskId
+from paintmq.task_status import TaskStatus
 
 COPIES = 5
 """How often a journal in use is copied before giving up."""

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from paintmq.broker.records import BrokerBooted, Record, TaskAccepted, TaskChanged, TaskPurged
-from paintmq.task import PayloadInfo, TaskError, TaskId, TaskRequest, TaskState, TaskStatus
+from paintmq.task import PayloadInfo, TaskError, TaskId, TaskRequest, TaskState
+from paintmq.task_status import TaskStatus
 
 _encoder = msgspec.json.Encoder()
 _status_decoder = msgspec.json.Decoder(TaskStatus)

@@ -12,7 +12,8 @@ from attrs import asdict, frozen
 
 from paintmq.broker.records import BrokerBooted, Record, TaskAccepted, TaskChanged, TaskPurged
 from paintmq.broker.stores.rows import checksum, decode_record
-from paintmq.task import Json, TaskId, TaskState, TaskStatus
+from paintmq.task import Json, TaskId, TaskState
+from paintmq.task_status import TaskStatus
 
 BOOTED = b'{"record":"BrokerBooted"'
 """How each record of a broker's start begins in the log."""

@@ -14,7 +14,8 @@ from tests.harness.broker_harness import (
 
 from paintmq.broker.records import TaskChanged, replay
 from paintmq.routing import BoardView, WorkerView
-from paintmq.task import Fence, TaskState, TaskStatus
+from paintmq.task import Fence, TaskState
+from paintmq.task_status import TaskStatus
 from paintmq.testing.example_tasks import make_hello, make_payload, make_request, make_spec
 from paintmq.testing.plain_router import PlainRouter
 from paintmq.wire.messages import (

@@ -4,7 +4,8 @@ import pytest
 from tests.harness.broker_harness import ALICE, BOB
 
 from paintmq.broker.machine.tasks import TaskEntry, TaskTable
-from paintmq.task import TaskState, TaskStatus
+from paintmq.task import TaskState
+from paintmq.task_status import TaskStatus
 from paintmq.testing.example_tasks import make_payload, make_request
 
 

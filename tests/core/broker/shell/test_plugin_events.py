@@ -12,7 +12,8 @@ from paintmq.broker.shell.plugin_events import Event, ObserverThread, event_of, 
 from paintmq.client.task import Task
 from paintmq.plugin.manager import PluginManager
 from paintmq.statistics import ShellStatistics
-from paintmq.task import TaskError, TaskId, TaskRequest, TaskState, TaskStatus
+from paintmq.task import TaskError, TaskId, TaskRequest, TaskState
+from paintmq.task_status import TaskStatus
 from paintmq.testing.embedded_manager import embedded_manager
 
 TASK = TaskId("1" * 32)
