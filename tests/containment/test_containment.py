@@ -144,7 +144,7 @@ def test_what_is_not_odd_is_not_refused(runner: Runner, text: str) -> None:
     assert runner.answer_to(Case.parse(text)) is None
 
 
-def _call_unguarded(callback: Any, task_id: Any) -> None:
+def _run_unguarded(callback: Any, task_id: Any) -> None:
     callback()
 
 
@@ -157,7 +157,10 @@ def _describe_unguarded(error: BaseException) -> str:
 @pytest.mark.parametrize(
     ("broken", "case"),
     [
-        ([(followed_task, "_call", _call_unguarded)], "client.callback(raised='raise:SystemExit')"),
+        (
+            [(followed_task, "run_callback", _run_unguarded)],
+            "client.callback(raised='raise:SystemExit')",
+        ),
         (
             [(manager, "describe", _describe_unguarded)],
             "plugin.hook(hook='register_models', recipe='raise:Untold')",
