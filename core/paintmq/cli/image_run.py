@@ -211,7 +211,6 @@ class ImageRun:
     def _finish(self, handle: "TaskHandle", session: "Session") -> None:
         self._note_suspension()
         loaded = self._under_way.pop(handle.id).loaded
-        job = loaded.job
         try:
             result = handle.result(timeout=0)
         except (TaskCancelledError, TaskUnknownError) as error:
@@ -223,12 +222,13 @@ class ImageRun:
         except PaintMQError as error:
             self._fail_task(loaded, error, session)
         else:
-            self._write(job, result)
+            self._write(loaded, result)
 
-    def _write(self, job: "ImageJob", result: "Result") -> None:
+    def _write(self, loaded: LoadedJob, result: "Result") -> None:
+        job = loaded.job
         is_replaced = not is_stream(job.output) and is_there(job.output)
         try:
-            written = self.writer.write(result, job.output, job.format, like=job.image)
+            written = self.writer.write(result, job.output, job.format, like=loaded.inputs["image"])
         except UnwrittenError as error:
             if error.is_of_all:
                 raise

@@ -28,10 +28,7 @@ from paintmq.image.files import FORMATS_BY_SUFFIX, format_of
 
 if TYPE_CHECKING:
     from paintmq.client import Result
-    from paintmq.image.files import FileFacts
 
-HEADER_BYTES = 1_000_000
-"""Of a file, in which what its result keeps is looked for; of a TIFF file all are read."""
 LARGEST_SIDES = {"jpeg": 65_500, "webp": 16_383}
 """Pixels along a side of what a format can hold, where that is few."""
 
@@ -75,15 +72,13 @@ class ResultWriter:
     _told: set[str] = field(factory=set[str], init=False)
     """Notes that are given once a run."""
 
-    def write(
-        self, result: "Result", output: Path, format: str, *, like: Path | None = None
-    ) -> Written:
+    def write(self, result: "Result", output: Path, format: str, *, like: bytes = b"") -> Written:
         """Write the main output there and any other beside it, the main one last: where it is, all
         are.
 
         Images keep the colour profile of what was sent; the main one also its resolution and, if
-        its colours allow, that it was grey: ``like`` is the file that was sent. Nothing else that
-        came with it is kept: no place, no camera, no time.
+        its colours allow, that it was grey: ``like`` is what the sent file held. Nothing else that came
+        with it is kept: no place, no camera, no time.
 
         Raises:
             UnwrittenError: the disk is full, the folder gone or not to be written to.
@@ -105,7 +100,7 @@ class ResultWriter:
             if name != main:
                 path = output.with_name(f"{output.stem}-{name}{output.suffix}")
             data, suffix = self._encoded(
-                outputs[name], format, result, notes, like=like if name == main else None
+                outputs[name], format, result, notes, like=like if name == main else b""
             )
             if suffix != format and not (name == main and is_fixed):
                 path = path.with_suffix(suffix)
@@ -120,12 +115,12 @@ class ResultWriter:
         result: "Result",
         notes: list[str],
         *,
-        like: Path | None = None,
+        like: bytes = b"",
     ) -> tuple[bytes, str]:
         """Return an output as the bytes of a file, and the ending that fits them."""
         if isinstance(value, bytes | bytearray | memoryview):
             return bytes(value), fitting_suffix(bytes(value), format)
-        from paintmq.image.files import encode_image
+        from paintmq.image.files import encode_image, facts_of_file
 
         kind = FORMATS_BY_SUFFIX[format]
         height, width = value.shape[:2]
@@ -140,7 +135,7 @@ class ResultWriter:
                 "JPEG holds no transparency: laid on white (--format png keeps it)", notes
             )
         quality: Mapping[str, Any] = {} if self.quality is None else {"quality": self.quality}
-        facts = _facts_of(like)
+        facts = facts_of_file(like)
         try:
             data = encode_image(
                 value,
@@ -162,20 +157,6 @@ class ResultWriter:
         if text not in self._told:
             self._told.add(text)
             notes.append(text)
-
-
-def _facts_of(sent: Path | None) -> "FileFacts":
-    """Return what the header of the file says; nothing of a stream, which was read already."""
-    from paintmq.image.files import FileFacts, facts_of_file
-
-    if sent is None or sent == STANDARD_STREAM or is_stream(sent):
-        return FileFacts()
-    try:
-        with sent.open("rb") as file:
-            head = file.read(HEADER_BYTES)
-            return facts_of_file(head + file.read() if format_of(head) == "tiff" else head)
-    except OSError:  # it may be gone by now
-        return FileFacts()
 
 
 def fitting_suffix(data: bytes, wanted: str) -> str:
