@@ -77,8 +77,8 @@ class ResultWriter:
         are.
 
         Images keep the colour profile of what was sent; the main one also its resolution and, if
-        its colours allow, that it was grey: ``like`` is what the sent file held. Nothing else that came
-        with it is kept: no place, no camera, no time.
+        its colours allow, that it was grey: ``like`` is what the sent file held. Nothing else
+        that came with it is kept: no place, no camera, no time.
 
         Raises:
             UnwrittenError: the disk is full, the folder gone or not to be written to.
