@@ -8,16 +8,15 @@ from attrs import define, field, frozen
 
 from paintmq.cli.failures import CommandError
 from paintmq.cli.picture_files import STANDARD_STREAM, is_stream
+from paintmq.cli.result_files import LARGEST_SIDES
 from paintmq.cli.shown_names import shown
+from paintmq.image.files import FORMATS_BY_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from paintmq.cli.image_jobs import ImageJob
     from paintmq.config import Limits
-
-_SIDES = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
-"""Pixels along a side of what a format can hold, where that is few."""
 
 
 @frozen
@@ -115,7 +114,7 @@ class InputReader:
         return width, height
 
     def _check_format(self, job: "ImageJob", width: int, height: int) -> None:
-        most = _SIDES.get(job.format, 0)
+        most = LARGEST_SIDES.get(FORMATS_BY_SUFFIX.get(job.format, ""), 0)
         if most and max(width, height) > most:
             raise CommandError(
                 f"{width} x {height}: {job.format[1:]} files hold {most:,} pixels along a side;"
