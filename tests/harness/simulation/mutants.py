@@ -263,6 +263,12 @@ def _forget_what_has_ended(
     return now + 1.0
 
 
+def _purge_what_has_ended(self: Retention, *, at_most: int) -> None:
+    ended = [entry for entry in self._step.tasks if entry.status.state.is_final]
+    for entry in ended[:at_most]:
+        self.purge(entry)
+
+
 _hand_back = Lifecycle.hand_back
 
 
@@ -390,6 +396,18 @@ MUTANTS: Sequence[Mutant] = (
         _replace(Credentials, "sees", _yes),
     ),
     Mutant("lets whoever fetches a result let it go", "I24", _replace(Credentials, "owns", _yes)),
+    Mutant(
+        "lets whoever fetches a result let it go, its disk being full",
+        "I24",
+        _replace(Credentials, "owns", _yes),
+        weather=Weather(disks_full=30.0),
+    ),
+    Mutant(
+        "makes room on a full disk of results that their owners do not have",
+        "I2|I3|I4|I24",
+        _replace(Retention, "purge_confirmed", _purge_what_has_ended),
+        weather=Weather(disks_full=30.0, loss=0.1, client_kills=6.0),
+    ),
     Mutant(
         "lets a worker claim what a namesake was given",
         "I24",

@@ -9,11 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from paintmq.broker.machine import Step
+from paintmq.broker.records import TaskPurged
+from paintmq.task import TaskId
 from paintmq.testing.plain_router import PlainRouter
+from paintmq.wire.messages import ResultReceived
 from tests.harness.simulation import shrink
 from tests.harness.simulation.__main__ import main
 from tests.harness.simulation.cluster import Scale, SimulatedCluster
 from tests.harness.simulation.counts import Counts
+from tests.harness.simulation.hostile import changed_no_task
 from tests.harness.simulation.mutants import MUTANTS, Mutant
 from tests.harness.simulation.oracle import judged_run
 from tests.harness.simulation.shrink import calmest_weather, in_words
@@ -125,6 +130,19 @@ def test_a_sound_seed_cannot_be_shrunk(capsys: pytest.CaptureFixture[str]) -> No
     assert main(["--shrink", "3", "--hours", "0.05"]) == 0
 
     assert capsys.readouterr().out == "seed 3 does not fail\n"
+
+
+def test_a_full_disk_purges_what_was_confirmed_and_no_peer_does() -> None:
+    """Seed 1631: the judge took the disk's purges for those of a hostile worker."""
+    confirmed, other = TaskId("1" * 32), TaskId("2" * 32)
+    message = ResultReceived(other)
+    step = Step((TaskPurged(confirmed),), ())
+
+    changed_no_task(message, step, {confirmed})
+    with pytest.raises(AssertionError, match="I24"):
+        changed_no_task(message, step)  # there is room on the disk
+    with pytest.raises(AssertionError, match="I24"):
+        changed_no_task(message, step, {other})
 
 
 @pytest.mark.slow
