@@ -4,7 +4,7 @@ Seconds are floats, bytes are integers, memory is in megabytes of 2**20 bytes. E
 ``metadata["help"]`` is what ``paintmq config`` prints beside it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from attrs import Attribute, field, frozen
@@ -37,16 +37,34 @@ def _port(instance: object, attribute: "Attribute[int]", value: int) -> None:
         raise ValueError(f"{attribute.name} = {value!r} is no port: use 1 to 65535, or 0 for any")
 
 
+def _names(value: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(value, str):
+        raise ValueError(  # noqa: TRY004 -- like every other bad setting
+            f"models = {value!r} must be a list of names, such as [{value!r}]"
+        )
+    return tuple(value)
+
+
 @frozen(kw_only=True)
 class QueueConfig:
-    """A queue: a port, and what a task in it may need at most."""
+    """A queue: a port, and what a task in it may need at most.
+
+    Every number is a ceiling: a task that may need more is refused by the queue, and a worker runs
+    a task of any queue if it has what the task itself needs, not what the queue allows.
+    """
 
     port: int = setting(0, "TCP port workers connect to; 0 lets the system choose", validator=_port)
     device: DeviceKind = setting("cpu", "what its tasks run on: cpu or cuda")
     gpu_memory_mb: int = setting(0, "GPU memory a task may count on")
     memory_mb: int = setting(0, "main memory a task may count on; 0 is unlimited")
     cores: int = setting(0, "CPU cores a task may count on; 0 is unlimited")
+    models: tuple[str, ...] = setting(
+        (), "models it takes, by name or pattern such as sd*; empty: all", converter=_names
+    )
     effort: Effort | Literal["any"] = setting("any", "takes light, intensive or any tasks")
+    weight: float = setting(
+        1.0, "share of the tasks that other queues could take as well", validator=_positive
+    )
     capacity: int = setting(10_000, "tasks that may wait in it", validator=_positive)
     max_bytes: int = setting(4096 * MIB, "input bytes that may wait in it", validator=_positive)
     transport: Literal["router", "pushpull"] = setting("router", "how tasks reach its workers")

@@ -69,7 +69,18 @@ class QueueManager(TaskVerbs):
 
     It listens on ports that happen to be free, so that it never stands in the way of a service or
     of another manager. A port that the configuration names is kept; the service's own ports (5550
-    and 5555 to 5560, the defaults) count as named with ``usual_ports`` alone.
+    and 5555 to 5560, the defaults) count as named with ``usual_ports``, or in ``queue_configs``.
+
+    ``queue_configs`` are the queues instead of those of the configuration, by name: each a
+    ``QueueConfig``, or a dictionary such as ``{"port": 5555, "requirements": {"gpu": True,
+    "gpu_memory": 8192, "models": ["sd15", "lama"]}}``. ``gpu``: its tasks run on a GPU;
+    ``gpu_memory`` and ``memory``, megabytes, and ``cores``: the most that a task in it may need, so
+    what a worker must have to run all of them; ``effort``: ``"light"``, ``"intensive"`` or
+    ``"any"``; ``models``: names or patterns of those it takes, all if there are none. Without a
+    port the system chooses one.
+
+    Raises:
+        ConfigError: something is wrong with ``queue_configs``: every problem, one a line.
 
     What was started lives until ``stop`` or the end of the program, also when no reference to the
     manager is left: handles of its tasks may still be waited for.
@@ -82,8 +93,14 @@ class QueueManager(TaskVerbs):
         workers: int | None = None,
         plugins: PluginManager | None = None,
         usual_ports: bool = False,
+        queue_configs: Mapping[str, QueueConfig | Mapping[str, Any]] | None = None,
     ) -> None:
         config = config or Config()
+        if queue_configs is not None:
+            from paintmq.settings.requirements import queues_from
+
+            config = evolve(config, queues=queues_from(queue_configs))
+        self._names_queue_ports = queue_configs is not None
         if workers is not None:
             config = evolve(config, workers=evolve(config.workers, count=workers))
         self.config = config
@@ -156,7 +173,7 @@ class QueueManager(TaskVerbs):
 
         config, plugins = self.config, self.plugins
         if not self._usual_ports:
-            config = on_ports_of_its_own(config)
+            config = on_ports_of_its_own(config, keep_queues=self._names_queue_ports)
         context = new_context()
         parts.callback(context.term)
         server = BrokerServer(config, plugins, context=context)
@@ -371,6 +388,7 @@ def _idle_scheduler(config: Config, plugins: PluginManager) -> Scheduler:
         tenant_window=config.limits.tenant_window,
         rng=random.Random(0),
         queue_devices={name: queue.device for name, queue in config.queues.items()},
+        queue_weights={name: queue.weight for name, queue in config.queues.items()},
     )
 
 

@@ -258,6 +258,8 @@ class QueueView:
     """Connected workers that call it home and could run the task."""
     expected_work: float
     """Seconds of work that wait or run in it."""
+    weight: float = 1.0
+    """``queues.NAME.weight``: its share of the tasks that several queues could take."""
 
 
 class Router(ABC):
@@ -319,12 +321,17 @@ class Router(ABC):
         """Return the name of the queue that takes a new task; all of them could hold it.
 
         Queues with workers of their own come before those without, then the shortest expected wait
-        wins, then the order of the configuration.
+        wins, where a queue of weight 2 is given twice the work of one of weight 1, then the greater
+        weight, then the order of the configuration.
         """
         staffed = [queue for queue in queues if queue.workers]
         if not staffed:
-            return queues[0].name
-        return min(staffed, key=lambda queue: queue.expected_work / queue.workers).name
+            return max(queues, key=lambda queue: queue.weight).name
+
+        def rank(queue: QueueView) -> tuple[float, float]:
+            return queue.expected_work / (queue.workers * queue.weight), -queue.weight
+
+        return min(staffed, key=rank).name
 
     def choose_preload(self, board: BoardView, *, now: float) -> tuple[WorkerView, str] | None:
         """Return a worker and a model it should load although no task was given to it."""

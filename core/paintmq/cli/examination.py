@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
 
+from paintmq.broker.machine.queues import unknown_models
 from paintmq.broker.stores import journal_folder
 from paintmq.broker.stores.disk_space import DiskSpace
 from paintmq.cli import common_options
@@ -115,6 +116,8 @@ def plugins(manager: "PluginManager", config: "Config") -> Iterator[Finding]:
         yield Finding("router", "problem", str(error))
     else:
         yield Finding("router", "ok", config.router.name)
+    for line in unknown_models(config.queues, manager.catalog().specs):
+        yield Finding("queues", "problem", line)
 
 
 def models(config: "Config") -> Iterator[Finding]:

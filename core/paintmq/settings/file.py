@@ -4,7 +4,8 @@ Whatever is wrong is refused with the file, the key's path and the nearest valid
 at once. The settings themselves, their defaults and their help are in ``config.py``.
 
 A queue in the file is laid over the default of its name, so that one line changes one port; a new
-name makes a new queue, and ``name = false`` under ``[queues]`` drops one.
+name makes a new queue, and ``name = false`` under ``[queues]`` drops one. What its tasks may need
+may also be written as a table ``requirements``: see ``requirements.py``.
 """
 
 import os
@@ -22,6 +23,7 @@ from paintmq.config import Config
 from paintmq.errors import ConfigError
 from paintmq.launching import SETTINGS_VARIABLE
 from paintmq.settings.conflicts import conflicts
+from paintmq.settings.requirements import without_requirements
 from paintmq.settings.structure import (
     KeyPath,
     is_choice,
@@ -92,7 +94,10 @@ def load_settings(
         if path is None and not environ.get(FILE_VARIABLE) and file == Path(FILE_NAME):
             from_file, ignored = harmless_part(from_file)
     defaults = _defaults(base or Config())
-    problems = [f"{source}: {text}" for text in problems_in(_merged(defaults, from_file))]
+    rewritten = without_requirements(from_file)
+    from_file, told = rewritten.table, [*rewritten.problems]
+    told += [rewritten.as_written(text) for text in problems_in(_merged(defaults, from_file))]
+    problems = [f"{source}: {text}" for text in told]
     origins = dict.fromkeys(_leaves(from_file), source)
 
     known = _merged(defaults, from_file)

@@ -1,16 +1,20 @@
 """Queues: which tasks one can hold, and its counters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 
 from attrs import define, field, frozen
 
 from paintmq.config import QueueConfig
 from paintmq.plugin.catalog import CheckedTask
+from paintmq.plugin.options import nearest
 from paintmq.task import TaskState
 
 
 def objection(queue: QueueConfig, checked: CheckedTask) -> str:
     """Return the reason why the queue cannot hold the task; empty if it can."""
+    if queue.models and not takes_model(queue, checked.spec.name):
+        return f"takes {' and '.join(queue.models)} alone, not {checked.spec.name}"
     needs = checked.needs.get(queue.device)
     if needs is None:
         return f"runs {queue.device} tasks, needs {' or '.join(checked.needs)}"
@@ -23,6 +27,25 @@ def objection(queue: QueueConfig, checked: CheckedTask) -> str:
     if queue.device == "cpu" and queue.effort not in ("any", checked.spec.effort):
         return f"takes {queue.effort} tasks, this one is {checked.spec.effort}"
     return ""
+
+
+def takes_model(queue: QueueConfig, model: str) -> bool:
+    """Return whether one of the queue's names or patterns is the model's; without any, all are."""
+    return not queue.models or any(fnmatchcase(model, pattern) for pattern in queue.models)
+
+
+def unknown_models(queues: Mapping[str, QueueConfig], installed: Iterable[str]) -> list[str]:
+    """Return, one line each, the names and patterns of queues that no installed model has.
+
+    No reason to refuse to start: a plugin that fails must not stop the work of the others.
+    """
+    names = sorted(installed)
+    return [
+        f"queues.{name}.models: no installed model is called {pattern!r}{nearest(pattern, names)}"
+        for name, queue in queues.items()
+        for pattern in queue.models
+        if not any(fnmatchcase(model, pattern) for model in names)
+    ]
 
 
 @frozen

@@ -159,6 +159,7 @@ def _machine(
             tenant_window=limits.tenant_window,
             rng=rng,
             queue_devices={name: queue.device for name, queue in queues.items()},
+            queue_weights={name: queue.weight for name, queue in queues.items()},
         ),
         queues=queues,
         timers=Timers(**config["timers"]),

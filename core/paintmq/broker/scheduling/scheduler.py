@@ -39,6 +39,7 @@ class Scheduler:
         tenant_window: int,
         rng: random.Random,
         queue_devices: Mapping[str, DeviceKind] | None = None,
+        queue_weights: Mapping[str, float] | None = None,
     ) -> None:
         """Create an engine without tasks or workers.
 
@@ -54,6 +55,7 @@ class Scheduler:
         self._decisions = Decisions(self._router, self._board, self._view, self._line)
         self._rng = rng
         self._queue_devices = queue_devices or {}
+        self._queue_weights = queue_weights or {}
 
     @property
     def router(self) -> Router:
@@ -291,6 +293,7 @@ class Scheduler:
             device=self._queue_devices.get(name, device),
             workers=len(home),
             expected_work=self.expected_work(name),
+            weight=self._queue_weights.get(name, 1.0),
         )
 
     # ---- answers -------------------------------------------------------------------------------

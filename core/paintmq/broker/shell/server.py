@@ -23,6 +23,7 @@ from paintmq.broker.connections.endpoints import (
 )
 from paintmq.broker.connections.listeners import Listeners
 from paintmq.broker.machine import BrokerMachine
+from paintmq.broker.machine.queues import unknown_models
 from paintmq.broker.recording.input_log import InputLog
 from paintmq.broker.records import Recovered
 from paintmq.broker.scheduling.scheduler import Scheduler
@@ -288,6 +289,8 @@ class BrokerServer:
             )
         self._router = config.router
         catalog = self._plugins.catalog()
+        for line in unknown_models(config.queues, catalog.specs):
+            logger.warning("%s", line)
         clock = BrokerClock(not_before=recovered.last_time)
         rng = random.Random(incarnation)
         scheduler = Scheduler(
@@ -295,6 +298,7 @@ class BrokerServer:
             tenant_window=config.limits.tenant_window,
             rng=rng,
             queue_devices={name: queue.device for name, queue in config.queues.items()},
+            queue_weights={name: queue.weight for name, queue in config.queues.items()},
         )
         machine = BrokerMachine(
             incarnation=incarnation,

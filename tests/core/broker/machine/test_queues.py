@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from paintmq.broker.machine.queues import feasibility
+from paintmq.broker.machine.queues import feasibility, unknown_models
 from paintmq.config import DEFAULT_QUEUE_CONFIGS, QueueConfig
 from paintmq.model import Needs
 from paintmq.plugin.catalog import Catalog, CheckedTask
@@ -49,3 +49,29 @@ def test_an_objection_says_what_is_needed_and_what_there_is(
     queue: QueueConfig, needs: Needs, words: str
 ) -> None:
     assert feasibility({"q": queue}, check(needs=lambda job: needs)).objections == {"q": words}
+
+
+@pytest.mark.parametrize("takes", [("toy",), ("to*",), ("lama", "t?y")])
+def test_a_queue_takes_the_models_its_names_and_patterns_match(takes: tuple[str, ...]) -> None:
+    assert feasibility({"q": QueueConfig(models=takes)}, check()).queues == ("q",)
+
+
+@pytest.mark.parametrize("takes", [("Toy",), ("to",), ("sd*", "lama")])
+def test_a_queue_for_other_models_says_which(takes: tuple[str, ...]) -> None:
+    found = feasibility({"q": QueueConfig(models=takes)}, check())
+
+    assert found.objections == {"q": f"takes {' and '.join(takes)} alone, not toy"}
+
+
+def test_names_and_patterns_that_no_installed_model_has_are_told_with_the_nearest() -> None:
+    queues = {"q": QueueConfig(models=("lama", "lamma", "sd*", "re*")), "all": QueueConfig()}
+
+    assert unknown_models(queues, {"lama": 1, "realesrgan": 2}) == [
+        "queues.q.models: no installed model is called 'lamma'; did you mean 'lama'?",
+        "queues.q.models: no installed model is called 'sd*'",
+    ]
+
+
+def test_text_is_no_list_of_models() -> None:
+    with pytest.raises(ValueError, match=r"models = 'lama' must be a list.*\['lama'\]"):
+        QueueConfig(models="lama")  # type: ignore[arg-type]  # what a program may well write

@@ -249,6 +249,23 @@ def test_a_task_for_several_devices_goes_where_workers_are_connected() -> None:
     assert scheduler.choose_queue(make_task(1, "either").checked, ["gpu", "cpu"], now=0.0) == "cpu"
 
 
+def test_of_several_queues_the_heavier_comes_first_and_is_given_its_share_of_the_work() -> None:
+    scheduler = Scheduler(
+        LeastLoaded(), tenant_window=8, rng=random.Random(0), queue_weights={"b": 2.0}
+    )
+    checked = make_task(1).checked
+    assert scheduler.choose_queue(checked, ["a", "b"], now=0.0) == "b"
+
+    chosen = {"a": 0, "b": 0}
+    join(scheduler, make_worker("x", queue="a"))
+    join(scheduler, make_worker("y", queue="b"))
+    for number in range(30):
+        queue = scheduler.choose_queue(checked, ["a", "b"], now=0.0)
+        chosen[queue] += 1
+        scheduler.add(make_task(number, queue=queue), now=0.0)
+    assert chosen == {"a": 10, "b": 20}
+
+
 # ---- what workers say ----------------------------------------------------------------------------
 
 
