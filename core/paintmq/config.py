@@ -199,6 +199,10 @@ class HttpConfig:
         False, "allow another address than loopback: something before it speaks TLS"
     )
     token_file: str = setting("", "file with the token; empty: in the platform's data folder")
+    apis: tuple[str, ...] = setting(("v1",), "what is served, in this order; see: paintmq plugins")
+    options: Mapping[str, Mapping[str, Json]] = table(
+        dict[str, Mapping[str, Json]], "options of an API, by its name"
+    )
     max_body_bytes: int = setting(64 * MIB, "one request's body", validator=_positive)
     max_bytes: int = setting(512 * MIB, "the bodies of all requests at once", validator=_positive)
     max_requests: int = setting(64, "requests at once", validator=_positive)

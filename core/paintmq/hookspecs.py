@@ -19,6 +19,7 @@ from paintmq.task import Json
 if TYPE_CHECKING:
     import typer
 
+    from paintmq.http_api import HttpApi
     from paintmq.launching import Launcher
     from paintmq.routing import Router
     from paintmq.statistics import BrokerStatistics
@@ -89,6 +90,17 @@ class RegisterRoute(Protocol):
 
         The endpoint is Starlette's: an async function of a Request that returns a Response. The
         guard of the gateway stands before it: token, host, sizes and rates have been checked.
+        """
+
+
+class RegisterHttpApi(Protocol):
+    """What ``paintmq_register_http_apis`` is handed."""
+
+    def __call__(self, name: str, factory: "Callable[[Any], HttpApi] | str") -> None:
+        """Offer an API for ``[http] apis = [...]``.
+
+        The factory, or the text ``"package.module:name"`` of one, takes the gateway's
+        ``HttpServices`` and returns a ``paintmq.http_api.HttpApi``.
         """
 
 
@@ -163,6 +175,24 @@ def paintmq_register_routes(register: RegisterRoute) -> None:
     ``register(path, endpoint, methods)``, with Starlette endpoints.
 
     Called when ``paintmq http`` starts.
+    """
+
+
+@hookspec
+def paintmq_register_http_apis(register: RegisterHttpApi) -> None:
+    """Register APIs of the gateway, at the paths that their clients expect:
+    ``register(name, factory)``.
+
+    A factory gets the gateway's services: ``tasks`` submits, finds, lists, cancels and confirms a
+    caller's own tasks, ``client`` is the AsyncClient for questions that concern no task, ``room``
+    bounds what is in memory to be answered with, ``config`` is ``[http]``, ``options`` is
+    ``[http.options.NAME]``. Every handler passes ``request.state.caller``, a
+    ``paintmq.http_api.Caller`` that the guard has put there, to ``tasks``; none asks the client
+    about a task by itself. The guard has checked host, origin, token, sizes and rates, for
+    WebSocket handshakes too.
+
+    Called at load; a factory is called when ``paintmq http`` starts and its API is chosen. One that
+    raises stops the start, as the operator has chosen it.
     """
 
 

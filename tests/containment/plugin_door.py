@@ -18,7 +18,8 @@ from tests.containment.strategies import raising_or_odd, values, values_like
 
 HOOKS = (
     *("configure", "register_models", "register_routers", "register_stores"),
-    *("register_launchers", "register_routes", "register_commands", "events", "statistics"),
+    *("register_launchers", "register_http_apis", "register_routes", "register_commands"),
+    *("events", "statistics"),
 )
 
 
@@ -75,7 +76,7 @@ def _spec(manager: PluginManager, case: Case) -> None:
 
 
 def _register(manager: PluginManager, case: Case) -> None:
-    for hook in HOOKS[1:6]:
+    for hook in HOOKS[1:7]:
 
         def odd_hook(register: Any) -> None:
             register(*(value_of(recipe) for _, recipe in case.arguments))

@@ -47,9 +47,13 @@ def http(connect: ConnectOption = None, config: ConfigOption = None) -> None:
 
     from paintmq.cli.log_setup import log_to_stderr
     from paintmq.client.async_client import AsyncClient
-    from paintmq.gateway.app import Gateway
+    from paintmq.gateway.callers import Callers
+    from paintmq.gateway.callers_tasks import CallersTasks
     from paintmq.gateway.connections import PromptProtocol
     from paintmq.gateway.guard import MAX_WAITING, Guard, GuardLimits
+    from paintmq.gateway.identity import TaskIds
+    from paintmq.gateway.mounting import chosen_apis, gateway_app
+    from paintmq.gateway.services import HttpServices
     from paintmq.process import file_limit
 
     settings = service_settings(config).config
@@ -59,7 +63,7 @@ def http(connect: ConnectOption = None, config: ConfigOption = None) -> None:
     listener = _listen(wanted)
     host, port = listener.getsockname()[:2]
     token = _token(_token_file(wanted))
-    routes = installed_plugins(settings.plugins).routes()
+    plugins = installed_plugins(settings.plugins)
     client = AsyncClient(
         endpoint,
         name="http gateway",
@@ -68,14 +72,17 @@ def http(connect: ConnectOption = None, config: ConfigOption = None) -> None:
         max_bytes=wanted.max_bytes,
         relays=True,
     )
-    gateway = Gateway(client)
+    tasks = CallersTasks(client, TaskIds(token.encode()))
+    services = HttpServices(tasks=tasks, config=wanted)
+    apis = chosen_apis(services, plugins.http_apis)
     guard = Guard(
-        gateway.app(routes),
-        token,
+        gateway_app(services, apis, plugins.routes()),
+        Callers(token),
         _hosts(wanted, port),
         GuardLimits(
             body=wanted.max_body_bytes, bodies=wanted.max_bytes, requests=wanted.max_requests
         ),
+        apis,
     )
     connections = wanted.max_requests + MAX_WAITING + MAX_SILENT
     file_limit.allow(file_limit.RESERVE + connections)

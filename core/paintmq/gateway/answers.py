@@ -26,7 +26,7 @@ from paintmq.errors import (
     TaskUnknownError,
 )
 from paintmq.gateway.delivery import ByteRoom, ConfirmedResponse
-from paintmq.gateway.guard import RefusedRequestError
+from paintmq.gateway.refusal import RefusedRequestError
 
 
 @frozen

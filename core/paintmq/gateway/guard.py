@@ -1,16 +1,18 @@
 """What every HTTP request must satisfy before any route sees it. Plain ASGI, no framework."""
 
 import asyncio
-import hmac
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from attrs import define, field, frozen
 
+from paintmq.gateway.callers import NO_CALLER, Callers
 from paintmq.gateway.media_type import media_type
+from paintmq.gateway.refusal import RefusedRequestError
+from paintmq.http_api import SAFE_POLICY, HttpApi, api_of, is_public, plain_error
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +35,15 @@ from those that bring work."""
 SLOT = "paintmq.slot"
 """Key of a request's ``Slot`` in its scope."""
 
-_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'self'"),
-    (b"cache-control", b"no-store"),
-)
+
+def _fixed_headers(api: HttpApi | None) -> list[tuple[bytes, bytes]]:
+    """Return the headers of every answer that does not set them itself."""
+    policy = SAFE_POLICY if api is None else api.content_security_policy
+    return [
+        (b"x-content-type-options", b"nosniff"),
+        (b"content-security-policy", policy.encode("latin-1")),
+        (b"cache-control", b"no-store"),
+    ]
 
 
 @frozen(kw_only=True)
@@ -81,24 +87,18 @@ class _LeftError(BaseException):
     """The peer does not take its answer: nothing on the way up may try to answer instead."""
 
 
-class RefusedRequestError(Exception):
-    """The request is answered by the guard and not passed on."""
-
-    def __init__(self, status: int, code: str, message: str, **headers: str) -> None:
-        super().__init__(message)
-        self.status, self.code, self.headers = status, code, headers
-
-
 @define
 class Guard:
     """An ASGI application around another one."""
 
     app: App
-    token: str = field(repr=False)
+    callers: Callers = field(repr=False)
     hosts: frozenset[str]
     """Values of the Host header that are meant for us: ``localhost:5580``. Any other may be a
     name that an attacker controls (DNS rebinding)."""
     limits: GuardLimits
+    apis: Sequence[HttpApi] = ()
+    """Whose paths need no token, and in which shape they are refused."""
     serving: int = field(default=0, init=False)
     """Requests that are being served, but for those that wait."""
     waiting: int = field(default=0, init=False)
@@ -109,23 +109,45 @@ class Guard:
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
             await self._serve(scope, receive, send)
-        else:  # a WebSocket, which no route serves: it must not bypass the checks
-            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await self._serve_websocket(scope, receive, send)
+
+    async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            self._admit(scope)
+        except RefusedRequestError as refusal:
+            if "websocket.http.response" in scope.get("extensions", {}):
+                await _refuse(send, refusal, self._api(scope), kind="websocket.http.response")
+            else:
+                await send({"type": "websocket.close", "code": 1008})
+            return
+        if self.waiting >= MAX_WAITING:
+            await send({"type": "websocket.close", "code": 1013})
+            return
+        # It lasts for hours and holds little, as a request that waits does.
+        self.waiting += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.waiting -= 1
+
+    def _api(self, scope: Scope) -> HttpApi | None:
+        return api_of(self.apis, scope.get("path", ""))
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             size = self._check(scope)
         except RefusedRequestError as refusal:
-            await _refuse(send, refusal)
+            await _refuse(send, refusal, self._api(scope))
             return
         self.serving += 1
         self._bytes += size
         scope[SLOT] = Slot(self)
         try:
             body = await _read(receive, size)
-            await self.app(scope, _replay(body, receive), _sender(send))
+            await self.app(scope, _replay(body, receive), _sender(send, self._api(scope)))
         except RefusedRequestError as refusal:
-            await _refuse(send, refusal)
+            await _refuse(send, refusal, self._api(scope))
         except _LeftError:
             logger.info("a request was dropped: its answer is not read")
         finally:
@@ -138,11 +160,9 @@ class Guard:
         Raises:
             RefusedRequestError: the request must not be served.
         """
-        headers = _headers(scope)
-        self._check_origin(headers)
         if scope["method"] not in METHODS:
             raise RefusedRequestError(405, "method", f"use one of {', '.join(METHODS)}")
-        self._check_token(headers.get("authorization", b""))
+        headers = self._admit(scope)
         if self.serving >= self.limits.requests:
             raise RefusedRequestError(
                 429, "busy", "too many requests at once", **{"retry-after": "1"}
@@ -156,12 +176,24 @@ class Guard:
         if "origin" in headers:
             raise RefusedRequestError(403, "origin", "pages of other sites are not served")
 
-    def _check_token(self, given: bytes) -> None:
-        scheme, _, token = given.partition(b" ")
-        expected = self.token.encode()
-        if not hmac.compare_digest(token.strip(), expected) or scheme.lower() != b"bearer":
-            message = "send Authorization: Bearer TOKEN"
-            raise RefusedRequestError(401, "token", message, **{"www-authenticate": "Bearer"})
+    def _admit(self, scope: Scope) -> Mapping[str, bytes]:
+        """Check who asks, and write it into the scope; return the headers by name.
+
+        Raises:
+            RefusedRequestError: the request must not be served.
+        """
+        headers = _headers(scope)
+        self._check_origin(headers)
+        api = self._api(scope)
+        caller = self.callers.of(headers)
+        if caller is None:
+            if not is_public(api, scope.get("path", "")):
+                scheme = api.challenge if api is not None else "Bearer"
+                message = "send Authorization: Bearer TOKEN"
+                raise RefusedRequestError(401, "token", message, **{"www-authenticate": scheme})
+            caller = NO_CALLER
+        scope.setdefault("state", {})["caller"] = caller
+        return headers
 
     def _check_body(self, method: str, headers: Mapping[str, bytes]) -> int:
         if "transfer-encoding" in headers:
@@ -232,12 +264,15 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-def _sender(send: Send) -> Send:
+def _sender(send: Send, api: HttpApi | None) -> Send:
     """Return a ``send`` that adds the headers of every answer and waits for no peer for ever."""
+    fixed = _fixed_headers(api)
 
     async def send_with(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", []), *_HEADERS]
+            own = list(message.get("headers", []))
+            given = {name.lower() for name, _ in own}
+            message["headers"] = [*own, *(each for each in fixed if each[0] not in given)]
         try:
             async with asyncio.timeout(SLOW_BODY + len(message.get("body", b"")) / SLOWEST_BODY):
                 await send(message)
@@ -247,14 +282,21 @@ def _sender(send: Send) -> Send:
     return send_with
 
 
-async def _refuse(send: Send, refusal: RefusedRequestError) -> None:
-    body = json.dumps({"code": refusal.code, "message": str(refusal)}).encode()
+async def _refuse(
+    send: Send,
+    refusal: RefusedRequestError,
+    api: HttpApi | None,
+    *,
+    kind: str = "http.response",
+) -> None:
+    shape = plain_error if api is None else api.error_body
+    body = json.dumps(shape(refusal.status, refusal.code, str(refusal))).encode()
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),  # what follows may be the rest of an unread body
         *((name.encode(), value.encode()) for name, value in refusal.headers.items()),
-        *_HEADERS,
+        *_fixed_headers(api),
     ]
-    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": f"{kind}.start", "status": refusal.status, "headers": headers})
+    await send({"type": f"{kind}.body", "body": body})

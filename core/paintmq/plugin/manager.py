@@ -30,6 +30,7 @@ from paintmq.task import Json
 if TYPE_CHECKING:
     import typer
 
+    from paintmq.http_api import HttpApi
     from paintmq.launching import Launcher
     from paintmq.routing import Router
     from paintmq.statistics import BrokerStatistics
@@ -128,6 +129,11 @@ class PluginManager:
     @property
     def launchers(self) -> Sequence[str]:
         return sorted(self._registry.launchers)
+
+    @property
+    def http_apis(self) -> "Mapping[str, Callable[[Any], HttpApi] | str]":
+        """Factories of APIs of the gateway, by name."""
+        return dict(self._registry.http_apis)
 
     def router_parameters(self, name: str) -> type:
         """Return the attrs class of a router's parameters.
@@ -310,6 +316,7 @@ class PluginManager:
             ("paintmq_register_routers", {"register": adder(registry.add_router)}),
             ("paintmq_register_stores", {"register": adder(registry.add_store)}),
             ("paintmq_register_launchers", {"register": adder(registry.add_launcher)}),
+            ("paintmq_register_http_apis", {"register": adder(registry.add_http_api)}),
         )
         for hook, arguments in calls:
             self._hooks.call_one(report.name, hook, arguments)

@@ -13,6 +13,7 @@ from paintmq.plugin.spec_check import NAME, checked_spec, is_name
 from paintmq.task import Json
 
 if TYPE_CHECKING:
+    from paintmq.http_api import HttpApi
     from paintmq.launching import Launcher
     from paintmq.routing import Router
 
@@ -77,12 +78,13 @@ class PluginRoute:
 
 @define
 class Registry:
-    """Models, routers, stores and launchers by name, and which plugin each comes from."""
+    """Models, routers, stores, launchers and HTTP APIs by name, and whose plugin each is."""
 
     models: dict[str, ModelSpec] = field(factory=dict[str, ModelSpec])
     routers: "dict[str, Offered[Router]]" = field(factory=dict)
     stores: dict[str, Callable[[str], Any]] = field(factory=dict[str, Callable[[str], Any]])
     launchers: "dict[str, Offered[Launcher]]" = field(factory=dict)
+    http_apis: "dict[str, Callable[[Any], HttpApi] | str]" = field(factory=dict)
     owners: dict[tuple[str, str], str] = field(factory=dict[tuple[str, str], str])
     """(kind, name) -> title of the plugin that registered it."""
 
@@ -94,6 +96,7 @@ class Registry:
             routers=dict(self.routers),
             stores=dict(self.stores),
             launchers=dict(self.launchers),
+            http_apis=dict(self.http_apis),
             owners=dict(self.owners),
         )
 
@@ -132,6 +135,18 @@ class Registry:
         check_options_class(options_class)
         self._claim("launcher", name, owner)
         self.launchers[name] = Offered(factory, options_class, owner)
+
+    def add_http_api(
+        self, owner: str, name: str, factory: "Callable[[Any], HttpApi] | str"
+    ) -> None:
+        if not isinstance(factory, str):
+            _check_factory("HTTP API", name, factory)
+        elif not is_name(name) or factory.count(":") != 1:
+            raise PluginError(
+                f"HTTP API {shown(name)}: {shown(factory)} is not like package.module:name"
+            )
+        self._claim("HTTP API", name, owner)
+        self.http_apis[name] = factory
 
     def provided_by(self, owner: str) -> tuple[str, ...]:
         return tuple(f"{kind} {name}" for (kind, name), who in self.owners.items() if who == owner)

@@ -9,7 +9,9 @@ import pytest
 from attrs import define, field
 
 from paintmq.gateway import guard as guard_module
+from paintmq.gateway.callers import Callers
 from paintmq.gateway.guard import Guard, GuardLimits, Message, Receive, Scope, Send
+from paintmq.gateway.refusal import RefusedRequestError
 
 TOKEN = "a-token-of-some-length"
 SOUND = {"host": "localhost:5580", "authorization": f"Bearer {TOKEN}"}
@@ -51,7 +53,7 @@ class Answer:
 
 def guarded(app: Recorder, **limits: int) -> Guard:
     sizes = {"body": 100, "bodies": 150, "requests": 2} | limits
-    return Guard(app, TOKEN, frozenset({"localhost:5580"}), GuardLimits(**sizes))
+    return Guard(app, Callers(TOKEN), frozenset({"localhost:5580"}), GuardLimits(**sizes))
 
 
 async def ask(
@@ -241,7 +243,7 @@ def test_only_so_many_requests_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     guard = guarded(Recorder())
     first, second = guard_module.Slot(guard), guard_module.Slot(guard)
     with first.waiting():
-        with pytest.raises(guard_module.RefusedRequestError) as caught, second.waiting():
+        with pytest.raises(RefusedRequestError) as caught, second.waiting():
             raise AssertionError
         assert caught.value.status == 429
     with second.waiting():

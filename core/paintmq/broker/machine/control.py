@@ -138,7 +138,8 @@ class ControlRequests:
     ) -> Json:
         """List tasks in order of acceptance; those of one ``state``, in the order they entered it.
 
-        ``model``, ``queue`` and ``tenant`` filter them.
+        ``model``, ``queue``, ``tenant`` and ``mark`` (the start of their ids) filter them.
+        ``newest`` has the last rows kept where there are too many.
         """
         wanted = arguments.get("state")
         states = {state.value: state for state in TaskState}
@@ -150,7 +151,8 @@ class ControlRequests:
             for entry in entries
             if credentials.sees(entry.owner) and _matches(entry, arguments)
         ]
-        rows: list[Json] = [_summary(entry, now) for entry in chosen[:MOST_ROWS]]
+        kept = chosen[-MOST_ROWS:] if arguments.get("newest") is True else chosen[:MOST_ROWS]
+        rows: list[Json] = [_summary(entry, now) for entry in kept]
         return {"tasks": rows, "more": max(0, len(chosen) - MOST_ROWS)}
 
     def _list_workers(
@@ -289,6 +291,9 @@ def _matches(entry: TaskEntry, wanted: Mapping[str, Json]) -> bool:
         "queue": entry.status.queue,
         "tenant": entry.request.tenant,
     }
+    mark = wanted.get("mark", "")
+    if not isinstance(mark, str) or not entry.id.startswith(mark):
+        return False
     return all(wanted.get(name) in (None, value) for name, value in has.items())
 
 

@@ -197,6 +197,17 @@ def test_a_long_listing_is_cut_and_says_so(monkeypatch: pytest.MonkeyPatch) -> N
     answer: Any = broker.ask("tasks").value
 
     assert (len(answer["tasks"]), answer["more"]) == (2, 3)
+    assert (listed(broker), listed(broker, newest=True)) == (["0", "1"], ["3", "4"])
+
+
+def test_tasks_are_listed_by_how_their_ids_begin() -> None:
+    broker = ready()
+    anna, bert = f"{'a' * 12}4000800000000000000{1}", f"{'b' * 12}4000800000000000000{2}"
+    for name in (anna, bert):
+        broker.submit(make_request(name))
+
+    assert listed(broker, mark="a" * 12) == ["1"]
+    assert listed(broker, mark="c") == listed(broker, mark=3) == []
 
 
 def test_a_state_that_does_not_exist_is_named_with_those_that_do() -> None:

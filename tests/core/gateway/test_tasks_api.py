@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -28,11 +29,17 @@ pytest.importorskip("starlette", reason="needs paintmq[http]")
 from starlette.requests import Request
 
 from paintmq.gateway.answers import answer_error, status_of
-from paintmq.gateway.app import Gateway
+from paintmq.gateway.callers import Callers
+from paintmq.gateway.callers_tasks import CallersTasks
 from paintmq.gateway.followed import FollowedTasks
 from paintmq.gateway.guard import Guard, GuardLimits
+from paintmq.gateway.identity import TaskIds, owner_mark
+from paintmq.gateway.mounting import chosen_apis, gateway_app
+from paintmq.gateway.services import HttpServices
+from paintmq.http_api import Caller
 
 ID = TaskId("a" * 32)
+ADMIN = Caller(name="operator", role="admin", owner=owner_mark("operator"))
 PIXELS = np.full((2, 3, 3), 7, np.uint8)
 
 
@@ -134,6 +141,21 @@ class ScriptedClient:
         self.closed = True
 
 
+def app_for(
+    client: ScriptedClient,
+    routes: Sequence[PluginRoute] = (),
+    followed: FollowedTasks | None = None,
+) -> Any:
+    """Return the application of our own API, without a guard."""
+    tasks = CallersTasks(
+        client,  # type: ignore[arg-type]  # scripted
+        TaskIds(b"secret"),
+        followed=followed or FollowedTasks(),
+    )
+    services = HttpServices(tasks=tasks)
+    return gateway_app(services, chosen_apis(services, {}), routes)
+
+
 @define
 class Site:
     client: ScriptedClient
@@ -146,8 +168,7 @@ class Site:
     ) -> tuple[int, Any]:
         """Return the status, and the body: parsed where it is JSON."""
         if self._app is None:
-            gateway = Gateway(self.client, followed=self.followed)  # type: ignore[arg-type]  # scripted
-            self._app = gateway.app(self.routes)
+            self._app = app_for(self.client, self.routes, self.followed)
         return asyncio.run(_ask(self._app, method, path, body, kind))
 
 
@@ -167,6 +188,7 @@ async def _ask(app: Any, method: str, path: str, body: bytes, kind: str) -> tupl
         "path": path,
         "query_string": query.encode(),
         "headers": [(b"content-type", kind.encode()), (b"host", b"localhost")],
+        "state": {"caller": ADMIN},
     }
     await app(scope, receive, send)
     start, *rest = sent
@@ -366,8 +388,10 @@ def test_a_poll_ends_when_its_peer_leaves(client: ScriptedClient) -> None:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        app = Gateway(client).app()  # type: ignore[arg-type]  # scripted
-        guard = Guard(app, "t", frozenset({"x"}), GuardLimits(body=1, bodies=1, requests=1))
+        app = app_for(client)
+        guard = Guard(
+            app, Callers("t"), frozenset({"x"}), GuardLimits(body=1, bodies=1, requests=1)
+        )
         headers = [(b"host", b"x"), (b"authorization", b"Bearer t")]
         scope = {
             "type": "http",
@@ -463,9 +487,12 @@ def test_no_route_is_reached_without_the_token(client: ScriptedClient) -> None:
     async def endpoint(request: object) -> None:
         raise AssertionError("it was reached")
 
-    app = Gateway(client).app([PluginRoute("x", "/y", endpoint, ("GET",))])  # type: ignore[arg-type]
+    app = app_for(client, [PluginRoute("x", "/y", endpoint, ("GET",))])
     guard = Guard(
-        app, "the-token", frozenset({"localhost"}), GuardLimits(body=1, bodies=1, requests=1)
+        app,
+        Callers("the-token"),
+        frozenset({"localhost"}),
+        GuardLimits(body=1, bodies=1, requests=1),
     )
     site = Site(client)
     site._app = guard

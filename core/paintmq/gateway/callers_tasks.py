@@ -1,0 +1,171 @@
+"""The tasks of those who call: submitted, found, listed and cancelled under their own names.
+
+Rule: every route of every API goes through here, so no API can show a caller another's task.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, cast
+
+from attrs import define, evolve, field
+
+from paintmq.client.async_client import AsyncClient
+from paintmq.client.async_task_handle import AsyncTaskHandle
+from paintmq.client.message_check import task_id_of
+from paintmq.client.task import Task
+from paintmq.client.task_verbs import ASK_SECONDS
+from paintmq.errors import InvalidTaskError, TaskUnknownError
+from paintmq.gateway.followed import FollowedTasks
+from paintmq.gateway.identity import TaskIds, may_reach
+from paintmq.gateway.refusal import RefusedRequestError
+from paintmq.http_api import Caller
+from paintmq.task import Json, TaskId
+
+ACCEPTED_WITHIN = 30.0
+"""Seconds for the broker to accept or refuse a task."""
+
+
+@define
+class CallersTasks:
+    """Tasks in a broker, each reached by its owner and by admins alone.
+
+    The client must relay (``AsyncClient(relays=True)``): neither inputs that the broker has nor
+    results that no user has fetched may fill this process's memory, or be lost with it.
+    """
+
+    client: AsyncClient
+    ids: TaskIds
+    followed: FollowedTasks = field(factory=FollowedTasks, kw_only=True)
+
+    async def submit(self, caller: Caller, task: Task, *, queue: str = "") -> AsyncTaskHandle:
+        """Hand a task in for the caller, and return once the broker has accepted it.
+
+        Its id, its tenant and, where the caller's token is limited to queues, its queue are set
+        here. Tasks of one caller with equal idempotency keys are one task.
+
+        Raises:
+            RefusedError: the broker does not take it.
+            RefusedRequestError: the caller's token does not allow it.
+            TimeoutError: the broker does not answer.
+        """
+        if caller.role == "metrics":
+            raise RefusedRequestError(403, "role", "a token for figures alone submits no tasks")
+        self.check_broker()
+        task_id = self.ids.new(caller, task.idempotency_key)
+        own = evolve(task, id=task_id, tenant=caller.tenant or task.tenant, idempotency_key=None)
+        queue = await self._queue_for(caller, own, queue)
+        # Without room it is refused at once: a request that waits for it keeps others out.
+        handle = await self.client.submit(own, queue=queue, timeout=0)
+        try:
+            await handle.accepted(timeout=ACCEPTED_WITHIN)
+        except TimeoutError:
+            # The id is lost with this answer, so its result could not be fetched.
+            with suppress(TimeoutError):
+                await self.client.cancel(handle, timeout=0)
+            raise
+        self.followed.add(handle)
+        return handle
+
+    async def find(self, caller: Caller, task_id: str) -> AsyncTaskHandle:
+        """Return a handle of the caller's task, if need be a new one, whose result comes from the
+        broker.
+
+        Raises:
+            TaskUnknownError: the broker does not know it, or it is another's.
+            TimeoutError: the broker does not answer.
+        """
+        checked = self.checked_id(caller, task_id)
+        if (handle := self.followed.get(checked)) is None:
+            self.check_broker()
+            handle = await self.client.fetch(checked)
+            await handle.accepted(timeout=ACCEPTED_WITHIN)
+            self.followed.add(handle)
+        return handle
+
+    def ending(self, caller: Caller, task_id: str) -> dict[str, Any] | None:
+        """Return the description of the caller's task that has ended and is not followed any more.
+
+        Raises:
+            TaskUnknownError: it is another's.
+        """
+        return self.followed.ending(self.checked_id(caller, task_id))
+
+    async def cancel(self, caller: Caller, task_id: str) -> str:
+        """Cancel the caller's task: ``cancelled``, ``too_late``, or ``unknown``, which another's
+        is too.
+        """
+        try:
+            checked = self.checked_id(caller, task_id)
+        except TaskUnknownError:
+            return "unknown"
+        return await self.client.cancel(checked)
+
+    async def confirm(self, handle: AsyncTaskHandle) -> None:
+        """Let go of the task here, and let the broker forget it after a while: its caller has it.
+
+        To be called once the ending was sent, not before: a result that was never confirmed is kept
+        by the broker for a day.
+        """
+        self.followed.drop(handle.id)
+        await self.client.confirm(handle)
+
+    async def rows(self, caller: Caller, **filters: Json) -> list[Mapping[str, Any]]:
+        """Return the caller's tasks in order of acceptance, as ``paintmq ls`` shows them; an admin
+        gets everybody's.
+
+        ``filters``: ``state``, ``model``, ``queue``.
+        """
+        if not caller.is_admin:
+            filters = {**filters, "mark": caller.owner}
+        answer = cast(
+            "Mapping[str, Any]",
+            await self.client.ask("tasks", timeout=ASK_SECONDS, **filters),
+        )
+        return [row for row in answer["tasks"] if may_reach(caller, row["id"])]
+
+    def checked_id(self, caller: Caller, task_id: str) -> TaskId:
+        """Return the id if it may be the caller's.
+
+        Raises:
+            TaskUnknownError: it is none, or another's.
+        """
+        with suppress(InvalidTaskError):
+            checked = task_id_of(task_id)
+            if may_reach(caller, checked):
+                return checked
+        raise TaskUnknownError(
+            TaskId(task_id[:64]), None, "unknown", f"you have no task {task_id[:64]!r}"
+        )
+
+    def check_broker(self) -> None:
+        """Raise TimeoutError at once if the broker is known not to answer."""
+        if trouble := self.client.trouble:
+            raise TimeoutError(trouble)
+
+    async def _queue_for(self, caller: Caller, task: Task, queue: str) -> str:
+        """Return the queue to ask for; empty: the broker chooses."""
+        allowed = caller.queues
+        if allowed is None:
+            return queue
+        if queue and queue not in allowed:
+            raise RefusedRequestError(
+                403,
+                "queue",
+                f"your token {caller.name!r} may use {', '.join(allowed)}, not {queue!r}",
+            )
+        if queue or len(allowed) == 1:
+            return queue or allowed[0]
+        request = task.outline()
+        answer = await self.client.ask(
+            "route",
+            task_type=request.task_type,
+            model=request.model,
+            device=request.device,
+            options=dict(request.options),
+            inputs=[
+                {"name": each.name, "size": each.size, "width": each.width, "height": each.height}
+                for each in request.inputs
+            ],
+        )
+        chosen = str(cast("Mapping[str, Json]", answer).get("queue", ""))
+        return chosen if chosen in allowed else allowed[0]
