@@ -165,7 +165,7 @@ def test_a_preload_makes_the_first_task_start_warm(
     broker.hear(WorkerHello)
     broker.say(Preload("trial"))
     broker.hear(ModelLoaded)
-    job = make_job(1)
+    job = make_job(1, do="heed", seconds=0.3)
     broker.assign(job)
 
     started, _ = broker.hear(AttemptStarted, job)

@@ -1,14 +1,18 @@
 """The attempts a worker holds, as the batches in which they are run."""
 
 from collections import deque
+from math import inf
 
 from attrs import define, field, frozen
 
-from paintmq.wire.messages import Assignment, AttemptProgressed
+from paintmq.wire.messages import Assignment, AttemptProgressed, AttemptStarted
 from paintmq.worker.channel.messages import BatchProgressed, Key, Run, RunItem
 
 PUT_BACKS = 2
 """How often a batch that a host died with, and never began, goes to the next host uncharged."""
+TELL_AFTER = 0.05
+"""Seconds a batch runs before the broker is told that it has begun. One that ends sooner says so by
+its end: two thirds of the messages about short tasks would be news that is no longer true."""
 
 
 @define
@@ -47,8 +51,21 @@ class Batch:
     """The host has said that it has begun it: its payloads may have been touched."""
     put_backs: int = field(default=0, init=False)
     """How often a host died that was to begin it next."""
-    run_until: float = field(default=float("inf"), init=False)
-    stall_at: float = field(default=float("inf"), init=False)
+    run_until: float = field(default=inf, init=False)
+    stall_at: float = field(default=inf, init=False)
+    tell_at: float = field(default=inf, init=False)
+    """When to tell the broker that it has begun; infinity: it has not, or was told."""
+
+    def begin(self, *, now: float) -> None:
+        """Record that the host has begun it."""
+        self.begun, self.tell_at = True, now + TELL_AFTER
+
+    def told_started(self) -> list[AttemptStarted]:
+        """Return what tells the broker that it has begun, as it does not know yet."""
+        if self.tell_at == inf:
+            return []
+        self.tell_at = inf
+        return [AttemptStarted(task_id=task_id, fence=fence) for task_id, fence in self.attempts]
 
     @property
     def run_limit(self) -> float:
@@ -63,8 +80,11 @@ class Batch:
         """Return when it will have taken too long, or been silent for too long."""
         return min(self.run_until, self.stall_at)
 
-    def progress(self, message: BatchProgressed) -> list[AttemptProgressed]:
+    def progress(self, message: BatchProgressed) -> list[AttemptStarted | AttemptProgressed]:
         """Return what to tell the broker of each attempt; a preview is of the first alone."""
+        return [*self.told_started(), *self._progressed(message)]
+
+    def _progressed(self, message: BatchProgressed) -> list[AttemptProgressed]:
         return [
             AttemptProgressed(
                 task_id=task_id,
@@ -110,6 +130,15 @@ class Batches:
             HandedOver(batch.number, tuple(batch.attempts), batch.size) for batch in self.sent
         )
 
+    def next_to_tell(self) -> float:
+        """Return when ``pop_untold`` is worth calling; infinity: not for now."""
+        return min((batch.tell_at for batch in self.sent), default=inf)
+
+    def pop_untold(self, *, now: float) -> list[AttemptStarted]:
+        """Return what to tell the broker of batches that have run for a while."""
+        due = [batch for batch in self.sent if batch.tell_at <= now]
+        return [started for batch in due for started in batch.told_started()]
+
     def add(self, model: str, attempts: list[HeldAttempt]) -> None:
         self._count += 1
         by_key = {held.key: held for held in attempts}
@@ -150,6 +179,8 @@ class Batches:
 
     def put_back(self) -> None:
         """Let the next host run what this one was sent and has not touched."""
+        for batch in self.sent:
+            batch.tell_at = inf  # the next host will begin it anew
         self.waiting.extendleft(reversed([batch for batch in self.sent if batch.attempts]))
         self.sent.clear()
 

@@ -151,6 +151,7 @@ class HostControl:
         return [
             *self._watch_host(now=now),
             *self._watch_exit(now=now),
+            *map(SendToBroker, self._batches.pop_untold(now=now)),
             *self._watch_running(now=now),
             *self._watch_abandoned(now=now),
             *self._watch_idleness(now=now),
@@ -182,7 +183,7 @@ class HostControl:
         if held := self._answers.held:
             at = min(at, *[inf if each.stop_at is None else each.stop_at for each in held.values()])
         if running := self._batches.running:
-            at = min(at, running.next_deadline())
+            at = min(at, running.next_deadline(), self._batches.next_to_tell())
         if self._host.state is HostState.ABSENT and self._wants_host():
             at = min(at, self._host.restart_at)
         return at
@@ -211,7 +212,8 @@ class HostControl:
                 pass  # it counted as gone when the order was given
             case BatchBegun(number):
                 if batch := self._batches.find_sent(number):
-                    return self._begin(batch, now=now)
+                    batch.begin(now=now)
+                    self._renew(batch, now=now)
             case BatchProgressed():
                 return self._progressed(message, now=now)
             case BatchSplit(number):
@@ -360,15 +362,6 @@ class HostControl:
                 for task_id, fence in self._batches.waiting[0].attempts
             ]
         return commands
-
-    def _begin(self, batch: Batch, *, now: float) -> list[Command]:
-        """Record that the host has begun this batch, and tell the broker."""
-        batch.begun = True
-        self._renew(batch, now=now)
-        return [
-            SendToBroker(AttemptStarted(task_id=task_id, fence=fence))
-            for task_id, fence in batch.attempts
-        ]
 
     def _renew(self, batch: Batch, *, now: float) -> None:
         """Give the batch its full time from now on.

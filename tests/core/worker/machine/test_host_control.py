@@ -28,7 +28,7 @@ from paintmq.worker.channel.messages import (
     Load,
     Unload,
 )
-from paintmq.worker.machine.batches import HandedOver
+from paintmq.worker.machine.batches import TELL_AFTER, HandedOver
 from paintmq.worker.machine.commands import (
     KillHost,
     Leave,
@@ -54,8 +54,35 @@ def test_the_host_is_started_by_the_first_assignment_and_the_model_loaded_before
     loaded = bench.host(HostLoaded(model="alpha", seconds=2.0, memory_mb=120))
     assert bench.runs(loaded) == [[key_of(1)[0]]]
     assert bench.said(loaded) == [ModelLoaded(model="alpha", seconds=2.0, memory_mb=120)]
-    assert bench.said(bench.begin(1)) == [AttemptStarted(task_id=key_of(1)[0], fence=key_of(1)[1])]
-    assert bench.begin(9) == []
+    assert bench.begin(1) == bench.begin(9) == []
+    assert bench.at(bench.now + TELL_AFTER / 2) == []
+    assert bench.said(bench.until_deadline()) == [
+        AttemptStarted(task_id=key_of(1)[0], fence=key_of(1)[1])
+    ]
+    assert bench.said_of(AttemptStarted, bench.at(bench.now + 1)) == []
+
+
+def test_the_broker_is_not_told_that_an_attempt_has_begun_which_ends_at_once(warm: Bench) -> None:
+    warm.assign(1)
+    warm.assign(2)
+    warm.begin(2)
+
+    (ending,) = warm.said(warm.end(1, batch=2))
+    assert isinstance(ending, AttemptSucceeded)
+    warm.begin(3)
+    (started,) = warm.said_of(AttemptStarted, warm.at(warm.now + TELL_AFTER))
+    assert started.task_id == key_of(2)[0]
+
+
+def test_progress_is_told_after_the_start(warm: Bench) -> None:
+    warm.assign(1)
+    warm.begin(2)
+
+    progress = warm.host(BatchProgressed(batch=2, step=1, total=4))
+    assert [type(each) for each in warm.said(progress)] == [AttemptStarted, AttemptProgressed]
+    again = warm.host(BatchProgressed(batch=2, step=2, total=4))
+    assert [type(each) for each in warm.said(again)] == [AttemptProgressed]
+    assert warm.said_of(AttemptStarted, warm.at(warm.now + TELL_AFTER)) == []
 
 
 def test_a_second_batch_is_sent_ahead_and_has_started_when_the_host_begins_it(warm: Bench) -> None:
@@ -75,7 +102,8 @@ def test_a_second_batch_is_sent_ahead_and_has_started_when_the_host_begins_it(wa
 
     assert warm.runs(commands) == [[key_of(3)[0]]]
     assert warm.machine.held == (key_of(2), key_of(3))
-    (started,) = warm.said_of(AttemptStarted, warm.begin(3))
+    warm.begin(3)
+    (started,) = warm.said_of(AttemptStarted, warm.at(warm.now + TELL_AFTER))
     assert started.task_id == key_of(2)[0]
 
 

@@ -16,6 +16,7 @@ from paintmq.worker.channel.messages import (
     HostLeaving,
     HostReady,
 )
+from paintmq.worker.machine.batches import TELL_AFTER
 from paintmq.worker.machine.commands import (
     KillHost,
     Reconnect,
@@ -46,9 +47,20 @@ def test_what_was_given_to_a_host_that_never_began_it_is_run_by_the_next(warm: B
     assert warm.said_of(AttemptCrashed, commands) == []
     assert warm.machine.held == (key_of(1), key_of(2))
     assert warm.runs(warm.ready("alpha")) == [[key_of(1)[0]], [key_of(2)[0]]]
-    assert [started.task_id for started in warm.said_of(AttemptStarted, warm.begin(2))] == [
-        key_of(1)[0]
-    ]
+    warm.begin(2)
+    (started,) = warm.said_of(AttemptStarted, warm.at(warm.now + TELL_AFTER))
+    assert started.task_id == key_of(1)[0]
+
+
+def test_a_start_that_was_not_told_is_forgotten_with_the_host(warm: Bench) -> None:
+    warm.assign(1)
+    warm.assign(2)
+    warm.begin(2)
+    warm.begin(3)
+    warm.exit("was killed by SIGKILL")
+    warm.ready("alpha")
+
+    assert warm.said_of(AttemptStarted, warm.at(warm.now + TELL_AFTER)) == []
 
 
 def test_what_no_host_lives_to_begin_counts_as_a_crash_the_third_time(warm: Bench) -> None:
