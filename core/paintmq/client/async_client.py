@@ -238,8 +238,7 @@ class AsyncClient:
     async def _wait_for_room(self, place: Place, timeout: float | None) -> None:
         self._session.start()
         granted = place.ask_for()
-        if granted.done() and not granted.cancelled():
-            granted.result(0)
+        if granted is None:
             return
         try:
             await asyncio.wait_for(asyncio.wrap_future(granted), checked_timeout(timeout))

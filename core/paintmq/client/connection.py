@@ -3,7 +3,7 @@
 import logging
 import re
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from time import monotonic
 
 import zmq
@@ -15,12 +15,15 @@ from paintmq.task import Buffer, TaskId
 from paintmq.transport.curve import secure_with
 from paintmq.transport.key_files import PeerKey
 from paintmq.transport.sockets import Context, Socket, dealer
+from paintmq.wire.codec import Parts
 from paintmq.wire.link import Delivery, Link
 from paintmq.wire.messages import FromClient, Heartbeat, Submit
 
 logger = logging.getLogger(__name__)
 
 _ENDPOINT = re.compile(r"tcp://.+:[0-9]{1,5}|ipc://.+|inproc://.+")
+
+_READ, _READ_OR_WRITE = int(zmq.POLLIN), int(zmq.POLLIN | zmq.POLLOUT)
 
 MESSAGES_A_TURN = 200
 """Read at most, before orders and deadlines get their turn."""
@@ -63,23 +66,32 @@ class Connection:
         self._socket = _connected(context, endpoint, key)
         self._link = Link()
         self._poller = zmq.Poller()
+        self._watched: tuple[int, int] | None = None
+        self._may_read = False
+        """Something has come, as far as the last wait could tell."""
         self._unsent: deque[list[Buffer]] = deque()
         self._submitting: dict[TaskId, None] = {}
         """Submissions that may not have left yet: repeating one would only lengthen the line."""
 
-    def send(
-        self, message: FromClient | Heartbeat, payloads: Mapping[TaskId, Sequence[Payload]]
-    ) -> None:
-        """Queue the message; a Submit takes its inputs from ``payloads``.
+    def send(self, message: FromClient | Heartbeat) -> None:
+        """Queue the message.
 
         Raises:
             WireError: it is larger than the protocol allows.
         """
-        if not isinstance(message, Submit):
-            self._link.send(message)
-        elif message.task.id not in self._submitting:
+        self._link.send(message)
+
+    def submit(
+        self, message: Submit, payloads: Sequence[Payload], parts: Parts | None = None
+    ) -> None:
+        """Queue a submission with its inputs; ``parts`` is what it was encoded to, if it was.
+
+        Raises:
+            WireError: it is larger than the protocol allows.
+        """
+        if message.task.id not in self._submitting:
             self._submitting[message.task.id] = None
-            self._link.send(message, payloads[message.task.id])
+            self._link.send(message, payloads, parts=parts)
 
     def receive(self) -> list[Delivery]:
         """Return what has arrived, a limited amount at a time.
@@ -88,8 +100,9 @@ class Connection:
             WireError: what arrived is no message of the protocol.
         """
         deliveries: list[Delivery] = []
-        for _ in range(MESSAGES_A_TURN if self._socket is not None else 0):
-            assert self._socket is not None
+        if self._socket is None or not self._may_read:
+            return deliveries  # to try and fail would cost more than all else of such a turn
+        for _ in range(MESSAGES_A_TURN):
             try:
                 frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
             except zmq.Again:
@@ -114,11 +127,14 @@ class Connection:
 
     def wait(self, waker: int, seconds: float) -> None:
         """Wait for a message, for room to send, or for the waker to become readable."""
-        if self._socket is not None:
-            wanted = zmq.POLLIN | (zmq.POLLOUT if self._unsent else 0)
-            self._poller.register(self._socket, wanted)
-        self._poller.register(waker, zmq.POLLIN)
-        self._poller.poll(int(seconds * 1000) + 1)
+        wanted = _READ_OR_WRITE if self._unsent else _READ
+        if self._watched != (waker, wanted):
+            self._watched = (waker, wanted)
+            self._poller.register(waker, _READ)
+            if self._socket is not None:
+                self._poller.register(self._socket, wanted)
+        ready = self._poller.poll(int(seconds * 1000) + 1)
+        self._may_read = any(source is self._socket for source, _ in ready)
 
     def flush(self, seconds: float) -> None:
         """Send everything that is queued, for ``seconds`` at most."""
@@ -128,7 +144,8 @@ class Connection:
         self.send_what_may_go()
         while (self._unsent or not self._link.is_idle) and (left := deadline - monotonic()) > 0:
             # A large submission leaves in bursts, each let go by credits that have to be read.
-            self._socket.poll(int(left * 1000) + 1, zmq.POLLIN | zmq.POLLOUT * bool(self._unsent))
+            self._socket.poll(int(left * 1000) + 1, _READ_OR_WRITE if self._unsent else _READ)
+            self._may_read = True
             self.receive()
             self.send_what_may_go()
 

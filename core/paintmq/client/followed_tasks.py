@@ -15,6 +15,8 @@ class FollowedTasks:
     """One FollowedTask an id, however many handles there are of it."""
 
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
+    _of_tasks: threading.Lock = field(factory=threading.Lock, init=False)
+    """Which all of them share: a lock each would be a third of their memory."""
     _tasks: dict[TaskId, FollowedTask] = field(factory=dict[TaskId, FollowedTask], init=False)
 
     def submit(self, request: TaskRequest, task: Task | None) -> tuple[FollowedTask, bool]:
@@ -28,7 +30,7 @@ class FollowedTasks:
             if known is not None and known.request is not None:
                 _check_same(request, known.request)
                 return known, False
-            followed = known or FollowedTask(request.id)
+            followed = known or FollowedTask(request.id, self._of_tasks)
             followed.task, followed.request = task, request
             self._tasks[request.id] = followed
             return followed, True
@@ -38,7 +40,7 @@ class FollowedTasks:
         with self._lock:
             if (known := self._tasks.get(task_id)) is not None:
                 return known, False
-            followed = self._tasks[task_id] = FollowedTask(task_id)
+            followed = self._tasks[task_id] = FollowedTask(task_id, self._of_tasks)
             return followed, True
 
     def get(self, task_id: TaskId) -> FollowedTask | None:

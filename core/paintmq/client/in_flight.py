@@ -10,6 +10,7 @@ alone when its connection died ``DEATHS`` times is the bad one.
 """
 
 from collections.abc import Iterable
+from itertools import islice
 from math import inf
 from typing import Literal, TypeAlias
 
@@ -43,72 +44,91 @@ class InFlight:
     """Waiting to be sent."""
     _others: dict[Request, None] = field(factory=dict[Request, None], init=False)
     """Cancels and questions, waiting to be sent; the limit does not hold them up."""
-    _sent: dict[Request, float] = field(factory=dict[Request, float], init=False)
-    """Unanswered, with the time each was sent."""
-    _sent_tasks: int = field(default=0, init=False)
+    _sent: dict[TaskId, float] = field(factory=dict[TaskId, float], init=False)
+    """Unanswered tasks, with the time each was sent."""
+    _sent_others: dict[Request, float] = field(factory=dict[Request, float], init=False)
+    """Unanswered cancels and questions, likewise."""
     _suspects: dict[Request, int] = field(factory=dict[Request, int], init=False)
     """How often each was the only one unanswered when a connection died."""
 
+    def add_task(self, task_id: TaskId) -> None:
+        """Have the task sent, unless it is in flight already."""
+        if task_id not in self._sent:
+            self._tasks.setdefault(task_id)
+
+    def remove_task(self, task_id: TaskId) -> None:
+        """Drop a task that was answered, or whose answer is no longer wanted."""
+        if self._sent.pop(task_id, None) is None:
+            self._tasks.pop(task_id, None)
+        if self._suspects:
+            self._suspects.pop(("task", task_id), None)
+
+    def repeat_task(self, task_id: TaskId) -> None:
+        """Have the task sent, again if it is in flight."""
+        self._sent.pop(task_id, None)
+        self._tasks.setdefault(task_id)
+
     def add(self, request: Request) -> None:
         """Have the request sent, unless it is in flight already."""
-        if request in self._sent:
-            return
         if request[0] == "task":
-            self._tasks.setdefault(request[1])
-        else:
+            self.add_task(request[1])
+        elif request not in self._sent_others:
             self._others.setdefault(request)
 
     def repeat(self, request: Request) -> None:
         """Have the request sent, again if it is in flight."""
-        self._forget_sent(request)
-        self.add(request)
+        if request[0] == "task":
+            self.repeat_task(request[1])
+        else:
+            self._sent_others.pop(request, None)
+            self._others.setdefault(request)
 
     def remove(self, request: Request) -> None:
         """Drop a request that was answered, or whose answer is no longer wanted."""
         if request[0] == "task":
-            self._tasks.pop(request[1], None)
+            self.remove_task(request[1])
         else:
             self._others.pop(request, None)
-        self._forget_sent(request)
-        self._suspects.pop(request, None)
+            self._sent_others.pop(request, None)
+            self._suspects.pop(request, None)
 
     def restart(self, tasks: Iterable[TaskId], others: Iterable[Request]) -> None:
         """Begin anew on another connection, with these requests to be sent."""
         self._tasks = dict.fromkeys(tasks)
         self._others = dict.fromkeys(others)
         self._sent.clear()
-        self._sent_tasks = 0
+        self._sent_others.clear()
 
-    def take(self, *, now: float, welcomed: bool) -> list[Request]:
-        """Return the requests that are to be sent now; from then on they are unanswered."""
+    def take(self, *, now: float, welcomed: bool) -> tuple[list[TaskId], list[Request]]:
+        """Return the tasks and the others that are to be sent now; they are unanswered then."""
+        if not self._tasks and not self._others:
+            return [], []
         if self._suspects:
-            taken = self._one_alone(now) if welcomed else []
+            tasks, others = self._one_alone(now) if welcomed else ([], [])
         else:
-            taken = list(self._others)
-            for task_id in self._tasks:
-                if len(taken) - len(self._others) >= self.limit - self._sent_tasks:
-                    break
-                taken.append(("task", task_id))
-        for request in taken:
-            if request[0] == "task":
-                del self._tasks[request[1]]
-                self._sent_tasks += 1
-            else:
-                del self._others[request]
-            self._sent[request] = now
-        return taken
+            others = list(self._others)
+            tasks = list(islice(self._tasks, max(0, self.limit - len(self._sent))))
+        for task_id in tasks:
+            del self._tasks[task_id]
+            self._sent[task_id] = now
+        for request in others:
+            del self._others[request]
+            self._sent_others[request] = now
+        return tasks, others
 
     def next_due(self) -> float:
         """Return when ``take`` may give more without an answer having come; infinity for never."""
-        if self._suspects and self._sent and (self._others or self._tasks):
-            return max(self._sent.values()) + PROBE_SECONDS
+        unanswered = [*self._sent.values(), *self._sent_others.values()] if self._suspects else []
+        if unanswered and (self._others or self._tasks):
+            return max(unanswered) + PROBE_SECONDS
         return inf
 
     def connection_died(self) -> None:
         """Suspect what is unanswered: the broker may have dropped the connection over it."""
-        alone = len(self._sent) == 1
-        for request in self._sent:
-            self._suspects[request] = self._suspects.get(request, 0) + alone
+        sent: list[Request] = [("task", task_id) for task_id in self._sent]
+        sent += self._sent_others
+        for request in sent:
+            self._suspects[request] = self._suspects.get(request, 0) + (len(sent) == 1)
 
     def guilty(self) -> list[Request]:
         """Return the requests that the broker evidently cannot read."""
@@ -118,15 +138,9 @@ class InFlight:
         """Suspect nothing any more: the connection died for another reason."""
         self._suspects.clear()
 
-    def _one_alone(self, now: float) -> list[Request]:
-        if any(now < sent_at + PROBE_SECONDS for sent_at in self._sent.values()):
-            return []
-        for request in self._others:
-            return [request]
-        for task_id in self._tasks:
-            return [("task", task_id)]
-        return []
-
-    def _forget_sent(self, request: Request) -> None:
-        if self._sent.pop(request, None) is not None and request[0] == "task":
-            self._sent_tasks -= 1
+    def _one_alone(self, now: float) -> tuple[list[TaskId], list[Request]]:
+        sent = [*self._sent.values(), *self._sent_others.values()]
+        if any(now < sent_at + PROBE_SECONDS for sent_at in sent):
+            return [], []
+        others = list(islice(self._others, 1))
+        return ([], others) if others else (list(islice(self._tasks, 1)), [])

@@ -97,12 +97,16 @@ class ClientMachine:
 
         A patient submission is repeated also when the broker refuses it for the moment only.
         """
-        known = self._requests.tasks.get(request.id)
-        if known is not None:
-            known.request = known.request or request
-            return []
-        self._requests.add_task(request.id, request, now=now).patient = patient
+        self.take_in(request, now=now, patient=patient)
         return self._flush(now)
+
+    def take_in(self, request: TaskRequest, *, now: float, patient: bool = False) -> None:
+        """Submit the task at the next ``tick``: for a shell that takes many in one turn."""
+        known = self._requests.tasks.get(request.id)
+        if known is None:
+            self._requests.add_task(request.id, request, now=now).patient = patient
+        else:
+            known.request = known.request or request
 
     def fetch(self, task_id: TaskId, *, now: float) -> list[Command]:
         """Ask for the state of a task that was submitted before, by this client or another."""
@@ -179,11 +183,15 @@ class ClientMachine:
 
     def receive(self, message: ToClient, *, now: float) -> list[Command]:
         """Take in what the broker said."""
+        return self.hear(message, now=now) + self._flush(now)
+
+    def hear(self, message: ToClient, *, now: float) -> list[Command]:
+        """Take it in, and send what may be sent because of it at the next ``tick``."""
         # Before the welcome, other answers prove nothing: a broker that was restarted in between
         # answers WhoAreYou for ever, because it never got our hello.
         if self._link.welcomed or isinstance(message, Welcome):
             self._link.heard(self.timers, now=now)
-        return self._received(message, now) + self._flush(now)
+        return self._received(message, now)
 
     def _received(self, message: ToClient, now: float) -> list[Command]:
         match message:
@@ -264,7 +272,7 @@ class ClientMachine:
         if task is None:
             return commands
         if not task.accepted:
-            self._requests.tasks.reset(task, now=now)
+            self._requests.tasks.accepted(task, now=now)
         task.accepted = task.promised = True
         if self.relays:
             task.request = None

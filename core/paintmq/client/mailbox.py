@@ -2,10 +2,14 @@
 
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from attrs import frozen
 
+from paintmq.client.task import Payload
+from paintmq.task import TaskRequest
 from paintmq.transport.wakeup import Wakeup
+from paintmq.wire.codec import Parts
 
 
 @frozen(eq=False)
@@ -17,18 +21,28 @@ class Order:
     """Called with the reason if ``run`` raised: its caller must be told."""
 
 
+class Submission(NamedTuple):
+    """The order that a client gives most: to bring a task to its ending."""
+
+    request: TaskRequest
+    payloads: tuple[Payload, ...]
+    parts: Parts | None
+    """The submission, if it was encoded in the thread of the caller."""
+    patient: bool
+
+
 class Mailbox:
     """Any thread puts orders in; the session's thread waits for ``fileno`` and takes them out."""
 
     def __init__(self) -> None:
-        self._orders: deque[Order] = deque()
+        self._orders: deque[Order | Submission] = deque()
         self._wakeup = Wakeup()
 
     def fileno(self) -> int:
         """Return what becomes readable when there is something to take."""
         return self._wakeup.fileno()
 
-    def put(self, order: Order) -> None:
+    def put(self, order: Order | Submission) -> None:
         self._orders.append(order)
         self.wake()
 
@@ -36,11 +50,12 @@ class Mailbox:
         """Wake the session's thread, with or without an order."""
         self._wakeup.set()
 
-    def take(self) -> deque[Order]:
+    def take(self) -> deque[Order | Submission]:
         """Return the orders so far, oldest first."""
         self._wakeup.clear()
         # Those that are put in meanwhile wake the thread again.
-        return deque(self._orders.popleft() for _ in range(len(self._orders)))
+        orders, count = self._orders, len(self._orders)
+        return deque([orders.popleft() for _ in range(count)])
 
     def close(self) -> None:
         self._wakeup.close()

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from paintmq.errors import ConfigError, InvalidTaskError, WireError
 from paintmq.task import TaskId, TaskRequest
-from paintmq.wire.codec import check, decode, encode
+from paintmq.wire.codec import Parts, decode, encode, encode_parts
 from paintmq.wire.messages import FromClient, Submit, client_hello
 from paintmq.wire.transfer import MAX_PAYLOADS
 
@@ -35,8 +35,8 @@ def as_read(message: M) -> M:
     return read
 
 
-def check_submission(request: TaskRequest, payloads: int) -> None:
-    """Check that the broker could read the submission of a task.
+def checked_submission(request: TaskRequest, payloads: int) -> Parts:
+    """Return the submission of a task as it is sent, which the broker can read.
 
     Raises:
         InvalidTaskError: it could not.
@@ -44,7 +44,7 @@ def check_submission(request: TaskRequest, payloads: int) -> None:
     if payloads > MAX_PAYLOADS:
         raise InvalidTaskError(f"{payloads} inputs are too many: {MAX_PAYLOADS} at most")
     try:
-        check(Submit(request))
+        return encode_parts(Submit(request), check=True)
     except WireError as error:
         raise InvalidTaskError(f"the task cannot be submitted: {error}") from error
 

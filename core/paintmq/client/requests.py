@@ -37,20 +37,20 @@ class Requests:
 
     def add_task(self, task_id: TaskId, request: TaskRequest | None, *, now: float) -> TrackedTask:
         """Follow the task: submit it, or ask after it where there is no request."""
-        self.in_flight.add(("task", task_id))
+        self.in_flight.add_task(task_id)
         return self.tasks.add(task_id, request, now=now)
 
     def repeat_task(self, task_id: TaskId) -> None:
         """Have the task submitted or asked after once more."""
-        self.in_flight.repeat(("task", task_id))
+        self.in_flight.repeat_task(task_id)
 
     def task_answered(self, task_id: TaskId) -> None:
         """Record that the broker has said how the task stands."""
-        self.in_flight.remove(("task", task_id))
+        self.in_flight.remove_task(task_id)
 
     def drop_task(self, task_id: TaskId) -> bool:
         """Stop following the task; return whether it was followed."""
-        self.in_flight.remove(("task", task_id))
+        self.in_flight.remove_task(task_id)
         return self.tasks.pop(task_id) is not None
 
     # ---- cancels and questions -----------------------------------------------------------------
@@ -73,6 +73,8 @@ class Requests:
 
     def drop_cancel(self, task_id: TaskId) -> bool:
         """Drop a cancel that was answered; return whether there was one."""
+        if task_id not in self.cancels:
+            return False
         self.in_flight.remove(("cancel", task_id))
         return self.cancels.drop(task_id)
 
@@ -98,7 +100,7 @@ class Requests:
     def fall_due(self, *, now: float) -> None:
         """Have sent again what was not answered in time."""
         for task in self.tasks.pop_due(now=now):
-            self.in_flight.repeat(("task", task.id))
+            self.in_flight.repeat_task(task.id)
         for task_id in self.cancels.pop_due(now=now):
             if self._knows(task_id):
                 self.in_flight.repeat(("cancel", task_id))
@@ -109,18 +111,19 @@ class Requests:
 
     def flush(self, *, now: float, welcomed: bool) -> list[Send]:
         """Return the messages whose turn has come; they count as sent."""
-        tasks, others = [], []
-        for request in self.in_flight.take(now=now, welcomed=welcomed):
+        task_ids, requests = self.in_flight.take(now=now, welcomed=welcomed)
+        sends: list[Send] = []
+        if task_ids:
+            found = map(self.tasks.get, task_ids)  # it leaves InFlight when it is dropped
+            sends = take_up([task for task in found if task is not None])
+        for request in requests:
             if request[0] == "ask":
-                others.append(Send(self.asks[request[1]]))
-            elif request[0] == "cancel":
-                self.cancels.schedule(request[1], now=now)
-                others.append(Send(Cancel(request[1])))
+                sends.append(Send(self.asks[request[1]]))
             else:
-                task = self.tasks.get(request[1])
-                assert task is not None, "it leaves InFlight when it is dropped"
-                tasks.append(task)
-        return [*take_up(tasks), *others]
+                assert request[0] == "cancel", "tasks are apart"
+                self.cancels.schedule(request[1], now=now)
+                sends.append(Send(Cancel(request[1])))
+        return sends
 
     def _knows(self, task_id: TaskId) -> bool:
         """Return whether the broker may know the task, so that no cancel overtakes it."""

@@ -27,12 +27,12 @@ from paintmq.client.followed_task import FollowedTask
 from paintmq.client.followed_tasks import FollowedTasks
 from paintmq.client.journal import ClientJournal
 from paintmq.client.machine import ClientMachine
-from paintmq.client.mailbox import Mailbox, Order
+from paintmq.client.mailbox import Mailbox, Order, Submission
 from paintmq.client.message_check import (
     as_read,
     brief,
-    check_submission,
     checked_name,
+    checked_submission,
     task_id_of,
 )
 from paintmq.client.pending_answers import PendingAnswers
@@ -48,6 +48,7 @@ from paintmq.task import Json, TaskId
 from paintmq.task_ids import task_id_for_key
 from paintmq.transport.key_files import load_peer_key
 from paintmq.transport.sockets import Context
+from paintmq.wire.codec import Parts
 from paintmq.wire.messages import Ask
 
 GOODBYE_SECONDS = 1.0
@@ -114,6 +115,8 @@ class Session:
             StoreError: the journal cannot be used.
         """
         self.check_process()
+        if self._thread is not None and not self._loop.stopping:
+            return
         with self._lock:
             if self._loop.stopping:
                 raise RuntimeError("this client is closed; make another")
@@ -203,7 +206,7 @@ class Session:
         self.start()
         self._mark_seen()
         prepared = self._with_own_id(prepared, task)
-        check_submission(prepared.request, len(prepared.payloads))
+        parts = checked_submission(prepared.request, len(prepared.payloads))
         followed, is_new = self._followed.submit(prepared.request, task)
         if not is_new:
             place.give_back()
@@ -211,7 +214,7 @@ class Session:
         try:
             if self._journal is not None:
                 self._journal.keep(prepared)
-            self._send(prepared, place, followed, patient=patient)
+            self._send(prepared, parts, place, followed, patient=patient)
         except BaseException:
             # A Ctrl-C included: the program has no handle, and may well submit the task again.
             self._followed.pop(followed.id)
@@ -236,20 +239,24 @@ class Session:
         place = self.window.place(prepared.request.input_bytes)
         place.take()
         followed, _ = self._followed.submit(prepared.request, None)
-        self._send(prepared, place, followed, patient=True)
+        self._send(prepared, None, place, followed, patient=True)
         return followed
 
     def _send(
-        self, prepared: PreparedTask, place: Place, followed: FollowedTask, *, patient: bool
+        self,
+        prepared: PreparedTask,
+        parts: Parts | None,
+        place: Place,
+        followed: FollowedTask,
+        *,
+        patient: bool,
     ) -> None:
-        followed.when_taken = self._taken if self._journal is not None else None
-        followed.when_done(place.give_back)
+        if self._journal is not None:
+            followed.when_taken = self._taken
+        followed.place = place
         if self._machine.relays:
             followed.when_accepted = place.give_back
-        self._order(
-            partial(self._loop.send_task, prepared.request, prepared.payloads, patient=patient),
-            partial(self._loop.refuse, followed.id, "internal_error"),
-        )
+        self._put(Submission(prepared.request, prepared.payloads, parts, patient))
 
     def fetch(self, given: object) -> FollowedTask:
         """Follow a task that was submitted before, by this client or another.
@@ -349,11 +356,14 @@ class Session:
                 self._order(lambda: self._machine.forget_ask(number), _nothing_to_fail)
 
     def _order(self, run: Callable[[], None], fail: Callable[[str], None]) -> None:
+        self._put(Order(run, fail))
+
+    def _put(self, order: Order | Submission) -> None:
         with self._lock:
             if self._loop.stopping:
                 raise RuntimeError("this client is closed; make another")
             assert self._mailbox is not None, "start() comes first"
-            self._mailbox.put(Order(run, fail))
+            self._mailbox.put(order)
 
     def _taken(self, task_id: TaskId) -> None:
         """Forget a task whose outcome is being handed to the program, here and in the broker."""

@@ -25,15 +25,16 @@ from paintmq.client.followed_task import FollowedTask
 from paintmq.client.followed_tasks import FollowedTasks
 from paintmq.client.journal import ClientJournal
 from paintmq.client.machine import ClientMachine
-from paintmq.client.mailbox import Mailbox, Order
+from paintmq.client.mailbox import Mailbox, Order, Submission
 from paintmq.client.pending_answers import PendingAnswers
 from paintmq.client.reachability import Reachability
 from paintmq.client.task import Payload
 from paintmq.client.window import Window
 from paintmq.errors import ManagerStoppedError, WireError
-from paintmq.task import TaskId, TaskRequest
+from paintmq.task import TaskId
 from paintmq.transport.key_files import PeerKey
 from paintmq.transport.sockets import Context, new_context
+from paintmq.wire.codec import Parts
 from paintmq.wire.messages import FromClient, Heartbeat, Rejected, Submit, ToClient, Welcome
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,8 @@ class SessionLoop:
     _payloads: dict[TaskId, tuple[Payload, ...]] = field(
         factory=dict[TaskId, tuple[Payload, ...]], init=False
     )
+    _parts: dict[TaskId, Parts] = field(factory=dict[TaskId, Parts], init=False)
+    """Submissions that were not sent yet, as they were encoded."""
     _context: Context = field(init=False)
     _connection: Connection = field(init=False)
 
@@ -99,15 +102,23 @@ class SessionLoop:
         for order in mailbox.take():
             self._carry_out(order)
         self._take_messages()
+        # Sends what these orders and messages gave rise to, in as few messages as it fits into.
         self.obey(self.machine.tick(now=time.monotonic()))
 
-    def _carry_out(self, order: Order) -> None:
+    def _carry_out(self, order: Order | Submission) -> None:
         """Run an order; a failure is its caller's alone, and must not stop the conversation."""
         try:
-            order.run()
+            if isinstance(order, Submission):
+                self._submit(order)
+            else:
+                order.run()
         except Exception as error:
             logger.exception("an order of the program failed")
-            order.fail(f"it failed inside the client: {type(error).__name__}: {error}")
+            reason = f"it failed inside the client: {type(error).__name__}: {error}"
+            if isinstance(order, Submission):
+                self.refuse(order.request.id, "internal_error", reason)
+            else:
+                order.fail(reason)
 
     def _take_messages(self) -> None:
         try:
@@ -116,6 +127,7 @@ class SessionLoop:
             logger.warning("broker %s: %s", self.endpoint, error)
             self._reconnect("the broker sent what is not of our protocol")
             return
+        now = time.monotonic()
         for delivery in deliveries:
             message = delivery.message
             if not isinstance(message, ToClient):
@@ -123,7 +135,8 @@ class SessionLoop:
                 continue
             if isinstance(message, Welcome):
                 self.reachability.answered()
-            self.obey(self.machine.receive(message, now=time.monotonic()), delivery.payloads)
+            if commands := self.machine.hear(message, now=now):
+                self.obey(commands, delivery.payloads)
 
     def obey(self, commands: Sequence[Command], payloads: Sequence[Payload] = ()) -> None:
         """Carry out the machine's commands; the payloads are those of the message it answers."""
@@ -131,8 +144,9 @@ class SessionLoop:
             match command:
                 case Send(message):
                     self._say(message)
-                case Reconnect(reason):
-                    self._reconnect(reason)
+                case TaskEnded(message):
+                    if (followed := self._unfollow(message.task_id)) is not None:
+                        followed.ended(message, payloads)
                 case TaskAccepted(task_id=task_id, queue=queue, state=state, waiting_for=reason):
                     if self.machine.relays:
                         self._payloads.pop(task_id, None)  # the broker has them now
@@ -141,9 +155,8 @@ class SessionLoop:
                 case TaskProgressed(message):
                     if (followed := self.followed.get(message.task_id)) is not None:
                         followed.progressed(message, payloads)
-                case TaskEnded(message):
-                    if (followed := self._unfollow(message.task_id)) is not None:
-                        followed.ended(message, payloads)
+                case Reconnect(reason):
+                    self._reconnect(reason)
                 case TaskRefused(message):
                     if (followed := self._unfollow(message.task_id)) is not None:
                         followed.refused(message)
@@ -161,7 +174,12 @@ class SessionLoop:
 
     def _say(self, message: FromClient | Heartbeat) -> None:
         try:
-            self._connection.send(message, self._payloads)
+            if isinstance(message, Submit):
+                task_id = message.task.id
+                parts = self._parts.pop(task_id, None)  # it is seldom sent a second time
+                self._connection.submit(message, self._payloads[task_id], parts)
+            else:
+                self._connection.send(message)
         except WireError as error:
             # Only what a program handed in can be too large: fail that task alone.
             if not isinstance(message, Submit):
@@ -170,11 +188,12 @@ class SessionLoop:
 
     # ---- orders --------------------------------------------------------------------------------
 
-    def send_task(
-        self, request: TaskRequest, payloads: tuple[Payload, ...], *, patient: bool
-    ) -> None:
-        self._payloads[request.id] = payloads
-        self.obey(self.machine.submit(request, now=time.monotonic(), patient=patient))
+    def _submit(self, order: Submission) -> None:
+        task_id = order.request.id
+        self._payloads[task_id] = order.payloads
+        if order.parts is not None:
+            self._parts[task_id] = order.parts
+        self.machine.take_in(order.request, now=time.monotonic(), patient=order.patient)
 
     def refuse(self, task_id: TaskId, code: str, reason: str) -> None:
         self.machine.forget(task_id)
@@ -189,11 +208,14 @@ class SessionLoop:
         self.answers.give_up(stopped)
         self.window.give_up(stopped)
         self._payloads.clear()
+        self._parts.clear()
 
     # --------------------------------------------------------------------------------------------
 
     def _unfollow(self, task_id: TaskId) -> FollowedTask | None:
         self._payloads.pop(task_id, None)
+        if self._parts:
+            self._parts.pop(task_id, None)
         return self.followed.pop(task_id)
 
     def _reconnect(self, reason: str) -> None:

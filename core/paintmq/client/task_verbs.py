@@ -219,14 +219,16 @@ def _outcome(
 
 
 def _wait_for_room(session: Session, place: Place, timeout: float | None) -> None:
-    session.start()
     # The session's thread is the one that makes room: it must not wait for it.
     if session.is_own_thread:
         place.take()
         return
+    granted = place.ask_for()
+    if granted is None:
+        return
     started = monotonic()
     try:
-        place.ask_for().result(timeout)
+        granted.result(timeout)
     except TimeoutError:
         raise NoRoomError(no_room(session, monotonic() - started)) from None
 

@@ -72,6 +72,11 @@ class TrackedTasks:
         task.backoff = self.first
         self.schedule(task, now + self.jittered(task.backoff))
 
+    def accepted(self, task: TrackedTask, *, now: float) -> None:
+        """Reset the backoff of a task that the broker has: many are asked after seldom at once."""
+        task.backoff = max(self.first, min(self.most, len(self._tasks) / QUERIES_A_SECOND))
+        self.schedule(task, now + self.jittered(task.backoff))
+
     def schedule(self, task: TrackedTask, at: float) -> None:
         self._due.set(task.id, at)
 
@@ -90,7 +95,7 @@ class TrackedTasks:
         return inf if when is None else when
 
     def jittered(self, seconds: float) -> float:
-        return seconds * self.rng.uniform(0.8, 1.2)
+        return seconds * (0.8 + 0.4 * self.rng.random())
 
     def __iter__(self) -> Iterator[TrackedTask]:
         return iter(self._tasks.values())

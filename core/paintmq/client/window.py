@@ -45,13 +45,19 @@ class Window:
         with self._lock:
             waiting, self._waiting = self._waiting, deque()
         for place in waiting:
-            if place.granted.set_running_or_notify_cancel():
-                place.granted.set_exception(error)
+            granted = place.granted
+            if granted is not None and granted.set_running_or_notify_cancel():
+                granted.set_exception(error)
 
-    def _enter(self, place: "Place") -> None:
+    def _enter(self, place: "Place") -> "Future[None] | None":
         with self._lock:
+            if place.granted is None and not self._waiting and self._has_room(place.size):
+                self._let_in(place)
+                return None
+            place.granted = place.granted or Future()
             self._waiting.append(place)
             self._admit()
+            return place.granted
 
     def _force(self, place: "Place") -> None:
         with self._lock:
@@ -65,8 +71,10 @@ class Window:
                 self.bytes = self.bytes - place.size if self._inside else 0
             elif place in self._waiting:
                 self._waiting.remove(place)
-            place.granted.cancel()
-            self._admit()
+            if place.granted is not None:
+                place.granted.cancel()
+            if self._waiting:
+                self._admit()
 
     # An interrupt may come between any two steps here: each is safe to repeat by the next caller.
 
@@ -80,12 +88,15 @@ class Window:
 
     def _let_in(self, place: "Place") -> None:
         granted = place.granted
-        if granted.done() or not (granted.running() or granted.set_running_or_notify_cancel()):
+        if granted is not None and (
+            granted.done() or not (granted.running() or granted.set_running_or_notify_cancel())
+        ):
             return
         if place not in self._inside:
             self._inside[place] = None
             self.bytes += place.size
-        granted.set_result(None)
+        if granted is not None:
+            granted.set_result(None)
 
     def _has_room(self, size: int) -> bool:
         if not self._inside:
@@ -99,15 +110,20 @@ class Place:
 
     window: Window = field(repr=False)
     size: int
-    granted: "Future[None]" = field(factory=lambda: Future[None](), init=False)
+    granted: "Future[None] | None" = field(default=None, init=False)
+    """Done once there is room; None while nothing had to wait for it."""
 
-    def ask_for(self) -> "Future[None]":
-        """Join the line; what is returned is done once there is room.
+    @property
+    def is_inside(self) -> bool:
+        """Whether there is room for the task now."""
+        return self in self.window._inside
+
+    def ask_for(self) -> "Future[None] | None":
+        """Take the room if there is any; else join the line, and return what is done once there is.
 
         A task larger than the whole window is let in when nothing else is unfinished.
         """
-        self.window._enter(self)
-        return self.granted
+        return self.window._enter(self)
 
     def take(self) -> None:
         """Count the task, whether there is room or not."""

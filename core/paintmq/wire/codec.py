@@ -11,7 +11,7 @@ import attrs
 import msgspec
 
 from paintmq.errors import WireError
-from paintmq.task import Buffer, Fence, TaskId
+from paintmq.task import Buffer, TaskId
 from paintmq.wire import messages as m
 from paintmq.wire.body_schema import Schema
 from paintmq.wire.frames import HEADER_BYTES, KIND_OF, NO_FENCE, NO_TASK, Header, unpack_header
@@ -25,7 +25,8 @@ LARGE_BODY_BYTES = 1024 * KIB
 LARGE: frozenset[type] = frozenset(cls for cls, form in message_forms().items() if form.large)
 """The messages with large bodies."""
 
-_ReadCarried: TypeAlias = Callable[[Any], tuple[bytes, Fence]]
+Parts: TypeAlias = tuple[Header, bytes]
+"""Header and body of an encoded message."""
 
 
 class _Codec:
@@ -115,28 +116,26 @@ def encode(message: m.Message) -> bytes:
     return header.pack() + body
 
 
-def encode_parts(message: m.Message) -> tuple[Header, bytes]:
-    """Return header and body apart, so that the header can still be completed."""
-    try:
-        return _CODECS[type(message)].encode(message)
-    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise WireError(f"this {type(message).__name__} cannot be sent: {error}") from error
+def encode_parts(message: m.Message, *, check: bool = False) -> Parts:
+    """Return header and body apart, so that the header can still be completed.
 
-
-def check(message: m.Message) -> None:
-    """Check that a peer could read the message, at a fraction of what decoding it costs.
-
-    Encoding alone checks no types, ranges or lengths but those of JSON values.
+    ``check``: make sure that a peer could read them. Encoding alone checks no types, ranges or
+    lengths but those of JSON values.
 
     Raises:
-        WireError: it could not.
+        WireError: the message has no such form, or could not be read.
     """
     codec = _CODECS[type(message)]
-    _, body = encode_parts(message)
     try:
-        codec.check_body(body)
-    except (msgspec.MsgspecError, ValueError) as error:
+        parts = codec.encode(message)
+        if check:
+            codec.check_body(parts[1])
+    except msgspec.MsgspecError as error:
         raise WireError(f"this {codec.name} could not be read: {error}") from error
+    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        raise WireError(f"this {type(message).__name__} cannot be sent: {error}") from error
+    else:
+        return parts
 
 
 def decode(data: Buffer) -> m.Message:

@@ -20,7 +20,7 @@ from attrs import frozen
 from paintmq.errors import WireError
 from paintmq.task import Buffer, PayloadInfo
 from paintmq.units import MIB
-from paintmq.wire.codec import decode_body, encode_parts
+from paintmq.wire.codec import Parts, decode_body, encode_parts
 from paintmq.wire.frames import CHUNK, CREDIT, HEADER_BYTES, Header, unpack_header
 from paintmq.wire.message_class import message_forms
 from paintmq.wire.messages import Message, payloads_of
@@ -125,10 +125,19 @@ class Link:
         """Bytes that were sent but not yet given out: for back-pressure."""
         return self._queued_bytes
 
-    def send(self, message: Message, payloads: Sequence[Buffer] = ()) -> None:
+    def send(
+        self,
+        message: Message,
+        payloads: Sequence[Buffer] = (),
+        *,
+        parts: Parts | None = None,
+        check: bool = False,
+    ) -> None:
         """Queue the message. After this, call ``outgoing``.
 
-        The buffers are kept, not copied, until they are given out: do not change them.
+        The buffers are kept, not copied, until they are given out: do not change them. ``parts``
+        are the message as it was encoded before, if it was. ``check`` makes sure that the peer can
+        read it, for a message that holds what others have made.
 
         Raises:
             ValueError: the payloads are not those the message describes.
@@ -136,7 +145,7 @@ class Link:
         """
         infos = payloads_of(message)
         total = _checked_size(message, infos, payloads) if infos or payloads else 0
-        header, body = encode_parts(message)
+        header, body = parts or encode_parts(message, check=check)
         if type(message) in _HELLOS:
             self._start_anew()
         if total <= INLINE_BYTES:

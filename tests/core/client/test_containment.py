@@ -438,13 +438,13 @@ def test_an_interrupted_submission_can_be_made_again(
 ) -> None:
     """What follows a task is not left behind without its submission."""
     task = make_task()
-    order = client._session._order
+    put = client._session._put
 
     def interrupted(*_: object) -> None:
-        monkeypatch.setattr(client._session, "_order", order)
+        monkeypatch.setattr(client._session, "_put", put)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(client._session, "_order", interrupted)
+    monkeypatch.setattr(client._session, "_put", interrupted)
     with pytest.raises(KeyboardInterrupt):
         client.submit(task)
 
@@ -458,7 +458,7 @@ def test_an_order_that_fails_is_failed_to_its_caller_alone(
     def broken(*_: object, **__: object) -> Any:
         raise ZeroDivisionError
 
-    for method in ("submit", "ask", "cancel", "fetch"):
+    for method in ("take_in", "ask", "cancel", "fetch"):
         monkeypatch.setattr(type(client._session._machine), method, broken)
     with pytest.raises(PaintMQError, match="failed inside the client: ZeroDivisionError"):
         client.submit(make_task()).result(30)

@@ -24,7 +24,8 @@ def die_with(requests: InFlight, *unanswered: Request) -> None:
 
 
 def take(requests: InFlight, now: float = 0.0) -> list[Request]:
-    return requests.take(now=now, welcomed=True)
+    tasks, others = requests.take(now=now, welcomed=True)
+    return [*others, *(("task", task_id) for task_id in tasks)]
 
 
 def test_what_is_added_is_sent_once() -> None:
@@ -77,7 +78,7 @@ def test_after_a_connection_died_what_was_unanswered_is_sent_one_at_a_time() -> 
     take(requests)
     die_with(requests, task(0), task(1), task(2))
 
-    assert requests.take(now=0.0, welcomed=False) == []
+    assert requests.take(now=0.0, welcomed=False) == ([], [])
     assert take(requests) == [task(0)]
     assert take(requests) == []
     requests.remove(task(0))

@@ -14,7 +14,16 @@ def enter(window: Window, size: int) -> Place:
 
 
 def is_inside(place: Place) -> bool:
-    return place.granted.done() and not place.granted.cancelled()
+    return place.is_inside
+
+
+def test_nothing_is_made_to_wait_for_where_there_is_room() -> None:
+    window = Window(WindowLimits(tasks=1, bytes=100))
+
+    assert window.place(60).ask_for() is None
+    waits = window.place(60).ask_for()
+    assert waits is not None
+    assert not waits.done()
 
 
 def test_tasks_and_bytes_are_both_bounded() -> None:
@@ -83,6 +92,7 @@ def test_those_who_wait_are_told_when_the_client_closes() -> None:
     gone.give_back()
     window.give_up(RuntimeError("closed"))
 
+    assert waiting.granted is not None
     with pytest.raises(RuntimeError, match="closed"):
         waiting.granted.result(0)
 
@@ -105,7 +115,7 @@ def test_room_is_never_lost_whatever_is_asked_for_and_given_back(
             places[-1].take()
         else:
             places.append(enter(window, number))
-        inside = [place for place in places if is_inside(place) and place in window._inside]
+        inside = [place for place in places if is_inside(place)]
         assert (window.tasks, window.bytes) == (len(inside), sum(p.size for p in inside))
     for place in places:
         place.give_back()
