@@ -235,6 +235,9 @@ class PluginsConfig:
     load_limit: float = setting(
         10.0, "seconds one may take to load before it is set aside", validator=_positive
     )
+    call_limit: float = setting(
+        10.0, "seconds one may keep the broker's loop before it is interrupted", validator=_positive
+    )
     settings: Mapping[str, Mapping[str, Json]] = table(
         dict[str, Mapping[str, Json]], "settings of a plugin, by its name"
     )

@@ -213,6 +213,18 @@ class Cancelled(BaseException):
     """Raised inside a model by ``context.raise_if_cancelled()``; let it through."""
 
 
+class PluginStuck(BaseException):
+    """Raised inside a plugin's function that has kept the broker from its work for too long.
+
+    A BaseException for the same reason.
+    """
+
+    reason = "it had not returned in time"
+
+    def __str__(self) -> str:
+        return self.reason
+
+
 def printable(text: str, longest: int = LONGEST_TEXT) -> str:
     """Return the text as any message can carry it: valid Unicode, and cut where it is too long."""
     text = str.__str__(text)  # of a subclass, too, without running its methods

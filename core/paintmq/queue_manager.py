@@ -175,8 +175,8 @@ class QueueManager(TaskVerbs):
         if not self._usual_ports:
             config = on_ports_of_its_own(config, keep_queues=self._names_queue_ports)
         context = new_context()
-        parts.callback(context.term)
         server = BrokerServer(config, plugins, context=context)
+        parts.callback(server.end_context, context)
         server.start()
         # What is started later is stopped earlier, with one exception: the broker drains while
         # workers can still bring results and the session can still take them.

@@ -10,7 +10,7 @@ from paintmq.broker.shell.containment import Containment
 from paintmq.client import followed_task, in_flight, session
 from paintmq.client.window import Place
 from paintmq.gateway import guard
-from paintmq.plugin import answers
+from paintmq.plugin import answers, catalog
 from paintmq.worker.agent import readable_messages
 
 
@@ -43,6 +43,14 @@ CONTAINMENT_RULES: tuple[BrokenRule, ...] = (
         "as_read",
         _as_it_comes,
         "a_question_that_cannot_be_read_is_refused_to_its_caller",
+    ),
+    BrokenRule(
+        "a model whose functions do not return is asked again and again",
+        "I25",
+        catalog,
+        "MOST_STUCK",
+        4,
+        "a_model_whose_functions_often_do_not_return_is_not_asked_again",
     ),
     BrokenRule(
         "a client repeats for ever what costs its connections",

@@ -293,3 +293,43 @@ def test_a_service_whose_journal_fails_ends_by_itself_with_status_1(
         assert service.wait() == 1
     said = "".join(service.said)
     assert "error: the broker had stopped by itself: the disk is gone" in said
+
+
+SLEEPING_MODEL = """
+    import time
+
+    from paintmq.model import ModelSpec
+
+
+    def needs(job):
+        time.sleep(1000.0)
+
+
+    def paintmq_register_models(register):
+        register(ModelSpec(
+            name="sleeper", implementation="paintmq_sleeper:none", inputs=(), needs=needs
+        ))
+"""
+
+
+@pytest.mark.parametrize("command", ["broker", "up"])
+def test_a_service_whose_plugin_does_not_return_ends_by_itself_with_status_1(
+    environment: dict[str, str], tmp_path: Path, command: str
+) -> None:
+    """I25: it can do nothing for anybody; started again, it can."""
+    write_distribution(
+        tmp_path / "plugins",
+        "paintmq-sleeper",
+        entry_points={"sleeper": "paintmq_sleeper"},
+        files={"paintmq_sleeper.py": SLEEPING_MODEL},
+    )
+    with (
+        CommandProcess([command], environment | {"PAINTMQ_PLUGINS__CALL_LIMIT": "0.5"}) as service,
+        Client(endpoint_of(service)) as client,
+    ):
+        client.submit(Task(TaskType.PLUGIN, {"model": "sleeper"}))
+
+        assert service.wait() == 1
+    said = "".join(service.said)
+    assert "paintmq_sleeper.needs (the model's functions) does not return" in said
+    assert "time.sleep(1000.0)" in said

@@ -159,7 +159,6 @@ def _started_broker(
     if settings.broker.durability != "memory":
         journal_folder(settings.broker)  # refuses at once where there is no place for it
     context = new_context()
-    stack.callback(context.term)
     server = BrokerServer(
         settings,
         plugins,
@@ -167,6 +166,7 @@ def _started_broker(
         accept_data_loss=accept_data_loss,
         reread=lambda: service_settings(config).config,
     )
+    stack.callback(server.end_context, context)
     allocator.keep()
     file_limit.allow(file_limit.wanted(settings))
     server.start()

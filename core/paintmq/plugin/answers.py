@@ -18,6 +18,7 @@ from paintmq.errors import (
     InvalidInputError,
     InvalidOptionError,
     InvalidTaskError,
+    PluginStuck,
     printable,
     said_by,
     shown,
@@ -53,6 +54,7 @@ def estimate(spec: ModelSpec, job: Job) -> Estimate:
     Raises:
         InvalidTaskError: a function failed or returned something else than it may; or the plugin
             refuses the task on purpose, and then with the plugin's own text and kind of error.
+        PluginStuck: a function was interrupted, as it did not return.
     """
     try:
         return Estimate(
@@ -65,6 +67,8 @@ def estimate(spec: ModelSpec, job: Job) -> Estimate:
         raise InvalidTaskError(f"model {spec.name} cannot estimate this task: {error}") from None
     except InvalidTaskError as error:
         raise _as_it_is(error) from None
+    except PluginStuck:
+        raise  # the catalog must not ask again
     except BaseException as error:  # noqa: BLE001 -- rule 1
         raise InvalidTaskError(
             f"model {spec.name} cannot estimate this task: {said_by(error)}"

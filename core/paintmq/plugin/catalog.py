@@ -14,6 +14,7 @@ from paintmq.errors import (
     InvalidInputError,
     InvalidOptionError,
     InvalidTaskError,
+    PluginStuck,
     UnknownModelError,
 )
 from paintmq.model import Job, ModelSpec, Needs
@@ -23,6 +24,8 @@ from paintmq.task import MAX_PRIORITY, MIN_PRIORITY, DeviceKind, TaskRequest, Ta
 
 REMEMBERED = 1_000
 """Checked tasks that are kept for others that are equal to them: most come in large numbers."""
+MOST_STUCK = 3
+"""Times that a model's functions may not return: each time the whole broker waits for them."""
 
 
 @frozen(kw_only=True)
@@ -58,6 +61,8 @@ class Catalog:
             spec.name: spec for spec in sorted(specs, key=lambda spec: spec.name)
         }
         self._known: dict[tuple[object, ...], CheckedTask] = {}
+        self._stuck: dict[str, int] = {}
+        """How often a model's functions did not return, by the model's name."""
 
     def get(self, model: str) -> ModelSpec:
         """Return the spec of the model.
@@ -101,11 +106,23 @@ class Catalog:
         _check_task_type(spec, request.task_type)
         _check_inputs(spec, request)
         devices = _devices(spec, request)
-        options = parse_options(spec.options, request.options, model=spec.name)
-        jobs = {
-            device: Job(device=device, options=options, inputs=request.inputs) for device in devices
-        }
-        estimates = {device: estimate(spec, job) for device, job in jobs.items()}
+        if self._stuck.get(spec.name, 0) >= MOST_STUCK:
+            raise InvalidTaskError(
+                f"model {spec.name} takes no tasks until the broker is started again: its plugin's"
+                f" functions did not return {MOST_STUCK} times; its author must mend them"
+            )
+        try:
+            options = parse_options(spec.options, request.options, model=spec.name)
+            jobs = {
+                device: Job(device=device, options=options, inputs=request.inputs)
+                for device in devices
+            }
+            estimates = {device: estimate(spec, job) for device, job in jobs.items()}
+        except PluginStuck as stuck:
+            self._stuck[spec.name] = self._stuck.get(spec.name, 0) + 1
+            raise InvalidTaskError(
+                f"model {spec.name} cannot estimate this task: {stuck}"
+            ) from None
         return CheckedTask(
             spec=spec,
             options=options,

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_typ
 import attrs
 from attrs import frozen
 
-from paintmq.errors import InvalidOptionError, PluginError, said_by, shown
+from paintmq.errors import InvalidOptionError, PluginError, PluginStuck, said_by, shown
 from paintmq.task import Json
 
 _MANY = 12
@@ -69,6 +69,7 @@ def parse_options(options_class: type, values: Mapping[str, Json], *, model: str
 
     Raises:
         InvalidOptionError: an option is unknown, missing or does not allow its value.
+        PluginStuck: a validator was interrupted, as it did not return.
     """
     fields = _fields(options_class)
     owner = f" of model {model}" if model else ""
@@ -86,6 +87,8 @@ def parse_options(options_class: type, values: Mapping[str, Json], *, model: str
             raise InvalidOptionError(f"option {name!r}{owner} is required: {entry.kind.text}")
     try:
         return options_class(**arguments)
+    except PluginStuck:
+        raise  # not to be asked again which of them it was
     except BaseException as error:  # noqa: BLE001 -- a plugin's validators may raise anything
         culprit = _culprit(options_class, fields, arguments)
         if culprit is None:

@@ -3,6 +3,7 @@
 Rule 1: whatever the router raises, ``sys.exit()`` included, and every answer that is not allowed is
 counted as a fault and replaced: by the task that came first, on the worker that has been idle
 longest. So the worst router makes the broker a plain queue.
+One that does not return is interrupted from outside, and is not asked again: see ``turn_watch.py``.
 Rule 2: an answer is only used to find one of the engine's own objects; nothing of the router's is
 kept.
 """
@@ -14,14 +15,32 @@ from attrs import define, field
 from paintmq.broker.scheduling.backlog import Backlog
 from paintmq.broker.scheduling.scheduling_board import SchedulingBoard
 from paintmq.broker.scheduling.worker import Worker
-from paintmq.errors import printable, shown
+from paintmq.errors import PluginStuck, printable, shown
 from paintmq.model import ModelSpec
 from paintmq.plugin.answers import MOST_SECONDS, number
 from paintmq.plugin.guarded_call import describe
-from paintmq.routing import QueueView, Router
+from paintmq.routing import BacklogView, BoardView, QueueView, Router, WorkerView
 
 MOST_TERMS = 100
 """Terms of a score that an explanation shows."""
+
+
+@define
+class FirstCome(Router):
+    """Takes the place of a router that did not return: the broker is a plain queue then."""
+
+    instead_of: str
+    _why: str
+
+    def score(
+        self, backlog: BacklogView, worker: WorkerView, board: BoardView, *, now: float
+    ) -> float:
+        return 0.0
+
+    def explain(
+        self, backlog: BacklogView, worker: WorkerView, board: BoardView, *, now: float
+    ) -> Mapping[str, float | str]:
+        return {"router": f"{self.instead_of} is not asked any more: {self._why}"}
 
 
 @define(eq=False)
@@ -35,6 +54,8 @@ class GuardedRouter:
 
     @property
     def name(self) -> str:
+        if isinstance(self.router, FirstCome):
+            return self.router.instead_of
         return printable(type(self.router).__name__)
 
     def level_seconds(self) -> float:
@@ -141,6 +162,9 @@ class GuardedRouter:
     def _count(self, error: BaseException) -> None:
         self.faults += 1
         self.last_fault = describe(error)
+        if isinstance(error, PluginStuck):
+            self.last_fault = f"{error}: first come, first served from now on"
+            self.router = FirstCome(self.name, self.last_fault)
 
 
 def _term(value: object) -> float | str:

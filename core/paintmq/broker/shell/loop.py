@@ -13,7 +13,7 @@ turn.
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import zmq
 
@@ -33,6 +33,7 @@ from paintmq.broker.shell.loop_latency import LoopLatency
 from paintmq.broker.shell.machine_driver import MachineDriver
 from paintmq.broker.shell.reception import Reception
 from paintmq.broker.shell.server_control import Subject
+from paintmq.broker.shell.turn_watch import TurnWatch
 from paintmq.broker.stores.journal import Journal
 from paintmq.broker.stores.payload_cache import PayloadCache
 from paintmq.config import Limits, RouterConfig, Timers
@@ -82,6 +83,7 @@ class BrokerLoop:
         timers: Timers,
         limits: Limits,
         statistics: ShellStatistics,
+        watch: TurnWatch,
         recorder: Recorder | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
@@ -90,6 +92,7 @@ class BrokerLoop:
         self._clock = clock
         self._listeners = listeners
         self._wakeup = wakeup
+        self._watch = watch
         self._payloads = PayloadCache(not journal.keeps_payloads)
         self._peers = PeerTable(
             limits.max_peers, limits.max_peers_per_key, 2 * timers.lease, timers.heartbeat
@@ -143,7 +146,8 @@ class BrokerLoop:
 
     def restore(self, recovered: Recovered) -> None:
         """Take over what the journal holds; call it once, before the first turn."""
-        self._driver.restore(recovered, now=self._clock.now())
+        with self._watch:
+            self._driver.restore(recovered, now=self._clock.now())
 
     def drain(self) -> None:
         """Accept and dispatch nothing more."""
@@ -151,7 +155,8 @@ class BrokerLoop:
 
     def replace_router(self, router: Router, config: RouterConfig) -> None:
         """Use another router from now on; ``config`` is what it was made from."""
-        self._driver.replace_router(router, config, now=self._clock.now())
+        with self._watch:
+            self._driver.replace_router(router, config, now=self._clock.now())
 
     def run_once(self, *, max_wait: float = LONGEST_WAIT) -> None:
         """Wait for a message, a commit or the next deadline, and act on it.
@@ -159,11 +164,16 @@ class BrokerLoop:
         Raises:
             StoreError: the journal failed; nothing was sent that depends on a record not durable.
         """
-        wait = self._wait_milliseconds(max_wait)
+        with self._watch:
+            wait = self._wait_milliseconds(max_wait)
         self.turns.ends()
         poller = self._work_poller if self._listeners.any_held_back else self._poller
         ready = dict(poller.poll(wait))
         self.turns.begins()
+        with self._watch:
+            self._turn(ready)
+
+    def _turn(self, ready: Mapping[Any, int]) -> None:
         now = self._clock.now()
         if self._wakeup.fileno() in ready:
             self._wakeup.clear()

@@ -42,10 +42,11 @@ from paintmq.broker.shell.server_control import (
     tell_story,
 )
 from paintmq.broker.shell.stop_report import StopReport, unfinished
+from paintmq.broker.shell.turn_watch import BrokerStuckError, TurnWatch
 from paintmq.broker.stores import make_store
 from paintmq.broker.stores.journal import Journal
 from paintmq.config import Config, RouterConfig
-from paintmq.errors import PaintMQError
+from paintmq.errors import PaintMQError, StoreError
 from paintmq.identifiers import new_incarnation
 from paintmq.process import file_limit
 from paintmq.statistics import ShellStatistics
@@ -80,6 +81,7 @@ class _Opened:
     journal: Journal
     machine: BrokerMachine
     loop: BrokerLoop
+    watch: TurnWatch
 
 
 class BrokerServer:
@@ -127,6 +129,8 @@ class BrokerServer:
         self._access: AccessControl | None = None
         self._observers: ObserverThread | None = None
         self._stop_asked = threading.Event()
+        self._ended = threading.Event()
+        """Set when the thread has ended, or will not."""
         self._grace: float | None = None
         self._report = StopReport()
         self.failure: BaseException | None = None
@@ -147,6 +151,18 @@ class BrokerServer:
     @property
     def is_running(self) -> bool:
         return self._opened is not None and self.failure is None
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the broker's thread does not return from a plugin's function, and holds its
+        ports until the process ends.
+        """
+        return isinstance(self.failure, BrokerStuckError)
+
+    def end_context(self, context: Context) -> None:
+        """Terminate the ZeroMQ context of a broker that was stopped, unless it is stuck in it."""
+        if not self.is_stuck:
+            context.term()
 
     def start(self) -> None:
         """Listen, and serve in a thread of its own until ``stop``.
@@ -190,13 +206,15 @@ class BrokerServer:
         seconds (None: the configured ``timers.drain_grace``).
 
         Raises:
-            PaintMQError: the broker's thread had ended by itself; the cause is its ``__cause__``.
+            PaintMQError: the broker had stopped by itself; the cause is its ``__cause__``.
         """
         thread, self._thread = self._thread, None
         if thread is None:
             return self._report
         self.request_stop(grace=grace)
-        thread.join()
+        self._ended.wait()
+        if not self.is_stuck:
+            thread.join()
         if self.failure is not None:
             raise PaintMQError(
                 f"the broker had stopped by itself: {self.failure}"
@@ -228,6 +246,7 @@ class BrokerServer:
         config = self._config
         check_exposure(config.broker)
         self._stop_asked.clear()
+        self._ended.clear()
         self._grace, self.failure, self._report = None, None, StopReport()
         context = self._context if self._context is not None else new_context()
         endpoints: list[RouterEndpoint] = []
@@ -238,6 +257,8 @@ class BrokerServer:
             factories=self._plugins.stores,
         )
         journal = Journal(store)
+        watch = TurnWatch(config.plugins.call_limit, partial(self._got_stuck, journal))
+        watch.start()
         try:
             statistics = ShellStatistics()
             self._access = AccessControl(config.broker, config.queues, statistics)
@@ -246,9 +267,10 @@ class BrokerServer:
             recovered = journal.open(wakeup.set)
             self.journal = describe_journal(config.broker, recovered)
             listeners = Listeners(endpoints, self._access.gate, statistics)
-            machine, loop = self._assemble(journal, recovered, listeners, wakeup, statistics)
+            machine, loop = self._assemble(journal, recovered, listeners, wakeup, statistics, watch)
             loop.restore(recovered)
         except BaseException:
+            watch.stop()
             self._close(context, endpoints, wakeup, journal)
             raise
         self._opened = _Opened(
@@ -259,6 +281,7 @@ class BrokerServer:
             journal=journal,
             machine=machine,
             loop=loop,
+            watch=watch,
         )
 
     def _listen(
@@ -279,6 +302,7 @@ class BrokerServer:
         listeners: Listeners,
         wakeup: Wakeup,
         statistics: ShellStatistics,
+        watch: TurnWatch,
     ) -> tuple[BrokerMachine, BrokerLoop]:
         config, incarnation = self._config, new_incarnation()
         log_recovery(recovered)
@@ -338,6 +362,7 @@ class BrokerServer:
             timers=config.timers,
             limits=file_limit.limits_within(config),
             statistics=statistics,
+            watch=watch,
             recorder=self._input_log,
             observers=() if self._observers is None else (self._observers,),
         )
@@ -391,12 +416,29 @@ class BrokerServer:
         try:
             self._serve()
         except BaseException as error:  # kept, and raised again by stop()
-            self.failure = error
-            logger.critical("the broker stopped by itself: %s", error, exc_info=error)
+            if not self.is_stuck:
+                self.failure = error
+                logger.critical("the broker stopped by itself: %s", error, exc_info=error)
+        finally:
+            self._ended.set()
+
+    def _got_stuck(self, journal: Journal, error: BrokerStuckError) -> None:
+        """Count the broker as ended: its thread is in a plugin's function, and stays there.
+
+        Should it return after all, it finds the journal closed, without which it says nothing.
+        """
+        self.failure = error
+        self._stop_asked.set()
+        try:
+            journal.close()
+        except StoreError as failed:
+            logger.critical("the journal could not be completed: %s", failed)
+        self._ended.set()
 
     def _serve(self) -> None:
         opened = self._opened
         assert opened is not None
+        opened.watch.watch_me()
         try:
             while not self._stop_asked.is_set():
                 opened.loop.run_once()
@@ -409,6 +451,7 @@ class BrokerServer:
             try:
                 self._close(opened.context, opened.endpoints, opened.wakeup, opened.journal)
             finally:
+                opened.watch.stop()
                 self._opened = None
 
     def _drain(self, opened: _Opened) -> None:
