@@ -199,7 +199,9 @@ class HttpConfig:
         False, "allow another address than loopback: something before it speaks TLS"
     )
     token_file: str = setting("", "file with the token; empty: in the platform's data folder")
-    apis: tuple[str, ...] = setting(("v1",), "what is served, in this order; see: paintmq plugins")
+    apis: tuple[str, ...] = setting(
+        ("v1", "openai"), "what is served, in this order; see: paintmq plugins"
+    )
     options: Mapping[str, Mapping[str, Json]] = table(
         dict[str, Mapping[str, Json]], "options of an API, by its name"
     )

@@ -23,8 +23,16 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 METHODS = ("GET", "HEAD", "POST", "DELETE")
-BODY_TYPES = ("application/json", "image/png", "image/jpeg", "image/webp", "image/tiff")
-"""What a POST may carry. No form: any web page could make a browser send one."""
+BODY_TYPES = (
+    "application/json",
+    "multipart/form-data",
+    "image/png",
+    "image/jpeg",
+    "image/webp",
+    "image/tiff",
+)
+"""What a POST may carry. A form that another site's page makes a browser send has that site's
+origin, which was refused before."""
 SLOW_BODY = 10.0
 """Seconds for the next piece of a body to arrive, and for its peer to take one of the answer's."""
 SLOWEST_BODY = 16 * 1024

@@ -13,6 +13,7 @@ from paintmq.broker.stores.journal import Journal
 from paintmq.config import BrokerConfig
 from paintmq.errors import PaintMQError
 from paintmq.plugin.catalog import Catalog
+from paintmq.plugin.options import describe_options
 from paintmq.statistics import BrokerStatistics
 from paintmq.task import Json, TaskId
 from paintmq.transport.addresses import is_loopback
@@ -134,6 +135,7 @@ def describe_models(catalog: Catalog) -> Json:
                 for item in spec.inputs
             ],
             "licence": spec.licence,
+            "options": [asdict(option) for option in describe_options(spec.options)],
         }
         for spec in catalog.specs.values()
     ]
