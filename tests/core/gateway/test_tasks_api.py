@@ -10,6 +10,7 @@ import pytest
 from attrs import define, field
 
 from paintmq.client.result import Progress, Result
+from paintmq.config import HttpConfig
 from paintmq.errors import (
     InvalidOptionError,
     NoRoomError,
@@ -152,7 +153,7 @@ def app_for(
         TaskIds(b"secret"),
         followed=followed or FollowedTasks(),
     )
-    services = HttpServices(tasks=tasks)
+    services = HttpServices(tasks=tasks, config=HttpConfig(apis=("v1",)))
     return gateway_app(services, chosen_apis(services, {}), routes)
 
 
