@@ -54,6 +54,9 @@ class QueueConfig:
     """
 
     port: int = setting(0, "TCP port workers connect to; 0 lets the system choose", validator=_port)
+    advertise_port: int = setting(
+        0, "port nodes reach it by, where something between maps ports; 0: port", validator=_port
+    )
     device: DeviceKind = setting("cpu", "what its tasks run on: cpu or cuda")
     gpu_memory_mb: int = setting(0, "GPU memory a task may count on")
     memory_mb: int = setting(0, "main memory a task may count on; 0 is unlimited")
@@ -147,6 +150,9 @@ class BrokerConfig:
 
     host: str = setting("127.0.0.1", "address to bind")
     port: int = setting(5550, "TCP port clients connect to; 0: any", validator=_port)
+    advertise: str = setting(
+        "", "host by which nodes reach its queues; empty: the one they connect to"
+    )
     keys: str = setting("", "folder of the keys that may connect; empty: no keys are asked for")
     key: str = setting("", "this program's own key file, where a broker asks for one")
     insecure: bool = setting(False, "allow another address than loopback without keys")

@@ -9,6 +9,7 @@ from paintmq.config import Config, PluginsConfig, QueueConfig, WorkersConfig
 from paintmq.node.capabilities import Capabilities
 from paintmq.node.supervisor import NodeSupervisor
 from paintmq.plugin.manager import PluginManager
+from paintmq.worker.agent.known_broker import KnownBroker
 from paintmq.worker.machine.profile import WorkerTimers
 from tests.harness.scripted_broker import Job, ScriptedBroker
 
@@ -18,7 +19,11 @@ ONE_CORE = Capabilities(cores=1, memory_mb=4096)
 
 
 def make_trial_node(
-    broker: ScriptedBroker, *, worker_timers: WorkerTimers | None = None, **workers: object
+    broker: ScriptedBroker,
+    *,
+    worker_timers: WorkerTimers | None = None,
+    known: KnownBroker | None = None,
+    **workers: object,
 ) -> NodeSupervisor:
     """Return a node that is not started yet; ``workers`` are settings of that section."""
     config = Config(
@@ -34,6 +39,7 @@ def make_trial_node(
         name="testnode",
         capabilities=ONE_CORE,
         worker_timers=worker_timers,
+        known=known,
     )
 
 

@@ -1,6 +1,5 @@
 """A broker that is killed and is back before its workers notice: with the timers people have."""
 
-import socket
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,21 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.harness.command_process import CommandProcess, private_environment
+from tests.harness.free_ports import free_ports
 from tests.harness.trial_models import write_trial_distribution
 
 from paintmq import Client, Task, TaskState, TaskType
 from paintmq.config import DEFAULT_QUEUE_CONFIGS
 
 pytestmark = pytest.mark.slow
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports on which nothing listens: a broker that comes back needs those it had."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 @pytest.fixture

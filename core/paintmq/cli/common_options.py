@@ -107,16 +107,10 @@ def is_reachable(endpoint: str, patience: float = PATIENCE) -> bool:
 
 def unreachable_because(endpoint: str, patience: float = PATIENCE) -> str:
     """Return why nothing can be reached there; empty when something listens."""
-    import socket
+    from paintmq.transport.reach import why_unreachable
 
     host, port = host_and_port(endpoint)
-    try:
-        with socket.create_connection((host, port), timeout=patience):
-            return ""
-    except socket.gaierror:
-        return f"no machine is known by the name {host}"
-    except OSError as error:
-        return error.strerror or str(error)
+    return why_unreachable(tcp_endpoint(host, port), patience)
 
 
 def tell_settings_file(settings: "Settings") -> None:

@@ -1,12 +1,13 @@
 """``paintmq up``, ``broker`` and ``node``: what runs until it is told to stop."""
 
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from attrs import evolve
 
 from paintmq.cli.common_options import (
     ConfigOption,
@@ -15,8 +16,8 @@ from paintmq.cli.common_options import (
     connected,
     host_and_port,
     installed_plugins,
-    is_reachable,
     service_settings,
+    unreachable_because,
 )
 from paintmq.cli.failures import (
     SIGNALLED,
@@ -37,6 +38,7 @@ from paintmq.transport.addresses import tcp_endpoint
 if TYPE_CHECKING:
     from paintmq.broker.shell.server import BrokerServer
     from paintmq.config import Config
+    from paintmq.node.directions import Directions
     from paintmq.node.fleet import NodeFleet
     from paintmq.node.supervisor import NodeSupervisor
     from paintmq.plugin.manager import PluginManager
@@ -102,7 +104,9 @@ def node(
     config: ConfigOption = None,
 ) -> None:
     """Start this machine's workers for a broker on this or another machine."""
+    from paintmq.node.directions import DirectionsKeeper
     from paintmq.node.supervisor import NodeSupervisor
+    from paintmq.worker.agent.known_broker import KnownBroker
 
     settings, plugins = _prepared(config)
     endpoint = chosen_endpoint(connect, config)
@@ -110,17 +114,33 @@ def node(
         tether = Tether(signals, settings.timers.drain_grace)
         if tethered:
             tether.start()
-        queue_endpoints = _ask_for_queues(endpoint, config, signals)
-        if queue_endpoints is None:
+        directions = _ask_for_directions(endpoint, config, signals)
+        if directions is None:
             return
         allocator.keep()
-        supervisor = NodeSupervisor(settings, plugins, queue_endpoints=queue_endpoints, name=name)
+        known = KnownBroker(directions.incarnation)
+        supervisor = NodeSupervisor(
+            evolve(settings, queues=directions.queues or settings.queues),
+            plugins,
+            queue_endpoints=directions.endpoints,
+            name=name,
+            known=known,
+        )
+        keeper = DirectionsKeeper(
+            ask=lambda: _directions(endpoint, config),
+            follow=supervisor.follow,
+            homes=lambda: supervisor.homes,
+            known=known,
+            broker=endpoint,
+        )
         supervisor.start()
+        keeper.start()
         tether.hold(supervisor)
         try:
             note(f"workers of this machine serve {endpoint}")
             _work(supervisor, signals)
         finally:
+            keeper.stop()
             _stop_node(supervisor, tether.grace)
     _exit_as_told(signals)
 
@@ -245,10 +265,10 @@ def _serve(server: "BrokerServer", signals: Signals) -> None:
     note("stopping: running tasks are finished or handed back; again to stop at once")
 
 
-def _ask_for_queues(
+def _ask_for_directions(
     endpoint: str, config: Path | None, signals: Signals
-) -> Mapping[str, str] | None:
-    """Return the address of every queue, waiting for the broker if need be; None: told to stop.
+) -> "Directions | None":
+    """Return where every queue is, waiting for the broker if need be; None: told to stop.
 
     A broker that is there and does not answer may be busy, stopped or about to start: it is waited
     for as one that is not there.
@@ -256,7 +276,7 @@ def _ask_for_queues(
     said = ""
     while True:
         try:
-            return _queues_of(endpoint, config)
+            return _directions(endpoint, config)
         except (NoBrokerError, TimeoutError) as error:
             if str(error) != said:
                 said = str(error)
@@ -265,25 +285,29 @@ def _ask_for_queues(
             return None
 
 
-def _queues_of(endpoint: str, config: Path | None) -> Mapping[str, str]:
-    """Return the address of every queue of the broker there.
+def _directions(endpoint: str, config: Path | None) -> "Directions":
+    """Return where the queues of the broker there are.
 
     Raises:
         NoBrokerError: no broker answers.
     """
-    if not is_reachable(endpoint):
-        raise NoBrokerError("none answers yet")
+    from paintmq.node.directions import Directions, directions_from
+
+    if reason := unreachable_because(endpoint):
+        raise NoBrokerError(reason)
     settings = service_settings(config).config
     if _has_workers_key(settings):
-        # Such a key opens the queues' ports alone, so which they are is in our own settings.
+        # Such a key opens the queues' ports alone, so which they are is in our own settings. That
+        # it is the right broker, its own key tells.
         host, _ = host_and_port(endpoint)
-        return {name: tcp_endpoint(host, each.port) for name, each in settings.queues.items()}
+        ports = {name: each.advertise_port or each.port for name, each in settings.queues.items()}
+        endpoints = {name: tcp_endpoint(host, port) for name, port in ports.items()}
+        return Directions(endpoints=endpoints, queues=settings.queues)
     with connected(endpoint, config) as client:
-        answer = client.ask("endpoints")
-    queues = answer.get("queues") if isinstance(answer, dict) else None
-    if not isinstance(queues, dict):
+        directions = directions_from(endpoint, client.ask("endpoints"))
+    if directions is None:
         raise CommandError(f"{endpoint} does not answer as a broker does")
-    return seen_from_here(endpoint, {str(name): str(address) for name, address in queues.items()})
+    return directions
 
 
 def _has_workers_key(settings: "Config") -> bool:
@@ -291,13 +315,3 @@ def _has_workers_key(settings: "Config") -> bool:
 
     key = settings.broker.key
     return bool(key) and load_peer_key(Path(key)).role == "worker"
-
-
-def seen_from_here(endpoint: str, queues: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the queues' addresses on the host by which the broker itself was reached.
-
-    A broker knows the address it is bound to, which may be all of its machine's addresses, or the
-    inside of a container.
-    """
-    host, _ = host_and_port(endpoint)
-    return {name: tcp_endpoint(host, host_and_port(at)[1]) for name, at in queues.items()}

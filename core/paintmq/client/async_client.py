@@ -18,6 +18,7 @@ from cattrs import structure
 from paintmq.client.async_task_handle import AsyncTaskHandle, checked_timeout, wait_for_answer
 from paintmq.client.client import DEFAULT_ENDPOINT
 from paintmq.client.journal import journal_for
+from paintmq.client.reachability import none_answers
 from paintmq.client.result import Result
 from paintmq.client.session import Session
 from paintmq.client.task import Task
@@ -93,7 +94,7 @@ class AsyncClient:
     async def connect(self, timeout: float | None = 10.0) -> None:
         """Wait until the broker has answered; see ``Client.connect``."""
         if not await asyncio.to_thread(self._session.wait_until_connected, timeout):
-            raise TimeoutError(f"no broker answers at {self.endpoint} within {timeout} s")
+            raise TimeoutError(await asyncio.to_thread(none_answers, self.endpoint, timeout))
 
     async def submit(
         self, task: Task, *, queue: str = "", timeout: float | None = None, patient: bool = False

@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from paintmq.client.journal import journal_for
+from paintmq.client.reachability import none_answers
 from paintmq.client.session import Session
 from paintmq.client.task_handle import TaskHandle
 from paintmq.client.task_verbs import TaskVerbs
@@ -80,7 +81,7 @@ class Client(TaskVerbs):
         """
         self._session.check_may_wait("connect()")
         if not self._session.wait_until_connected(timeout):
-            raise TimeoutError(f"no broker answers at {self.endpoint} within {timeout} s")
+            raise TimeoutError(none_answers(self.endpoint, timeout))
 
     def close(self) -> None:
         """Say goodbye. Accepted tasks go on; handles that wait get a ManagerStoppedError."""

@@ -14,7 +14,7 @@ from paintmq.identifiers import new_peer_id
 from paintmq.task import Buffer, TaskId
 from paintmq.transport.curve import secure_with
 from paintmq.transport.key_files import PeerKey
-from paintmq.transport.sockets import Context, Socket, dealer
+from paintmq.transport.sockets import Context, Socket, connect, dealer
 from paintmq.wire.codec import Parts
 from paintmq.wire.link import Delivery, Link
 from paintmq.wire.messages import FromClient, Heartbeat, Submit
@@ -161,7 +161,7 @@ def _connected(context: Context, endpoint: str, key: PeerKey | None) -> Socket |
         opened = dealer(context, new_peer_id())
         if key is not None:
             secure_with(opened, key)
-        opened.connect(endpoint)
+        connect(opened, endpoint)
     except zmq.ZMQError as error:
         logger.warning("no connection to %s can be opened: %s", endpoint, error)
         if opened is not None:

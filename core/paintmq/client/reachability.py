@@ -5,10 +5,21 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
+from paintmq.transport.reach import why_unreachable
+
 logger = logging.getLogger(__name__)
 
+_LOOK = 1.0
+"""Seconds spent to find out why nothing is heard."""
 _TROUBLE_AFTER = 1.0
 """Seconds without an answer before it counts as trouble."""
+
+
+def none_answers(endpoint: str, timeout: float | None) -> str:
+    """Describe a time-out: what can be known of an address without talking to a broker there."""
+    reason = why_unreachable(endpoint, _LOOK) if endpoint.startswith("tcp://") else ""
+    why = f": {reason}" if reason else "; something listens there, but says nothing a broker would"
+    return f"no broker answers at {endpoint} within {timeout} s{why}"
 
 
 class Reachability:

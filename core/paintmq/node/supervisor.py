@@ -6,9 +6,12 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
+from attrs import evolve
+
 from paintmq.config import Config
-from paintmq.errors import PaintMQError
+from paintmq.errors import ConfigError, PaintMQError
 from paintmq.node.capabilities import Capabilities, detect
+from paintmq.node.directions import Directions
 from paintmq.node.worker_plan import WorkerPlan
 from paintmq.plugin.manager import PluginManager
 from paintmq.task import TaskId
@@ -18,6 +21,7 @@ from paintmq.transport.wakeup import Wakeup
 from paintmq.worker.agent.agent import AgentSetup, WorkerAgent
 from paintmq.worker.agent.crash_journal import CrashJournal, runtime_folder
 from paintmq.worker.agent.host_process import sweep_scratch
+from paintmq.worker.agent.known_broker import KnownBroker
 from paintmq.worker.agent.readiness import Readiness
 from paintmq.worker.agent.strays import sweep_strays
 from paintmq.worker.machine.profile import WorkerTimers
@@ -45,7 +49,20 @@ class NodeSupervisor:
         name: str = "",
         capabilities: Capabilities | None = None,
         worker_timers: WorkerTimers | None = None,
+        known: KnownBroker | None = None,
     ) -> None:
+        """Take what it needs; nothing is started yet.
+
+        Args:
+            config: the settings; of its queues, those with an endpoint count.
+            plugins: for the models that are installed here.
+            queue_endpoints: where workers connect, by queue.
+            context: a ZeroMQ context to share; None: one of its own.
+            name: of the node; empty: the machine's.
+            capabilities: of the machine; None: what is found.
+            worker_timers: the patience of its workers.
+            known: the broker they belong to; None: whoever answers at these endpoints.
+        """
         self.name = name or socket.gethostname()
         self._config = config
         self._plugins = plugins
@@ -53,6 +70,7 @@ class NodeSupervisor:
         self._context = context
         self._capabilities = capabilities
         self._timers = worker_timers or WorkerTimers()
+        self._known = known or KnownBroker()
         self._loop: _NodeLoop | None = None
         self._thread: threading.Thread | None = None
         self.failure: Exception | None = None
@@ -107,6 +125,18 @@ class NodeSupervisor:
             self._thread.join(timeout)
         return self._thread is None or not self._thread.is_alive()
 
+    def follow(self, directions: Directions) -> None:
+        """Have each worker go to the queue that is its home by these directions, with all that it
+        holds, and to come back where it stayed away. Safe in any thread; nothing while not running.
+        """
+        if self._loop is not None:
+            self._loop.follow(self._plan(directions, self._capabilities or detect()))
+
+    @property
+    def homes(self) -> Mapping[str, str]:
+        """The queues that workers of this node connect to, and their addresses."""
+        return self._loop.homes if self._loop is not None else {}
+
     @property
     def workers(self) -> tuple[str, ...]:
         """The names of the workers that have not left."""
@@ -126,16 +156,8 @@ class NodeSupervisor:
 
     def _make_loop(self) -> "_NodeLoop":
         capabilities = self._capabilities or detect()
-        plan = WorkerPlan(
-            config=self._config,
-            specs=self._plugins.catalog().specs,
-            capabilities=capabilities,
-            node=self.name,
-            queue_endpoints=self._queue_endpoints,
-            worker_timers=self._timers,
-            key=own_key(self._config.broker, LOCAL_WORKER),
-        )
-        setups = plan.setups()
+        directions = Directions(endpoints=self._queue_endpoints, queues={})
+        setups = self._plan(directions, capabilities).setups()
         logger.info(
             "node %s: %d cores, %d MB, %s; workers: %s",
             self.name,
@@ -144,18 +166,35 @@ class NodeSupervisor:
             ", ".join(gpu.name for gpu in capabilities.gpus) or capabilities.no_gpus_because,
             ", ".join(setup.profile.name for setup in setups) or "none",
         )
-        return _NodeLoop(setups, self._context)
+        return _NodeLoop(setups, self._context, self._known)
+
+    def _plan(self, directions: Directions, capabilities: Capabilities) -> WorkerPlan:
+        config = self._config
+        if directions.queues:
+            config = evolve(config, queues=directions.queues)
+        return WorkerPlan(
+            config=config,
+            specs=self._plugins.catalog().specs,
+            capabilities=capabilities,
+            node=self.name,
+            queue_endpoints=directions.endpoints,
+            worker_timers=self._timers,
+            key=own_key(self._config.broker, LOCAL_WORKER),
+        )
 
 
 class _NodeLoop:
     """One run of a node, from its agents' first hello to the last goodbye."""
 
-    def __init__(self, setups: Sequence[AgentSetup], context: "Context | None") -> None:
+    def __init__(
+        self, setups: Sequence[AgentSetup], context: "Context | None", known: KnownBroker
+    ) -> None:
         self._context = context or new_context()
         self._owns_context = context is None
         self._readiness = Readiness()
         self._wakeup = Wakeup()
         self._grace: float | None = None
+        self._new_plan: WorkerPlan | None = None
         self.handed_back: list[TaskId] = []
         sweep_strays()
         sweep_scratch()
@@ -168,6 +207,7 @@ class _NodeLoop:
                 context=self._context,
                 readiness=self._readiness,
                 journal=journal,
+                known=known,
             )
             for setup, journal in zip(setups, journals, strict=True)
         ]
@@ -179,6 +219,15 @@ class _NodeLoop:
     def request_stop(self, grace: float) -> None:
         """Ask the loop to end; safe from any thread or signal handler."""
         self._grace = grace if self._grace is None else min(grace, self._grace)
+        self._wakeup.set()
+
+    @property
+    def homes(self) -> Mapping[str, str]:
+        return {agent.profile.queue: agent.endpoint for agent in tuple(self._agents)}
+
+    def follow(self, plan: WorkerPlan) -> None:
+        """Ask the loop to bring each worker to its home by this plan; safe from any thread."""
+        self._new_plan = plan
         self._wakeup.set()
 
     def run(self) -> None:
@@ -204,9 +253,19 @@ class _NodeLoop:
 
     def _wake_up(self) -> None:
         self._wakeup.clear()
+        plan, self._new_plan = self._new_plan, None
+        if plan is not None:
+            self._move(plan)
         if self._grace is not None:
             for agent in self._agents:
                 agent.drain(self._grace)
+
+    def _move(self, plan: WorkerPlan) -> None:
+        for agent in self._agents:
+            try:
+                agent.move_to(*plan.home_of(agent.profile))
+            except ConfigError as error:
+                logger.warning("%s stays where it is: %s", agent.name, error)
 
     def _close(self) -> None:
         for agent in self._agents:

@@ -126,6 +126,15 @@ class WorkerPlan:
             )
         return home
 
+    def home_of(self, profile: WorkerProfile) -> tuple[str, str]:
+        """Return the queue that such a worker connects to, and its address.
+
+        Raises:
+            ConfigError: no queue is meant for its device.
+        """
+        queue = self._home(profile.device, profile.gpu_memory_mb)
+        return queue, self.queue_endpoints[queue]
+
     def _may_serve(self, device: DeviceKind) -> bool:
         """Return whether the key is for a queue of that device; one without limits is for all."""
         if self._key_queues is None:

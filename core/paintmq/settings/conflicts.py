@@ -21,7 +21,12 @@ def conflicts(config: Config) -> list[str]:
 def _ports(config: Config) -> list[str]:
     """Name two users of one port; port 0 asks the system for a free one."""
     users: dict[int, str] = {}
-    found = []
+    found = [
+        f"queues.{name}.advertise_port = {queue.advertise_port} needs queues.{name}.transport ="
+        " 'router': the pipes of 'pushpull' are on ports that nothing between could know"
+        for name, queue in config.queues.items()
+        if queue.advertise_port and queue.transport == "pushpull"
+    ]
     taken = {"broker": config.broker.port}
     taken |= {f"queues.{name}": queue.port for name, queue in config.queues.items()}
     for user, port in taken.items():

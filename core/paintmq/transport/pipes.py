@@ -21,7 +21,7 @@ from paintmq.statistics import ShellStatistics
 from paintmq.task import Buffer, PeerId
 from paintmq.transport.connection_watch import ConnectionWatch
 from paintmq.transport.multipart import MultipartReader
-from paintmq.transport.sockets import Context, Socket, bind, dealer, pull, push
+from paintmq.transport.sockets import Context, Socket, bind, connect, dealer, pull, push
 from paintmq.wire.frames import is_work
 from paintmq.wire.link import MAX_FRAMES
 
@@ -271,9 +271,7 @@ class WorkerConnection:
 
     def _join(self, socket: Socket, endpoint: str) -> None:
         self._secure(socket)
-        if "[" in endpoint:
-            socket.setsockopt(zmq.IPV6, 1)
-        socket.connect(endpoint)
+        connect(socket, endpoint)
 
     def _at_port(self, port: int) -> str:
         """Return the address of another port of the same broker."""

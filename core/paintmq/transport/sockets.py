@@ -153,6 +153,17 @@ def bind(socket: Socket, host: str, port: int, *, purpose: str) -> str:
     return address
 
 
+def connect(socket: Socket, endpoint: str) -> None:
+    """Connect to ``tcp://HOST:PORT``; without being told so, ZeroMQ knows no IPv6.
+
+    Raises:
+        zmq.ZMQError: the address is malformed.
+    """
+    if "[" in endpoint:
+        socket.setsockopt(zmq.IPV6, 1)
+    socket.connect(endpoint)
+
+
 def _socket(context: Context, kind: int, *options: dict[zmq.SocketOption, int]) -> Socket:
     socket: Socket = context.socket(kind)
     for table in options:

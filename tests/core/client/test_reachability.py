@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from paintmq.client.reachability import Reachability
+from paintmq.client.reachability import Reachability, none_answers
 
 
 class Clock:
@@ -54,3 +54,17 @@ def test_waiting_ends_with_the_first_answer() -> None:
     broker.answered()
 
     assert broker.wait(0.0)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "reason"),
+    [
+        ("tcp://no-such-machine.invalid:5", ": no machine is known by the name no-such-machine"),
+        ("tcp://127.0.0.1:1", ": Connection refused"),
+        ("inproc://elsewhere", "; something listens there"),
+    ],
+)
+def test_a_time_out_says_what_can_be_known_of_the_address(endpoint: str, reason: str) -> None:
+    assert none_answers(endpoint, 2.0).startswith(
+        f"no broker answers at {endpoint} within 2.0 s{reason}"
+    )

@@ -11,6 +11,7 @@ from tests.harness.trial_node import child_processes, make_trial_node
 from zmq.utils.garbage import GarbageCollectorThread
 
 from paintmq.node.supervisor import NodeSupervisor
+from paintmq.worker.agent.known_broker import KnownBroker
 from paintmq.worker.machine.profile import WorkerTimers
 
 
@@ -33,8 +34,13 @@ def make_node(
     (tmp_path / "scratch").mkdir()
     nodes: list[NodeSupervisor] = []
 
-    def make(*, worker_timers: WorkerTimers | None = None, **workers: object) -> NodeSupervisor:
-        node = make_trial_node(broker, worker_timers=worker_timers, **workers)
+    def make(
+        *,
+        worker_timers: WorkerTimers | None = None,
+        known: KnownBroker | None = None,
+        **workers: object,
+    ) -> NodeSupervisor:
+        node = make_trial_node(broker, worker_timers=worker_timers, known=known, **workers)
         nodes.append(node)
         node.start()
         return node

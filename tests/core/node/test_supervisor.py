@@ -20,6 +20,7 @@ from tests.harness.written_distribution import python_path
 
 from paintmq.config import Config, PluginsConfig, QueueConfig, WorkersConfig
 from paintmq.errors import ConfigError, PaintMQError
+from paintmq.node.directions import Directions
 from paintmq.node.supervisor import NodeSupervisor
 from paintmq.plugin.manager import PluginManager
 from paintmq.wire.messages import (
@@ -38,6 +39,7 @@ from paintmq.wire.messages import (
     WorkerGoodbye,
     WorkerHello,
 )
+from paintmq.worker.agent.known_broker import KnownBroker
 from paintmq.worker.machine.profile import WorkerTimers
 
 
@@ -309,3 +311,57 @@ def test_a_node_without_a_queue_for_its_device_says_so() -> None:
 
     with pytest.raises(ConfigError, match="no queue is for cpu workers"):
         node.start()
+
+
+def test_a_worker_stays_away_from_another_broker_and_comes_back_when_it_is_known(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    known = KnownBroker(incarnation=2)  # the scripted broker is number 1
+    node = make_node(known=known)
+    broker.hear(WorkerHello)
+    assert known.wait_for_doubt(30)
+    assert known.take_doubt() == f"another broker answers at {broker.endpoint}"
+
+    known.incarnation = 1
+    node.follow(Directions(endpoints={"cpu": broker.endpoint}, queues={}, incarnation=1))
+
+    broker.hear(WorkerHello)
+    job = make_job(1)
+    broker.assign(job)
+    broker.hear(AttemptSucceeded, job)
+
+
+def test_a_worker_takes_what_it_runs_along_to_another_queue(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    node = make_node()
+    _, first = broker.hear(WorkerHello)
+    running = make_job(1, do="heed")
+    broker.assign(running)
+    broker.hear(AttemptProgressed, running)
+
+    queues = {"other": QueueConfig(effort="intensive")}
+    node.follow(Directions(endpoints={"other": broker.endpoint}, queues=queues))
+
+    hello, _ = broker.hear(WorkerHello)
+    assert (hello.queue, hello.replaces, hello.running) == ("other", first.peer, (running.key,))
+    assert node.homes == {"other": broker.endpoint}
+    broker.abandon(running, grace=30.0)
+    broker.hear(AttemptReturned, running)
+
+
+def test_a_worker_stays_where_it_is_when_no_queue_is_left_for_it(
+    broker: ScriptedBroker,
+    make_node: Callable[..., NodeSupervisor],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    node = make_node()
+    broker.hear(WorkerHello)
+
+    node.follow(Directions(endpoints={}, queues={"gpu": QueueConfig(device="cuda")}))
+
+    job = make_job(1)
+    broker.assign(job)
+    broker.hear(AttemptSucceeded, job)
+    assert node.homes == {"cpu": broker.endpoint}
+    assert "testnode/cpu-0 stays where it is: no queue is for cpu workers" in caplog.text

@@ -228,6 +228,10 @@ class TestConflicts:
         ("text", "said"),
         [
             ("[broker]\nport = 5555", "queues.gpu-high.port = 5555 is also broker.port"),
+            (
+                "[queues.a]\ntransport = 'pushpull'\nadvertise_port = 7000",
+                "queues.a.advertise_port = 7000 needs queues.a.transport = 'router'",
+            ),
             ("[queues.a]\nport = 5556", "queues.a.port = 5556 is also queues.gpu-medium.port"),
             ("[broker]\nhost = '0.0.0.0'", "broker.host = '0.0.0.0' lets anyone"),
             ("[timers]\nlease = 9", "timers.lease = 9 must be at least twice timers.heartbeat = 5"),

@@ -335,7 +335,13 @@ class BrokerServer:
             rng=rng,
         )
         subjects: dict[str, Subject] = {
-            "endpoints": lambda _: describe_endpoints(self.client_endpoint, self.queue_endpoints),
+            "endpoints": lambda _: describe_endpoints(
+                self.client_endpoint,
+                self.queue_endpoints,
+                advertise=config.broker.advertise,
+                queues=config.queues,
+                incarnation=incarnation,
+            ),
             "version": lambda _: describe_version(
                 incarnation,
                 config.broker.durability,

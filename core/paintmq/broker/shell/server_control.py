@@ -10,7 +10,7 @@ from attrs import asdict
 from paintmq.broker.records import Recovered
 from paintmq.broker.stores import journal_folder
 from paintmq.broker.stores.journal import Journal
-from paintmq.config import BrokerConfig
+from paintmq.config import BrokerConfig, QueueConfig
 from paintmq.errors import PaintMQError
 from paintmq.plugin.catalog import Catalog
 from paintmq.plugin.options import describe_options
@@ -95,8 +95,38 @@ def tell_story(journal: Journal, arguments: Mapping[str, Json]) -> Json:
     return {"state": "done", "story": [line.to_json() for line in story]}
 
 
-def describe_endpoints(client: str, queues: Mapping[str, str]) -> Json:
-    return {"client": client, "queues": dict(queues)}
+def describe_endpoints(
+    client: str,
+    bound: Mapping[str, str],
+    *,
+    advertise: str,
+    queues: Mapping[str, QueueConfig],
+    incarnation: int,
+) -> Json:
+    """Return what a node must know to connect its workers.
+
+    ``bound``: the addresses of the queues' sockets. Where something between maps ports, nodes are
+    told the one they reach; on which host, each takes from how it reached the broker itself, unless
+    that is set. ``requirements`` are what a worker's home depends on.
+    """
+    told = {}
+    for name, address in bound.items():
+        host, _, port = address.rpartition(":")
+        told[name] = f"{host}:{queues[name].advertise_port or port}"
+    return {
+        "client": client,
+        "queues": dict[str, Json](told),
+        "advertise": advertise,
+        "incarnation": incarnation,
+        "requirements": {
+            name: {
+                "device": queue.device,
+                "gpu_memory_mb": queue.gpu_memory_mb,
+                "effort": queue.effort,
+            }
+            for name, queue in queues.items()
+        },
+    }
 
 
 def describe_journal(broker: BrokerConfig, recovered: Recovered) -> str:

@@ -31,6 +31,7 @@ from paintmq.worker.agent.broker_connection import BrokerConnection
 from paintmq.worker.agent.crash_journal import CrashJournal
 from paintmq.worker.agent.held_payloads import HeldPayloads
 from paintmq.worker.agent.host_process import READ_BUDGET, HostProcess
+from paintmq.worker.agent.known_broker import KnownBroker
 from paintmq.worker.agent.readable_messages import as_readable, objection_to
 from paintmq.worker.agent.readiness import Readiness
 from paintmq.worker.channel.messages import (
@@ -99,6 +100,7 @@ class WorkerAgent:
         readiness: Readiness,
         journal: CrashJournal | None = None,
         clock: Clock = time.monotonic,
+        known: KnownBroker | None = None,
     ) -> None:
         self.has_left = False
         """It has drained and said goodbye; only ``close`` remains to be called."""
@@ -109,6 +111,7 @@ class WorkerAgent:
         self._readiness = readiness
         self._journal = journal
         self._clock = clock
+        self._known = known or KnownBroker()
         self._machine = WorkerMachine(setup.profile, setup.specs, timers=setup.timers)
         self._broker: BrokerConnection | None = None
         self._host: HostProcess | None = None
@@ -121,6 +124,15 @@ class WorkerAgent:
     @property
     def name(self) -> str:
         return self._setup.profile.name
+
+    @property
+    def profile(self) -> WorkerProfile:
+        return self._setup.profile
+
+    @property
+    def endpoint(self) -> str:
+        """Of its home queue."""
+        return self._setup.endpoint
 
     @property
     def held(self) -> tuple[Key, ...]:
@@ -143,6 +155,18 @@ class WorkerAgent:
     def drain(self, grace: float) -> None:
         """Take nothing more, finish or hand back within ``grace`` seconds, then leave."""
         self._carry_out(self._machine.drain(grace, now=self._clock()))
+
+    def move_to(self, queue: str, endpoint: str) -> None:
+        """Connect to this queue from now on, with all that it holds; nothing if it is there."""
+        is_there = (queue, endpoint) == (self.profile.queue, self.endpoint)
+        if self.has_left or (is_there and self._broker is not None):
+            return
+        profile = evolve(self._setup.profile, queue=queue)
+        self._setup = evolve(self._setup, endpoint=endpoint, profile=profile)
+        self._machine.moved(queue)
+        self._disconnect()
+        self._connect()
+        self._flush()
 
     def next_deadline(self) -> float:
         """Return when ``tick`` is next worth calling, by the agent's clock."""
@@ -215,10 +239,17 @@ class WorkerAgent:
         match message:
             case Assign():
                 self._payloads.assigned(message, payloads)
+            case WorkerWelcome(incarnation=number) if not self._known.accepts(number):
+                # No goodbye: if it is ours, started again, it must wait for us to come back.
+                logger.info("%s: %s is another broker than before", self.name, self.endpoint)
+                self._known.doubt(f"another broker answers at {self.endpoint}")
+                self._disconnect()
+                return
             case WorkerWelcome() if self._broker is not None:
                 self._broker.open_pipes(message)
             case Refused(reason):
                 logger.warning("%s: the broker refuses it: %s", self.name, reason)
+                self._known.doubt(reason)
             case _:
                 pass
         self._carry_out(self._machine.receive(message, now=self._clock()))
@@ -268,6 +299,7 @@ class WorkerAgent:
                     if self._host is not None:
                         self._host.kill()
                 case Reconnect(reason):
+                    self._known.doubt(reason)
                     logger.info("%s: connecting again: %s", self.name, reason)
                     self._disconnect()
                     self._connect()

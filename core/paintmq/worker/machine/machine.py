@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from math import inf
 from typing import assert_never
 
+from attrs import evolve
+
 from paintmq.model import ModelSpec
 from paintmq.task import PeerId, TaskError
 from paintmq.wire.messages import (
@@ -97,6 +99,10 @@ class WorkerMachine:
         if self._left:
             return []
         return self._start_draining(grace, now=now) + self._advance(now=now)
+
+    def moved(self, queue: str) -> None:
+        """Its home is another queue now; the shell opens a new connection next."""
+        self._profile = evolve(self._profile, queue=queue)
 
     def tick(self, *, now: float) -> list[Command]:
         """Do what is due."""
