@@ -1,6 +1,8 @@
 """Broker and nodes as processes of their own: started, drained, killed and replaced by commands."""
 
+import re
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -293,6 +295,42 @@ def test_a_service_whose_journal_fails_ends_by_itself_with_status_1(
         assert service.wait() == 1
     said = "".join(service.said)
     assert "error: the broker had stopped by itself: the disk is gone" in said
+
+
+def test_nodes_that_are_stopped_are_called_silent_long_before_they_are_given_up(
+    environment: dict[str, str],
+) -> None:
+    timers = {"PAINTMQ_TIMERS__HEARTBEAT": "0.5", "PAINTMQ_TIMERS__LEASE": "300"}
+    with CommandProcess(["broker"], environment | timers) as broker:
+        endpoint = endpoint_of(broker)
+        arguments = ["node", "--connect", endpoint, "--name"]
+        with (
+            CommandProcess([*arguments, "one"], environment) as one,
+            CommandProcess([*arguments, "two"], environment) as two,
+        ):
+            wait_for_status(endpoint, environment, BOTH.format("idle"))
+            for node in (one, two):
+                node.process.send_signal(signal.SIGSTOP)
+
+            said = wait_for_status(endpoint, environment, BOTH.format("silent"))
+
+            assert re.search(r"two/cpu-0 has been silent for \d+\.\d s: it or its machine is", said)
+            for node in (one, two):
+                node.process.send_signal(signal.SIGCONT)
+            wait_for_status(endpoint, environment, BOTH.format("idle"))
+
+
+BOTH = "/cpu-0 +cpu-light .* {0}(.|\n)*/cpu-0 +cpu-light .* {0}"
+
+
+def wait_for_status(endpoint: str, environment: dict[str, str], pattern: str) -> str:
+    """Return what `paintmq status` says once it matches."""
+    ends = time.monotonic() + 40.0
+    while True:
+        said = run_command("status", "--connect", endpoint, environment=environment).stdout
+        if re.search(pattern, said):
+            return said
+        assert time.monotonic() < ends, f"never like {pattern!r}:\n{said}"
 
 
 SLEEPING_MODEL = """

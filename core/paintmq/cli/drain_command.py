@@ -1,6 +1,6 @@
 """``paintmq drain``: have one worker leave in order."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,10 +16,17 @@ def drain(
     grace: Annotated[
         float, typer.Option(help="Seconds its running tasks have; then they go to others.")
     ] = 30.0,
+    session: Annotated[
+        str,
+        typer.Option(
+            metavar="ID", help="Which one, where several workers of one name are connected."
+        ),
+    ] = "",
     connect: ConnectOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Have a worker finish what it runs, take nothing more and leave."""
     with connected(connect, config) as client:
-        client.ask("drain_worker", name=worker, grace=grace)
+        which: Any = {"session": session} if session else {}
+        client.ask("drain_worker", name=worker, grace=grace, **which)
     print(f"{worker}: takes nothing more, and leaves within {grace:g} s")

@@ -49,6 +49,14 @@ def status(
     for each in workers:
         if trouble := each.get("trouble"):  # a broker of an earlier version tells of none
             console.print(indented(f"{each['name']} can run nothing now: {trouble}"), markup=False)
+        if silent := each.get("silent"):
+            console.print(
+                f"{each['name']} has been silent for {duration(silent)}: it or its machine is"
+                " stopped or overloaded, or the network is cut; if that lasts, others get its tasks"
+                " (timers.lease)",
+                markup=False,
+                soft_wrap=True,
+            )
     console.print(
         f"up {duration(statistics['uptime'])}, {statistics['clients']} clients,"
         f" {statistics['accepted']} tasks accepted, {statistics['rejected']} refused,"
@@ -96,6 +104,8 @@ def _worker_table(workers: Any) -> "Table":
     for each in workers:
         state = "draining" if each["draining"] else ", ".join(each["running"]) or "idle"
         state = "in trouble" if each.get("trouble") else state
+        if silent := each.get("silent"):
+            state = f"silent {duration(silent)}"
         table.add_row(
             each["name"],
             each["queue"],

@@ -114,9 +114,9 @@ def why(
         )
     if "lease" in answer:
         left = duration(answer["lease"])
-        print(
-            f"its worker is not connected; if it does not come back within {left}, another may try"
-        )
+        silent = answer.get("silent")  # a broker of an earlier version does not tell
+        how = f"has been silent for {duration(silent)}" if silent else "is not connected"
+        print(f"its worker {how}; if it does not come back within {left}, another may try")
     if waits:
         _print_explanation(answer["explanation"])
 

@@ -1,6 +1,6 @@
 """Control requests, off the hot path: statistics, why a task waits, workers, dead letters."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from attrs import asdict, define, field
@@ -9,6 +9,7 @@ from paintmq.broker.machine.admission import Admission
 from paintmq.broker.machine.credentials import NO_KEYS, Credentials
 from paintmq.broker.machine.leases import Leases
 from paintmq.broker.machine.lifecycle import Lifecycle
+from paintmq.broker.machine.membership import Membership
 from paintmq.broker.machine.sessions import Sessions, WorkerSession
 from paintmq.broker.machine.tasks import TaskEntry, TaskTable
 from paintmq.broker.scheduling.scheduler import Scheduler
@@ -33,6 +34,7 @@ class ControlRequests:
 
     _tasks: TaskTable
     _sessions: Sessions
+    _membership: Membership
     _life: Lifecycle
     _leases: Leases
     _scheduler: Scheduler
@@ -120,9 +122,12 @@ class ControlRequests:
             answer["waiting_for"] = self._scheduler.waiting_for(entry.id, now=now)
             explanation = self._scheduler.explain(entry.id, now=now)
             answer["explanation"] = _json(asdict(explanation))
-        elif entry.status.state.is_leased and entry.session is None:
-            ends = self._life.deadlines.get(("lease", entry.id, 0))
-            answer["lease"] = max(0.0, (ends or now) - now)
+        elif entry.status.state.is_leased:
+            silent = 0.0 if entry.session is None else self._membership.silence(entry.session, now)
+            if entry.session is None or silent:
+                ends = self._life.deadlines.get(("lease", entry.id, 0))
+                answer["lease"] = max(0.0, (ends or now) - now)
+                answer["silent"] = silent
         return answer
 
     def _route(self, arguments: Mapping[str, Json], now: float, credentials: Credentials) -> Json:
@@ -179,6 +184,8 @@ class ControlRequests:
                 "draining": worker.draining,
                 "trouble": worker.trouble,
                 "serves": _serves(worker),
+                "session": _session_name(worker),
+                "silent": self._silence(worker, now),
             }
             for worker in self._sessions.workers.values()
         ]
@@ -225,7 +232,19 @@ class ControlRequests:
         grace = arguments.get("grace", 30.0)
         if not isinstance(grace, int | float) or isinstance(grace, bool) or grace < 0:
             raise BadQuestionError(f"grace = {grace!r} must be a number of seconds, 0 or more")
-        meant = [each for each in self._sessions.workers.values() if each.hello.name == name]
+        session = arguments.get("session", "")
+        twins = [each for each in self._sessions.workers.values() if each.hello.name == name]
+        meant = [each for each in twins if session in ("", _session_name(each))]
+        if len(meant) > 1:
+            raise BadQuestionError(
+                f"{len(meant)} workers are called {name!r}: {self._described(meant, now)}; name one"
+                f" by its session (paintmq drain {name} --session {_session_name(meant[0])})"
+            )
+        if twins and not meant:
+            raise BadQuestionError(
+                f"no worker {name!r} has the session {session!r}; connected: "
+                f"{self._described(twins, now)}"
+            )
         for worker in meant:
             worker.draining = True
             self._scheduler.worker_draining(worker.peer, now=now)
@@ -234,6 +253,18 @@ class ControlRequests:
             return name
         known = ", ".join(worker.hello.name for worker in self._sessions.workers.values())
         raise BadQuestionError(f"no worker {name!r}; connected: {known or 'none'}")
+
+    def _described(self, workers: Sequence[WorkerSession], now: float) -> str:
+        return "; ".join(
+            f"session {_session_name(worker)} on node {worker.hello.node}"
+            f", queue {worker.hello.queue}"
+            + (f", key {key}" if (key := worker.credentials.key) else "")
+            + (f", silent for {silent:.0f} s" if (silent := self._silence(worker, now)) else "")
+            for worker in workers
+        )
+
+    def _silence(self, worker: WorkerSession, now: float) -> float:
+        return self._membership.silence(worker.peer, now)
 
     def _task(self, arguments: Mapping[str, Json], credentials: Credentials) -> TaskEntry:
         task_id = arguments.get("task_id")
@@ -251,6 +282,11 @@ class ControlRequests:
         if entry.status.state is not TaskState.DEAD:
             raise BadQuestionError(f"task {entry.id} is {entry.status.state}, not dead")
         return entry
+
+
+def _session_name(worker: WorkerSession) -> str:
+    """Return what tells workers of one name apart: the end of a random routing id."""
+    return worker.peer.hex()[-8:]
 
 
 def _request(arguments: Mapping[str, Json]) -> TaskRequest:

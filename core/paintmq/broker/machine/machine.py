@@ -89,10 +89,16 @@ class BrokerMachine:
         self._admission = Admission(
             catalog, queues, scheduler, self._tasks, limits, strict=admission == "strict"
         )
-        self._control = ControlRequests(
-            self._tasks, self._sessions, self._life, self._leases, scheduler, self._admission
-        )
         self._membership = Membership(self._sessions, self._tasks, self._life, scheduler, timers)
+        self._control = ControlRequests(
+            self._tasks,
+            self._sessions,
+            self._membership,
+            self._life,
+            self._leases,
+            scheduler,
+            self._admission,
+        )
         self._clients = ClientHandler(
             incarnation,
             self._membership,

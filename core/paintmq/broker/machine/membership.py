@@ -18,6 +18,9 @@ from paintmq.wire.messages import (
     WorkerHello,
 )
 
+LATE_HEARTBEATS = 2.0
+"""A peer that was not heard for so many of its heartbeats is called silent."""
+
 
 @define
 class Membership:
@@ -40,6 +43,14 @@ class Membership:
 
     def heard(self, peer: PeerId, now: float) -> None:
         self._life.deadlines.set(("peer", peer, 0), now + self._timers.lease)
+
+    def silence(self, peer: PeerId, now: float) -> float:
+        """Return for how many seconds a peer has missed its heartbeats; 0 if it has not."""
+        heard_until = self._life.deadlines.get(("peer", peer, 0))
+        if heard_until is None:
+            return 0.0
+        silent = now - (heard_until - self._timers.lease)
+        return silent if silent > LATE_HEARTBEATS * self._timers.heartbeat else 0.0
 
     def drop(self, peer: PeerId, now: float, *, gone: bool) -> None:
         """Forget a connection.

@@ -14,14 +14,18 @@ from tests.harness.broker_harness import (
     workers,
 )
 
-from paintmq.broker.machine import control
+from paintmq.broker.machine import Credentials, control
 from paintmq.broker.records import replay
 from paintmq.config import Limits, Timers
 from paintmq.model import InputSpec
 from paintmq.task import TaskState
 from paintmq.testing.example_tasks import make_request, make_spec
 from paintmq.testing.plain_router import PlainRouter
-from paintmq.wire.messages import Cancel, Drain
+from paintmq.wire.messages import Cancel, Drain, Heartbeat
+
+
+def why_of(broker: BrokerHarness, task_id: str) -> Any:
+    return broker.ask("why", task_id=task_id).value
 
 
 def dead_task(broker: BrokerHarness) -> Any:
@@ -85,6 +89,63 @@ def test_workers_are_listed_and_drained_by_name() -> None:
     broker.succeed(broker.assigned()[0])
     broker.submit(make_request("2"))
     assert len(broker.assigned()) == 1
+
+
+def test_a_worker_that_has_missed_two_heartbeats_is_told_to_be_silent_before_it_is_given_up() -> (
+    None
+):
+    broker = ready()
+    task = broker.submit()
+    broker.start(broker.assigned()[0])
+    broker.let_pass(10.0)
+    broker.greet()  # the client lives
+    assert workers(broker)[0]["silent"] == 0.0
+    assert "lease" not in why_of(broker, task.id)
+
+    broker.let_pass(2.0)
+
+    assert workers(broker)[0]["silent"] == pytest.approx(12.0)
+    why = why_of(broker, task.id)
+    assert why["silent"] == pytest.approx(12.0)
+    assert 0.0 < why["lease"] < 30.0
+    broker.receive(W1, Heartbeat(running=()))
+    assert workers(broker)[0]["silent"] == 0.0
+
+
+def test_of_workers_with_one_name_a_session_says_which_is_drained() -> None:
+    broker = ready()
+    broker.join(W2, name="node/cpu-0")
+    first, second = (row["session"] for row in workers(broker))
+
+    refused = broker.ask("drain_worker", name="node/cpu-0").error
+
+    assert "2 workers are called 'node/cpu-0'" in refused
+    assert f"session {first} on node node, queue cpu-light" in refused
+    assert f"session {second} on node" in refused
+    assert f"(paintmq drain node/cpu-0 --session {first})" in refused
+    assert not broker.heard(W1, Drain)
+    assert not broker.heard(W2, Drain)
+    stranger = broker.ask("drain_worker", name="node/cpu-0", session="00").error
+    assert "no worker 'node/cpu-0' has the session '00'; connected: session" in stranger
+    broker.ask("drain_worker", name="node/cpu-0", session=second)
+    assert not broker.heard(W1, Drain)
+    assert broker.heard(W2, Drain) == [Drain(grace=30.0)]
+
+
+def test_a_drain_that_is_refused_tells_keys_and_silence_of_the_twins() -> None:
+    broker = BrokerHarness()
+    broker.greet()
+    for peer, key in ((W1, "vm-1"), (W2, "vm-2")):
+        broker.keys[peer] = Credentials(key=key)
+        broker.join(peer, name="twin")
+    broker.let_pass(11.0)
+    broker.receive(W2, Heartbeat(running=()))
+    broker.greet()
+
+    refused = broker.ask("drain_worker", name="twin").error
+
+    assert "key vm-1, silent for 11 s; session" in refused
+    assert "key vm-2; name one by its session" in refused
 
 
 def test_an_unknown_subject_is_answered_with_the_known_ones() -> None:

@@ -58,12 +58,16 @@ def test_workers_of_two_keys_may_have_one_name_and_are_two() -> None:
     assert broker.status(first).history[-1].outcome == "undelivered"
 
 
-def test_a_name_that_two_workers_have_drains_both() -> None:
+def test_of_two_workers_with_one_name_none_is_drained_until_it_is_said_which() -> None:
     broker = with_two_keys()
     broker.receive(W2, make_hello("node/cpu-0"))
-    broker.ask("drain_worker", name="node/cpu-0")
+    refused = broker.ask("drain_worker", name="node/cpu-0").error
 
-    assert [row["draining"] for row in workers(broker)] == [True, True]
+    assert "key one" in refused
+    assert "key two" in refused
+    assert [row["draining"] for row in workers(broker)] == [False, False]
+    broker.ask("drain_worker", name="node/cpu-0", session=workers(broker)[1]["session"])
+    assert [row["draining"] for row in workers(broker)] == [False, True]
 
 
 def test_a_result_from_another_worker_changes_nothing() -> None:
