@@ -5,6 +5,7 @@ It paints one colour that its seed gives, in steps that show previews.
 
 import time
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from attrs import field, frozen, validators
@@ -23,11 +24,18 @@ class WordsOptions:
     guidance_scale: float = 7.5
     strength: float = field(default=1.0, validator=[validators.gt(0), validators.le(1)])
     seed: int = 42
-    sampler: str = "UniPC"
+    sampler: Literal["UniPC", "Euler a", "DPM++ 2M", "DPM++ 2M Karras"] = "UniPC"
     mask_blur: int = 0
     preview_every: int = 0
     step_seconds: float = 0.0
     """How long a step takes."""
+
+
+@frozen(kw_only=True)
+class SlowWordsOptions(WordsOptions):
+    """The same, for clients that cannot say how slow a step is."""
+
+    step_seconds: float = 0.05
 
 
 def colour_of(seed: int) -> tuple[int, int, int]:
@@ -56,12 +64,13 @@ class Words(Model):
 
 
 def paintmq_register_models(register: RegisterModel) -> None:
-    register(
-        ModelSpec(
-            name="words",
-            implementation="tests.harness.words_model:Words",
-            options=WordsOptions,
-            inputs=(InputSpec(name="image"), InputSpec(name="mask", kind="mask")),
-            stall_limit=30.0,
+    for name, options in (("words", WordsOptions), ("slow-words", SlowWordsOptions)):
+        register(
+            ModelSpec(
+                name=name,
+                implementation="tests.harness.words_model:Words",
+                options=options,
+                inputs=(InputSpec(name="image"), InputSpec(name="mask", kind="mask")),
+                stall_limit=30.0,
+            )
         )
-    )

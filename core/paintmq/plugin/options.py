@@ -34,6 +34,8 @@ class _Kind:
 
     text: str
     convert: Callable[[object], Any]
+    type: str = "any"
+    choices: tuple[Any, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -48,6 +50,13 @@ class OptionInfo:
     limits: str = ""
     """What the validators allow: ``at least 1`` …"""
     help: str = ""
+    type: str = "any"
+    """For a form: ``boolean``, ``integer``, ``number``, ``text``, ``choice`` or ``any``."""
+    choices: tuple[Json, ...] = ()
+    """What a ``choice`` is between."""
+    least: float | None = None
+    most: float | None = None
+    """Bounds of a number that are allowed themselves; None: there is none, or it is not told."""
 
 
 @frozen
@@ -186,7 +195,18 @@ def _describe(entry: _Field) -> OptionInfo:
         required=required,
         limits=_limits(attribute.validator),
         help=str(attribute.metadata.get("help", "")),
+        type=entry.kind.type,
+        choices=tuple(_plain(each) for each in entry.kind.choices),
+        least=_bound(attribute.validator, ">="),
+        most=_bound(attribute.validator, "<="),
     )
+
+
+def _bound(validator: object, comparison: str) -> float | None:
+    """Return the number that attrs' own validators compare with in this way."""
+    inner: Sequence[Any] = getattr(validator, "_validators", (validator,))
+    found = [each.bound for each in inner if getattr(each, "compare_op", "") == comparison]
+    return found[0] if found and isinstance(found[0], int | float) else None
 
 
 def _plain(value: object) -> Json:
@@ -273,13 +293,13 @@ def _kind(hint: Any, where: str) -> _Kind:
     raise PluginError(f"{where} has type {hint!r}, which JSON cannot express")
 
 
-def _simple(text: str, accepted: type | tuple[type, ...]) -> _Kind:
+def _simple(text: str, accepted: type | tuple[type, ...], kind: str) -> _Kind:
     def convert(value: object) -> Any:
         if not isinstance(value, accepted) or (isinstance(value, bool) and accepted is not bool):
             raise _WrongValueError(text)
         return value
 
-    return _Kind(text, convert)
+    return _Kind(text, convert, kind)
 
 
 def _float(value: object) -> float:
@@ -295,11 +315,11 @@ def _float(value: object) -> float:
 
 
 _SIMPLE: Mapping[Any, _Kind] = {
-    bool: _simple("true or false", bool),
-    int: _simple("a whole number", int),
-    str: _simple("text", str),
-    float: _Kind("a number", _float),
-    type(None): _simple("null", type(None)),
+    bool: _simple("true or false", bool, "boolean"),
+    int: _simple("a whole number", int, "integer"),
+    str: _simple("text", str, "text"),
+    float: _Kind("a number", _float, "number"),
+    type(None): _simple("null", type(None), "null"),
 }
 
 
@@ -314,7 +334,7 @@ def _one_of(choices: Mapping[Any, Any]) -> _Kind:
         hint = nearest(value, [str(known) for known in choices]) if isinstance(value, str) else ""
         raise _WrongValueError(text + hint)
 
-    return _Kind(text, convert)
+    return _Kind(text, convert, "choice", tuple(choices))
 
 
 def _any_of(kinds: Sequence[_Kind]) -> _Kind:
@@ -328,7 +348,9 @@ def _any_of(kinds: Sequence[_Kind]) -> _Kind:
                 continue
         raise _WrongValueError(text)
 
-    return _Kind(text, convert)
+    known = {(kind.type, kind.choices) for kind in kinds if kind.type != "null"}
+    only, choices = known.pop() if len(known) == 1 else ("any", ())
+    return _Kind(text, convert, only, choices)
 
 
 def _many_of(make: type, arguments: tuple[Any, ...], where: str) -> _Kind:

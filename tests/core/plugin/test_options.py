@@ -316,3 +316,34 @@ def test_a_type_that_does_not_exist_is_the_plugins_fault() -> None:
 
     with pytest.raises(PluginError, match="Broken: name 'NoSuchType' is not defined"):
         check_options_class(Broken)
+
+
+def test_a_form_is_told_what_to_offer_for_each_option() -> None:
+    told = {
+        info.name: (info.type, info.choices, info.least, info.most)
+        for info in describe_options(Everything)
+    }
+
+    assert told == {
+        "steps": ("integer", (), 1, 150),
+        "strength": ("number", (), None, 1),
+        "prompt": ("text", (), None, None),
+        "sampler": ("choice", ("ddim", "euler", "plms"), None, None),
+        "mood": ("choice", ("calm", "wild"), None, None),
+        "tiled": ("boolean", (), None, None),
+        "seed": ("integer", (), None, None),
+        "crop": ("any", (), None, None),
+        "colours": ("any", (), None, None),
+        "weights": ("any", (), None, None),
+        "frame": ("any", (), None, None),
+    }
+
+
+def test_an_option_that_may_be_of_several_kinds_is_none_of_them_to_a_form() -> None:
+    @frozen(kw_only=True)
+    class Either:
+        size: int | str = 1
+
+    (size,) = describe_options(Either)
+
+    assert (size.type, size.choices) == ("any", ())

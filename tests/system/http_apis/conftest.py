@@ -11,5 +11,5 @@ pytest.importorskip("uvicorn", reason="needs paintmq[http]")
 
 @pytest.fixture(scope="package")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiSite]:
-    with api_site(tmp_path_factory.mktemp("apis"), ["v1", "openai"]) as started:
+    with api_site(tmp_path_factory.mktemp("apis"), ["v1", "openai", "a1111"]) as started:
         yield started

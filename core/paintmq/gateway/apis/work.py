@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import ExitStack, suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from attrs import define, field
@@ -35,6 +35,10 @@ class Job:
     done: int = 0
     handle: AsyncTaskHandle | None = None
     interrupted: bool = False
+    begun: str = ""
+    """When, for people."""
+    started: float = 0.0
+    """When, on the loop's clock."""
 
     @property
     def progress(self) -> Progress | None:
@@ -58,14 +62,16 @@ class Jobs:
         """Return the caller's jobs, the oldest first."""
         return list(self._jobs.get(caller, ()))
 
-    def begin(self, caller: str, job: Job) -> None:
+    @contextmanager
+    def running(self, caller: str, job: Job) -> Iterator[None]:
+        """Hold the job among its caller's while it is worked on."""
         self._jobs.setdefault(caller, []).append(job)
-
-    def end(self, caller: str, job: Job) -> None:
-        jobs = self._jobs.get(caller, [])
-        jobs.remove(job)
-        if not jobs:
-            del self._jobs[caller]
+        try:
+            yield
+        finally:
+            self._jobs[caller].remove(job)
+            if not self._jobs[caller]:
+                del self._jobs[caller]
 
 
 @define

@@ -7,6 +7,7 @@ from attrs import frozen
 
 from paintmq.client.result import Result
 from paintmq.client.task import Input, Task
+from paintmq.gateway.apis.canvas import canvas
 from paintmq.gateway.apis.cards import ModelCard
 from paintmq.gateway.apis.faults import wrong
 from paintmq.gateway.apis.openai.asked import Asked
@@ -76,24 +77,13 @@ def plan_generation(card: ModelCard, asked: Asked, preset: tuple[int, int]) -> P
     Raises:
         ApiError: what is asked for cannot be done.
     """
-    import numpy as np
-
     if not card.generates:
         raise wrong(f"model {card.name} paints nothing from words alone", "model")
     if not asked.prompt:
         raise wrong("prompt: say what to paint", "prompt")
-    width, height = size = asked.size or preset
-    options = _options(card, asked)
-    inputs: dict[str, Input] = {}
-    if card.takes_mask:
-        inputs = {
-            "image": np.full((height, width, 3), 127, np.uint8),
-            "mask": np.full((height, width), 255, np.uint8),
-        }
-    else:
-        options |= {name: value for name, value in (("width", width), ("height", height))
-                    if name in card.options}  # fmt: skip
-    return _plan(card, asked, inputs, options, size)
+    size = asked.size or preset
+    inputs, options = canvas(card, *size)
+    return _plan(card, asked, inputs, {**_options(card, asked), **options}, size)
 
 
 def plan_variation(card: ModelCard, asked: Asked) -> Plan:
