@@ -4,6 +4,7 @@ import json
 
 import pytest
 from attrs import evolve
+from msgspec.structs import replace
 
 from paintmq.storing import (
     BrokerBooted,
@@ -24,7 +25,7 @@ RICH = evolve(ONE.request, options={"radius": 3, "words": ["ä", None]}, tenant=
     [
         BrokerBooted(7, 1000.25),
         ONE,
-        evolve(ONE, request=RICH),
+        replace(ONE, request=RICH),
         changed(ONE, TaskState.LEASED, attempt=2, incarnation=7, worker="w"),
         changed(ONE, TaskState.FAILED, error=TaskError(code="code", message="words"), ended_at=2.5),
         finished(ONE, b"result"),

@@ -8,22 +8,16 @@ SQLite before 3.51.3 may lose commits while checkpointing, and no other program 
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
 from attrs import frozen
 
-from paintmq.broker.records import (
-    BrokerBooted,
-    TaskAccepted,
-    TaskChanged,
-    TaskPurged,
-    keeps_inputs,
-)
 from paintmq.broker.stores.failpoints import failpoint
-from paintmq.broker.stores.rows import checksum, encode, encode_record
-from paintmq.broker.stores.store import Entry, PayloadKey
+from paintmq.broker.stores.row_batch import RowBatch, payload_check
+from paintmq.broker.stores.rows import checksum
+from paintmq.broker.stores.store import Direction, PayloadKey
 from paintmq.broker.stores.story import BOOTED, LogRow, read_row
 from paintmq.errors import StoreError
 from paintmq.process import private_files
@@ -38,6 +32,9 @@ so a journal of version 1 is read as it is; an older program would take these di
 LOG_LOOKED_AT = 100_000
 """Records at the end of the log that are checked for gaps at the start: counting a long log in full
 would make every start slow."""
+
+VARIABLES = 512
+"""Tasks named in one statement: SQLite allows 999 variables, where it is old."""
 
 PAGES_A_STEP = 256
 """Pages that a backup copies between two commits: a mebibyte, a few milliseconds."""
@@ -88,16 +85,6 @@ class TaskRow:
     task_id: str
     request: bytes | None
     status: bytes | None
-
-
-@frozen
-class NewPayload:
-    """A payload about to become a row."""
-
-    key: PayloadKey
-    size: int
-    digest: str
-    data: bytes | memoryview | bytearray | None
 
 
 class Database:
@@ -198,7 +185,7 @@ class Database:
         if row is None:
             return None
         size, digest, data, row_check = row
-        if row_check != _payload_check(key, size, digest, inline=data is not None):
+        if row_check != payload_check(key, size, digest, inline=data is not None):
             return None
         return StoredPayload(size, digest, data)
 
@@ -237,75 +224,42 @@ class Database:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
-    def write(self, entry: Entry, payloads: list[NewPayload]) -> list[str]:
-        """Write a record; return the digests of files that may no longer be needed after it."""
-        record = encode_record(entry.record)
-        check = checksum(str(entry.sequence).encode(), repr(entry.at).encode(), record)
-        self._connection.execute(
-            "INSERT INTO log VALUES (?, ?, ?, ?)", (entry.sequence, entry.at, record, check)
-        )
-        self._last_sequence = entry.sequence
+    def write(self, batch: RowBatch) -> list[str]:
+        """Write records; return the digests of files that may no longer be needed after them."""
+        run_all = self._connection.executemany
+        run_all("INSERT INTO log VALUES (?, ?, ?, ?)", batch.log)
+        self._last_sequence = batch.last_sequence
         failpoint("commit.after_log_row")
-        freed = self._apply(entry)
-        for new in payloads:
-            row_check = _payload_check(new.key, new.size, new.digest, inline=new.data is not None)
-            self._connection.execute(
-                "INSERT OR REPLACE INTO payload VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    new.key.task_id,
-                    new.key.direction,
-                    new.key.name,
-                    new.size,
-                    new.digest,
-                    new.data,
-                    row_check,
-                ),
-            )
+        if batch.purged:
+            run_all("DELETE FROM task WHERE id = ?", [(task_id,) for task_id in batch.purged])
+            failpoint("purge.after_task_row")
+        freed = batch.freed + self._forget_payloads(batch.forgotten)
+        run_all("INSERT INTO task VALUES (?, ?, ?, ?, ?, ?, ?)", batch.new_tasks())
+        run_all(
+            "UPDATE task SET sequence = ?, status = ?, status_check = ? WHERE id = ?",
+            batch.changed_tasks(),
+        )
+        run_all("INSERT OR REPLACE INTO payload VALUES (?, ?, ?, ?, ?, ?, ?)", batch.new_payloads())
         failpoint("commit.after_record")
         return freed
 
-    def _apply(self, entry: Entry) -> list[str]:
-        match entry.record:
-            case TaskAccepted(request, status):
-                key = request.id.encode()
-                wanted, stands = encode(request), encode(status)
-                self._connection.execute(
-                    "INSERT INTO task VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        request.id,
-                        entry.sequence,
-                        wanted,
-                        checksum(key, wanted),
-                        entry.sequence,
-                        stands,
-                        checksum(key, stands, str(entry.sequence).encode()),
-                    ),
+    def _forget_payloads(self, forgotten: Iterable[tuple[Direction, TaskId]]) -> list[str]:
+        digests: list[str] = []
+        tasks: dict[Direction, list[TaskId]] = {}
+        for direction, task_id in forgotten:
+            tasks.setdefault(direction, []).append(task_id)
+        for direction, task_ids in tasks.items():
+            for first in range(0, len(task_ids), VARIABLES):
+                some = task_ids[first : first + VARIABLES]
+                # Of few lengths, so that the statements are prepared once.
+                some += some[-1:] * ((1 << (len(some) - 1).bit_length()) - len(some))
+                where = f"WHERE direction = ? AND task IN ({', '.join('?' * len(some))})"
+                rows = self._connection.execute(
+                    f"SELECT digest FROM payload {where} AND data IS NULL", (direction, *some)
                 )
-            case TaskChanged(task_id, _, status):
-                stands = encode(status)
-                check = checksum(task_id.encode(), stands, str(entry.sequence).encode())
-                self._connection.execute(
-                    "UPDATE task SET sequence = ?, status = ?, status_check = ? WHERE id = ?",
-                    (entry.sequence, stands, check, task_id),
-                )
-                if not keeps_inputs(status.state):
-                    return self._forget_payloads(task_id, "in")
-            case TaskPurged(task_id):
-                self._connection.execute("DELETE FROM task WHERE id = ?", (task_id,))
-                failpoint("purge.after_task_row")
-                return self._forget_payloads(task_id, "in") + self._forget_payloads(task_id, "out")
-            case BrokerBooted():
-                pass
-        return []
-
-    def _forget_payloads(self, task_id: TaskId, direction: str) -> list[str]:
-        where = "WHERE task = ? AND direction = ?"
-        rows = self._connection.execute(
-            f"SELECT digest FROM payload {where} AND data IS NULL",
-            (task_id, direction),
-        ).fetchall()
-        self._connection.execute(f"DELETE FROM payload {where}", (task_id, direction))
-        return [digest for (digest,) in rows]
+                digests += [digest for (digest,) in rows.fetchall()]
+                self._connection.execute(f"DELETE FROM payload {where}", (direction, *some))
+        return digests
 
     # ---- upkeep, in idle moments ---------------------------------------------------------------
 
@@ -369,9 +323,3 @@ def log_of(connection: sqlite3.Connection, task_id: TaskId, first: int, last: in
         (first, last, task_id.encode(), BOOTED),
     )
     return [found for row in rows if (found := read_row(*row)) is not None]
-
-
-def _payload_check(key: PayloadKey, size: int, digest: str, *, inline: bool) -> bytes:
-    """The data itself is covered by its digest."""
-    names = (key.task_id, key.direction, key.name, str(size), digest, str(inline))
-    return checksum(*(name.encode() for name in names))

@@ -43,9 +43,14 @@ class Journal:
         """Write records; ``payloads`` belong to the record at that place. Returns the number that
         must be durable before anything said after this call may leave.
         """
-        for place, record in enumerate(records):
-            self.sequence += 1
-            self._store.append(Entry(self.sequence, now, record, tuple(payloads.get(place, ()))))
+        if not records:
+            return self.sequence
+        first = self.sequence + 1
+        entries = [Entry(number, now, record) for number, record in enumerate(records, first)]
+        for place, items in payloads.items():
+            entries[place] = Entry(first + place, now, records[place], tuple(items))
+        self._store.append_all(entries)
+        self.sequence += len(entries)
         return self.sequence
 
     def fetch(self, key: PayloadKey) -> None:

@@ -56,6 +56,19 @@ def encode_record(record: Record) -> bytes:
     return _encoder.encode({"record": type(record).__name__, **fields})
 
 
+def encode_task_record(record: TaskAccepted | TaskChanged, request: bytes, status: bytes) -> bytes:
+    """Return the same for a task whose status, and request, are encoded already."""
+    fields: dict[str, object] = {"record": type(record).__name__}
+    match record:
+        case TaskAccepted():
+            fields["task_id"] = record.request.id
+            fields["request"] = msgspec.Raw(request)
+        case TaskChanged(task_id, event):
+            fields["task_id"], fields["event"] = task_id, event
+    fields["status"] = msgspec.Raw(status)
+    return _encoder.encode(fields)
+
+
 def decode_record(data: bytes) -> Record:
     """Return what ``encode_record`` was given.
 

@@ -77,7 +77,10 @@ class SqliteStore(Store):
         return recovered
 
     def append(self, entry: Entry) -> None:
-        self._opened().append(entry)
+        self._opened().append((entry,))
+
+    def append_all(self, entries: Sequence[Entry]) -> None:
+        self._opened().append(entries)
 
     def fetch(self, key: PayloadKey) -> None:
         self._opened().fetch(key)

@@ -9,8 +9,9 @@ Rule 3: a failed write is never repeated in the hope that it works now: the stor
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
+import msgspec
 from attrs import frozen
 
 from paintmq.broker.records import Record, Recovered
@@ -21,8 +22,7 @@ from paintmq.task import Buffer, TaskId
 Direction: TypeAlias = Literal["in", "out"]
 
 
-@frozen
-class PayloadKey:
+class PayloadKey(NamedTuple):
     """Names one payload: an input or an output of a task."""
 
     task_id: TaskId
@@ -30,8 +30,7 @@ class PayloadKey:
     name: str
 
 
-@frozen
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One record on its way to the store, with the payloads that become durable with it."""
 
     sequence: int
@@ -89,6 +88,11 @@ class Store(ABC):
     @abstractmethod
     def append(self, entry: Entry) -> None:
         """Store this entry after all earlier ones. Sequences count up by one."""
+
+    def append_all(self, entries: Sequence[Entry]) -> None:
+        """Do the same for entries that come together; override it where that costs less."""
+        for entry in entries:
+            self.append(entry)
 
     @abstractmethod
     def fetch(self, key: PayloadKey) -> None:

@@ -8,21 +8,22 @@ import logging
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from attrs import frozen
+import msgspec
 
 from paintmq.broker.stores.backup import Backup
 from paintmq.broker.stores.blobs import BlobFolder
-from paintmq.broker.stores.database import DATABASE_NAME, Database, NewPayload
+from paintmq.broker.stores.database import DATABASE_NAME, Database
 from paintmq.broker.stores.disk_space import is_full, is_in_the_way
 from paintmq.broker.stores.exhaustion import DISK_CHECK_SECONDS, Shortage
 from paintmq.broker.stores.folder import StoreFolder
 from paintmq.broker.stores.log_search import LogSearch
+from paintmq.broker.stores.row_batch import NewPayload, RowBatch
 from paintmq.broker.stores.store import BackupState, Collected, Entry, PayloadKey
 from paintmq.broker.stores.story import StoryLine
 from paintmq.broker.stores.upkeep import Upkeep
@@ -43,8 +44,7 @@ IDLE_SECONDS = 0.05
 FileWrites: TypeAlias = "list[tuple[PayloadKey, Buffer, Future[str] | None]]"
 
 
-@frozen
-class _Queued:
+class _Queued(msgspec.Struct, frozen=True, gc=False):
     """An entry, and its payloads: those above the threshold are being written to files already."""
 
     entry: Entry
@@ -94,7 +94,14 @@ class Writer:
     def start(self) -> None:
         self._thread.start()
 
-    def append(self, entry: Entry) -> None:
+    def append(self, entries: Iterable[Entry]) -> None:
+        queued = [self._queued(entry) for entry in entries]
+        with self._changed:
+            self._queue.extend(queued)
+            self._pending_bytes += sum([each.size for each in queued])
+            self._changed.notify()
+
+    def _queued(self, entry: Entry) -> _Queued:
         payloads: FileWrites = []
         size = 0
         for key, data in entry.payloads:
@@ -105,10 +112,7 @@ class Writer:
                 (key, data, self._pool.submit(self._blobs.write, data) if large else None)
             )
             size += length
-        with self._changed:
-            self._queue.append(_Queued(entry, payloads, size))
-            self._pending_bytes += size
-            self._changed.notify()
+        return _Queued(entry, payloads, size)
 
     def fetch(self, key: PayloadKey) -> None:
         with self._changed:
@@ -318,11 +322,12 @@ class Writer:
         return self._shortage.is_of_files(error) or is_in_the_way(error)
 
     def _transaction(self, rows: list[tuple[Entry, list[NewPayload]]]) -> list[str]:
-        freed: list[str] = []
+        batch = RowBatch()
+        for entry, payloads in rows:
+            batch.add(entry, payloads)
         try:
             self._database.begin()
-            for entry, payloads in rows:
-                freed += self._database.write(entry, payloads)
+            freed = self._database.write(batch)
             self._upkeep.prune_within_commit(records=len(rows), at=rows[-1][0].at)
             self._database.commit()
         except BaseException:

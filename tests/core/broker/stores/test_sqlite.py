@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from attrs import evolve
+from msgspec.structs import replace
 
 from paintmq.broker.records import TaskPurged
 from paintmq.broker.stores import blobs as blobs_module
@@ -451,7 +451,7 @@ def test_the_audit_log_is_readable_without_our_code(tmp_path: Path) -> None:
     store = opened(tmp_path)
     task = accepted("1")
     store.write(task)
-    store.write(evolve(finished(task), event="finish"))
+    store.write(replace(finished(task), event="finish"))
     store.store.close()
     connection = sqlite3.connect(tmp_path / DATABASE_NAME)
     rows = connection.execute(
