@@ -128,7 +128,7 @@ class TaskRequest:
 
     @property
     def input_bytes(self) -> int:
-        return sum(payload.size for payload in self.inputs)
+        return sum([payload.size for payload in self.inputs]) if self.inputs else 0
 
 
 @frozen(kw_only=True)

@@ -55,6 +55,10 @@ class TaskStatus(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def fence(self) -> Fence:
         return Fence(self.incarnation, self.attempt)
 
+    def has_fence(self, fence: Fence) -> bool:
+        """Return whether this is the fence of its current or last attempt."""
+        return fence.attempt == self.attempt and fence.incarnation == self.incarnation
+
     def changed(self, **changes: Any) -> "TaskStatus":
         """Return this status with other values in some fields."""
         return msgspec.structs.replace(self, **changes)

@@ -192,11 +192,11 @@ def _forget_the_leased(self: Lifecycle, entry: Any, *, now: float) -> None:
 
 
 def _forgive_nothing(self: Lifecycle, entry: Any, *, now: float) -> None:
-    self.step.deadlines.set(("exclusion", entry.id, 0), now + 1e12)
+    self.step.set_timers(entry, entry.timers | {"exclusion": now + 1e12})
 
 
-def _lease_alone(self: StepBuilder, task_id: Any, possible: Any, timers: Any) -> None:
-    _replace_timers(self, task_id, possible, timers | {"run": 1e12} if "run" in timers else timers)
+def _lease_alone(self: StepBuilder, entry: Any, timers: Any) -> None:
+    _replace_timers(self, entry, timers | {"run": 1e12} if "run" in timers else timers)
 
 
 _replace_timers = StepBuilder._replace_timers

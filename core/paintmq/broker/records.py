@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import TypeAlias, assert_never
 
+import msgspec
 from attrs import field, frozen
 
 from paintmq.task import TaskId, TaskRequest, TaskState
@@ -17,16 +18,14 @@ class BrokerBooted:
     at: float
 
 
-@frozen
-class TaskAccepted:
+class TaskAccepted(msgspec.Struct, frozen=True, gc=False):
     """A task was accepted; its input payloads are stored in the same commit."""
 
     request: TaskRequest
     status: TaskStatus
 
 
-@frozen
-class TaskChanged:
+class TaskChanged(msgspec.Struct, frozen=True, gc=False):
     """A task has this status now."""
 
     task_id: TaskId
@@ -35,8 +34,7 @@ class TaskChanged:
     status: TaskStatus
 
 
-@frozen
-class TaskPurged:
+class TaskPurged(msgspec.Struct, frozen=True, gc=False):
     """A task and its payloads were removed."""
 
     task_id: TaskId

@@ -137,7 +137,6 @@ def _forget_and_submit(
 ) -> None:
     known = self._tasks.get(request.id)
     if known is not None and known.status.state.is_final:
-        self._life.deadlines.discard(("purge", request.id, 0))
         self._life.retention.purge(known)
     _submit(self, peer, request, now, credentials)
 
@@ -198,8 +197,7 @@ def _forget_the_session(
     ran: float | None = None,
     may_still_run: bool = False,
 ) -> None:
-    self.deadlines.discard(("lease", entry.id, 0))
-    self.deadlines.discard(("run", entry.id, 0))
+    self.deadlines.discard(("task", entry.id, 0))
     entry.session = None  # and the worker's credit is gone for ever
 
 
@@ -226,8 +224,8 @@ _LAST: dict[str, Sequence[Any]] = {}
 _lease = Leases._lease
 
 
-def _mix_up_inputs(self: Leases, task_id: TaskId, session: PeerId, now: float) -> Any:
-    assignment = _lease(self, task_id, session, now)
+def _mix_up_inputs(self: Leases, task_id: TaskId, session: PeerId, now: float, run: float) -> Any:
+    assignment = _lease(self, task_id, session, now, run)
     inputs = assignment.task.inputs
     previous, _LAST["inputs"] = _LAST.get("inputs", inputs), inputs
     return evolve(assignment, task=evolve(assignment.task, inputs=tuple(previous)))

@@ -35,6 +35,8 @@ class Listeners:
         self._inspect_at = 0.0
         self._statistics = statistics
         self._wasted = self._charged = 0.0
+        self._someone_asks = True
+        """Whether a connection may have come that is to be let in."""
 
     def sockets(self, *, clients: bool = True) -> Iterator[Socket]:
         """Yield the sockets to poll; ``clients``: whether those of clients are among them."""
@@ -48,6 +50,7 @@ class Listeners:
         """Return the endpoints with something to read, including those not read empty before."""
         unread, self._unread = [*self._unread, *self._held_back], []
         self._held_back = []
+        self._someone_asks = self._gate is not None and self._gate.socket in ready
         return [
             endpoint
             for endpoint in self._endpoints
@@ -90,7 +93,8 @@ class Listeners:
         if wasted > self._charged:
             self._gate.charge(wasted - self._charged, now=now)
             self._charged = wasted
-        self._gate.let_in(now=now, is_calm=not self._unread)
+        if self._someone_asks or len(self._gate):
+            self._gate.let_in(now=now, is_calm=not self._unread)
 
     def wait(self, *, now: float) -> float:
         """Return the seconds until there is something to do even if nothing arrives."""

@@ -5,16 +5,16 @@ reveal an acceptance that a crash may still undo.
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from attrs import define, field, frozen
+import msgspec
+from attrs import define, field
 
 from paintmq.broker.machine import Send
 from paintmq.task import Buffer, Json
 
 
-@frozen
-class Outgoing:
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """A message on its way out, with payloads that exist nowhere else (previews)."""
 
     send: Send
@@ -52,9 +52,9 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, sequence: int, outgoing: Outgoing) -> None:
-        """Hold a message until that record is durable. Sequences never decrease."""
-        self._waiting.append((sequence, outgoing))
+    def add(self, sequence: int, outgoing: Iterable[Outgoing]) -> None:
+        """Hold messages until that record is durable. Sequences never decrease."""
+        self._waiting.extend([(sequence, each) for each in outgoing])
 
     def release(self, durable: int) -> Iterator[Outgoing]:
         """Yield the messages that may leave now, in order."""

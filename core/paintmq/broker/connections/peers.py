@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from math import inf
 from typing import Protocol
 
-from attrs import define, evolve, field
+from attrs import define, field
+from msgspec.structs import replace
 
 from paintmq.broker.connections.outbox import Outgoing, weight_of
 from paintmq.broker.machine import Credentials, Send
@@ -125,11 +126,13 @@ class Peer:
                 refusal = Answer(request_id=message.request_id, error=reason)
                 outgoing = Outgoing(Send(self.id, refusal), ())
             else:
-                outgoing = evolve(outgoing, weight=weight_of(message.value))
+                outgoing = replace(outgoing, weight=weight_of(message.value))
             self._answered += outgoing.weight
         infos = payloads_of(message)
-        is_large = bool(infos) and sum([info.size for info in infos]) > INLINE_BYTES
-        (self.held_large if is_large else self.held).append(outgoing)
+        if infos and sum([info.size for info in infos]) > INLINE_BYTES:
+            self.held_large.append(outgoing)
+        else:
+            self.held.append(outgoing)
 
     @property
     def line_length(self) -> int:

@@ -13,7 +13,7 @@ that memory holds a few transfers for each peer, not all results of a client tha
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from attrs import define, evolve, field
@@ -39,12 +39,15 @@ from paintmq.wire.messages import (
     FromBroker,
     Progressed,
     Welcome,
+    WorkerWelcome,
 )
 
 logger = logging.getLogger(__name__)
 
 LINK_BYTES = 8 * MIB
 """While a link holds more than this, no further transfer is begun."""
+CLOCK_MESSAGES = 8
+"""Messages between two looks at the clock; one with payloads, or an answer, is followed by one."""
 LINK_MESSAGES = 256
 """Messages that go to the link before the socket is tried again."""
 SLICE_SECONDS = 0.004
@@ -52,8 +55,12 @@ SLICE_SECONDS = 0.004
 PREVIEW_LINE = 64
 """Progress is lossy by contract: it is dropped while a peer's line is longer than this."""
 
-_WITH_PAYLOADS = (Assign, Finished)
+_WITH_PAYLOADS = frozenset({Assign, Finished})
 """Messages whose payloads are looked up when they are sent."""
+_STAMPED = frozenset({Accepted, Welcome, WorkerWelcome})
+"""Messages with a field that is filled in when they leave."""
+_MAY_TAKE_LONG = frozenset({Assign, Answer})
+"""Messages that may take milliseconds to encode."""
 
 Caught: TypeAlias = Callable[[BaseException, Callable[[], object]], None]
 
@@ -89,8 +96,8 @@ class Sender:
     def has_failures(self) -> bool:
         return bool(self._failures)
 
-    def send_after(self, sequence: int, outgoing: Outgoing) -> None:
-        """Send the message once that record, and all before it, are durable."""
+    def send_after(self, sequence: int, outgoing: Iterable[Outgoing]) -> None:
+        """Send these messages once that record, and all before it, are durable."""
         self._outbox.add(sequence, outgoing)
 
     def release(self) -> None:
@@ -195,6 +202,7 @@ class Sender:
                 return moved
             outgoing = line[0]
             message, payloads = outgoing.send.message, outgoing.payloads
+            is_plain = type(message) not in _MAY_TAKE_LONG
             if payloads is None and type(message) in _WITH_PAYLOADS:
                 message = self._without_damaged(peer, message)
                 if message is not outgoing.send.message:
@@ -206,7 +214,8 @@ class Sender:
             failpoint("send.before")
             self._hand_over(peer, self._stamped(peer, message), payloads or ())
             failpoint("send.after")
-            self._look_at_clock()
+            if not is_plain or moved % CLOCK_MESSAGES == 0:
+                self._look_at_clock()
         return LINK_MESSAGES
 
     def _complete(self, peer: Peer, message: FromBroker) -> tuple[Buffer, ...] | None:
@@ -265,6 +274,8 @@ class Sender:
         self._failures.append((peer.id, failure))
 
     def _stamped(self, peer: Peer, message: FromBroker) -> FromBroker:
+        if type(message) not in _STAMPED:
+            return message
         if isinstance(message, Accepted):  # as ``evolve`` would, which takes ten times as long
             return Accepted(
                 task_id=message.task_id,

@@ -7,10 +7,10 @@ nothing behind, and the refusal names the limit or the setting to change.
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from attrs import define
+from attrs import define, field
 
 from paintmq.broker.machine.credentials import NO_KEYS, Credentials
-from paintmq.broker.machine.queues import Feasibility, feasibility
+from paintmq.broker.machine.queues import Feasibility, FeasibleQueues
 from paintmq.broker.machine.sessions import MAX_NAME
 from paintmq.broker.machine.tasks import TaskTable
 from paintmq.broker.scheduling.scheduler import Scheduler
@@ -37,6 +37,7 @@ class Admission:
     draining: bool = False
     disk_full: bool = False
     disk_busy: bool = False
+    _feasible: FeasibleQueues = field(factory=FeasibleQueues, init=False)
 
     def exceeds_key(self, request: TaskRequest, credentials: Credentials) -> Rejected | None:
         """Return the refusal of a request that claims more than its client's key allows.
@@ -93,7 +94,7 @@ class Admission:
         if (longest := longest_text(request)) > MAX_NAME:
             reason = f"a name in the task has {longest} characters, at most {MAX_NAME} are allowed"
             return _reject(request, "invalid_task", reason)
-        options = len(msgspec.msgpack.encode(request.options))
+        options = len(msgspec.msgpack.encode(request.options)) if request.options else 0
         if options > limits.max_options_bytes:
             return _reject(
                 request,
@@ -177,7 +178,7 @@ class Admission:
                 "invalid_task",
                 f"there is no queue {request.queue!r}; known queues: {known}",
             )
-        feasible = feasibility(self.queues, checked)
+        feasible = self._feasible.of(self.queues, checked)
         if not feasible.queues:
             return _reject(
                 request, "no_queue_fits", f"no queue can hold this task: {feasible.reason()}"
@@ -232,10 +233,12 @@ class Admission:
 
 def longest_text(request: TaskRequest) -> int:
     """Return the length of the longest string in a request, not counting its options."""
-    texts = [request.task_type, request.model, request.tenant, request.queue]
+    longest = max(
+        len(request.task_type), len(request.model), len(request.tenant), len(request.queue)
+    )
     for info in request.inputs:
-        texts += (info.name, info.digest, info.dtype)
-    return max(map(len, texts))
+        longest = max(longest, len(info.name), len(info.digest), len(info.dtype))
+    return longest
 
 
 def _refused_by_key(

@@ -36,6 +36,8 @@ from paintmq.wire.messages import (
     Welcome,
 )
 
+_UNDERSTOOD = FromClient | Heartbeat
+
 
 @define
 class ClientHandler:
@@ -74,17 +76,17 @@ class ClientHandler:
         credentials: Credentials = NO_KEYS,
     ) -> None:
         self._membership.heard(peer, now)
-        if not isinstance(message, FromClient | Heartbeat):
+        if not isinstance(message, _UNDERSTOOD):
             reason = f"a client does not send {type(message).__name__}"
             self._life.step.send(peer, Refused(reason))
             return
         match message:
+            case Submit(request):  # first, as most are
+                self._submit(peer, request, now, credentials)
             case ClientHello():
                 self.hello(peer, message, now, credentials)
             case Heartbeat():
                 self._life.step.send(peer, BrokerHeartbeat())
-            case Submit(request):
-                self._submit(peer, request, now, credentials)
             case Cancel(task_id):
                 answer = self._cancel(task_id, now, credentials)
                 self._life.step.send(peer, CancelAnswered(task_id, answer))
@@ -111,11 +113,12 @@ class ClientHandler:
         if known is not None and not known.owner and credentials.key:
             self._adopt(known, request, credentials)
         is_own = known is not None and credentials.owns(known.owner)
-        request = credentials.in_tenant(request)
-        refusal = None if is_own else self._admission.exceeds_key(request, credentials)
-        if refusal is not None:
-            self._reject(peer, refusal)
-            return
+        if credentials is not NO_KEYS:
+            request = credentials.in_tenant(request)
+            refusal = None if is_own else self._admission.exceeds_key(request, credentials)
+            if refusal is not None:
+                self._reject(peer, refusal)
+                return
         if known is not None:
             self._control.duplicates += 1
             if not is_own or not _is_same(request, known.request):

@@ -125,7 +125,7 @@ class ControlRequests:
         elif entry.status.state.is_leased:
             silent = 0.0 if entry.session is None else self._membership.silence(entry.session, now)
             if entry.session is None or silent:
-                ends = self._life.deadlines.get(("lease", entry.id, 0))
+                ends = entry.timers.get("lease")
                 answer["lease"] = max(0.0, (ends or now) - now)
                 answer["silent"] = silent
         return answer

@@ -8,20 +8,33 @@ from paintmq.task_status import TaskStatus
 def with_report(
     status: TaskStatus, outcome: str, error: TaskError | None, *, now: float, keep: int
 ) -> TaskStatus:
-    """Return the status with its current attempt, which ends now, added to the history.
+    """Return the status with its current attempt, which ends now, added to the history."""
+    started_at = status.started_at
+    return status.changed(
+        history=reported(status, outcome, error, started_at=started_at, now=now, keep=keep)
+    )
 
-    Only the last ``keep`` attempts are kept.
-    """
+
+def reported(
+    status: TaskStatus,
+    outcome: str,
+    error: TaskError | None,
+    *,
+    started_at: float | None,
+    now: float,
+    keep: int,
+) -> tuple[AttemptReport, ...]:
+    """Return the history with the current attempt, which ends now: its last ``keep`` attempts."""
     report = AttemptReport(
         attempt=status.attempt,
         worker=status.worker,
         leased_at=status.leased_at if status.leased_at is not None else now,
-        started_at=status.started_at,
+        started_at=started_at,
         ended_at=now,
         outcome=outcome,
         error=error,
     )
-    return status.changed(history=(*status.history, report)[-keep:])
+    return (*status.history, report)[-keep:]
 
 
 def with_crash(status: TaskStatus, limits: Limits, *, alone: bool) -> tuple[TaskStatus, bool, int]:

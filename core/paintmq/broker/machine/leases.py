@@ -8,12 +8,11 @@ limits of the task and is not renewed.
 from attrs import define, field
 
 from paintmq.broker.machine.sessions import Sessions, WorkerSession
-from paintmq.broker.machine.step import DeadlineKey, StepBuilder
+from paintmq.broker.machine.step import StepBuilder
 from paintmq.broker.machine.tasks import TaskEntry
 from paintmq.broker.machine.transitions import Event
 from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.config import Timers
-from paintmq.deadlines import Deadlines
 from paintmq.task import Fence, PayloadInfo, PeerId, TaskId, TaskState
 from paintmq.wire.messages import Assign, Assignment, Progressed
 
@@ -28,7 +27,6 @@ class Leases:
     _step: StepBuilder
     _sessions: Sessions
     _scheduler: Scheduler
-    _deadlines: Deadlines[DeadlineKey]
     _timers: Timers
     _incarnation: int
     stale_answers: int = field(default=0, init=False)
@@ -37,16 +35,19 @@ class Leases:
         """Lease waiting tasks to free workers, as the scheduler picks them."""
         while (pick := self._scheduler.next_pick(now=now)) is not None:
             assignments = []
+            # A task may have to wait for everything that the worker was given before it.
+            run = now + self._scheduler.longest_hold(pick.session) + RUN_LIMIT_MARGIN
             for task_id in pick.task_ids:
                 self._step.at_work_on = task_id
                 try:
-                    assignments.append(self._lease(task_id, pick.session, now))
+                    assignments.append(self._lease(task_id, pick.session, now, run))
                 except Exception:
                     self._scheduler.released(pick.session, task_id, ran=None, now=now)
                     raise
             self._step.send(pick.session, Assign(tuple(assignments)))
 
-    def _lease(self, task_id: TaskId, session: PeerId, now: float) -> Assignment:
+    def _lease(self, task_id: TaskId, session: PeerId, now: float, run: float) -> Assignment:
+        """Lease the task until its worker answers, and in any case until ``run``."""
         entry = self._step.tasks.get(task_id)
         assert entry is not None
         assert entry.checked is not None
@@ -60,8 +61,6 @@ class Leases:
             leased_at=now,
             started_at=None,
         )
-        # It may have to wait for everything that the worker was given before it.
-        run = now + self._scheduler.longest_hold(session) + RUN_LIMIT_MARGIN
         lease = now + self._timers.dispatch
         self._step.change(entry, Event.LEASE, status, {"lease": lease, "run": run})
         entry.session, entry.delivered = session, False
@@ -78,7 +77,7 @@ class Leases:
         return (
             entry is not None
             and entry.status.state.is_leased
-            and entry.status.fence == fence
+            and entry.status.has_fence(fence)
             and entry.status.worker == worker.hello.name
             and entry.status.worker_key in ("", worker.credentials.key)
             and worker.credentials.allows_queue(entry.status.queue)
@@ -90,7 +89,7 @@ class Leases:
         Only the session that was given the lease, or has claimed it, answers for the attempt.
         """
         entry = self._step.tasks.get(task_id)
-        if entry is None or entry.session != session or entry.status.fence != fence:
+        if entry is None or entry.session != session or not entry.status.has_fence(fence):
             self.stale_answers += 1
             return None
         self._step.at_work_on = task_id
@@ -99,7 +98,7 @@ class Leases:
     def renew(self, entry: TaskEntry, *, now: float) -> None:
         """Extend the lease: its worker has named the fence."""
         entry.delivered = True
-        self._deadlines.set(("lease", entry.id, 0), now + self._timers.lease)
+        self._step.set_timers(entry, entry.timers | {"lease": now + self._timers.lease})
 
     def start(self, entry: TaskEntry, *, loading: bool, now: float) -> None:
         """Record that the worker has begun to load the model, or to run the attempt."""

@@ -11,7 +11,7 @@ import random
 
 from attrs import define, field
 
-from paintmq.broker.machine.history import with_crash, with_name, with_report
+from paintmq.broker.machine.history import reported, with_crash, with_name, with_report
 from paintmq.broker.machine.leases import RUN_LIMIT_MARGIN
 from paintmq.broker.machine.retention import Retention, finished_message
 from paintmq.broker.machine.retry import RetryPolicy
@@ -22,7 +22,7 @@ from paintmq.broker.machine.zombies import ZombieAttempts
 from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.config import Limits, Timers
 from paintmq.deadlines import Deadlines
-from paintmq.task import PayloadInfo, TaskError, TaskState
+from paintmq.task import LEASED_STATES, PayloadInfo, TaskError, TaskState
 from paintmq.task_status import TaskStatus
 from paintmq.wire.messages import Abandon, Progressed
 
@@ -81,8 +81,7 @@ class Lifecycle:
 
     def adopt(self, entry: TaskEntry, owner: str) -> None:
         """Give an owner to a task that has none: it is older than the broker's keys."""
-        timers = self.step.timers_of(entry)
-        self.step.change(entry, Event.ADOPT, entry.status.changed(owner=owner), timers)
+        self.step.change(entry, Event.ADOPT, entry.status.changed(owner=owner), entry.timers)
 
     def revive(self, entry: TaskEntry, *, now: float) -> None:
         """Put a dead task back into its queue with fresh counters; its history is kept."""
@@ -133,10 +132,18 @@ class Lifecycle:
     ) -> None:
         self._end_attempt(entry, ran=ran, now=now)
         status = entry.status
-        if status.started_at is None and status.leased_at is not None:
+        started_at = status.started_at
+        if started_at is None and status.leased_at is not None:
             # Its start was lost, or not worth a message: it began when it must have.
-            entry.status = status.changed(started_at=max(status.leased_at, now - ran))
-        self._finish(entry, TaskState.SUCCEEDED, now=now, outputs=outputs, outcome="succeeded")
+            started_at = max(status.leased_at, now - ran)
+        self._finish(
+            entry,
+            TaskState.SUCCEEDED,
+            now=now,
+            outputs=outputs,
+            outcome="succeeded",
+            started_at=started_at,
+        )
 
     def fail(self, entry: TaskEntry, error: TaskError, *, now: float) -> None:
         """End the attempt with the model's error, and retry if that may help."""
@@ -325,11 +332,23 @@ class Lifecycle:
         outputs: tuple[PayloadInfo, ...] = (),
         error: TaskError | None = None,
         outcome: str = "",
+        started_at: float | None = None,
     ) -> None:
+        """End the task; ``started_at``: when its attempt began, if that was not known before."""
         status = entry.status
-        if outcome and status.state.is_leased:
-            status = with_report(status, outcome, error, now=now, keep=self._limits.history)
-        status = status.changed(state=state, ended_at=now, outputs=outputs, error=error)
+        started_at = status.started_at if started_at is None else started_at
+        history = status.history
+        if outcome and status.state in LEASED_STATES:
+            keep = self._limits.history
+            history = reported(status, outcome, error, started_at=started_at, now=now, keep=keep)
+        status = status.changed(
+            state=state,
+            started_at=started_at,
+            ended_at=now,
+            outputs=outputs,
+            error=error,
+            history=history,
+        )
         purge_at = self.retention.purge_at(status, now=now)
         self.step.change(entry, ENDING_EVENTS[state], status, {"purge": purge_at})
         self.step.tell(entry, finished_message(entry))

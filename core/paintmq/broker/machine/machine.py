@@ -18,7 +18,7 @@ from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.membership import Membership
 from paintmq.broker.machine.retention import Retention
 from paintmq.broker.machine.sessions import Sessions
-from paintmq.broker.machine.step import TIMER_KINDS, DeadlineKey, Send, Step, StepBuilder
+from paintmq.broker.machine.step import DeadlineKey, Send, Step, StepBuilder
 from paintmq.broker.machine.tasks import TaskEntry, TaskTable
 from paintmq.broker.machine.transitions import TIMERS
 from paintmq.broker.machine.worker_handler import WorkerHandler
@@ -75,7 +75,7 @@ class BrokerMachine:
         self._sessions = Sessions()
         deadlines = Deadlines[DeadlineKey]()
         step = StepBuilder(self._tasks, deadlines)
-        self._leases = Leases(step, self._sessions, scheduler, deadlines, timers, incarnation)
+        self._leases = Leases(step, self._sessions, scheduler, timers, incarnation)
         self._life = Lifecycle(
             step,
             scheduler,
@@ -120,6 +120,8 @@ class BrokerMachine:
             limits,
         )
         self._now = 0.0
+        self._is_open = False
+        """Whether messages were taken in whose step is not finished."""
 
     # ---- inputs --------------------------------------------------------------------------------
 
@@ -157,10 +159,14 @@ class BrokerMachine:
         What one step costs, the choice of tasks for free workers above all, is then paid once for
         all that arrived together, and the workers are given fuller batches.
         """
-        self._advance(now)
+        if now != self._now or not self._is_open:
+            # What falls due at the very time of a step that is open can wait for its end.
+            self._is_open = True
+            self._advance(now)
         self._life.step.at_work_on = None
-        if peer in self._sessions.workers:
-            self._workers.receive(self._sessions.workers[peer], message, now, credentials)
+        worker = self._sessions.workers.get(peer)
+        if worker is not None:
+            self._workers.receive(worker, message, now, credentials)
         elif peer in self._sessions.clients:
             self._clients.receive(peer, message, now, credentials)
         elif isinstance(message, WorkerHello):
@@ -193,6 +199,7 @@ class BrokerMachine:
         entry = None if task_id is None else self._tasks.get(task_id)
         if entry is not None and not entry.status.state.is_final:
             self._life.give_up(entry, f"the broker failed on this task: {reason}", now=now)
+        self._is_open = False
         return self._life.step.take()
 
     def peer_lost(self, peer: PeerId, *, now: float) -> Step:
@@ -275,8 +282,10 @@ class BrokerMachine:
         deadlines = self._life.deadlines
         for entry in self._tasks:
             state = entry.status.state
-            timers = {kind for kind in TIMER_KINDS if (kind, entry.id, 0) in deadlines}
+            timers = set(entry.timers)
             assert TIMERS[state].allow(timers), f"{entry.id} is {state} with the timers {timers}"
+            first = min(entry.timers.values(), default=None)
+            assert deadlines.get(("task", entry.id, 0)) == first, f"{entry.id}: its first timer"
             assert state.is_leased or entry.session is None, f"{entry.id} is {state} on a worker"
             if state is TaskState.QUEUED:
                 assert self._scheduler.is_waiting(entry.id), (
@@ -309,7 +318,7 @@ class BrokerMachine:
             self._life.step.at_work_on = task_id
             entry = self._tasks.get(task_id)
             assert entry is not None
-            match kind:
+            match min(entry.timers, key=entry.timers.__getitem__):
                 case "expire":
                     self._life.expire(entry, now=now)
                 case "exclusion":
@@ -320,10 +329,11 @@ class BrokerMachine:
                     self._life.lose(entry, overdue=True, now=now)
                 case "purge":
                     self._life.retention.purge(entry)
-                case _:
-                    assert_never(kind)
+                case never:
+                    assert_never(never)
 
     def _finish_step(self, now: float) -> Step:
+        self._is_open = False
         self._life.step.at_work_on = None
         if not self._admission.draining:
             self._leases.dispatch(now=now)

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from attrs import define
+from attrs import define, field
 
 from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.sessions import Sessions, introduction_objection, version_objection
@@ -31,6 +31,8 @@ class Membership:
     _life: Lifecycle
     _scheduler: Scheduler
     _timers: Timers
+    _heard: tuple[PeerId, float] | None = field(default=None, init=False)
+    """Who was heard last, and when: a peer says much at the same time."""
 
     def refuses(self, peer: PeerId, hello: WorkerHello | ClientHello) -> bool:
         versions = hello.oldest, hello.newest
@@ -42,7 +44,9 @@ class Membership:
         return bool(objection)
 
     def heard(self, peer: PeerId, now: float) -> None:
-        self._life.deadlines.set(("peer", peer, 0), now + self._timers.lease)
+        if self._heard != (peer, now):
+            self._heard = peer, now
+            self._life.deadlines.set(("peer", peer, 0), now + self._timers.lease)
 
     def silence(self, peer: PeerId, now: float) -> float:
         """Return for how many seconds a peer has missed its heartbeats; 0 if it has not."""
@@ -57,6 +61,7 @@ class Membership:
 
         ``gone``: the peer certainly will not come back, so tasks that depend on it end as well.
         """
+        self._heard = None
         self._life.deadlines.discard(("peer", peer, 0))
         if self.sessions.workers.pop(peer, None) is not None:
             self._life.zombies.settle(peer, (), now=now)
@@ -87,7 +92,11 @@ class Membership:
         Those that are not connected any more are not waited for: they may come back for it within
         ``timers.result_kept``.
         """
-        if entry.confirmed and not any(map(partial(self._awaits, entry), entry.watchers)):
+        if not entry.confirmed:
+            return
+        if len(entry.watchers) == 1 and entry.watchers[0] in entry.confirmed:
+            self._life.retention.acknowledge(entry, now=now)  # as nearly always
+        elif not any(map(partial(self._awaits, entry), entry.watchers)):
             self._life.retention.acknowledge(entry, now=now)
 
     def _awaits(self, entry: TaskEntry, peer: PeerId) -> bool:

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from math import inf
 
 from attrs import define, field, frozen
 
 from paintmq.config import QueueConfig
-from paintmq.plugin.catalog import CheckedTask
+from paintmq.deadlines import Deadlines
+from paintmq.plugin.catalog import REMEMBERED, CheckedTask
 from paintmq.plugin.options import nearest
-from paintmq.task import TaskState
+from paintmq.task import TaskId, TaskState
 
 
 def objection(queue: QueueConfig, checked: CheckedTask) -> str:
@@ -78,6 +80,26 @@ def feasibility(queues: Mapping[str, QueueConfig], checked: CheckedTask) -> Feas
 
 
 @define
+class FeasibleQueues:
+    """Remembers which queues could hold the latest tasks, while the queues stay the same."""
+
+    _queues: dict[str, QueueConfig] = field(factory=dict[str, QueueConfig], init=False)
+    _known: dict[int, tuple[CheckedTask, Feasibility]] = field(
+        factory=dict[int, tuple[CheckedTask, Feasibility]], init=False
+    )
+    """By identity of the checked task, which is the same object for equal tasks."""
+
+    def of(self, queues: Mapping[str, QueueConfig], checked: CheckedTask) -> Feasibility:
+        if self._queues != queues or len(self._known) >= REMEMBERED:
+            self._queues = dict(queues)
+            self._known.clear()
+        known = self._known.get(id(checked))
+        if known is None:
+            known = self._known[id(checked)] = checked, feasibility(queues, checked)
+        return known[1]
+
+
+@define
 class QueueCounts:
     """Counters of one queue: its tasks now, and those that ended since the broker started."""
 
@@ -88,6 +110,29 @@ class QueueCounts:
     accepted: int = field(default=0, init=False)
     rejected: int = field(default=0, init=False)
     bytes_waiting: int = field(default=0, init=False)
+    _arrivals: dict[TaskId, float] = field(factory=dict[TaskId, float], init=False)
+    """The time of acceptance of each waiting task; of those that wait again, in ``_again``."""
+    _latest: float = field(default=-inf, init=False)
+    _again: Deadlines[TaskId] = field(factory=Deadlines[TaskId], init=False)
+
+    def arrived(self, task_id: TaskId, accepted_at: float) -> None:
+        """Count a task among those that wait."""
+        if accepted_at >= self._latest:
+            # In order of acceptance, as nearly all tasks come: the first one is the oldest.
+            self._latest = accepted_at
+            self._arrivals[task_id] = accepted_at
+        else:
+            self._again.set(task_id, accepted_at)
+
+    def left(self, task_id: TaskId) -> None:
+        """Count a task that waited as one that does not."""
+        if self._arrivals.pop(task_id, None) is None:
+            self._again.discard(task_id)
+
+    def oldest_arrival(self) -> float | None:
+        """Return when the longest-waiting task was accepted; None if none waits."""
+        firsts = next(iter(self._arrivals.values()), None), self._again.next()
+        return min((when for when in firsts if when is not None), default=None)
 
     @property
     def waiting(self) -> int:

@@ -6,7 +6,7 @@ from paintmq.broker.machine.step import StepBuilder
 from paintmq.broker.machine.tasks import TaskEntry
 from paintmq.broker.machine.transitions import Event
 from paintmq.config import Limits, Timers
-from paintmq.task import TaskId, TaskState
+from paintmq.task import FINAL_STATES, TaskId, TaskState
 from paintmq.task_status import TaskStatus
 from paintmq.wire.messages import Finished
 
@@ -24,7 +24,7 @@ class Retention:
 
     def acknowledge(self, entry: TaskEntry, *, now: float) -> None:
         """Record that a client has the result, so that it need not be kept for long."""
-        if not entry.status.state.is_final or entry.status.acknowledged_at is not None:
+        if entry.status.state not in FINAL_STATES or entry.status.acknowledged_at is not None:
             return
         status = entry.status.changed(acknowledged_at=now)
         purge_at = self.purge_at(status, now=now)
@@ -63,7 +63,7 @@ class Retention:
         self._spent_bytes -= self._spent.pop(entry.id, 0)
 
     def add_spent(self, entry: TaskEntry) -> None:
-        size = sum(output.size for output in entry.status.outputs)
+        size = sum([output.size for output in entry.status.outputs])
         self._spent[entry.id] = size
         self._spent_bytes += size
 

@@ -1,9 +1,9 @@
 """The output of the broker's machine for one input: records and messages, in order."""
 
-from collections.abc import Collection, Mapping
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
-from attrs import define, field, frozen
+import msgspec
+from attrs import define, field
 
 from paintmq.broker.machine import transitions
 from paintmq.broker.machine.tasks import TaskEntry, TaskTable
@@ -15,16 +15,14 @@ from paintmq.task_status import TaskStatus
 from paintmq.wire.messages import FromBroker
 
 
-@frozen
-class Send:
+class Send(msgspec.Struct, frozen=True, gc=False):
     """The shell must send this message to this peer."""
 
     peer: PeerId
     message: FromBroker
 
 
-@frozen
-class Step:
+class Step(msgspec.Struct, frozen=True, gc=False):
     """The output for one input. The records must be durable before the messages leave."""
 
     records: tuple[Record, ...] = ()
@@ -34,9 +32,9 @@ class Step:
 NOTHING = Step()
 """The output of most ticks."""
 
-DeadlineKind: TypeAlias = TimerKind | Literal["zombie", "peer"]
+DeadlineKind: TypeAlias = Literal["task", "zombie", "peer"]
 DeadlineKey: TypeAlias = tuple[DeadlineKind, str | PeerId, int]
-TIMER_KINDS: tuple[TimerKind, ...] = get_args(TimerKind)
+"""Of a task there is one deadline, the first of its timers: see ``TaskEntry.timers``."""
 
 
 @define
@@ -62,52 +60,48 @@ class StepBuilder:
     def records_so_far(self) -> int:
         return len(self._records)
 
-    def accept(self, entry: TaskEntry, timers: Mapping[TimerKind, float]) -> None:
+    def accept(self, entry: TaskEntry, timers: dict[TimerKind, float]) -> None:
         """Add a new task and record it."""
         transitions.check(TaskState.SUBMITTED, Event.ACCEPT, entry.status.state, timers)
         self.tasks.add(entry)
         self._records.append(TaskAccepted(entry.request, entry.status))
-        self._replace_timers(entry.id, (), timers)
+        self._replace_timers(entry, timers)
 
     def change(
         self,
         entry: TaskEntry,
         event: Event,
         status: TaskStatus,
-        timers: Mapping[TimerKind, float],
+        timers: dict[TimerKind, float],
     ) -> None:
         """Give the task a new status and these timers only, and record the status."""
-        before = entry.status.state
-        word = transitions.check(before, event, status.state, timers)
+        word = transitions.check(entry.status.state, event, status.state, timers)
         self.tasks.change(entry, status)
         self._records.append(TaskChanged(entry.id, word, status))
-        self._replace_timers(entry.id, transitions.POSSIBLE_TIMERS[before], timers)
+        self._replace_timers(entry, timers)
 
     def purge(self, entry: TaskEntry) -> None:
         """Remove the task and record that."""
         transitions.check(entry.status.state, Event.PURGE, None, ())
         self._records.append(TaskPurged(entry.id))
         self.tasks.remove(entry)
-        self._replace_timers(entry.id, transitions.POSSIBLE_TIMERS[entry.status.state], {})
+        self._replace_timers(entry, {})
 
-    def timers_of(self, entry: TaskEntry) -> dict[TimerKind, float]:
-        """Return the task's timers, with the time at which each falls due."""
-        times = {kind: self.deadlines.get((kind, entry.id, 0)) for kind in TIMER_KINDS}
-        return {kind: when for kind, when in times.items() if when is not None}
-
-    def set_timers(self, entry: TaskEntry, timers: Mapping[TimerKind, float]) -> None:
+    def set_timers(self, entry: TaskEntry, timers: dict[TimerKind, float]) -> None:
         """Replace the task's timers by these, given with the time at which each falls due."""
-        self._replace_timers(entry.id, TIMER_KINDS, timers)
+        self._replace_timers(entry, timers)
 
-    def _replace_timers(
-        self, task_id: TaskId, possible: Collection[TimerKind], timers: Mapping[TimerKind, float]
-    ) -> None:
-        """Do the same where it is known which timers there may be."""
-        for kind in TIMER_KINDS:
-            if (when := timers.get(kind)) is not None:
-                self.deadlines.set((kind, task_id, 0), when)
-            elif kind in possible:
-                self.deadlines.discard((kind, task_id, 0))
+    def _replace_timers(self, entry: TaskEntry, timers: dict[TimerKind, float]) -> None:
+        """Keep the timers with the task, and the first of them among the deadlines.
+
+        So a task has one place in the heap for all of its life, whatever it waits for: most timers
+        are met, and those that follow are later.
+        """
+        had, entry.timers = entry.timers, timers
+        if timers:
+            self.deadlines.set(("task", entry.id, 0), min(timers.values()))
+        elif had:
+            self.deadlines.discard(("task", entry.id, 0))
 
     def send(self, peer: PeerId, message: FromBroker) -> None:
         self._sends.append(Send(peer, message))

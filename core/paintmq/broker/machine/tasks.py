@@ -3,17 +3,15 @@
 Rule 1: no frequent operation iterates over all tasks: a broker may hold hundreds of thousands.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from attrs import define, field
 
 from paintmq.broker.machine.credentials import Credentials
 from paintmq.broker.machine.queues import QueueCounts
-from paintmq.broker.machine.transitions import LEASED
+from paintmq.broker.machine.transitions import LEASED, TimerKind
 from paintmq.broker.records import StoredTask
 from paintmq.broker.scheduling.backlog import Waiting
-from paintmq.deadlines import Deadlines
 from paintmq.plugin.catalog import CheckedTask
 from paintmq.task import FINAL_STATES, PeerId, TaskId, TaskRequest, TaskState
 from paintmq.task_status import TaskStatus
@@ -35,6 +33,8 @@ class TaskEntry:
     """Clients to be told, in the order they asked; changed only by ``TaskTable``."""
     confirmed: tuple[PeerId, ...] = ()
     """Clients of its owner that have said that they have the result."""
+    timers: dict[TimerKind, float] = field(factory=dict[TimerKind, float], init=False)
+    """When each falls due; replaced by ``StepBuilder`` alone, never changed."""
     id: TaskId = field(init=False)
     input_bytes: int = field(init=False)
 
@@ -77,13 +77,9 @@ class TaskTable:
     """Bytes of the inputs of unfinished tasks."""
     output_bytes: int = field(default=0, init=False)
     """Bytes of results that no client has confirmed."""
-    _unfinished_of: Counter[str] = field(factory=Counter[str], init=False)
+    _unfinished_of: dict[str, int] = field(factory=dict[str, int], init=False)
     """Unfinished tasks by owner."""
     _by_state: dict[TaskState, dict[TaskId, TaskEntry]] = field(init=False)
-    _arrivals: dict[str, Deadlines[TaskId]] = field(
-        factory=dict[str, Deadlines[TaskId]], init=False
-    )
-    """The time of acceptance of each waiting task, by queue."""
     _watched: dict[PeerId, dict[TaskId, TaskEntry]] = field(
         factory=dict[PeerId, dict[TaskId, TaskEntry]], init=False
     )
@@ -107,7 +103,7 @@ class TaskTable:
         return entry if entry is not None and credentials.sees(entry.owner) else None
 
     def unfinished_of(self, owner: str) -> int:
-        return self._unfinished_of[owner]
+        return self._unfinished_of.get(owner, 0)
 
     def add(self, entry: TaskEntry) -> None:
         """Add a task that was accepted now or found in the journal."""
@@ -125,33 +121,30 @@ class TaskTable:
         """
         was, entry.status = entry.status, status
         before, after = was.state, status.state
-        if was.owner != status.owner and before not in FINAL_STATES:
+        was_final, is_final = before in FINAL_STATES, after in FINAL_STATES
+        if was.owner != status.owner and not was_final:
             self._count_owned(was.owner, -1)
             self._count_owned(status.owner, +1)
         if before is not after:
-            self._move(entry, before, after)
-        if before in FINAL_STATES or after in FINAL_STATES:
-            self.output_bytes += _unconfirmed_bytes(status) - _unconfirmed_bytes(was)
-
-    def _move(self, entry: TaskEntry, before: TaskState, after: TaskState) -> None:
-        """Count a task in its new state instead of the one before."""
-        status = entry.status
-        counts = self._counts(status.queue)
-        counts.by_state[before] -= 1
-        counts.by_state[after] += 1
-        del self._by_state[before][entry.id]
-        self._by_state[after][entry.id] = entry
-        if before is TaskState.QUEUED:
-            self._count_waiting(entry, -1)
-        elif after is TaskState.QUEUED:
-            self._count_waiting(entry, +1)
-        was_final, is_final = before in FINAL_STATES, after in FINAL_STATES
-        if is_final and not was_final:
-            counts.ended[after] += 1
-            self._count_unfinished(entry, -1)
-        elif was_final and not is_final:
-            counts.ended[before] -= 1
-            self._count_unfinished(entry, +1)
+            counts = self._counts(status.queue)
+            counts.by_state[before] -= 1
+            counts.by_state[after] += 1
+            del self._by_state[before][entry.id]
+            self._by_state[after][entry.id] = entry
+            if before is TaskState.QUEUED:
+                self._count_waiting(entry, counts, -1)
+            elif after is TaskState.QUEUED:
+                self._count_waiting(entry, counts, +1)
+            if is_final and not was_final:
+                counts.ended[after] += 1
+                self._count_unfinished(entry, -1)
+            elif was_final and not is_final:
+                counts.ended[before] -= 1
+                self._count_unfinished(entry, +1)
+        if was_final and was.outputs:
+            self.output_bytes -= _unconfirmed_bytes(was)
+        if is_final and status.outputs:
+            self.output_bytes += _unconfirmed_bytes(status)
 
     def remove(self, entry: TaskEntry) -> None:
         self._count(entry, -1)
@@ -186,8 +179,8 @@ class TaskTable:
 
     def oldest_arrival(self, queue: str) -> float | None:
         """Return when the longest-waiting task of a queue was accepted; None if none waits."""
-        arrivals = self._arrivals.get(queue)
-        return None if arrivals is None else arrivals.next()
+        counts = self.counts.get(queue)
+        return None if counts is None else counts.oldest_arrival()
 
     def stored(self) -> dict[TaskId, StoredTask]:
         """Return what the journal must hold, which is what a restart would find."""
@@ -227,9 +220,10 @@ class TaskTable:
 
     def _counts(self, queue: str) -> QueueCounts:
         # A queue that was removed from the configuration may still hold tasks from the journal.
-        if queue not in self.counts:
-            self.counts[queue] = QueueCounts()
-        return self.counts[queue]
+        counts = self.counts.get(queue)
+        if counts is None:
+            counts = self.counts[queue] = QueueCounts()
+        return counts
 
     def _count(self, entry: TaskEntry, sign: int) -> None:
         status = entry.status
@@ -240,21 +234,17 @@ class TaskTable:
         else:
             del self._by_state[status.state][entry.id]
         if status.state is TaskState.QUEUED:
-            self._count_waiting(entry, sign)
+            self._count_waiting(entry, counts, sign)
         if status.state not in FINAL_STATES:
             self._count_unfinished(entry, sign)
         self.output_bytes += sign * _unconfirmed_bytes(status)
 
-    def _count_waiting(self, entry: TaskEntry, sign: int) -> None:
-        status = entry.status
-        self._counts(status.queue).bytes_waiting += sign * entry.input_bytes
-        arrivals = self._arrivals.get(status.queue)
-        if arrivals is None:
-            arrivals = self._arrivals[status.queue] = Deadlines[TaskId]()
+    def _count_waiting(self, entry: TaskEntry, counts: QueueCounts, sign: int) -> None:
+        counts.bytes_waiting += sign * entry.input_bytes
         if sign > 0:
-            arrivals.set(entry.id, status.accepted_at)
+            counts.arrived(entry.id, entry.status.accepted_at)
         else:
-            arrivals.discard(entry.id)
+            counts.left(entry.id)
 
     def _count_unfinished(self, entry: TaskEntry, sign: int) -> None:
         self.unfinished += sign
@@ -262,8 +252,10 @@ class TaskTable:
         self.input_bytes += sign * entry.input_bytes
 
     def _count_owned(self, owner: str, sign: int) -> None:
-        self._unfinished_of[owner] += sign
-        if not self._unfinished_of[owner]:
+        left = self._unfinished_of.get(owner, 0) + sign
+        if left:
+            self._unfinished_of[owner] = left
+        else:
             del self._unfinished_of[owner]
 
 

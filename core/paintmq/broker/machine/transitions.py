@@ -87,10 +87,6 @@ TIMERS: Mapping[TaskState, Timers] = {
     **dict.fromkeys(ENDED, Timers(frozenset({"purge"}))),
 }
 
-POSSIBLE_TIMERS: Mapping[TaskState, frozenset[TimerKind]] = {
-    state: timers.always | timers.maybe for state, timers in TIMERS.items()
-}
-
 _ENDINGS = {
     Event.SUCCEED: TaskState.SUCCEEDED,
     Event.FAIL: TaskState.FAILED,

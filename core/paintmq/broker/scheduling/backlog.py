@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 
+import msgspec
 from attrs import define, field, frozen
 
 from paintmq.broker.scheduling.estimates import RunKey
@@ -19,8 +20,7 @@ FRONT = 4
 """Tasks whose arrivals and priorities stand for those of a whole backlog."""
 
 
-@frozen
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True, gc=False):
     """A task as the scheduler is given it."""
 
     request: TaskRequest
@@ -125,6 +125,17 @@ class RankedTasks:
         self._refill()
         return True
 
+    def remove_first(self, tasks: Sequence[WaitingTask]) -> None:
+        """Take out tasks of the head, given in order."""
+        for task in tasks:
+            del self._members[task.id]
+        if [task for _, task in self._head[: len(tasks)]] == tasks:
+            del self._head[: len(tasks)]
+        else:
+            gone = {id(task) for task in tasks}
+            self._head = [item for item in self._head if id(item[1]) not in gone]
+        self._refill()
+
     def position(self, task: WaitingTask) -> int:
         """Return how many tasks come before it."""
         return sum(key < task.key for key, _ in self._members.values())
@@ -152,7 +163,7 @@ class RankedTasks:
         return self._members.get(item[1].id) is item
 
 
-@frozen
+@frozen(cache_hash=True)
 class BacklogKey:
     """What tasks of one backlog have in common."""
 
@@ -187,6 +198,8 @@ class Backlog:
     """Bounds of its tasks' needs: a worker that meets the highest can run every task here."""
     queues: dict[str, None] = field(factory=dict[str, None], init=False)
     """The queues its tasks come from; a dict to keep their order."""
+    _covered: dict[tuple[int, str], None] = field(factory=dict[tuple[int, str], None], init=False)
+    """Forms of tasks, and their queues, that the bounds are known to include."""
 
     @property
     def model(self) -> str:
@@ -221,8 +234,13 @@ class Backlog:
         yield from self.ready
         yield from self.parked
 
-    def cover(self, checked: CheckedTask, queue: str) -> None:
-        """Widen the bounds so that they include one more task."""
+    def cover(self, checked: CheckedTask, queue: str, form: int) -> None:
+        """Widen the bounds so that they include one more task; ``form``: see ``TaskForm``."""
+        if (form, queue) in self._covered:
+            return
+        if len(self._covered) >= HEAD:
+            self._covered.clear()
+        self._covered[form, queue] = None
         self.queues[queue] = None
         for device in self.key.devices:
             needs = checked.needs[device]

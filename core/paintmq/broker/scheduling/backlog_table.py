@@ -6,6 +6,7 @@ from attrs import define, evolve, field
 
 from paintmq.broker.scheduling.backlog import Backlog, BacklogKey, Waiting, WaitingTask
 from paintmq.broker.scheduling.filters import Profile, model_objection, objection, spread
+from paintmq.broker.scheduling.task_forms import TaskForms
 from paintmq.plugin.catalog import CheckedTask
 
 
@@ -19,6 +20,7 @@ class BacklogTable:
 
     _profiles: list[Profile]
     """Shared with the worker board."""
+    _forms: TaskForms = field(factory=TaskForms)
     _backlogs: dict[BacklogKey, Backlog] = field(factory=dict[BacklogKey, Backlog], init=False)
     _created: int = field(default=0, init=False)
 
@@ -35,19 +37,23 @@ class BacklogTable:
 
     def backlog_for(self, waiting: Waiting) -> Backlog:
         """Return the backlog the task belongs to, creating it if necessary."""
-        key = BacklogKey(
-            model=waiting.checked.spec.name,
-            devices=tuple(waiting.checked.jobs),
-            suspect=waiting.suspect,
-            excluded=waiting.excluded,
-            profiles=self.mask(waiting.checked, (waiting.queue,)),
-        )
+        form = self._forms.of(waiting.checked)
+        key = form.keys.get((waiting.queue, waiting.suspect, waiting.excluded))
+        if key is None:
+            key = BacklogKey(
+                model=waiting.checked.spec.name,
+                devices=tuple(waiting.checked.jobs),
+                suspect=waiting.suspect,
+                excluded=waiting.excluded,
+                profiles=self.mask(waiting.checked, (waiting.queue,)),
+            )
+            form.keys[waiting.queue, waiting.suspect, waiting.excluded] = key
         backlog = self._backlogs.get(key)
         if backlog is None:
             self._created += 1
             backlog = Backlog(key, waiting.checked.spec, self._created)
             self._backlogs[key] = backlog
-        backlog.cover(waiting.checked, waiting.queue)
+        backlog.cover(waiting.checked, waiting.queue, form.number)
         return backlog
 
     def drop(self, backlog: Backlog) -> None:
@@ -60,6 +66,7 @@ class BacklogTable:
         Returns:
             Tasks that must change their backlog: of those they are in, only others fit the worker.
         """
+        self._forms.forget_keys()
         bit = 1 << len(self._profiles) - 1
         movers: list[WaitingTask] = []
         for backlog in list(self._backlogs.values()):

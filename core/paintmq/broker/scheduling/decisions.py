@@ -9,9 +9,10 @@ Rule 2: the router is asked through ``guarded_router.py`` alone, so none of its 
 from collections.abc import Sequence
 from itertools import takewhile
 
-from attrs import define, field, frozen
+import msgspec
+from attrs import define, field
 
-from paintmq.broker.scheduling.backlog import Backlog, WaitingTask
+from paintmq.broker.scheduling.backlog import HEAD, Backlog, WaitingTask
 from paintmq.broker.scheduling.guarded_router import GuardedRouter
 from paintmq.broker.scheduling.pending_tasks import PendingTasks
 from paintmq.broker.scheduling.scheduling_board import SchedulingBoard
@@ -28,8 +29,7 @@ PRELOAD_PATIENCE = 30.0
 """Seconds beyond twice its expected time after which an unconfirmed preload is given up."""
 
 
-@frozen
-class Pick:
+class Pick(msgspec.Struct, frozen=True, gc=False):
     """Give these tasks, as one batch, to this worker."""
 
     session: PeerId
@@ -265,8 +265,7 @@ class Decisions:
         else:
             seconds = self._view.estimates.load_seconds(spec, worker.device, worker.device_name)
             self._board.will_load(worker, spec.name, spec.resident_mb, now + seconds)
-        for task in tasks:
-            self._line.depart(task)
+        self._line.depart(backlog, tasks)
         self.bind(worker, tasks)
         self._workers_to_ask.pop(worker.session, None)
         if worker.may_hold_more():
@@ -278,19 +277,21 @@ class Decisions:
         key = first.batch_keys.get(worker.device)
         if key is None or backlog.key.suspect:
             return [first]
-        alike = [
-            task
-            for task in backlog.first(64)
-            if task.batch_keys.get(worker.device) == key and not worker.holds(task.id)
-        ]
         # Leave a fair share to the other idle workers that have the model: a batch of all tasks on
         # one worker would take longer than two halves on two.
-        sharers = sum(
+        shares = 1 + sum(
             other.idle and self._board.may_take(other, backlog, now=now)
             for other in self._board.copies(backlog.model).values()
             if other is not worker
         )
-        return alike[: min(backlog.spec.max_batch, -(-len(alike) // (sharers + 1)))]
+        most, device = backlog.spec.max_batch, worker.device
+        alike: list[WaitingTask] = []
+        for task in backlog.first(HEAD):
+            if task.batch_keys.get(device) == key and not worker.holds(task.id):
+                alike.append(task)
+                if len(alike) == most * shares:
+                    break
+        return alike[: min(most, -(-len(alike) // shares))]
 
     def bind(self, worker: Worker, tasks: Sequence[WaitingTask]) -> Holding:
         """Count the batch as held by the worker."""

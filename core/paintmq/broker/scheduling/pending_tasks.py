@@ -6,9 +6,9 @@ from attrs import define, field
 
 from paintmq.broker.scheduling.backlog import Backlog, Waiting, WaitingTask
 from paintmq.broker.scheduling.backlog_table import BacklogTable
-from paintmq.broker.scheduling.estimates import run_key
 from paintmq.broker.scheduling.filters import Profile
 from paintmq.broker.scheduling.scheduling_board import SchedulingBoard
+from paintmq.broker.scheduling.task_forms import TaskForms
 from paintmq.broker.scheduling.tenant_window import TenantWindow
 from paintmq.broker.scheduling.worker import Worker
 from paintmq.broker.scheduling.worker_table import WorkerTable
@@ -23,6 +23,7 @@ class PendingTasks:
     _board: WorkerTable
     _view: SchedulingBoard
     _window: TenantWindow
+    forms: TaskForms
     level_seconds: float
     """Seconds that one level of priority is worth to the router, on top of the given ranks."""
     table: BacklogTable = field(init=False)
@@ -37,7 +38,7 @@ class PendingTasks:
     """When the backoff of a task ends."""
 
     def __attrs_post_init__(self) -> None:
-        self.table = BacklogTable(self._board.profiles)
+        self.table = BacklogTable(self._board.profiles, self.forms)
 
     # ---- coming and going ----------------------------------------------------------------------
 
@@ -70,24 +71,30 @@ class PendingTasks:
         self._take_out(task)
         self._admit(self._window.leave(task))
 
-    def depart(self, task: WaitingTask) -> None:
-        """Remove a task that a worker takes. It still counts as work of its queue."""
-        del self.tasks[task.id]
-        self._window.started(task)
-        self._take_out(task)
+    def depart(self, backlog: Backlog, tasks: Sequence[WaitingTask]) -> None:
+        """Remove tasks of a backlog's head, in order, that a worker takes together.
+
+        They still count as work of their queues.
+        """
+        for task in tasks:
+            del self.tasks[task.id]
+            if task.tenant:
+                self._window.started(task)
+            task.backlog = None
+        backlog.ready.remove_first(tasks)
+        self._view.changed(backlog)
+        self._drop_if_empty(backlog)
 
     def end_hold(self, task: WaitingTask) -> None:
         """Release a task that a worker held."""
-        self.add_work(task, -task.work)
-        self._admit(self._window.leave(task))
+        self.work[task.queue] -= task.work
+        if task.tenant:
+            self._admit(self._window.leave(task))
 
     def make_task(self, waiting: Waiting, now: float) -> WaitingTask:
         """Return the task with everything that is computed once."""
         checked, request = waiting.checked, waiting.request
-        runs = {
-            device: run_key(checked.spec.name, job, checked.run_seconds[device])
-            for device, job in checked.jobs.items()
-        }
+        runs = self.forms.of(checked).runs
         self._added += 1
         preferred = next(iter(runs.values()))
         return WaitingTask(
@@ -168,6 +175,9 @@ class PendingTasks:
             self._out_of_ready(backlog, task)
         else:
             backlog.parked.remove(task)
+        self._drop_if_empty(backlog)
+
+    def _drop_if_empty(self, backlog: Backlog) -> None:
         if not backlog.ready and not backlog.parked:
             self.table.drop(backlog)
             self.to_ask.pop(backlog.number, None)

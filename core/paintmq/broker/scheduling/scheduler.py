@@ -19,6 +19,7 @@ from paintmq.broker.scheduling.guarded_router import GuardedRouter
 from paintmq.broker.scheduling.pending_tasks import PendingTasks
 from paintmq.broker.scheduling.scheduling_board import SchedulingBoard
 from paintmq.broker.scheduling.task_explainer import explain, waiting_for, why_none_could
+from paintmq.broker.scheduling.task_forms import TaskForms
 from paintmq.broker.scheduling.tenant_window import TenantWindow
 from paintmq.broker.scheduling.worker_table import WorkerTable
 from paintmq.plugin.catalog import CheckedTask
@@ -49,9 +50,10 @@ class Scheduler:
         self._estimates = Estimates()
         self._view = SchedulingBoard(self._board, self._estimates)
         window = TenantWindow(tenant_window)
+        self._forms = TaskForms()
         self._router = GuardedRouter(router, self._view)
         level_seconds = self._router.level_seconds()
-        self._line = PendingTasks(self._board, self._view, window, level_seconds)
+        self._line = PendingTasks(self._board, self._view, window, self._forms, level_seconds)
         self._decisions = Decisions(self._router, self._board, self._view, self._line)
         self._rng = rng
         self._queue_devices = queue_devices or {}
@@ -281,17 +283,21 @@ class Scheduler:
         return max(0.0, self._line.work.get(queue, 0.0))
 
     def _queue_view(self, name: str, checked: CheckedTask) -> QueueView:
-        home = [
-            worker
-            for worker in self._board.live()
-            if worker.queue == name
-            and not objection(self._board.profiles[worker.profile], checked, (name,))
-        ]
-        device = home[0].device if home else None
+        form, edition = self._forms.of(checked), self._board.edition
+        known = form.homes.get(name)
+        if known is None or known[0] != edition:
+            home = [
+                worker
+                for worker in self._board.live()
+                if worker.queue == name
+                and not objection(self._board.profiles[worker.profile], checked, (name,))
+            ]
+            known = edition, home[0].device if home else None, len(home)
+            form.homes[name] = known
         return QueueView(
             name=name,
-            device=self._queue_devices.get(name, device),
-            workers=len(home),
+            device=self._queue_devices.get(name, known[1]),
+            workers=known[2],
             expected_work=self.expected_work(name),
             weight=self._queue_weights.get(name, 1.0),
         )

@@ -73,10 +73,14 @@ class Worker:
     _worth: EvictionPolicy = field(factory=EvictionPolicy, init=False)
     _leaving: list[str] | None = field(default=None, init=False)
     """The resident models in order of eviction; None: not computed yet."""
+    name: str = field(init=False)
+    device: DeviceKind = field(init=False)
+    device_name: str = field(init=False)
 
-    @property
-    def name(self) -> str:
-        return self.hello.name
+    def __attrs_post_init__(self) -> None:
+        # Kept here, as every decision asks for them.
+        self.name, self.device = self.hello.name, self.hello.device
+        self.device_name = self.hello.device_name
 
     @property
     def node(self) -> str:
@@ -85,14 +89,6 @@ class Worker:
     @property
     def queue(self) -> str:
         return self.hello.queue
-
-    @property
-    def device(self) -> DeviceKind:
-        return self.hello.device
-
-    @property
-    def device_name(self) -> str:
-        return self.hello.device_name
 
     @property
     def memory_mb(self) -> int:

@@ -46,6 +46,10 @@ class WorkerTable:
     )
     """Idle workers that have a model, longest idle first."""
     _joined: int = field(default=0, init=False)
+    _live_profiles: int = field(default=0, init=False)
+    """Bit mask of the profiles that live workers have."""
+    edition: int = field(default=0, init=False)
+    """Counts the changes of which workers are live."""
 
     # ---- joining and leaving -------------------------------------------------------------------
 
@@ -67,6 +71,8 @@ class WorkerTable:
         worker = Worker(hello, session, self._joined, number, now)
         self._workers[session] = worker
         self._live.setdefault(number, {})[session] = worker
+        self._live_profiles |= 1 << number
+        self.edition += 1
         self._idle.setdefault(number, {})[session] = worker
         for item in hello.resident:
             self.resident(worker, item, now=now)
@@ -82,7 +88,11 @@ class WorkerTable:
 
     def drain(self, worker: Worker) -> None:
         worker.draining = True
-        self._live[worker.profile].pop(worker.session, None)
+        live = self._live[worker.profile]
+        live.pop(worker.session, None)
+        if not live:
+            self._live_profiles &= ~(1 << worker.profile)
+        self.edition += 1
         self._note_busy(worker)
 
     # ---- what they hold ------------------------------------------------------------------------
@@ -179,7 +189,7 @@ class WorkerTable:
 
     def has_live(self, mask: int) -> bool:
         """Return whether a live worker has one of the mask's profiles."""
-        return any(mask >> number & 1 and workers for number, workers in self._live.items())
+        return bool(mask & self._live_profiles)
 
     def live_of(self, mask: int) -> Iterator[Worker]:
         """Iterate over live workers with one of the mask's profiles, profile by profile."""

@@ -6,7 +6,8 @@ see the outcome, records go to the journal and messages queue behind them.
 
 from collections.abc import Callable, Sequence
 
-from attrs import define, field, frozen
+import msgspec
+from attrs import define, field
 
 from paintmq.broker.connections.outbox import Outgoing
 from paintmq.broker.connections.sender import Sender
@@ -21,11 +22,10 @@ from paintmq.broker.stores.payload_cache import PayloadCache, payloads_kept
 from paintmq.config import RouterConfig
 from paintmq.routing import Router
 from paintmq.task import Buffer, PeerId
-from paintmq.wire.messages import AttemptProgressed, Progressed, ToBroker
+from paintmq.wire.messages import AttemptProgressed, FromBroker, Progressed, ToBroker
 
 
-@frozen
-class _Delivered:
+class _Delivered(msgspec.Struct, frozen=True, gc=False):
     """A message with payloads, and which records of its step it led to."""
 
     message: ToBroker
@@ -85,7 +85,7 @@ class MachineDriver:
         """
         if self._recorder is not None or isinstance(message, AttemptProgressed):
             return self._receive_alone(peer, message, payloads, credentials, now)
-        first = self.machine.records_so_far
+        first = self.machine.records_so_far if payloads else 0
         self._open = True
         try:
             self.machine.take_in(peer, message, now=now, credentials=credentials)
@@ -96,7 +96,8 @@ class MachineDriver:
             self._open = False
             self._carry_out(step, now)
             return False
-        self._note(message, payloads, first, self.machine.records_so_far)
+        if payloads:
+            self._note(message, payloads, first, self.machine.records_so_far)
         return True
 
     def finish(self, *, now: float) -> None:
@@ -204,17 +205,23 @@ class MachineDriver:
         for observer in self._observers:
             observer.stepped(step)
         failpoint("machine.after_step")
-        kept = self._payloads_kept(step)
+        kept = self._payloads_kept(step) if self._delivered else {}
         before = self._journal.sequence
         sequence = self._journal.write(step.records, kept, now=now)
         for place, items in kept.items():
             for key, data in items:
                 self._payloads.put(key, data, sequence=before + place + 1)
         self._payloads.follow(step.records)
-        for send in step.sends:
-            preview = isinstance(send.message, Progressed) and send.message.preview
-            carried = tuple(previews) if preview else None
-            self._sender.send_after(sequence, Outgoing(send, carried))
+        if previews:
+            self._sender.send_after(
+                sequence,
+                [
+                    Outgoing(send, tuple(previews) if _shows(send.message) else None)
+                    for send in step.sends
+                ],
+            )
+        else:
+            self._sender.send_after(sequence, map(Outgoing, step.sends))
 
     def _payloads_kept(self, step: Step) -> dict[int, list[tuple[PayloadKey, Buffer]]]:
         """Return which payloads are stored, by the place of their record in the step.
@@ -229,3 +236,8 @@ class MachineDriver:
             for place, items in payloads_kept(each.message, each.payloads, records).items():
                 kept[each.first + place] = items
         return kept
+
+
+def _shows(message: FromBroker) -> bool:
+    """Return whether a preview follows the message."""
+    return isinstance(message, Progressed) and bool(message.preview)

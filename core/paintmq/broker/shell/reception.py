@@ -35,10 +35,16 @@ from paintmq.wire.link import Delivery, Link, LinkLimits
 from paintmq.wire.messages import (
     Answer,
     Ask,
+    AttemptFailed,
+    AttemptProgressed,
+    AttemptStarted,
+    AttemptSucceeded,
+    Cancel,
     ClientGoodbye,
     FromBroker,
     Heartbeat,
     Message,
+    Query,
     Refused,
     Rejected,
     ResultReceived,
@@ -48,6 +54,11 @@ from paintmq.wire.messages import (
     WorkerGoodbye,
 )
 
+_USUAL: Mapping[bool, frozenset[type]] = {
+    False: frozenset({Cancel, Query, ResultReceived, Submit}),
+    True: frozenset({AttemptFailed, AttemptProgressed, AttemptStarted, AttemptSucceeded}),
+}
+"""What goes straight to the machine, by whether it came to the port of a queue: nearly all."""
 _WITHOUT_ANSWERS = (ClientGoodbye, Heartbeat, ResultReceived, WorkerGoodbye)
 """What a peer may say however much waits for it; see ``Peer.is_behind``."""
 
@@ -80,7 +91,7 @@ class Reception:
         self._link_limits = LinkLimits(
             max_message_bytes=max(limits.max_task_bytes, limits.max_payload_bytes)
         )
-        self._parked: deque[tuple[Peer, Delivery]] = deque()
+        self._parked: deque[tuple[Peer, deque[Delivery]]] = deque()
         """What has arrived of clients and is not handled yet: at most one multipart message."""
 
     @property
@@ -89,15 +100,11 @@ class Reception:
         return bool(self._parked)
 
     def take_in_slice(self, now: float) -> None:
-        for _ in range(min(SLICE, len(self._parked))):
-            peer, delivery = self._parked.popleft()
-            if self._peers.get(peer.id) is not peer:
-                continue  # its session has ended; what mattered is repeated
-            try:
-                self._delivered(peer, delivery, now)
-            except BaseException as error:  # noqa: BLE001 -- as in ``receive``
-                self._containment.caught(error, partial(_who_said_what, peer, delivery))
-                self.drop_session(peer, now)
+        peer, deliveries = self._parked[0]
+        part = [deliveries.popleft() for _ in range(min(SLICE, len(deliveries)))]
+        if not deliveries:
+            self._parked.popleft()
+        self._take_in(peer, part, now)
         self._driver.finish(now=now)
 
     def receive(
@@ -140,10 +147,35 @@ class Reception:
             held, most = self._reassembly.bytes, self._limits.max_bytes_arriving
             self._sender.send_now(peer, too_much_arrives(late, held=held, most=most))
         if endpoint.is_queue:
-            for delivery in without_superfluous_starts(deliveries):
-                self._delivered(peer, delivery, now)
-        else:
-            self._parked.extend((peer, delivery) for delivery in deliveries)
+            self._take_in(peer, without_superfluous_starts(deliveries), now)
+        elif deliveries:
+            self._parked.append((peer, deque(deliveries)))
+
+    def _take_in(self, peer: Peer, deliveries: Sequence[Delivery], now: float) -> None:
+        """Handle messages of one peer, for as long as its session lasts."""
+        usual = _USUAL[peer.endpoint.is_queue]
+        credentials, is_behind = None, peer.is_behind
+        for delivery in deliveries:
+            if self._peers.get(peer.id) is not peer:
+                return  # its session has ended; what mattered is repeated
+            try:
+                message = delivery.message
+                if type(message) not in usual or delivery.refusal or is_behind:
+                    self._delivered(peer, delivery, now)
+                    continue
+                if credentials is None:
+                    credentials = peer.endpoint.credentials_of(peer.id)
+                if not self._driver.receive(
+                    peer.id,
+                    cast("ToBroker", message),
+                    now=now,
+                    payloads=delivery.payloads,
+                    credentials=credentials,
+                ):
+                    self._answer_failed(peer, cast("ToBroker", message))
+            except BaseException as error:  # noqa: BLE001 -- as in ``receive``
+                self._containment.caught(error, partial(_who_said_what, peer, delivery))
+                self.drop_session(peer, now)
 
     def _delivered(self, peer: Peer, delivery: Delivery, now: float) -> None:
         message = without_payloads(delivery) if delivery.refusal else delivery.message

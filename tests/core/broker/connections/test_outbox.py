@@ -14,7 +14,7 @@ def numbered(number: int) -> Outgoing:
 def test_a_message_without_records_of_its_own_waits_for_those_before_it() -> None:
     """I2."""
     outbox = Outbox()
-    outbox.add(5, numbered(1))  # said while record 5 was on its way
+    outbox.add(5, [numbered(1)])  # said while record 5 was on its way
 
     assert list(outbox.release(4)) == []
     assert list(outbox.release(5)) == [numbered(1)]
@@ -28,7 +28,7 @@ def test_messages_leave_in_order_each_once_and_never_early(
     for number, step in enumerate(steps):
         sequence += step
         sequences[number] = sequence
-        outbox.add(sequence, numbered(number))
+        outbox.add(sequence, [numbered(number)])
     left: list[int] = []
     for durable in sorted(durables):
         released = [outgoing.send.message for outgoing in outbox.release(durable)]

@@ -122,7 +122,7 @@ class Stage:
         return self.seconds.pop(0) if self.seconds else 0.0
 
     def say(self, message: FromBroker, *, sequence: int = 0) -> None:
-        self.sender.send_after(sequence, Outgoing(Send(PEER, message)))
+        self.sender.send_after(sequence, [Outgoing(Send(PEER, message))])
 
     def turn(self) -> list[Peer]:
         self.journal.collect()
@@ -225,7 +225,7 @@ def test_a_peer_for_which_very_much_waits_is_not_dropped_while_it_reads() -> Non
     assert stage.turn() == []
     assert stage.peer.is_behind
 
-    stage.sender.send_after(0, Outgoing(Send(PEER, BrokerHeartbeat())))
+    stage.sender.send_after(0, [Outgoing(Send(PEER, BrokerHeartbeat()))])
     stage.wire.room = 1_000_000
     while not stage.sender.has_sent_everything:
         assert stage.turn() == []
@@ -273,7 +273,7 @@ def test_nobody_waits_for_the_long_answers_of_another() -> None:
     long = [Answer(request_id=number, value=[0] * 2_000) for number in range(2)]
     for each in long:
         stage.say(each)
-    stage.sender.send_after(0, Outgoing(Send(other, answer(7))))
+    stage.sender.send_after(0, [Outgoing(Send(other, answer(7)))])
 
     stage.seconds = [0.0, 2 * SLICE_SECONDS]  # the first message takes all of its time
     stage.turn()
@@ -299,7 +299,7 @@ def test_sending_ends_when_its_time_is_up_and_goes_on_with_those_that_had_no_tur
     stage.peers.open(other, wire, Link(), now=0.0)  # type: ignore[arg-type]
     for number in range(3):
         stage.say(answer(number))
-    stage.sender.send_after(0, Outgoing(Send(other, answer(7))))
+    stage.sender.send_after(0, [Outgoing(Send(other, answer(7)))])
 
     stage.seconds = [0.0, SLICE_SECONDS, 2 * SLICE_SECONDS]  # it begins; one message; another
     stage.turn()
@@ -340,7 +340,7 @@ def test_a_result_that_cannot_be_sent_becomes_an_ending_that_can() -> None:
     task = accepted("1").request.id
     outputs = (describe("image", b"more than is there"),)
     finished = Finished(task_id=task, state=TaskState.SUCCEEDED, outputs=outputs)
-    stage.sender.send_after(0, Outgoing(Send(PEER, finished), (b"less",)))
+    stage.sender.send_after(0, [Outgoing(Send(PEER, finished), (b"less",))])
     stage.say(answer(1))
 
     assert stage.turn() == []
@@ -359,7 +359,7 @@ def test_whatever_goes_wrong_in_sending_to_a_peer_ends_that_session_alone() -> N
     stage.peers.open(other, wire, Link(), now=0.0)  # type: ignore[arg-type]
     stage.wire.is_broken = True
     stage.say(answer(1))
-    stage.sender.send_after(0, Outgoing(Send(other, answer(2))))
+    stage.sender.send_after(0, [Outgoing(Send(other, answer(2)))])
 
     assert stage.turn() == [stage.peer]
     assert [delivery.message for delivery in wire.heard] == [answer(2)]

@@ -4,10 +4,17 @@ from typing import Any
 
 import pytest
 
-from paintmq.broker.machine.queues import feasibility, unknown_models
+from paintmq.broker.machine import queues
+from paintmq.broker.machine.queues import (
+    FeasibleQueues,
+    QueueCounts,
+    feasibility,
+    unknown_models,
+)
 from paintmq.config import DEFAULT_QUEUE_CONFIGS, QueueConfig
 from paintmq.model import Needs
 from paintmq.plugin.catalog import Catalog, CheckedTask
+from paintmq.task import TaskId
 from paintmq.testing.example_tasks import make_request, make_spec
 
 
@@ -75,3 +82,32 @@ def test_names_and_patterns_that_no_installed_model_has_are_told_with_the_neares
 def test_text_is_no_list_of_models() -> None:
     with pytest.raises(ValueError, match=r"models = 'lama' must be a list.*\['lama'\]"):
         QueueConfig(models="lama")  # type: ignore[arg-type]  # what a program may well write
+
+
+def test_the_queues_of_a_task_are_worked_out_again_when_there_are_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    remembered, task = FeasibleQueues(), check()
+    found = remembered.of(DEFAULT_QUEUE_CONFIGS, task)
+    assert remembered.of(dict(DEFAULT_QUEUE_CONFIGS), task) is found
+    assert found == feasibility(DEFAULT_QUEUE_CONFIGS, task)
+
+    mine = {"mine": QueueConfig()}
+    assert remembered.of(mine, task).queues == ("mine",)
+    monkeypatch.setattr(queues, "REMEMBERED", 2)
+    for other in [check() for _ in range(5)]:
+        assert remembered.of(mine, other).queues == ("mine",)
+    assert len(remembered._known) <= 2
+
+
+def test_the_oldest_wait_is_known_in_whatever_order_tasks_come_and_leave() -> None:
+    counts = QueueCounts()
+    for name, accepted_at in (("a", 5.0), ("b", 6.0), ("c", 2.0), ("d", 7.0), ("e", 1.0)):
+        counts.arrived(TaskId(name), accepted_at)
+    oldest = []
+    for name in "ecabd":
+        oldest.append(counts.oldest_arrival())
+        counts.left(TaskId(name))
+
+    assert oldest == [1.0, 2.0, 5.0, 6.0, 7.0]
+    assert counts.oldest_arrival() is None

@@ -59,7 +59,9 @@ def test_a_lease_without_its_timers_or_with_others_is_an_error(timers: tuple[str
 def test_a_task_that_has_a_timer_of_another_state_is_noticed() -> None:
     broker = ready()
     task = broker.submit()
-    broker.machine._life.deadlines.set(("purge", task.id, 0), broker.now + 1.0)
+    entry = broker.machine._tasks.get(task.id)
+    assert entry is not None
+    entry.timers = entry.timers | {"purge": broker.now + 1.0}
 
     with pytest.raises(AssertionError, match="is leased with the timers"):
         broker.machine.check_invariants()

@@ -107,3 +107,24 @@ def test_a_task_that_left_and_came_again_is_there_once_at_its_new_place() -> Non
         ranked.remove(first)
         order.append(first.key)
     assert order == sorted(task.key for task in tasks)
+
+
+def test_what_a_worker_takes_together_leaves_the_head_in_order_or_with_gaps() -> None:
+    line = RankedTasks()
+    tasks = [make_task(number, float(number)) for number in range(2 * HEAD)]
+    for task in tasks:
+        line.push(task)
+
+    line.remove_first(tasks[:3])
+    line.remove_first([tasks[4], tasks[9]])
+
+    left = [*tasks[3:4], *tasks[5:9], *tasks[10:]]
+    assert line.first(HEAD) == left[: len(line.first(HEAD))]
+    assert list(line) == left
+    assert tasks[4] not in line
+    while left:
+        first = list(line.first(8))
+        assert first == left[:8]
+        line.remove_first(first)
+        left = left[8:]
+    assert not line

@@ -9,6 +9,7 @@ from tests.harness.scheduler_harness import (
     picks,
 )
 
+from paintmq.broker.scheduling.backlog import HEAD
 from paintmq.broker.scheduling.backlog_table import BacklogTable
 from paintmq.broker.scheduling.filters import Profile, profile_of
 
@@ -76,3 +77,16 @@ def test_a_task_parted_from_its_backlog_is_started_by_the_new_kind_of_worker() -
     assert numbers(picks(scheduler, now=1.0)) == [2]
     join(scheduler, make_worker("large", memory_mb=8_000))
     assert numbers(picks(scheduler, now=1.0)) == [1]
+
+
+def test_the_bounds_of_a_backlog_cover_all_its_tasks_however_many_kinds_there_are() -> None:
+    table, _ = make_table(LARGE)
+    sizes = [1_000 + 1_000 * number for number in range(3 * HEAD)]
+    tasks = [make_task(number, "sized", pixels=size) for number, size in enumerate(sizes)]
+    for task in [*tasks, *tasks]:
+        backlog = table.backlog_for(task)
+
+    needs = [task.checked.needs["cpu"].memory_mb for task in tasks]
+    assert backlog.lowest["cpu"].memory_mb == min(needs)
+    assert backlog.highest["cpu"].memory_mb == max(needs)
+    assert len(backlog._covered) <= HEAD
