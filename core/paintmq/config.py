@@ -204,7 +204,21 @@ class HttpConfig:
     behind_proxy: bool = setting(
         False, "allow another address than loopback: something before it speaks TLS"
     )
-    token_file: str = setting("", "file with the token; empty: in the platform's data folder")
+    origins: tuple[str, ...] = setting(
+        (), "pages of other sites that may use it, as https://studio.example"
+    )
+    root_path: str = setting("", "path it is reached at behind a proxy, as /paint")
+    trusted_proxies: tuple[str, ...] = setting(
+        (), "addresses or networks whose X-Forwarded headers count, as 10.0.0.0/8"
+    )
+    certificate: str = setting("", "file with the certificate chain, to speak TLS; PEM")
+    certificate_key: str = setting("", "file with its key; empty: in the certificate's file")
+    token_file: str = setting(
+        "", "file with the operator's token; empty: in the platform's data folder"
+    )
+    tokens_file: str = setting(
+        "", "file of the tokens of paintmq http tokens; empty: in the platform's data folder"
+    )
     apis: tuple[str, ...] = setting(
         ("v1", "openai", "a1111"), "what is served, in this order; see: paintmq plugins"
     )

@@ -71,7 +71,9 @@ class HttpApi:
         public: Paths that need no token; one that ends in a slash means all below it. Their
             ``caller`` has the name "" and may do nothing unless the request shows a token. Host,
             origin, size and rate are checked all the same.
-        challenge: Scheme of the ``WWW-Authenticate`` header of a 401; at ``Basic`` browsers ask.
+        challenge: What a request without a token is told. ``Bearer`` and ``Basic`` are schemes of
+            the ``WWW-Authenticate`` header of a 401; at ``Basic`` browsers ask for a password.
+            ``Login`` sends a browser that opens a page to ``/login``, and others away with a 401.
         error_body: Shape of errors.
         content_security_policy: Value of that header.
         lifespan: An async context manager: entered before the first request, left at shutdown.
@@ -81,7 +83,7 @@ class HttpApi:
     routes: Sequence[Any]
     prefixes: tuple[str, ...] = ()
     public: tuple[str, ...] = ()
-    challenge: Literal["Bearer", "Basic"] = "Bearer"
+    challenge: Literal["Bearer", "Basic", "Login"] = "Bearer"
     error_body: ErrorBody = plain_error
     content_security_policy: str = SAFE_POLICY
     lifespan: Callable[[], AbstractAsyncContextManager[object]] | None = None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from paintmq.cli import http_tokens_command
 from paintmq.cli.common_options import (
     ConfigOption,
     ConnectOption,
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
     import socket
 
     from paintmq.config import HttpConfig
-
-_OTHERS = 0o077
-"""Permission bits that give anyone but the owner access to a file."""
+    from paintmq.gateway.callers import Callers
+    from paintmq.gateway.origins import Origins
 
 
 MAX_UNACCEPTED = 10_000
@@ -33,12 +33,28 @@ MAX_SILENT = 256
 """Connections without a request; they are closed within seconds."""
 
 
+TOKEN_VARIABLE = "PAINTMQ_HTTP_TOKEN"
+"""The operator's token itself, instead of a file."""
+MAX_WEBSOCKET_MESSAGE = 4 * 1024 * 1024
+
+
 def add_to(app: typer.Typer) -> None:
-    app.command("http")(http)
+    group = typer.Typer(invoke_without_command=True)
+    group.callback()(http)
+    http_tokens_command.add_to(group)
+    app.add_typer(group, name="http")
 
 
-def http(connect: ConnectOption = None, config: ConfigOption = None) -> None:
+def http(
+    context: typer.Context, connect: ConnectOption = None, config: ConfigOption = None
+) -> None:
     """Take tasks by HTTP and hand them to a broker; needs the extra http."""
+    if context.invoked_subcommand is None:
+        serve(connect, config)
+
+
+def serve(connect: str | None, config: Path | None) -> None:
+    """Serve until a signal ends it."""
     try:
         import starlette  # noqa: F401 -- only whether it is there
         import uvicorn
@@ -47,13 +63,15 @@ def http(connect: ConnectOption = None, config: ConfigOption = None) -> None:
 
     from paintmq.cli.log_setup import log_to_stderr
     from paintmq.client.async_client import AsyncClient
-    from paintmq.gateway.callers import Callers
     from paintmq.gateway.callers_tasks import CallersTasks
     from paintmq.gateway.connections import PromptProtocol
-    from paintmq.gateway.guard import MAX_WAITING, Guard, GuardLimits
+    from paintmq.gateway.guard import Guard, GuardLimits
     from paintmq.gateway.identity import TaskIds
+    from paintmq.gateway.login_api import login_api
     from paintmq.gateway.mounting import chosen_apis, gateway_app
+    from paintmq.gateway.probes import Probes
     from paintmq.gateway.services import HttpServices
+    from paintmq.gateway.slots import MAX_WAITING
     from paintmq.process import file_limit
 
     settings = service_settings(config).config
@@ -62,7 +80,7 @@ def http(connect: ConnectOption = None, config: ConfigOption = None) -> None:
     wanted = settings.http
     listener = _listen(wanted)
     host, port = listener.getsockname()[:2]
-    token = _token(_token_file(wanted))
+    callers = _callers(wanted)
     plugins = installed_plugins(settings.plugins)
     client = AsyncClient(
         endpoint,
@@ -72,21 +90,24 @@ def http(connect: ConnectOption = None, config: ConfigOption = None) -> None:
         max_bytes=wanted.max_bytes,
         relays=True,
     )
-    tasks = CallersTasks(client, TaskIds(token.encode()))
+    tasks = CallersTasks(client, TaskIds(callers.file.table().secret))
     services = HttpServices(tasks=tasks, config=wanted)
-    apis = chosen_apis(services, plugins.http_apis)
+    apis = [login_api(callers), *chosen_apis(services, plugins.http_apis)]
+    probes = Probes(client)
     guard = Guard(
         gateway_app(services, apis, plugins.routes()),
-        Callers(token),
-        _hosts(wanted, port),
+        callers,
+        _origins(wanted, port),
         GuardLimits(
             body=wanted.max_body_bytes, bodies=wanted.max_bytes, requests=wanted.max_requests
         ),
         apis,
+        probes={"/healthz": probes.alive, "/readyz": probes.ready},
     )
     connections = wanted.max_requests + MAX_WAITING + MAX_SILENT
     file_limit.allow(file_limit.RESERVE + connections)
-    note(f"serving http://{f'[{host}]' if ':' in host else host}:{port} for {endpoint}")
+    scheme = "https" if wanted.certificate else "http"
+    note(f"serving {scheme}://{f'[{host}]' if ':' in host else host}:{port} for {endpoint}")
     server = uvicorn.Server(
         uvicorn.Config(
             guard,
@@ -95,8 +116,12 @@ def http(connect: ConnectOption = None, config: ConfigOption = None) -> None:
             server_header=False,
             date_header=False,
             proxy_headers=False,
-            ws="none",
+            ws="websockets-sansio",
+            ws_max_size=MAX_WEBSOCKET_MESSAGE,
+            ws_per_message_deflate=False,
             http=PromptProtocol,
+            ssl_certfile=wanted.certificate or None,
+            ssl_keyfile=wanted.certificate_key or None,
             # Beyond what the guard counts: connections that have not sent a request yet.
             limit_concurrency=connections,
             h11_max_incomplete_event_size=16 * 1024,
@@ -126,16 +151,48 @@ def _listen(wanted: "HttpConfig") -> "socket.socket":
         ) from error
 
 
+def _origins(wanted: "HttpConfig", port: int) -> "Origins":
+    from paintmq.gateway.origins import Origins, checked_origins
+
+    return Origins(
+        hosts=_hosts(wanted, port),
+        origins=checked_origins(wanted.origins),
+        root_path=wanted.root_path,
+        any_scheme=wanted.behind_proxy,
+        proxies=wanted.trusted_proxies,
+    )
+
+
 def _hosts(wanted: "HttpConfig", port: int) -> frozenset[str]:
     if wanted.hosts:
         return frozenset(host.lower() for host in wanted.hosts)
     return frozenset(f"{name}:{port}" for name in ("localhost", "127.0.0.1", "[::1]"))
 
 
-def _token_file(wanted: "HttpConfig") -> Path:
+def _callers(wanted: "HttpConfig") -> "Callers":
+    """Return the tokens; the operator's is made and printed if there is none at all.
+
+    Raises:
+        CommandError: a file of them cannot be used.
+    """
+    from paintmq.gateway.callers import Callers
+    from paintmq.gateway.sessions import LoginLinks
+    from paintmq.gateway.token_file import TokenFile
+
+    file = TokenFile(http_tokens_command.tokens_file(wanted))
+    file.make()
+    file.table()
+    links = LoginLinks(http_tokens_command.links_folder(file))
+    return Callers(file, _operator_token(wanted), links)
+
+
+def _operator_token(wanted: "HttpConfig") -> str:
+    if given := os.environ.get(TOKEN_VARIABLE, "").strip():
+        return _checked_token(given, TOKEN_VARIABLE)
     if wanted.token_file:
-        return Path(wanted.token_file).expanduser()
-    return data_folder("http-token", instead="http.token_file (PAINTMQ_HTTP__TOKEN_FILE=PATH)")
+        return _token(Path(wanted.token_file).expanduser())
+    instead = "http.token_file (PAINTMQ_HTTP__TOKEN_FILE=PATH)"
+    return _token(data_folder("http-token", instead=instead))
 
 
 def _token(file: Path) -> str:
@@ -159,12 +216,12 @@ def _token(file: Path) -> str:
 
 
 def _token_in(file: Path) -> str:
-    try:
-        if file.stat().st_mode & _OTHERS:
-            raise CommandError(f"{file}: others can read this token: chmod 600 {file}")
-        token = file.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise CommandError(f"{file}: cannot be read: {error.strerror}") from error
+    from paintmq.gateway.token_file import read_secret_file
+
+    return _checked_token(read_secret_file(file).strip(), str(file))
+
+
+def _checked_token(token: str, where: str) -> str:
     if len(token) < 20:
-        raise CommandError(f"{file}: a token has at least 20 characters; remove it for a new one")
+        raise CommandError(f"{where}: a token has at least 20 characters; remove it for a new one")
     return token

@@ -16,10 +16,11 @@ from paintmq.client.task import Task
 from paintmq.client.task_verbs import ASK_SECONDS
 from paintmq.errors import InvalidTaskError, TaskUnknownError
 from paintmq.gateway.followed import FollowedTasks
-from paintmq.gateway.identity import TaskIds, may_reach
+from paintmq.gateway.identity import MARK_DIGITS, TaskIds, may_reach
+from paintmq.gateway.quotas import Quotas
 from paintmq.gateway.refusal import RefusedRequestError
 from paintmq.http_api import Caller
-from paintmq.task import Json, TaskId
+from paintmq.task import Json, TaskId, TaskState
 
 ACCEPTED_WITHIN = 30.0
 """Seconds for the broker to accept or refuse a task."""
@@ -36,6 +37,11 @@ class CallersTasks:
     client: AsyncClient
     ids: TaskIds
     followed: FollowedTasks = field(factory=FollowedTasks, kw_only=True)
+    quotas: Quotas = field(init=False)
+
+    @quotas.default
+    def _make_quotas(self) -> Quotas:
+        return Quotas(self.client)
 
     async def submit(self, caller: Caller, task: Task, *, queue: str = "") -> AsyncTaskHandle:
         """Hand a task in for the caller, and return once the broker has accepted it.
@@ -54,17 +60,33 @@ class CallersTasks:
         task_id = self.ids.new(caller, task.idempotency_key)
         own = evolve(task, id=task_id, tenant=caller.tenant or task.tenant, idempotency_key=None)
         queue = await self._queue_for(caller, own, queue)
-        # Without room it is refused at once: a request that waits for it keeps others out.
-        handle = await self.client.submit(own, queue=queue, timeout=0)
+        if not self.quotas.knows(caller):
+            await self.quotas.take_over(caller, await self._unfinished(caller))
+        self.quotas.enter(caller, task_id)
         try:
-            await handle.accepted(timeout=ACCEPTED_WITHIN)
+            handle = await self._accepted(own, queue)
+        except BaseException:
+            self.quotas.leave(caller, task_id)
+            raise
+        self.quotas.follow(caller, handle)
+        self.followed.add(handle)
+        return handle
+
+    async def _accepted(self, task: Task, queue: str) -> AsyncTaskHandle:
+        # Without room it is refused at once: a request that waits for it keeps others out.
+        handle = await self.client.submit(task, queue=queue, timeout=0)
+        try:
+            return await handle.accepted(timeout=ACCEPTED_WITHIN)
         except TimeoutError:
             # The id is lost with this answer, so its result could not be fetched.
             with suppress(TimeoutError):
                 await self.client.cancel(handle, timeout=0)
             raise
-        self.followed.add(handle)
-        return handle
+
+    async def _unfinished(self, caller: Caller) -> list[TaskId]:
+        own = evolve(caller, role="user")
+        rows = await self.rows(own)
+        return [TaskId(row["id"]) for row in rows if not TaskState(row["state"]).is_final]
 
     async def find(self, caller: Caller, task_id: str) -> AsyncTaskHandle:
         """Return a handle of the caller's task, if need be a new one, whose result comes from the
@@ -100,14 +122,16 @@ class CallersTasks:
             return "unknown"
         return await self.client.cancel(checked)
 
-    async def confirm(self, handle: AsyncTaskHandle) -> None:
+    async def confirm(self, handle: AsyncTaskHandle, caller: Caller | None = None) -> None:
         """Let go of the task here, and let the broker forget it after a while: its caller has it.
 
         To be called once the ending was sent, not before: a result that was never confirmed is kept
-        by the broker for a day.
+        by the broker for a day. If the ``caller`` is given and an admin who has looked at another's
+        task, the broker keeps it for its owner.
         """
         self.followed.drop(handle.id)
-        await self.client.confirm(handle)
+        if caller is None or handle.id[:MARK_DIGITS] == caller.owner:
+            await self.client.confirm(handle)
 
     async def rows(self, caller: Caller, **filters: Json) -> list[Mapping[str, Any]]:
         """Return the caller's tasks in order of acceptance, as ``paintmq ls`` shows them; an admin

@@ -37,7 +37,10 @@ class PromptProtocol(H11Protocol):
 
     def _look(self) -> None:
         """Start the clock where a request is waited for, and stop it where one is served."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        is_served = self.cycle is not None and not self.cycle.response_complete
+        # A WebSocket has taken the connection over, and minds its silence itself.
+        is_handed_over = self.transport.get_protocol() is not self
+        if is_served or is_handed_over:
             self._end_patience()
         elif self._patience is None and not self.transport.is_closing():
             self._patience = self.loop.call_later(HEAD_SECONDS, self._give_up)

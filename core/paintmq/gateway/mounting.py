@@ -27,6 +27,14 @@ BUILT_IN: Mapping[str, str] = {
 }
 """Our own APIs by the names of ``[http] apis``; those of plugins are found by their hook."""
 
+ERROR_ANSWERS: Mapping[Any, Callable[..., Any]] = {
+    PaintMQError: answer_error,
+    TimeoutError: answer_error,
+    RefusedRequestError: answer_refusal,
+    HTTPException: answer_http_error,
+    Exception: answer_bug,
+}
+
 
 def chosen_apis(
     services: HttpServices, of_plugins: Mapping[str, Callable[[Any], HttpApi] | str]
@@ -58,13 +66,7 @@ def gateway_app(
     """Return the ASGI application; it needs a guard around it."""
     app = Starlette(
         routes=[*(route for api in apis for route in api.routes), *_plugin_mounts(routes)],
-        exception_handlers={
-            PaintMQError: answer_error,
-            TimeoutError: answer_error,
-            RefusedRequestError: answer_refusal,
-            HTTPException: answer_http_error,
-            Exception: answer_bug,
-        },
+        exception_handlers=ERROR_ANSWERS,
         lifespan=_lifespan_of(services, apis),
     )
     app.router.redirect_slashes = False

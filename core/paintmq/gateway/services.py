@@ -10,7 +10,8 @@ from paintmq.client.async_client import AsyncClient
 from paintmq.config import HttpConfig
 from paintmq.gateway.callers_tasks import CallersTasks
 from paintmq.gateway.delivery import ByteRoom
-from paintmq.http_api import Caller
+from paintmq.gateway.refusal import RefusedRequestError
+from paintmq.http_api import Caller, Role
 from paintmq.task import Json
 
 ANSWER_BYTES = 256 * 1024 * 1024
@@ -31,6 +32,18 @@ class HttpServices:
     def client(self) -> AsyncClient:
         """For what concerns no task: ``models``, ``statistics``, ``workers``."""
         return self.tasks.client
+
+
+def require_role(caller: Caller, *roles: Role) -> None:
+    """Check that the caller's token may do what it asks for.
+
+    Raises:
+        RefusedRequestError: it may not.
+    """
+    if caller.role not in roles:
+        raise RefusedRequestError(
+            403, "role", f"this takes a token of the role {' or '.join(roles)}, not {caller.role}"
+        )
 
 
 def caller_of(request: HTTPConnection | Any) -> Caller:

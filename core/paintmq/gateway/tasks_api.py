@@ -1,7 +1,7 @@
 """Our own API, ``/v1``: submit a task, follow it, fetch its result, cancel it."""
 
 import asyncio
-from contextlib import nullcontext, suppress
+from functools import partial
 
 from attrs import define
 from starlette.requests import Request
@@ -9,16 +9,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from paintmq.client.async_task_handle import AsyncTaskHandle
 from paintmq.client.task import Task
-from paintmq.errors import InvalidTaskError, PaintMQError
+from paintmq.errors import InvalidTaskError
 from paintmq.gateway.answers import ResultAnswer
-from paintmq.gateway.delivery import disconnected
 from paintmq.gateway.followed import described
-from paintmq.gateway.guard import SLOT
 from paintmq.gateway.media_type import JSON, media_type
-from paintmq.gateway.services import HttpServices, caller_of
+from paintmq.gateway.services import HttpServices, caller_of, require_role
 from paintmq.gateway.submission import task_of_image, task_of_json
+from paintmq.gateway.waiting import ended_within
 from paintmq.http_api import HttpApi
 
 HEALTH_WITHIN = 2.0
@@ -60,9 +58,11 @@ class TaskRoutes:
         return JSONResponse({"ok": True})
 
     async def models(self, request: Request) -> Response:
+        require_role(caller_of(request), "user", "admin")
         return JSONResponse(await self.services.client.ask("models"))
 
     async def statistics(self, request: Request) -> Response:
+        require_role(caller_of(request), "admin", "metrics")
         return JSONResponse(await self.services.client.ask("statistics"))
 
     # ---- tasks ---------------------------------------------------------------------------------
@@ -70,7 +70,7 @@ class TaskRoutes:
     async def submit(self, request: Request) -> Response:
         task = await _task_of(request)
         handle = await self.services.tasks.submit(caller_of(request), task)
-        where = {"location": f"/v1/tasks/{handle.id}"}
+        where = {"location": f"{request.scope.get('root_path', '')}/v1/tasks/{handle.id}"}
         return JSONResponse(described(handle), status_code=202, headers=where)
 
     async def task(self, request: Request) -> Response:
@@ -93,10 +93,12 @@ class TaskRoutes:
         """
         wait, output = _result_parameters(request)
         tasks = self.services.tasks
-        handle = await tasks.find(caller_of(request), request.path_params["id"])
-        if not handle.done() and not await _is_done_within(handle, wait, request):
+        caller = caller_of(request)
+        handle = await tasks.find(caller, request.path_params["id"])
+        if not await ended_within(handle, wait, request):
             return JSONResponse(described(handle), status_code=202, headers={"retry-after": "1"})
-        return ResultAnswer(handle, output, self.services.room, tasks.confirm)
+        told = partial(tasks.confirm, caller=caller)
+        return ResultAnswer(handle, output, self.services.room, told)
 
 
 async def _task_of(request: Request) -> Task:
@@ -119,23 +121,3 @@ def _result_parameters(request: Request) -> tuple[float, str]:
     except ValueError:
         raise InvalidTaskError("wait must be a number of seconds") from None
     return wait, query.get("output", "image")
-
-
-async def _is_done_within(handle: AsyncTaskHandle, seconds: float, request: Request) -> bool:
-    """Wait for the task's ending, for as long as the one who asks is there."""
-    slot = request.scope.get(SLOT)
-    with slot.waiting() if slot is not None else nullcontext():
-        ended = asyncio.create_task(_wait_for_ending(handle, seconds))
-        left = asyncio.create_task(disconnected(request.receive))
-        try:
-            await asyncio.wait({ended, left}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ended.cancel()
-            left.cancel()
-            await asyncio.gather(ended, left, return_exceptions=True)
-    return handle.done()
-
-
-async def _wait_for_ending(handle: AsyncTaskHandle, seconds: float) -> None:
-    with suppress(PaintMQError, TimeoutError):
-        await handle.result(timeout=seconds)

@@ -53,11 +53,14 @@ def _exposure(config: Config) -> list[str]:
 
 def _http(config: Config) -> list[str]:
     http = config.http
-    if http.behind_proxy or is_loopback(http.host):
+    if http.certificate_key and not http.certificate:
+        return ["http.certificate_key is set, and http.certificate is not"]
+    if http.behind_proxy or http.certificate or is_loopback(http.host):
         return []
     return [
         f"http.host = {http.host!r} would send its token unencrypted; let a proxy that speaks TLS"
-        " stand before it, set http.hosts to its name, and say so with http.behind_proxy = true"
+        " stand before it, set http.hosts to its name, and say so with http.behind_proxy = true,"
+        " or speak TLS with http.certificate"
     ]
 
 

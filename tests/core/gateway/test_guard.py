@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from attrs import define, field
+from tests.harness.gateway_callers import callers_of, origins_of
 
 from paintmq.gateway import guard as guard_module
-from paintmq.gateway.callers import Callers
-from paintmq.gateway.guard import Guard, GuardLimits, Message, Receive, Scope, Send
-from paintmq.gateway.refusal import RefusedRequestError
+from paintmq.gateway import request_body, slots
+from paintmq.gateway.asgi import Message, Receive, Scope, Send
+from paintmq.gateway.guard import Guard, GuardLimits
 
 TOKEN = "a-token-of-some-length"
 SOUND = {"host": "localhost:5580", "authorization": f"Bearer {TOKEN}"}
@@ -31,9 +32,13 @@ class Recorder:
         if scope["type"] == "lifespan":
             self.lifespans += 1
             return
-        body = (await receive())["body"]
-        self.bodies.append(body)
         self.entered.set()
+        body = b""
+        while (message := await receive())["type"] == "http.request":
+            body += message["body"]
+            if not message["more_body"]:
+                break
+        self.bodies.append(body)
         if self.go is not None:
             await self.go.wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -53,7 +58,7 @@ class Answer:
 
 def guarded(app: Recorder, **limits: int) -> Guard:
     sizes = {"body": 100, "bodies": 150, "requests": 2} | limits
-    return Guard(app, Callers(TOKEN), frozenset({"localhost:5580"}), GuardLimits(**sizes))
+    return Guard(app, callers_of(TOKEN), origins_of("localhost:5580"), GuardLimits(**sizes))
 
 
 async def ask(
@@ -81,9 +86,9 @@ async def ask(
     encoded = [(k.encode(), v.encode("latin-1")) for k, v in headers.items()]
     scope: Scope = {"type": "http", "method": method, "path": "/x", "headers": encoded}
     await guard(scope, receive or receive_next, send)
-    start, body = sent
+    start, *rest = sent
     answered = {k.decode(): v.decode() for k, v in start["headers"]}
-    return Answer(start["status"], answered, body["body"])
+    return Answer(start["status"], answered, b"".join(each["body"] for each in rest))
 
 
 def asked(
@@ -117,17 +122,15 @@ def test_a_sound_request_is_served_with_careful_headers() -> None:
         ({"host": "attacker.example"}, 403, "host"),
         ({"host": "localhost"}, 403, "host"),
         ({"host": "localhost:5580.attacker.example"}, 403, "host"),
-        ({"origin": "http://localhost:5580"}, 403, "origin"),
+        ({"origin": "https://localhost:5580"}, 403, "origin"),
+        ({"origin": "http://localhost:5581"}, 403, "origin"),
+        ({"origin": "http://localhost:5580.attacker.example"}, 403, "origin"),
+        ({"x-forwarded-host": "localhost:5580", "host": "attacker.example"}, 403, "host"),
         ({"origin": "null"}, 403, "origin"),
-        ({"content-type": None}, 415, "content_type"),
-        ({"content-type": "application/x-www-form-urlencoded"}, 415, "content_type"),
-        ({"content-type": "multipart/mixed; boundary=x"}, 415, "content_type"),
-        ({"content-type": "text/plain"}, 415, "content_type"),
         ({"content-length": "101"}, 413, "too_large"),
         ({"content-length": "9" * 50}, 413, "too_large"),
         ({"content-length": "-1"}, 400, "length"),
         ({"content-length": "1_0"}, 400, "length"),
-        ({"transfer-encoding": "chunked"}, 411, "length"),
     ],
 )
 def test_what_is_refused_is_refused_before_it_is_read(
@@ -136,12 +139,10 @@ def test_what_is_refused_is_refused_before_it_is_read(
     app = Recorder()
     headers = {k: v for k, v in {**PICTURE, **change}.items() if v is not None}
 
-    async def receive() -> Message:
-        raise AssertionError("the body was read")
-
-    answer = asked(headers, app=app, method="POST", receive=receive)
+    answer = asked(headers, app=app, method="POST")
 
     assert (answer.status, answer.code, app.bodies) == (status, code, [])
+    assert not app.entered.is_set()
     assert answer.headers["connection"] == "close"
     assert answer.headers["x-content-type-options"] == "nosniff"
 
@@ -168,7 +169,8 @@ def test_a_body_of_another_length_than_announced_is_refused(pieces: Sequence[byt
 
 
 def test_a_body_that_does_not_arrive_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard_module, "SLOW_BODY", 0.01)
+    monkeypatch.setattr(request_body, "SLOW_BODY", 0.01)
+    monkeypatch.setattr(guard_module, "DRAIN_SECONDS", 0.01)
 
     async def receive() -> Message:
         await asyncio.Event().wait()
@@ -181,7 +183,8 @@ def test_a_body_that_does_not_arrive_is_given_up_on(monkeypatch: pytest.MonkeyPa
 
 def test_a_body_that_trickles_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """F10: one byte every 5 seconds held a place for as long as it liked."""
-    monkeypatch.setattr(guard_module, "SLOW_BODY", 0.2)
+    monkeypatch.setattr(request_body, "SLOW_BODY", 0.2)
+    monkeypatch.setattr(guard_module, "DRAIN_SECONDS", 0.01)
 
     async def receive() -> Message:
         await asyncio.sleep(0.01)
@@ -209,7 +212,7 @@ def test_a_peer_that_does_not_take_its_answer_is_left(monkeypatch: pytest.Monkey
     }
     asyncio.run(asyncio.wait_for(guard(scope, receive, send), 30))
 
-    assert guard.serving == 0
+    assert guard.slots.serving == 0
 
 
 @pytest.mark.parametrize(
@@ -226,7 +229,7 @@ def test_a_header_that_decides_must_not_come_twice(name: str) -> None:
         sent.append(message)
 
     async def receive() -> Message:
-        raise AssertionError("the body was read")
+        return {"type": "http.disconnect"}
 
     scope: Scope = {
         "type": "http",
@@ -238,19 +241,7 @@ def test_a_header_that_decides_must_not_come_twice(name: str) -> None:
     assert (sent[0]["status"], app.bodies) == (400, [])
 
 
-def test_only_so_many_requests_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard_module, "MAX_WAITING", 1)
-    guard = guarded(Recorder())
-    first, second = guard_module.Slot(guard), guard_module.Slot(guard)
-    with first.waiting():
-        with pytest.raises(RefusedRequestError) as caught, second.waiting():
-            raise AssertionError
-        assert caught.value.status == 429
-    with second.waiting():
-        assert guard.waiting == 1
-
-
-def test_a_websocket_is_closed() -> None:
+def test_a_websocket_without_a_token_is_closed() -> None:
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -297,7 +288,11 @@ def with_one_under_way(
     return asyncio.run(both())
 
 
-def test_more_requests_at_once_than_allowed_are_told_to_come_later() -> None:
+def test_more_requests_at_once_than_allowed_are_told_to_come_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(slots, "LINE_SECONDS", 0.01)
+
     answer = with_one_under_way([b"x"], lambda guard: ask(guard, SOUND), requests=1)
 
     assert (answer.status, answer.code, answer.headers["retry-after"]) == (429, "busy", "1")

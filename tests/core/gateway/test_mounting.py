@@ -18,8 +18,8 @@ pytest.importorskip("starlette", reason="needs paintmq[http]")
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+from tests.harness.gateway_callers import callers_of, origins_of
 
-from paintmq.gateway.callers import Callers
 from paintmq.gateway.callers_tasks import CallersTasks
 from paintmq.gateway.guard import Guard, GuardLimits
 from paintmq.gateway.identity import TaskIds
@@ -66,7 +66,8 @@ def an_api(services: HttpServices, **changes: Any) -> HttpApi:
 
 def guarded(site: HttpServices, apis: list[HttpApi]) -> Guard:
     limits = GuardLimits(body=100, bodies=100, requests=2)
-    return Guard(gateway_app(site, apis), Callers("t" * 20), frozenset({"here"}), limits, apis)
+    app = gateway_app(site, apis)
+    return Guard(app, callers_of("t" * 20), origins_of("here"), limits, apis)
 
 
 def ask(guard: Guard, path: str, **headers: str) -> tuple[int, dict[str, str], Any]:

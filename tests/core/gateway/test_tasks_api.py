@@ -28,19 +28,19 @@ from paintmq.task import TaskId, TaskState
 pytest.importorskip("starlette", reason="needs paintmq[http]")
 
 from starlette.requests import Request
+from tests.harness.gateway_callers import callers_of, origins_of
 
 from paintmq.gateway.answers import answer_error, status_of
-from paintmq.gateway.callers import Callers
 from paintmq.gateway.callers_tasks import CallersTasks
 from paintmq.gateway.followed import FollowedTasks
 from paintmq.gateway.guard import Guard, GuardLimits
-from paintmq.gateway.identity import TaskIds, owner_mark
+from paintmq.gateway.identity import TaskIds
 from paintmq.gateway.mounting import chosen_apis, gateway_app
 from paintmq.gateway.services import HttpServices
 from paintmq.http_api import Caller
 
 ID = TaskId("a" * 32)
-ADMIN = Caller(name="operator", role="admin", owner=owner_mark("operator"))
+ADMIN = Caller(name="operator", role="admin", owner=ID[:12])
 PIXELS = np.full((2, 3, 3), 7, np.uint8)
 
 
@@ -196,7 +196,7 @@ async def _ask(app: Any, method: str, path: str, body: bytes, kind: str) -> tupl
     data = b"".join(message.get("body", b"") for message in rest)
     headers = dict(start["headers"])
     is_json = headers.get(b"content-type") == b"application/json"
-    return start["status"], json.loads(data) if is_json else data
+    return start["status"], json.loads(data) if is_json and data else data
 
 
 @pytest.fixture
@@ -391,7 +391,7 @@ def test_a_poll_ends_when_its_peer_leaves(client: ScriptedClient) -> None:
 
         app = app_for(client)
         guard = Guard(
-            app, Callers("t"), frozenset({"x"}), GuardLimits(body=1, bodies=1, requests=1)
+            app, callers_of("t"), origins_of("x"), GuardLimits(body=1, bodies=1, requests=1)
         )
         headers = [(b"host", b"x"), (b"authorization", b"Bearer t")]
         scope = {
@@ -402,12 +402,12 @@ def test_a_poll_ends_when_its_peer_leaves(client: ScriptedClient) -> None:
             "headers": headers,
         }
         polls = [asyncio.create_task(guard(dict(scope), receive, send)) for _ in range(3)]
-        while guard.waiting < 3:  # noqa: ASYNC110 -- nothing else tells
+        while guard.slots.waiting < 3:  # noqa: ASYNC110 -- nothing else tells
             await asyncio.sleep(0)
-        assert guard.serving == 0, "whoever waits takes no place from others"
+        assert guard.slots.serving == 0, "whoever waits takes no place from others"
         left.set()
         await asyncio.gather(*polls)
-        assert (guard.serving, guard.waiting) == (0, 0)
+        assert (guard.slots.serving, guard.slots.waiting) == (0, 0)
         return len(sent)
 
     assert asyncio.run(asyncio.wait_for(run(), 30)) > 0
@@ -491,8 +491,8 @@ def test_no_route_is_reached_without_the_token(client: ScriptedClient) -> None:
     app = app_for(client, [PluginRoute("x", "/y", endpoint, ("GET",))])
     guard = Guard(
         app,
-        Callers("the-token"),
-        frozenset({"localhost"}),
+        callers_of("the-token"),
+        origins_of("localhost"),
         GuardLimits(body=1, bodies=1, requests=1),
     )
     site = Site(client)
