@@ -35,8 +35,6 @@ logger = logging.getLogger(__name__)
 METHODS = ("GET", "HEAD", "POST", "DELETE")
 SLOT = "paintmq.slot"
 """Key of a request's ``Slot`` in its scope."""
-BODY = "paintmq.body"
-"""Key of a request's ``RequestBody`` in its scope."""
 TOO_MUCH_WAITS = 1013
 DRAINED = 32 * 1024 * 1024
 """Bytes of a refused body that are read so that the refusal can be."""
@@ -121,7 +119,8 @@ class Guard:
             await self._refuse(scope, receive, send, refusal)
             return
         scope[SLOT] = slot
-        scope[BODY] = body = RequestBody(receive, announced, self.limits.body, self.bodies)
+        body = RequestBody(receive, announced, self.limits.body, self.bodies)
+        slot.when_waiting = body.let_go
         answering = _Answering(send, admitted)
         try:
             body.open()

@@ -7,7 +7,7 @@ Rule 3: what waits for a result holds no place, only a connection; those are cou
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from attrs import define, field
@@ -123,17 +123,20 @@ class Slot:
 
     _slots: FairSlots
     _name: str
+    when_waiting: Callable[[], None] = field(default=lambda: None, init=False)
+    """Lets go of what the request's body took: what came of it is the broker's by then."""
     _is_held: bool = field(default=True, init=False)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Give up the place while the request only waits.
+        """Give up the place, and the body's room, while the request only waits.
 
         Raises:
             RefusedRequestError: too many wait already.
         """
         with self._slots.waits(self._name):
             self.release()
+            self.when_waiting()
             yield
         # Its answer is short work: it takes a place again without a line, even beyond the limit.
         self._slots._hold(self._name)

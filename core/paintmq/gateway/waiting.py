@@ -8,7 +8,7 @@ from starlette.requests import Request
 from paintmq.client.async_task_handle import AsyncTaskHandle
 from paintmq.errors import PaintMQError
 from paintmq.gateway.delivery import disconnected
-from paintmq.gateway.guard import BODY, SLOT
+from paintmq.gateway.guard import SLOT
 
 
 async def ended_within(handle: AsyncTaskHandle, seconds: float | None, request: Request) -> bool:
@@ -25,7 +25,6 @@ async def ended_within(handle: AsyncTaskHandle, seconds: float | None, request: 
     """
     if handle.done():
         return True
-    let_go_of_body(request)
     slot = request.scope.get(SLOT)
     with slot.waiting() if slot is not None else nullcontext():
         ended = asyncio.create_task(_wait_for_ending(handle, seconds))
@@ -37,13 +36,6 @@ async def ended_within(handle: AsyncTaskHandle, seconds: float | None, request: 
             left.cancel()
             await asyncio.gather(ended, left, return_exceptions=True)
     return handle.done()
-
-
-def let_go_of_body(request: Request) -> None:
-    """Count the request's body no longer: it was read, and what came of it is the broker's."""
-    body = request.scope.get(BODY)
-    if body is not None:
-        body.let_go()
 
 
 async def _wait_for_ending(handle: AsyncTaskHandle, seconds: float | None) -> None:
