@@ -299,8 +299,10 @@ class QueueManager(TaskVerbs):
     def get_queue_stats(self, queue: str | None = None) -> dict[str, Any]:
         """Return the statistics of every queue by name, or of one queue.
 
-        The keys of one queue's are the fields of ``monitoring.statistics.QueueStatistics``:
-        ``port``, ``waiting``, ``running``, ``succeeded`` and so on. All zero while not running.
+        The keys of one queue's are the fields of ``paintmq.statistics.QueueStatistics``, which says
+        what each means: ``waiting``, ``running``, ``succeeded``, ``accepted``, ``throughput_1m``,
+        ``wait``, ``capacity``, ``updated_at`` and so on. Plain values that fit into JSON. All zero
+        while not running.
 
         Raises:
             UnknownQueueError: there is no such queue.

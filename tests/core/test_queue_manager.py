@@ -1,9 +1,11 @@
 """The embedded manager with a real broker: routing, sending, statistics."""
 
 import threading
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from attrs import asdict
 from tests.harness.trial_manager import SOME_QUEUES, make_task, wait_for_acceptance
 
 from paintmq import MonitoringConfig, QueueManager, Task, TaskState, TaskType
@@ -16,7 +18,9 @@ from paintmq.errors import (
     UnknownQueueError,
 )
 from paintmq.plugin.manager import PluginManager
+from paintmq.statistics import Durations
 from paintmq.testing.embedded_manager import config_on_free_ports, embedded_manager
+from paintmq.units import MIB
 
 # ---- routing -------------------------------------------------------------------------------------
 
@@ -183,6 +187,20 @@ def test_statistics_tell_of_every_queue(plugins: PluginManager) -> None:
             "workers": 0,
             "expected_work": pytest.approx(3.0),
             "oldest_wait": pytest.approx(0, abs=30),
+            "accepted": 3,
+            "rejected_by": {},
+            "retries": 0,
+            "leases_lost": 0,
+            "crashes": 0,
+            "throughput_1m": 0,
+            "throughput_5m": 0,
+            "throughput_15m": 0,
+            "wait": asdict(Durations()),
+            "run": asdict(Durations()),
+            "total": asdict(Durations()),
+            "capacity": 10_000,
+            "max_bytes": 4096 * MIB,
+            "updated_at": pytest.approx(datetime.now(UTC).timestamp(), abs=60),
         }
 
 

@@ -4,11 +4,12 @@ Used by PaintMQ's own tests, and by anybody who wants to see what the broker wou
 """
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from attrs import define, evolve, field
 
+from paintmq.broker.accounting.happening import Happening
 from paintmq.broker.machine import NO_KEYS, BrokerMachine, Credentials, Step
 from paintmq.broker.records import Record, replay
 from paintmq.broker.scheduling.scheduler import Scheduler
@@ -56,6 +57,7 @@ def make_machine(
     incarnation: int = 7,
     router: Router | None = None,
     seed: int = 0,
+    observe: Callable[[Happening], None] | None = None,
 ) -> BrokerMachine:
     """Return a machine with the model ``toy`` and the default queues."""
     limits = limits if limits is not None else Limits()
@@ -73,6 +75,7 @@ def make_machine(
         limits=limits,
         admission=admission,
         rng=rng,
+        observe=observe,
     )
 
 

@@ -85,6 +85,8 @@ class Recovered:
     damaged: tuple[TaskId, ...] = ()
     """Tasks whose row or payload failed its checksum; they are returned as FAILED(corrupt)."""
     notes: tuple[str, ...] = field(default=())
+    logged: tuple[Record, ...] = ()
+    """The records after the one that ``Store.read_log_after`` named, oldest first."""
 
 
 def keeps_inputs(state: TaskState) -> bool:

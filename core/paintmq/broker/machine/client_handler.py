@@ -4,6 +4,7 @@ from typing import assert_never
 
 from attrs import define, evolve
 
+from paintmq.broker.accounting.happening import Note
 from paintmq.broker.machine.admission import Admission
 from paintmq.broker.machine.control import ControlRequests
 from paintmq.broker.machine.credentials import NO_KEYS, Credentials
@@ -199,6 +200,9 @@ class ClientHandler:
         self._control.rejected += 1
         if queue in self._tasks.counts:
             self._tasks.counts[queue].rejected += 1
+        else:
+            queue = ""
+        self._life.step.observe(Note("rejected", queue=queue, detail=rejected.code))
         self._life.step.send(peer, rejected)
 
 

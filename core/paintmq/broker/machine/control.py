@@ -94,6 +94,10 @@ class ControlRequests:
                 workers=workers.get(name, 0),
                 expected_work=self._scheduler.expected_work(name),
                 oldest_wait=0.0 if oldest is None else now - oldest,
+                accepted=counts.accepted,
+                capacity=config.capacity if config is not None else 0,
+                max_bytes=config.max_bytes if config is not None else 0,
+                updated_at=now,
             )
         return BrokerStatistics(
             queues=queues,
@@ -110,6 +114,9 @@ class ControlRequests:
             router_fault=self._scheduler.last_fault,
             bytes_in_flight=self._tasks.input_bytes + self._tasks.output_bytes,
             uptime=now - self.started_at,
+            since=self.started_at,
+            updated_at=now,
+            estimate_error=self._scheduler.estimate_error,
         )
 
     def _statistics(self, arguments: Mapping[str, Json], now: float, _: Credentials) -> Json:

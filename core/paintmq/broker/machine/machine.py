@@ -6,9 +6,10 @@ transitions of a task are in ``lifecycle.py``, the choice of its worker in ``sch
 """
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import assert_never
 
+from paintmq.broker.accounting.happening import Happening
 from paintmq.broker.machine.admission import Admission
 from paintmq.broker.machine.client_handler import ClientHandler
 from paintmq.broker.machine.control import ControlRequests
@@ -67,6 +68,7 @@ class BrokerMachine:
         limits: Limits,
         admission: str,
         rng: random.Random,
+        observe: Callable[[Happening], None] | None = None,
     ) -> None:
         self._incarnation = incarnation
         self._timers = timers
@@ -75,6 +77,8 @@ class BrokerMachine:
         self._sessions = Sessions()
         deadlines = Deadlines[DeadlineKey]()
         step = StepBuilder(self._tasks, deadlines)
+        if observe is not None:
+            step.observe = observe
         self._leases = Leases(step, self._sessions, scheduler, timers, incarnation)
         self._life = Lifecycle(
             step,
@@ -265,6 +269,10 @@ class BrokerMachine:
     def is_idle(self) -> bool:
         """Return whether no attempt is running."""
         return not self._tasks.any_leased
+
+    def leased(self) -> list[TaskEntry]:
+        """Return the tasks that workers hold."""
+        return self._tasks.leased()
 
     def unfinished(self) -> Iterable[TaskEntry]:
         """Return the tasks that have not ended, in order of acceptance."""

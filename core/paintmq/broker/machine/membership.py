@@ -4,6 +4,7 @@ from functools import partial
 
 from attrs import define, field
 
+from paintmq.broker.accounting.happening import Note
 from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.sessions import Sessions, introduction_objection, version_objection
 from paintmq.broker.machine.tasks import TaskEntry, TaskTable
@@ -63,7 +64,9 @@ class Membership:
         """
         self._heard = None
         self._life.deadlines.discard(("peer", peer, 0))
-        if self.sessions.workers.pop(peer, None) is not None:
+        if (worker := self.sessions.workers.pop(peer, None)) is not None:
+            hello = worker.hello
+            self._life.step.observe(Note("left", queue=hello.queue, worker=hello.name))
             self._life.zombies.settle(peer, (), now=now)
             for entry in self.held_by(peer):
                 if entry.delivered:

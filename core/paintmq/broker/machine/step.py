@@ -1,10 +1,13 @@
 """The output of the broker's machine for one input: records and messages, in order."""
 
+from collections import deque
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import msgspec
 from attrs import define, field
 
+from paintmq.broker.accounting.happening import Happening
 from paintmq.broker.machine import transitions
 from paintmq.broker.machine.tasks import TaskEntry, TaskTable
 from paintmq.broker.machine.transitions import Event, TimerKind
@@ -45,6 +48,8 @@ class StepBuilder:
     deadlines: Deadlines[DeadlineKey]
     at_work_on: TaskId | None = field(default=None, init=False)
     """The task that the step deals with: the one to end if handling the input raises."""
+    observe: Callable[[Happening], None] = field(default=deque[Happening](maxlen=0).append)
+    """Takes whatever happens, for those who count; must be quick."""
     _records: list[Record] = field(factory=list[Record], init=False)
     _sends: list[Send] = field(factory=list[Send], init=False)
 
@@ -65,6 +70,7 @@ class StepBuilder:
         transitions.check(TaskState.SUBMITTED, Event.ACCEPT, entry.status.state, timers)
         self.tasks.add(entry)
         self._records.append(TaskAccepted(entry.request, entry.status))
+        self.observe((Event.ACCEPT, entry.request, entry.status, TaskState.SUBMITTED))
         self._replace_timers(entry, timers)
 
     def change(
@@ -75,9 +81,11 @@ class StepBuilder:
         timers: dict[TimerKind, float],
     ) -> None:
         """Give the task a new status and these timers only, and record the status."""
-        word = transitions.check(entry.status.state, event, status.state, timers)
+        before = entry.status.state
+        word = transitions.check(before, event, status.state, timers)
         self.tasks.change(entry, status)
         self._records.append(TaskChanged(entry.id, word, status))
+        self.observe((event, entry.request, status, before))
         self._replace_timers(entry, timers)
 
     def purge(self, entry: TaskEntry) -> None:

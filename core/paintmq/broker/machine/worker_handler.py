@@ -1,10 +1,11 @@
 """What the broker does for each message from a worker."""
 
 from collections.abc import Sequence
-from typing import assert_never
+from typing import Any, assert_never
 
 from attrs import define, evolve
 
+from paintmq.broker.accounting.happening import Note, Noted
 from paintmq.broker.machine.credentials import NO_KEYS, Credentials
 from paintmq.broker.machine.leases import Leases
 from paintmq.broker.machine.lifecycle import Lifecycle
@@ -112,6 +113,8 @@ class WorkerHandler:
             self._scheduler.worker_left(peer, now=now)
         self._membership.sessions.workers[peer] = worker
         self._scheduler.worker_joined(peer, hello, now=now, queues=worker.credentials.queues)
+        if not rejoins:
+            self._note(worker, "joined")
         for entry in held:
             entry.session = None
             self._leases.claim(entry, peer, now=now)
@@ -150,19 +153,28 @@ class WorkerHandler:
                 model not in worker.hello.models
             ):
                 self._life.step.send(peer, Refused(f"this worker did not announce {model[:99]!r}"))
-            case ModelLoaded():
+            case ModelLoaded(model=model):
                 self._scheduler.model_loaded(peer, message, now=now)
-            case ModelUnloaded():
+                self._note(worker, "loaded", model=model, seconds=message.seconds)
+            case ModelUnloaded(model=model):
                 self._scheduler.model_unloaded(peer, message, now=now)
+                what: Noted = "load failed" if message.error else "unloaded"
+                self._note(worker, what, model=model, detail=message.error)
             case Draining(reason=reason):
                 worker.draining, worker.trouble = True, reason[:MAX_TROUBLE]
                 self._scheduler.worker_draining(peer, worker.trouble, now=now)
+                self._note(worker, "draining", detail=worker.trouble)
             case WorkerGoodbye():
                 for entry in self._membership.held_by(peer):
                     self._life.hand_back(entry, now=now)
                 self._membership.drop(peer, now, gone=True)
             case _:
                 assert_never(message)
+
+    def _note(self, worker: WorkerSession, what: Noted, **more: Any) -> None:
+        """Tell whoever counts what became of a worker."""
+        hello = worker.hello
+        self._life.step.observe(Note(what, queue=hello.queue, worker=hello.name, **more))
 
     def heard_of_stranger(self, message: ToBroker) -> None:
         """Count an answer from a worker without a session, if its attempt is certainly over."""

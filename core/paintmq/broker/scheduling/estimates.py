@@ -11,6 +11,9 @@ from paintmq.task import DeviceKind
 WEIGHT = 0.2
 """Weight of a new measurement: two thirds of a change are learned within five tasks."""
 
+ERROR_WEIGHT = 0.02
+"""Weight of one task in the error of the estimates."""
+
 RATE_TASKS = 16
 """The latest tasks of a model from which its arrival rate is measured."""
 
@@ -60,6 +63,9 @@ class Estimates:
     _means: dict[tuple[str, ...], float] = field(factory=dict[tuple[str, ...], float], init=False)
     _arrivals: dict[str, deque[float]] = field(factory=dict[str, deque[float]], init=False)
     _since: float | None = field(default=None, init=False)
+    error: float = field(default=0.0, init=False)
+    """Moving average of how far expected and measured run times differ, as a share of the longer
+    one, where such a task was measured before."""
 
     def run_seconds(self, key: RunKey, device_name: str = "") -> float:
         """Return how long such a task should run on a device of this name."""
@@ -72,6 +78,10 @@ class Estimates:
     def ran(self, key: RunKey, device_name: str, seconds: float) -> None:
         """Learn from an attempt that succeeded."""
         ratio = max(seconds, LEAST_SECONDS) / key.declared
+        known = self._ratios.get((key.model, key.device, device_name, key.bucket))
+        if known is not None:
+            off = 1 - min(ratio, known) / max(ratio, known)
+            self.error += ERROR_WEIGHT * (off - self.error)
         for learned in (
             (key.model, key.device, device_name, key.bucket),
             (key.model, key.device, device_name),

@@ -69,6 +69,11 @@ class Scheduler:
         return self._router.faults
 
     @property
+    def estimate_error(self) -> float:
+        """How far run times differ from what was expected of them: 0 is exact, 1 is far off."""
+        return self._estimates.error
+
+    @property
     def last_fault(self) -> str:
         return self._router.last_fault
 

@@ -86,6 +86,7 @@ class BrokerLoop:
         watch: TurnWatch,
         recorder: Recorder | None = None,
         observers: Sequence[Observer] = (),
+        duties: Sequence[Duty] = (),
     ) -> None:
         self._machine = machine
         self._journal = journal
@@ -93,6 +94,7 @@ class BrokerLoop:
         self._listeners = listeners
         self._wakeup = wakeup
         self._watch = watch
+        self._duties = duties
         self._payloads = PayloadCache(not journal.keeps_payloads)
         self._peers = PeerTable(
             limits.max_peers, limits.max_peers_per_key, 2 * timers.lease, timers.heartbeat
@@ -182,6 +184,8 @@ class BrokerLoop:
         self._contained(self._listeners.let_in, now)
         self._contained(self._let_time_pass, now)
         self._send(now)
+        for duty in self._duties:
+            self._contained(duty, now)
 
     def _wait_milliseconds(self, max_wait: float) -> int:
         if self._sender.has_failures or self._sender.is_interrupted:

@@ -1,13 +1,17 @@
 """How long the turns of the broker's loop take: the time in which it hears no other peer."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
+from itertools import accumulate
 
 from attrs import define, field
 
+from paintmq.statistics import BOUNDS as LIMITS
+from paintmq.statistics import Durations
 from paintmq.task import Json
 
-BOUNDS = tuple(0.0001 * 1.15**step for step in range(84))
+GROWTH = 1.15
+BOUNDS = tuple(0.0001 * GROWTH**step for step in range(84))
 """Seconds, from 0.1 ms to 11 s, each 15 % above the one before."""
 
 
@@ -22,6 +26,7 @@ class LoopLatency:
     _counts: list[int] = field(factory=lambda: [0] * (len(BOUNDS) + 1), init=False)
     _busy: list[int] = field(factory=lambda: [0] * (len(BOUNDS) + 1), init=False)
     _longest: float = field(default=0.0, init=False)
+    _total: float = field(default=0.0, init=False)
 
     def begins(self) -> None:
         """Start timing a turn: the wait for events is over."""
@@ -36,6 +41,28 @@ class LoopLatency:
         self._counts[bisect_left(BOUNDS, seconds)] += 1
         self._busy[bisect_left(BOUNDS, self._processor() - busy)] += 1
         self._longest = max(self._longest, seconds)
+        self._total += seconds
+
+    def durations(self) -> Durations:
+        """Return the same as durations of turns; quantiles are bounds of the histogram."""
+        count = sum(self._counts)
+        if not count:
+            return Durations()
+        bounds = (*BOUNDS, self._longest)
+        ends = tuple(accumulate(self._counts))
+
+        def quantile(share: float) -> float:
+            return min(bounds[bisect_left(ends, share * count)], self._longest)
+
+        return Durations(
+            count=count,
+            total=self._total,
+            p50=quantile(0.5),
+            p90=quantile(0.9),
+            p99=quantile(0.99),
+            longest=self._longest,
+            up_to=tuple((0, *ends)[bisect_right(BOUNDS, bound * GROWTH)] for bound in LIMITS),
+        )
 
     def describe(self) -> Json:
         """Return a histogram of all turns since the start.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from attrs import evolve, frozen
 
+from paintmq.broker.accounting.report import without_names
 from paintmq.broker.connections.access import AccessControl
 from paintmq.broker.connections.endpoints import (
     RouterEndpoint,
@@ -27,6 +28,7 @@ from paintmq.broker.machine.queues import unknown_models
 from paintmq.broker.recording.input_log import InputLog
 from paintmq.broker.records import Recovered
 from paintmq.broker.scheduling.scheduler import Scheduler
+from paintmq.broker.shell.bookkeeping import Bookkeeping
 from paintmq.broker.shell.clock import BrokerClock
 from paintmq.broker.shell.loop import BrokerLoop
 from paintmq.broker.shell.plugin_events import ObserverThread, start_observers
@@ -43,13 +45,13 @@ from paintmq.broker.shell.server_control import (
 )
 from paintmq.broker.shell.stop_report import StopReport, unfinished
 from paintmq.broker.shell.turn_watch import BrokerStuckError, TurnWatch
-from paintmq.broker.stores import make_store
+from paintmq.broker.stores import make_store, statistics_path
 from paintmq.broker.stores.journal import Journal
 from paintmq.config import Config, RouterConfig
 from paintmq.errors import PaintMQError, StoreError
 from paintmq.identifiers import new_incarnation
 from paintmq.process import file_limit
-from paintmq.statistics import ShellStatistics
+from paintmq.statistics import BrokerStatistics, ShellStatistics
 from paintmq.task import Json
 from paintmq.transport.sockets import Context, new_context
 from paintmq.transport.wakeup import Wakeup
@@ -128,6 +130,7 @@ class BrokerServer:
         self._router = config.router
         self._access: AccessControl | None = None
         self._observers: ObserverThread | None = None
+        self._books: Bookkeeping | None = None
         self._stop_asked = threading.Event()
         self._ended = threading.Event()
         """Set when the thread has ended, or will not."""
@@ -259,11 +262,15 @@ class BrokerServer:
         journal = Journal(store)
         watch = TurnWatch(config.plugins.call_limit, partial(self._got_stuck, journal))
         watch.start()
+        self._books = None
         try:
             statistics = ShellStatistics()
             self._access = AccessControl(config.broker, config.queues, statistics)
             self._access.start(context)
             self._listen(context, endpoints, self._access)
+            if config.monitoring.enabled:
+                self._books = Bookkeeping(journal, statistics_path(config.broker))
+                self._books.prepare()
             recovered = journal.open(wakeup.set)
             self.journal = describe_journal(config.broker, recovered)
             listeners = Listeners(endpoints, self._access.gate, statistics)
@@ -317,6 +324,9 @@ class BrokerServer:
             logger.warning("%s", line)
         clock = BrokerClock(not_before=recovered.last_time)
         rng = random.Random(incarnation)
+        books = self._books
+        if books is not None:
+            books.start(recovered, now=clock.now())
         scheduler = Scheduler(
             self._plugins.make_router(config.router),
             tenant_window=config.limits.tenant_window,
@@ -333,7 +343,17 @@ class BrokerServer:
             limits=config.limits,
             admission=config.broker.admission,
             rng=rng,
+            observe=None if books is None else books.ledger.waiting.append,
         )
+
+        def counted() -> BrokerStatistics:
+            now = clock.now()
+            if books is None:
+                known = machine.statistics(now=now)
+            else:
+                known = books.statistics(machine, now=now)
+            return evolve(known, shell=statistics, loop=loop.turns.durations())
+
         subjects: dict[str, Subject] = {
             "endpoints": lambda _: describe_endpoints(
                 self.client_endpoint,
@@ -348,9 +368,8 @@ class BrokerServer:
                 self._plugins.describe_router(self._router),
             ),
             "models": lambda _: describe_models(catalog),
-            "statistics": lambda _: describe_statistics(
-                evolve(machine.statistics(now=clock.now()), shell=statistics)
-            ),
+            "statistics": lambda _: describe_statistics(without_names(counted())),
+            "statistics_of_all": lambda _: describe_statistics(counted()),
             "turns": lambda _: loop.turns.describe(),
             "shutdown": self._shutdown,
             "reload": self._reload,
@@ -371,6 +390,7 @@ class BrokerServer:
             watch=watch,
             recorder=self._input_log,
             observers=() if self._observers is None else (self._observers,),
+            duties=() if books is None else (books,),
         )
         return machine, loop
 
@@ -397,9 +417,14 @@ class BrokerServer:
         Raises:
             StoreError: the journal could not be completed.
         """
+        durable = False
         try:
             journal.close()
+            durable = True
         finally:
+            if self._books is not None:
+                self._books.close(durable=durable)
+                self._books = None
             for endpoint in endpoints:
                 endpoint.close(linger=_LAST_WORDS)
             if self._observers is not None:

@@ -25,10 +25,21 @@ Subject: TypeAlias = Callable[[Mapping[str, Json]], Json]
 _VERSION = version("paintmq")  # at import: an upgrade may replace the metadata while we run
 
 ADMIN_SUBJECTS = frozenset(
-    {"shutdown", "reload", "backup", "drain_worker", "dead_requeue", "dead_drop"}
+    {
+        "backup",
+        "dead_drop",
+        "dead_requeue",
+        "drain_worker",
+        "reload",
+        "shutdown",
+        "statistics_of_all",
+    }
 )
 """Subjects that change things for others: with keys in use, they take an admin's key."""
 
+
+WIDER_FOR_ADMINS = {"statistics": "statistics_of_all"}
+"""Subjects that an admin gets a fuller answer to."""
 
 TASK_SUBJECTS = frozenset({"story"})
 """Those of one task, which whoever asks must be allowed to learn of."""
@@ -54,7 +65,8 @@ def answer(
             f"`paintmq why TASK --story --journal FOLDER` reads the log on the broker's machine"
         )
         return Answer(request_id=ask.request_id, error=reason)
-    subject = subjects.get(ask.subject)
+    name = WIDER_FOR_ADMINS.get(ask.subject, ask.subject) if is_admin else ask.subject
+    subject = subjects.get(name) or subjects.get(ask.subject)
     if subject is None:
         return None
     try:

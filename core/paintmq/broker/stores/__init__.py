@@ -20,6 +20,7 @@ __all__ = [
     "Store",
     "journal_folder",
     "make_store",
+    "statistics_path",
 ]
 
 
@@ -28,6 +29,13 @@ def journal_folder(config: BrokerConfig) -> Path:
     if config.journal:
         return Path(config.journal).expanduser()
     return data_folder("journal", instead="broker.journal (PAINTMQ_BROKER__JOURNAL=PATH)")
+
+
+def statistics_path(config: BrokerConfig) -> Path | None:
+    """Return where statistics are kept beside the journal; None where it is not in a folder."""
+    if config.durability == "memory" or _SCHEME.match(config.journal) is not None:
+        return None
+    return journal_folder(config) / "statistics.db"
 
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):")

@@ -14,6 +14,7 @@ from typing import Literal
 
 from attrs import frozen
 
+from paintmq.broker.records import Record
 from paintmq.broker.stores.failpoints import failpoint
 from paintmq.broker.stores.row_batch import RowBatch, payload_check
 from paintmq.broker.stores.rows import checksum
@@ -35,6 +36,9 @@ would make every start slow."""
 
 VARIABLES = 512
 """Tasks named in one statement: SQLite allows 999 variables, where it is old."""
+
+RECORDS_LOOKED_AT = 200_000
+"""Records at the end of the log from which statistics are counted on: a few seconds of a start."""
 
 PAGES_A_STEP = 256
 """Pages that a backup copies between two commits: a mebibyte, a few milliseconds."""
@@ -206,6 +210,18 @@ class Database:
     def log_of(self, task_id: TaskId, first: int, last: int) -> list[LogRow]:
         """Return the rows of a part of the log that tell of a task or of the broker's starts."""
         return log_of(self._connection, task_id, first, last)
+
+    def records_after(self, sequence: int) -> tuple[Record, ...]:
+        """Return the last ``RECORDS_LOOKED_AT`` records of the log at most, those after this one.
+
+        What the disk changed is left out.
+        """
+        last, _ = self.last_entry()
+        rows = self._connection.execute(
+            "SELECT sequence, at, record, row_check FROM log WHERE sequence > ? ORDER BY sequence",
+            (max(sequence, last - RECORDS_LOOKED_AT),),
+        )
+        return tuple(found.record for row in rows if (found := read_row(*row)) is not None)
 
     # ---- writing -------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@
     paintmq.db, paintmq.db-wal    the database
     blobs/                        payloads above 256 KiB
     lock                          held by the broker that uses the folder
+    statistics.db                 counts over restarts, and their history; may be deleted
     sequence                      number of the last committed record, twice
     ballast                       space given back when the disk is full
 """

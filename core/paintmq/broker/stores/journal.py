@@ -23,6 +23,10 @@ class Journal:
     def keeps_payloads(self) -> bool:
         return self._store.keeps_payloads
 
+    def read_log_after(self, sequence: int) -> None:
+        """Have ``open`` return the records after this one too; see ``Store.read_log_after``."""
+        self._store.read_log_after(sequence)
+
     def open(self, wake: Callable[[], None]) -> Recovered:
         """Open the store and go on counting where it ends.
 

@@ -148,6 +148,7 @@ class SqliteStore(Store):
             last_time=last_time,
             damaged=tuple(damaged),
             notes=tuple(notes),
+            logged=() if self._read_after is None else database.records_after(self._read_after),
         )
 
     def _compare(self, sequence: int, known: int) -> list[str]:

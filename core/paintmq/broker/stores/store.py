@@ -76,6 +76,7 @@ class Store(ABC):
     keeps_payloads: ClassVar[bool]
     """Whether ``fetch`` gives payloads back once they are durable, so that the broker need not
     hold them in memory."""
+    _read_after: int | None = None
 
     @abstractmethod
     def open(self, wake: Callable[[], None]) -> Recovered:
@@ -84,6 +85,13 @@ class Store(ABC):
         Raises:
             StoreError: it cannot be used: locked, newer than this program, damaged, incomplete.
         """
+
+    def read_log_after(self, sequence: int) -> None:
+        """Have ``open`` return the records after this one too, in ``Recovered.logged``.
+
+        Statistics go on from there. A store that keeps no log need not: then they begin anew.
+        """
+        self._read_after = sequence
 
     @abstractmethod
     def append(self, entry: Entry) -> None:

@@ -16,8 +16,10 @@ from hypothesis.stateful import (
 )
 from tests.harness.broker_harness import ALICE, BOB, W1, W2, BrokerHarness, make_machine
 
+from paintmq.broker.accounting.ledger import Ledger, read_books
+from paintmq.broker.accounting.report import report
 from paintmq.broker.machine import BrokerMachine, Credentials
-from paintmq.broker.records import TaskAccepted, TaskChanged, replay
+from paintmq.broker.records import Record, StoredTask, TaskAccepted, TaskChanged, replay
 from paintmq.config import Limits, QueueConfig, Timers
 from paintmq.routing import BacklogView, BoardView, Router, WorkerView
 from paintmq.statistics import QueueStatistics
@@ -118,7 +120,11 @@ class BrokerLifecycle(RuleBasedStateMachine):
         self.read = 0
 
     def new_machine(self) -> BrokerMachine:
+        self.ledger = Ledger()
+        self.books: Any = None
+        self.written = 0
         return make_machine(
+            observe=self.ledger.waiting.append,
             specs=[make_spec(max_batch=2, batch_key=lambda job: "all")],
             queues=QUEUES,
             timers=TIMERS,
@@ -340,6 +346,8 @@ class BrokerLifecycle(RuleBasedStateMachine):
     @rule(seconds=st.floats(0.0, 40.0) | st.sampled_from([100.0, 400.0]))
     def time_passes(self, seconds: float) -> None:
         self.note(self.broker.let_pass(seconds))
+        self.ledger.settle()
+        self.books, self.written = self.ledger.books(0), len(self.broker.records)
 
     @rule(
         kind=st.sampled_from(
@@ -380,13 +388,36 @@ class BrokerLifecycle(RuleBasedStateMachine):
         records = self.broker.records
         stored = replay(records)
         assert stored == self.broker.machine.stored()
+        self.ledger.settle()
+        counted, books, written = self.ledger, self.books, self.written
         self.incarnation += 1
         self.router, self.disk_full = PlainRouter, False
         self.broker = BrokerHarness(self.new_machine(), now=self.broker.now)
         self.broker.keys = KEYS
         self.broker.records += records
+        if books is not None:
+            self.count_on(counted, books, records[written:], stored)
+        self.ledger.reconcile(stored.values())
         step = self.broker.machine.restore(list(stored.values()), now=self.broker.now)
         self.note(self.broker.take(step))
+
+    def count_on(
+        self,
+        counted: Ledger,
+        books: Any,
+        records: Sequence[Record],
+        stored: Mapping[TaskId, StoredTask],
+    ) -> None:
+        """What was written down at any moment, and the journal's log, give all there was."""
+        earlier = read_books(books)
+        assert earlier is not None
+        self.ledger.take_over(earlier)
+        self.ledger.replay(records, {key: task.request for key, task in stored.items()})
+        self.ledger.reconcile(stored.values())
+        for field in ("accepted", "succeeded", "failed", "cancelled", "expired", "dead", "retries"):
+            was = sum(getattr(cell, field) for cell in counted.cells.values())
+            now = sum(getattr(cell, field) for cell in self.ledger.cells.values())
+            assert now == was, f"{field}: {was} before the restart, {now} after it"
 
     @invariant()
     def a_promise_is_kept(self) -> None:
@@ -401,7 +432,13 @@ class BrokerLifecycle(RuleBasedStateMachine):
     @invariant()
     def the_balance_holds(self) -> None:
         """I10."""
-        assert self.broker.machine.statistics(now=self.broker.now).unaccounted == 0
+        counts = self.broker.machine.statistics(now=self.broker.now)
+        self.ledger.settle()
+        shown = report(counts, self.ledger, ())
+        assert counts.unaccounted == 0
+        assert shown.unaccounted == 0, "the ledger disagrees with the machine"
+        for name, queue in shown.queues.items():
+            assert queue.accepted == queue.in_any_state, f"{name} does not add up"
 
     @invariant()
     def no_worker_idles_for_nothing(self) -> None:

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import pytest
 from attrs import define
 
 from paintmq.broker.shell.loop_latency import BOUNDS, LoopLatency
+from paintmq.statistics import BOUNDS as LIMITS
+from paintmq.statistics import Durations
 
 
 @define
@@ -17,6 +20,23 @@ class Clocks:
         self.wall += seconds
         self.processor += busy
         turns.ends()
+
+
+def test_turns_are_told_of_as_durations() -> None:
+    clocks = Clocks()
+    turns = LoopLatency(lambda: clocks.wall, lambda: clocks.processor)
+    nothing = turns.durations()
+    for seconds in (0.02, 0.02, 0.02, 60.0):
+        clocks.turn(turns, seconds, 0.0)
+    durations = turns.durations()
+
+    assert nothing == Durations()
+    assert durations.count == 4
+    assert durations.longest == pytest.approx(60.0)
+    assert 0.02 <= durations.p50 <= 0.02 * 1.15
+    assert durations.p99 == pytest.approx(60.0)
+    assert dict(zip(LIMITS, durations.up_to, strict=True))[0.05] == 3
+    assert durations.mean == pytest.approx(15.015)
 
 
 def test_a_turn_counts_with_those_up_to_the_bound_above_it() -> None:

@@ -1,0 +1,137 @@
+"""The books of a broker: counted between the turns of its loop, written down beside its journal.
+
+Rule 1: what is written is what is durable. Counts are held back until every record in them is, so
+that a broker that was killed finds its counts at some record of its journal, and counts on from
+there by the journal's log.
+"""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from attrs import define, evolve, field
+from cattrs.errors import ClassValidationError
+
+from paintmq.broker.accounting.ledger import Books, Ledger, read_books
+from paintmq.broker.accounting.report import report
+from paintmq.broker.accounting.sketch import Sketch
+from paintmq.broker.machine import BrokerMachine
+from paintmq.broker.records import Recovered
+from paintmq.broker.stores.journal import Journal
+from paintmq.broker.stores.statistics_file import StatisticsFile, read_books_at
+from paintmq.statistics import BrokerStatistics
+
+MOST_UNCOUNTED = 512
+"""Happenings after which they are counted, whatever time it is."""
+LOOK_SECONDS = 1.0
+"""Between two looks at the counts."""
+WRITE_SECONDS = 10.0
+"""Between two writings: a broker that was killed counts that much again, from its journal."""
+
+logger = logging.getLogger(__name__)
+
+
+@define
+class Bookkeeping:
+    """Keeps the ledger; a duty of the broker's loop. All methods are for the broker's thread."""
+
+    _journal: Journal
+    _path: Path | None
+    """Of the file; None: nothing outlives a broker without a durable journal."""
+    ledger: Ledger = field(factory=Ledger, init=False)
+    _earlier: Books | None = field(default=None, init=False)
+    _file: StatisticsFile | None = field(default=None, init=False)
+    _look_at: float = field(default=0.0, init=False)
+    _write_at: float = field(default=0.0, init=False)
+    _held: tuple[int, dict[str, Any]] | None = field(default=None, init=False)
+    """Books that may be written once this record is durable."""
+    _commits: Sketch = field(factory=Sketch, init=False)
+    _watched: tuple[int, float] | None = field(default=None, init=False)
+    """A record that is not durable yet, and when it was first seen."""
+
+    def prepare(self) -> None:
+        """Read what earlier brokers counted; call this before the journal is opened."""
+        if self._path is not None:
+            self._earlier = _read_earlier(self._path)
+            if self._earlier is not None:
+                self._journal.read_log_after(self._earlier.sequence)
+
+    def start(self, recovered: Recovered, *, now: float) -> None:
+        """Go on where the journal and the earlier books end; call this once it is open."""
+        self.ledger.since = self.ledger.at = now
+        if self._earlier is not None:
+            self.ledger.take_over(self._earlier)
+            requests = {task.request.id: task.request for task in recovered.tasks}
+            self.ledger.replay(recovered.logged, requests)
+        off = self.ledger.reconcile(recovered.tasks)
+        if off and self._earlier is not None:
+            logger.warning(
+                "the statistics beside the journal did not fit it: %d tasks were counted again "
+                "from what it holds, so totals may be too low",
+                off,
+            )
+        if self._path is not None:
+            self._file = StatisticsFile(self._path)
+            self._file.open()
+            # From here on a broker that is killed leaves books, and the records after them.
+            self._file.write_books(self.ledger.books(recovered.durable_sequence))
+            self._write_at = now + WRITE_SECONDS
+
+    def __call__(self, *, now: float) -> None:
+        """Do what is due."""
+        self._watch_commits()
+        if len(self.ledger.waiting) >= MOST_UNCOUNTED or now >= self._look_at:
+            self._settle(now)
+
+    def statistics(self, machine: BrokerMachine, *, now: float) -> BrokerStatistics:
+        """Return what stands now, and all that was counted."""
+        self._settle(now)
+        running = ((entry.request.model, entry.request.tenant) for entry in machine.leased())
+        shown = report(machine.statistics(now=now), self.ledger, running)
+        return evolve(shown, commits=self._commits.summary())
+
+    def close(self, *, durable: bool) -> None:
+        """Write the books a last time, unless the journal could not be closed properly."""
+        if self._file is not None:
+            if durable:
+                self.ledger.settle()
+                self._file.write_books(self.ledger.books(self._journal.sequence))
+            self._file.close()
+
+    def _settle(self, now: float) -> None:
+        self.ledger.settle()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_SECONDS
+            self.ledger.look(now)
+            self._write_down(now)
+
+    def _write_down(self, now: float) -> None:
+        if self._file is None:
+            return
+        if self._held is not None and self._held[0] <= self._journal.durable:
+            self._file.write_books(self._held[1])
+            self._held = None
+        if self._held is None and now >= self._write_at:
+            self._write_at = now + WRITE_SECONDS
+            sequence = self._journal.sequence
+            self._held = sequence, self.ledger.books(sequence)
+
+    def _watch_commits(self) -> None:
+        journal = self._journal
+        if self._watched is not None and self._watched[0] <= journal.durable:
+            self._commits.add(time.perf_counter() - self._watched[1])
+            self._watched = None
+        if self._watched is None and journal.sequence > journal.durable:
+            self._watched = journal.sequence, time.perf_counter()
+
+
+def _read_earlier(path: Path) -> Books | None:
+    plain = read_books_at(path)
+    try:
+        books = read_books(plain)
+    except (ClassValidationError, ValueError, TypeError, KeyError):
+        books = None
+    if plain is not None and books is None:
+        logger.warning("the statistics in %s cannot be understood: counting begins anew", path)
+    return books
