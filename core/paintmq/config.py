@@ -167,6 +167,15 @@ class BrokerConfig:
 
 
 @frozen(kw_only=True)
+class TransportConfig:
+    """How bytes travel."""
+
+    shared_memory: bool = setting(
+        True, "payloads on the broker's own machine lie in memory; false: all go over TCP"
+    )
+
+
+@frozen(kw_only=True)
 class WorkersConfig:
     """The workers of this machine."""
 
@@ -286,6 +295,7 @@ class Config:
         lambda: dict(DEFAULT_QUEUE_CONFIGS), "the queues, by name"
     )
     router: RouterConfig = table(RouterConfig, "the router")
+    transport: TransportConfig = table(TransportConfig, "how bytes travel")
     workers: WorkersConfig = table(WorkersConfig, "the workers of this machine")
     node: NodeConfig = table(NodeConfig, "the nodes to start")
     http: HttpConfig = table(HttpConfig, "the HTTP gateway")

@@ -11,6 +11,7 @@ import zmq
 from paintmq.client.task import Payload
 from paintmq.errors import ConfigError
 from paintmq.identifiers import new_peer_id
+from paintmq.shared_memory.client_arena import ClientArena
 from paintmq.task import Buffer, TaskId
 from paintmq.transport.curve import secure_with
 from paintmq.transport.key_files import PeerKey
@@ -64,7 +65,10 @@ class Connection:
 
     def __init__(self, context: Context, endpoint: str, key: PeerKey | None = None) -> None:
         self._socket = _connected(context, endpoint, key)
+        self.arena = ClientArena()
+        """What it has in common with the broker; empty where they are on two machines."""
         self._link = Link()
+        self._link.sharing = self.arena
         self._poller = zmq.Poller()
         self._watched: tuple[int, int] | None = None
         self._may_read = False
@@ -112,6 +116,7 @@ class Connection:
 
     def send_what_may_go(self) -> None:
         """Send what the socket takes without blocking; the rest follows when there is room."""
+        self._link.share(self.arena.take_released())
         while self._socket is not None:
             if not self._unsent:
                 self._unsent.extend(self._link.outgoing())

@@ -155,5 +155,6 @@ def _value(info: PayloadInfo, payload: Payload) -> "NDArray[Any] | bytes":
 
     if info.kind == "array":
         return array_from_payload(info, payload)
-    check_payload(info, payload)
-    return bytes(payload)
+    data = bytes(payload)
+    check_payload(info, data)
+    return data

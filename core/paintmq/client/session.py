@@ -44,6 +44,7 @@ from paintmq.errors import (
     RejectedError,
     WireError,
 )
+from paintmq.shared_memory.client_arena import Placed
 from paintmq.task import Json, TaskId
 from paintmq.task_ids import task_id_for_key
 from paintmq.transport.key_files import load_peer_key
@@ -158,6 +159,11 @@ class Session:
         """Wait for the broker's first answer; return False if the time is up before."""
         self.start()
         return self._reachability.wait(timeout)
+
+    def put(self, data: memoryview) -> Placed | None:
+        """Copy an input to where the broker can read it; None: it must be sent."""
+        arena = self._loop.arena()
+        return None if arena is None else arena.put(data)
 
     @property
     def is_durable(self) -> bool:

@@ -31,6 +31,7 @@ from paintmq.client.reachability import Reachability
 from paintmq.client.task import Payload
 from paintmq.client.window import Window
 from paintmq.errors import ManagerStoppedError, WireError
+from paintmq.shared_memory.client_arena import ClientArena
 from paintmq.task import TaskId
 from paintmq.transport.key_files import PeerKey
 from paintmq.transport.sockets import Context, new_context
@@ -62,6 +63,11 @@ class SessionLoop:
     """Submissions that were not sent yet, as they were encoded."""
     _context: Context = field(init=False)
     _connection: Connection = field(init=False)
+
+    def arena(self) -> ClientArena | None:
+        """Return where inputs can be put that are submitted next; for any thread."""
+        connection = getattr(self, "_connection", None)
+        return None if connection is None else connection.arena
 
     def stop(self, goodbye: float) -> None:
         """Have ``run`` return; unsent messages get ``goodbye`` seconds. Then wake it up."""
@@ -216,6 +222,7 @@ class SessionLoop:
         self._payloads.pop(task_id, None)
         if self._parts:
             self._parts.pop(task_id, None)
+        self._connection.arena.ended(task_id)
         return self.followed.pop(task_id)
 
     def _reconnect(self, reason: str) -> None:

@@ -7,7 +7,7 @@ Rule 3: arrays are copied when they are sent, so the caller may reuse them after
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -27,8 +27,10 @@ from paintmq.client.task_checks import (
 from paintmq.errors import InvalidInputError
 from paintmq.identifiers import new_task_id
 from paintmq.image.summary import summary_of
+from paintmq.shared_memory.client_arena import Placed
 from paintmq.task import DeviceChoice, Json, PayloadInfo, TaskId, TaskRequest
 from paintmq.task_ids import task_id_for_key
+from paintmq.wire.transfer import INLINE_BYTES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +43,9 @@ Input: TypeAlias = (
 
 Payload: TypeAlias = bytes | bytearray | memoryview
 """The bytes of one input, as they are sent."""
+
+Put: TypeAlias = Callable[[memoryview], Placed | None]
+"""Copies an input into shared memory, if it can."""
 
 
 @frozen
@@ -122,8 +127,10 @@ class Task:
         """The config without what PaintMQ itself reads."""
         return {k: v for k, v in self.config.items() if k not in ("model", "device")}
 
-    def prepare(self, *, queue: str = "") -> PreparedTask:
+    def prepare(self, *, queue: str = "", put: Put | None = None) -> PreparedTask:
         """Read and describe the inputs, and return the task as it is sent.
+
+        Large inputs are copied by ``put``, if there is one, and as long as it takes them.
 
         Raises:
             InvalidInputError: a file is missing, is no file or cannot be read, or an array is of a
@@ -134,7 +141,7 @@ class Task:
         # Whoever repeats a key is answered by comparing digests: they must not be forged.
         keyed = self.idempotency_key is not None
         described = [
-            _described(name, value, cryptographic=keyed) for name, value in self.inputs.items()
+            _described(name, value, put, cryptographic=keyed) for name, value in self.inputs.items()
         ]
         request = self._request(tuple(info for info, _ in described), queue)
         return PreparedTask(request, tuple(payload for _, payload in described))
@@ -214,18 +221,31 @@ def _check_file(name: str, path: Path) -> None:
         raise InvalidInputError(f"input {name!r}: {str(path)!r} is not a file")
 
 
-def _described(name: str, value: Input, *, cryptographic: bool) -> tuple[PayloadInfo, Payload]:
-    from paintmq.image import payload_of_array, payload_of_bytes
+def _described(
+    name: str, value: Input, put: Put | None, *, cryptographic: bool
+) -> tuple[PayloadInfo, Payload]:
+    from paintmq.image import bytes_of_array, payload_of_array, payload_of_bytes
 
     if isinstance(value, Path):
         value = _read(name, value)
     if isinstance(value, bytes):
-        return payload_of_bytes(name, value, cryptographic=cryptographic)
+        info, payload = payload_of_bytes(name, value, cryptographic=cryptographic)
+        placed = put(memoryview(value)) if put is not None and len(value) > INLINE_BYTES else None
+        return info, payload if placed is None else placed.payload
     import numpy as np
 
     # The bytes must not change between the digest and the last time they are sent.
-    copy = np.array(value, order="C", copy=True)
-    return payload_of_array(name, copy, cryptographic=cryptographic)
+    array = np.asarray(value)
+    placed = None
+    if put is not None and array.nbytes > INLINE_BYTES:
+        placed = put(bytes_of_array(name, array))
+    if placed is None:
+        copy = np.array(array, order="C", copy=True)
+        return payload_of_array(name, copy, cryptographic=cryptographic)
+    order = array.dtype.newbyteorder("<")
+    there = np.frombuffer(placed.written, order).reshape(array.shape)
+    info, _ = payload_of_array(name, there, cryptographic=cryptographic)
+    return info, placed.payload
 
 
 def _outlined(name: str, value: Input) -> PayloadInfo:

@@ -51,7 +51,7 @@ class TaskVerbs:
             NoRoomError: there was no room for ``timeout`` seconds (also a TimeoutError).
         """
         session = self._get_session()
-        prepared = task.prepare(queue=queue)
+        prepared = task.prepare(queue=queue, put=session.put)
         place = session.window.place(prepared.request.input_bytes)
         try:
             _wait_for_room(session, place, timeout)

@@ -18,6 +18,7 @@ from paintmq.config import Limits
 from paintmq.digests import digest_of, is_known, matches
 from paintmq.errors import InvalidInputError
 from paintmq.image.files import DecodedImage, check_pixels, decode_image, format_of, size_of_file
+from paintmq.shared_memory.ranges import place_of
 from paintmq.task import Buffer, PayloadInfo
 
 if TYPE_CHECKING:
@@ -43,6 +44,29 @@ def payload_of_array(
     Raises:
         InvalidInputError: it is empty or holds something else than ARRAY_DTYPES.
     """
+    data = bytes_of_array(name, array)
+    is_picture = array.ndim in (2, 3)
+    return (
+        PayloadInfo(
+            name=name,
+            size=data.nbytes,
+            digest=digest_of(data, cryptographic=cryptographic),
+            kind="array",
+            dtype=array.dtype.name,
+            shape=tuple(int(side) for side in array.shape),
+            width=int(array.shape[1]) if is_picture else 0,
+            height=int(array.shape[0]) if is_picture else 0,
+        ),
+        data,
+    )
+
+
+def bytes_of_array(name: str, array: "NDArray[Any]") -> memoryview:
+    """Return an array's bytes as they travel: a view of it unless it has to be reordered.
+
+    Raises:
+        InvalidInputError: it is empty or holds something else than ARRAY_DTYPES.
+    """
     import numpy as np
 
     dtype = array.dtype.name
@@ -53,21 +77,7 @@ def payload_of_array(
     if array.size == 0 or array.ndim == 0:
         raise InvalidInputError(f"{name}: an array of shape {array.shape} holds nothing")
     ordered = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    data = ordered.reshape(-1).view(np.uint8).data
-    is_picture = array.ndim in (2, 3)
-    return (
-        PayloadInfo(
-            name=name,
-            size=data.nbytes,
-            digest=digest_of(data, cryptographic=cryptographic),
-            kind="array",
-            dtype=dtype,
-            shape=tuple(int(side) for side in array.shape),
-            width=int(array.shape[1]) if is_picture else 0,
-            height=int(array.shape[0]) if is_picture else 0,
-        ),
-        data,
-    )
+    return ordered.reshape(-1).view(np.uint8).data
 
 
 def payload_of_bytes(
@@ -101,6 +111,14 @@ def check_payload(info: PayloadInfo, buffer: Buffer) -> None:
         raise InvalidInputError(
             f"{info.name}: {memoryview(buffer).nbytes} bytes arrived, {info.size} were announced"
         )
+    place = place_of(buffer)
+    if place is not None and info.kind == "array":
+        # It never left memory that both sides have: nothing can have damaged it on the way.
+        if not place.is_as_written:
+            raise InvalidInputError(
+                f"{info.name}: its place in shared memory was written to anew; submit it again"
+            )
+        return
     if not is_known(info.digest):
         raise InvalidInputError(
             f"{info.name}: its checksum {info.digest[:12]!r} is of a kind that this PaintMQ does"
@@ -146,6 +164,7 @@ def image_from_payload(
     limits = limits or Limits()
     _check_size(info, limits)
     if info.kind == "file":
+        buffer = _settled(buffer)
         check_payload(info, buffer)
         return decode_image(buffer, limits, name=info.name)
     pixels = image_from_array(array_from_payload(info, buffer), name=info.name)
@@ -169,6 +188,7 @@ def mask_from_payload(
     limits = limits or Limits()
     _check_size(info, limits)
     if info.kind == "file":
+        buffer = _settled(buffer)
         check_payload(info, buffer)
         return mask_from_array(
             decode_image(buffer, limits, name=info.name).pixels,
@@ -263,6 +283,11 @@ def check_mask_fits(image: "NDArray[Any]", mask: "NDArray[Any]") -> None:
         raise InvalidInputError(
             f"mask: {mask_width} x {mask_height} pixels, but the image has {width} x {height}"
         )
+
+
+def _settled(buffer: Buffer) -> Buffer:
+    """Return bytes that no other process can change while they are decoded."""
+    return buffer if place_of(buffer) is None else bytes(buffer)
 
 
 def _brightness(array: "NDArray[Any]") -> "NDArray[Any]":

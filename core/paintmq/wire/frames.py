@@ -20,6 +20,10 @@ CHUNK = FIRST_OF_LINK
 """Not a message: the next pieces of a transfer follow."""
 CREDIT = FIRST_OF_LINK + 1
 """Not a message: the receiver has taken ``number`` bursts and is ready for as many more."""
+SHARE = FIRST_OF_LINK + 2
+"""Not a message: something is said of memory that both peers have, see ``sharing.py``."""
+REFERENCES = 0xFFFF
+"""As ``sequence`` of a message outside transfers: one frame names where its payloads lie."""
 
 _FORMS = message_forms()
 KIND_OF: dict[type[m.Message], int] = {cls: form.kind for cls, form in _FORMS.items()}

@@ -21,9 +21,18 @@ from paintmq.errors import WireError
 from paintmq.task import Buffer, PayloadInfo
 from paintmq.units import MIB
 from paintmq.wire.codec import Parts, decode_body, encode_parts
-from paintmq.wire.frames import CHUNK, CREDIT, HEADER_BYTES, Header, unpack_header
+from paintmq.wire.frames import (
+    CHUNK,
+    CREDIT,
+    HEADER_BYTES,
+    REFERENCES,
+    SHARE,
+    Header,
+    unpack_header,
+)
 from paintmq.wire.message_class import message_forms
 from paintmq.wire.messages import Message, payloads_of
+from paintmq.wire.sharing import PayloadSharing
 from paintmq.wire.transfer import (
     INLINE_BYTES,
     MAX_PAYLOADS,
@@ -86,6 +95,8 @@ class Link:
         self.work_apart = work_apart
         """Put tasks and results into no multipart with anything else; see ``is_work``. They may
         then take another way than the rest, as long as they stay in order among themselves."""
+        self.sharing: PayloadSharing | None = None
+        """Names large payloads by their places in memory that both peers have, where it can."""
         self._limits = limits
         self._next_number = 1
         self._start_anew()
@@ -155,10 +166,26 @@ class Link:
             line = self._work if apart else self._small
             line.append(_Item(head, tuple(payloads), total))
             self._queued_bytes += len(head) + total
+        elif (
+            self.sharing is not None
+            and (references := self.sharing.refer(message, payloads)) is not None
+        ):
+            head = header._replace(frames=1, sequence=REFERENCES).pack() + body
+            apart = self.work_apart and type(message) in _WORK
+            line = self._work if apart else self._small
+            line.append(_Item(head, (references,), len(references)))
+            self._queued_bytes += len(head) + len(references)
         else:
             self._queued_bytes += total
             number, self._next_number = self._next_number, self._next_number % 0xFFFF_FFFF + 1
             self._transfers.append(OutgoingTransfer(header, body, number, payloads))
+
+    def share(self, said: bytes) -> None:
+        """Queue what is said of memory that both peers have; nothing, if it is empty."""
+        if said:
+            head = Header(SHARE, len(said)).pack() + said
+            self._small.append(_Item(head))
+            self._queued_bytes += len(head)
 
     def outgoing(self) -> list[list[Buffer]]:
         """Return the multipart messages that may be sent now, in order, each only once.
@@ -224,6 +251,11 @@ class Link:
             return []
         if header.kind == CHUNK:
             return self._burst_received(header, payloads)
+        if header.kind == SHARE:
+            if self.sharing is None:
+                raise WireError("memory is not shared over this connection")
+            self.share(self.sharing.heard(body))
+            return []
         return self._message_received(header, body, payloads)
 
     def _message_received(
@@ -232,6 +264,8 @@ class Link:
         message = decode_body(header, body)
         if type(message) in _HELLOS:
             self._start_anew()
+        if self.sharing is not None and header.sequence != REFERENCES:
+            self.sharing.arrived(message)
         infos = payloads_of(message)
         if not infos and not payloads and header.number == 0:
             return [Delivery(message)]  # most messages bring no payloads
@@ -239,20 +273,42 @@ class Link:
         total = sum(sizes)
         if len(sizes) > MAX_PAYLOADS:
             raise WireError(f"{len(sizes)} payloads are too many: {MAX_PAYLOADS} at most")
+        if header.number == 0 and header.sequence == REFERENCES:
+            return [self._resolved(message, infos, total, payloads)]
         if header.number == 0:
             if total > INLINE_BYTES or [len(payload) for payload in payloads] != sizes:
                 raise WireError("the payloads are not those the message describes")
             return [Delivery(message, tuple(payloads))]
         if total <= INLINE_BYTES or header.sequence != 0:
             raise WireError("this is no beginning of a transfer")
-        if total > (most := self._limits.max_message_bytes):
+        if refusal := self._too_large(total):
             self._incoming = None
             self._owe_a_credit()
-            refusal = f"{total} bytes of payloads are too many: {most} at most"
             return [Delivery(message, refusal=refusal)]
         # A transfer still under way is from before a hello, or its end was lost.
         self._incoming = IncomingTransfer(message, header.number, sizes)
         return self._burst_received(header, payloads)
+
+    def _resolved(
+        self,
+        message: Message,
+        infos: Sequence[PayloadInfo],
+        total: int,
+        frames: Sequence[Buffer],
+    ) -> Delivery:
+        """Return a message whose payloads lie in memory that both peers have."""
+        if self.sharing is None or len(frames) != 1:
+            raise WireError("a message with payloads in memory that is not shared")
+        found = self.sharing.resolve(message, frames[0], infos)
+        if refusal := self._too_large(total):
+            return Delivery(message, refusal=refusal)
+        if found is None:
+            return Delivery(message, refusal="its payloads are no longer where they were")
+        return Delivery(message, found)
+
+    def _too_large(self, total: int) -> str:
+        most = self._limits.max_message_bytes
+        return f"{total} bytes of payloads are too many: {most} at most" if total > most else ""
 
     def _burst_received(self, header: Header, payloads: Sequence[Buffer]) -> list[Delivery]:
         self._owe_a_credit()

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from paintmq.broker.connections.outbox import Outgoing, weight_of
 from paintmq.broker.machine import Credentials, Send
+from paintmq.shared_memory.broker_arenas import ClientEnd, WorkerEnd
 from paintmq.task import Buffer, PeerId
 from paintmq.transport.key_files import Role
 from paintmq.transport.pipes import send_waiting
@@ -102,10 +103,22 @@ class Peer:
     """Multipart messages that the socket accepted."""
     stalled_at: float = inf
     """When it counts as not reading, unless its socket accepts something before."""
+    _sharing: ClientEnd | WorkerEnd | None = None
     _answered: int = 0
     _asked: float = 0.0
     """Seconds that its long answers took, minus what has been earned back since."""
     _asked_at: float = 0.0
+
+    def share(self, end: ClientEnd | WorkerEnd | None) -> None:
+        """Let large payloads lie in memory that the peer has too, once it has proven that."""
+        self._sharing = self.link.sharing = end
+        if end is not None:
+            self.link.share(end.greeting())
+
+    def stop_sharing(self) -> None:
+        if self._sharing is not None:
+            self._sharing.close()
+            self._sharing = self.link.sharing = None
 
     def may_ask(self, *, now: float) -> bool:
         """Return whether the peer has time left for long answers."""

@@ -39,6 +39,7 @@ from paintmq.broker.stores.payload_cache import PayloadCache
 from paintmq.config import Limits, RouterConfig, Timers
 from paintmq.errors import WireError
 from paintmq.routing import Router
+from paintmq.shared_memory.broker_arenas import Arenas
 from paintmq.statistics import ShellStatistics
 from paintmq.task import PeerId
 from paintmq.transport.wakeup import Wakeup
@@ -82,6 +83,7 @@ class BrokerLoop:
         wakeup: Wakeup,
         timers: Timers,
         limits: Limits,
+        arenas: Arenas,
         statistics: ShellStatistics,
         watch: TurnWatch,
         recorder: Recorder | None = None,
@@ -134,6 +136,7 @@ class BrokerLoop:
             containment=self._containment,
             subjects=subjects,
             limits=limits,
+            arenas=arenas,
         )
 
     @property

@@ -30,9 +30,11 @@ from paintmq.broker.shell.machine_driver import MachineDriver
 from paintmq.broker.shell.server_control import Subject, answer
 from paintmq.config import Limits
 from paintmq.errors import VersionMismatchError, WireError
+from paintmq.shared_memory.broker_arenas import Arenas
 from paintmq.task import Buffer, PeerId
 from paintmq.wire.link import Delivery, Link, LinkLimits
 from paintmq.wire.messages import (
+    SHARING_VERSION,
     Answer,
     Ask,
     AttemptFailed,
@@ -41,6 +43,7 @@ from paintmq.wire.messages import (
     AttemptSucceeded,
     Cancel,
     ClientGoodbye,
+    ClientHello,
     FromBroker,
     Heartbeat,
     Message,
@@ -52,6 +55,7 @@ from paintmq.wire.messages import (
     ToBroker,
     WhoAreYou,
     WorkerGoodbye,
+    WorkerHello,
 )
 
 _USUAL: Mapping[bool, frozenset[type]] = {
@@ -78,8 +82,10 @@ class Reception:
         containment: Containment,
         subjects: Mapping[str, Subject],
         limits: Limits,
+        arenas: Arenas,
     ) -> None:
         self._machine = machine
+        self._arenas = arenas
         self._driver = driver
         self._sender = sender
         self._listeners = listeners
@@ -192,12 +198,21 @@ class Reception:
             self._sender.send_now(peer, Refused(refusal))
             return
         message = cast("ToBroker", message)  # or there would have been an objection
+        if isinstance(message, ClientHello | WorkerHello):
+            self._share_memory(peer, message)
         if peer.is_behind and not isinstance(message, _WITHOUT_ANSWERS):
             return
         if isinstance(message, Ask):
             self._ask(peer, message, now)
         else:
             self._give_to_machine(peer, message, payloads, now)
+
+    def _share_memory(self, peer: Peer, hello: ClientHello | WorkerHello) -> None:
+        """Offer memory in common to a peer that has introduced itself, if it knows of such."""
+        peer.stop_sharing()
+        if hello.newest >= SHARING_VERSION:
+            is_client = isinstance(hello, ClientHello)
+            peer.share(self._arenas.client_end() if is_client else self._arenas.worker_end())
 
     def _ask(self, peer: Peer, ask: Ask, now: float) -> None:
         """Answer a question, unless the peer has used up its share of time for long answers."""
@@ -264,6 +279,7 @@ class Reception:
 
     def _close_session(self, peer: Peer) -> None:
         self._reassembly.drop_peer(peer.id)
+        peer.stop_sharing()
         self._peers.close(peer)
 
     def reply_without_session(

@@ -51,6 +51,7 @@ from paintmq.config import Config, RouterConfig
 from paintmq.errors import PaintMQError, StoreError
 from paintmq.identifiers import new_incarnation
 from paintmq.process import file_limit
+from paintmq.shared_memory.broker_arenas import Arenas
 from paintmq.statistics import BrokerStatistics, ShellStatistics
 from paintmq.task import Json
 from paintmq.transport.sockets import Context, new_context
@@ -386,6 +387,7 @@ class BrokerServer:
             wakeup=wakeup,
             timers=config.timers,
             limits=file_limit.limits_within(config),
+            arenas=Arenas.make(enabled=config.transport.shared_memory),
             statistics=statistics,
             watch=watch,
             recorder=self._input_log,

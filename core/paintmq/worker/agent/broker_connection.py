@@ -7,6 +7,7 @@ those of one incarnation of the broker, so each connection gets an object of its
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from paintmq.shared_memory.worker_arenas import WorkerArenas
 from paintmq.task import Buffer, PeerId
 from paintmq.transport.curve import secure_with
 from paintmq.transport.key_files import PeerKey
@@ -40,6 +41,7 @@ class BrokerConnection:
             secure=no_keys if key is None else lambda socket: secure_with(socket, key),
         )
         self._link = Link()
+        self._link.sharing = WorkerArenas()
         self._blocked: deque[list[Buffer]] = deque()
         self._blocked_ways: set[bool] = set()
         self._watch()

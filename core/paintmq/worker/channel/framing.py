@@ -3,7 +3,8 @@
 A frame is a header of 5 bytes (length of the body, little-endian; kind), a msgpack body, and the
 payloads the body announces, one after the other. Payload bytes are received straight into the
 buffer in which they stay. If the kind has its highest bit set, 8 bytes follow the body instead:
-where the payloads begin in the sender's arena (``arena.py``). A frame of kind 127 has no message:
+where the payloads begin in the sender's arena (``arena.py``). With the second highest, references
+to payloads in arenas of clients do (``shared_memory``). A frame of kind 63 has no message:
 its body is a list of places, of 8 bytes each, that the peer may use again. Both ends are one
 installation: there are no versions, only limits.
 """
@@ -17,6 +18,9 @@ import msgspec
 from attrs import define, field, frozen
 
 from paintmq.errors import WireError
+from paintmq.shared_memory.ranges import place_of
+from paintmq.shared_memory.reference import REFERENCE_BYTES, packed, unpacked
+from paintmq.shared_memory.worker_arenas import OpenArenas
 from paintmq.task import Buffer
 from paintmq.units import MIB
 from paintmq.worker.channel.arena import SHARED_FROM, IncomingArena, OutgoingArena
@@ -25,7 +29,8 @@ from paintmq.worker.channel.messages import FromHost, HostMessage, ToHost, paylo
 _HEADER = struct.Struct("<IB")
 _PLACE = struct.Struct("<Q")
 _SHARED = 0x80
-_UNUSED = 0x7F
+_REFERRED = 0x40
+_UNUSED = 0x3F
 _KINDS: tuple[type, ...] = (*get_args(ToHost), *get_args(FromHost))
 _NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
 _DECODERS: list[msgspec.msgpack.Decoder[Any]] = [msgspec.msgpack.Decoder(kind) for kind in _KINDS]
@@ -52,6 +57,11 @@ def encode(
         raise ValueError(f"payloads do not match what {type(message).__name__} describes")
     body = _ENCODER.encode(message)
     number = _NUMBERS[type(message)]
+    found = [place_of(payload) for payload in payloads]
+    references = packed([each.reference for each in found if each is not None])
+    if found and None not in found:
+        head = _HEADER.pack(len(body), number | _REFERRED) + body + references
+        return [memoryview(head)]
     if arena is not None and sum(view.nbytes for view in views) >= SHARED_FROM:
         place = arena.put(views)
         if place is not None:
@@ -84,6 +94,8 @@ class _Frame:
     body: bytes
     place: int | None
     """Of its payloads in the arena."""
+    is_referring: bool
+    """Whether references to its payloads follow."""
 
 
 @define
@@ -95,10 +107,14 @@ class FrameReader:
     """Where the peer puts payloads."""
     outgoing: OutgoingArena | None = None
     """Of which the peer gives places back."""
+    _arenas: OpenArenas = field(factory=OpenArenas, init=False)
+    """Of clients, where payloads lie that the peer refers to."""
     _small: memoryview = field(factory=lambda: memoryview(bytearray(READ_AHEAD)), init=False)
     _pending: bytearray = field(factory=bytearray, init=False)
     _message: HostMessage | None = field(default=None, init=False)
-    _payloads: list[Buffer] = field(factory=list[Buffer], init=False)
+    _payloads: Sequence[Buffer] = field(factory=list[Buffer], init=False)
+    _references: bytearray = field(factory=bytearray, init=False)
+    """To payloads in arenas of clients."""
     _open: deque[memoryview] = field(factory=deque[memoryview], init=False)
     """The unfilled rest of the current message's payloads."""
 
@@ -140,6 +156,11 @@ class FrameReader:
             self._fill_direct(count)
         if self._open:
             return None
+        assert self._message is not None
+        if self._references:
+            infos = payloads_of_host_message(self._message)
+            self._payloads = self._arenas.views(unpacked(self._references, len(infos)), infos)
+            self._references = bytearray()
         delivery = HostDelivery(self._message, tuple(self._payloads))
         self._message, self._payloads = None, []
         return delivery
@@ -156,6 +177,10 @@ class FrameReader:
         sizes = [info.size for info in payloads_of_host_message(self._message)]
         if any(not 0 <= size <= self.max_payload_bytes for size in sizes):
             raise WireError(f"a payload between agent and host has {max(sizes):,} bytes")
+        if frame.is_referring:
+            self._references = bytearray(REFERENCE_BYTES * len(sizes))
+            self._open.append(memoryview(self._references))
+            return True
         if frame.place is not None:
             if self.incoming is None:
                 raise WireError("payloads in an arena, and there is none")
@@ -170,7 +195,7 @@ class FrameReader:
         if len(self._pending) < _HEADER.size:
             return None
         length, number = _HEADER.unpack_from(self._pending)
-        kind = number & ~_SHARED
+        kind = number & ~_SHARED & ~_REFERRED
         if length > MAX_BODY or (kind >= len(_DECODERS) and number != _UNUSED):
             raise WireError(f"a host frame of kind {number} and {length} bytes is malformed")
         body_end = _HEADER.size + length
@@ -178,7 +203,8 @@ class FrameReader:
         if len(self._pending) < end:
             return None
         place = _PLACE.unpack_from(self._pending, body_end)[0] if end > body_end else None
-        frame = _Frame(kind, bytes(self._pending[_HEADER.size : body_end]), place)
+        body = bytes(self._pending[_HEADER.size : body_end])
+        frame = _Frame(kind, body, place, bool(number & _REFERRED))
         del self._pending[:end]
         return frame
 

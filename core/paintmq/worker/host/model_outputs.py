@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from paintmq.config import Limits
 from paintmq.errors import InvalidInputError, ModelError, WireError, printable, shown
 from paintmq.image import payload_of_array, payload_of_bytes
+from paintmq.shared_memory.worker_arenas import put_into_room
 from paintmq.task import Buffer, PayloadInfo, TaskId
 from paintmq.wire.codec import encode
 from paintmq.wire.frames import NO_FENCE
 from paintmq.wire.messages import AttemptSucceeded
-from paintmq.wire.transfer import MAX_PAYLOADS
+from paintmq.wire.transfer import INLINE_BYTES, MAX_PAYLOADS
 from paintmq.worker.host.original_pixels import Original
 
 if TYPE_CHECKING:
@@ -68,6 +69,18 @@ def make_outputs(
     ]
     _check_description([info for info, _ in payloads])
     return payloads
+
+
+def in_shared_memory(
+    inputs: Sequence[Buffer], outputs: list[tuple[PayloadInfo, Buffer]]
+) -> list[tuple[PayloadInfo, Buffer]]:
+    """Return the outputs, copied to where their client can read them if there is room for them."""
+    if sum(info.size for info, _ in outputs) <= INLINE_BYTES:
+        return outputs
+    placed = put_into_room(inputs, [buffer for _, buffer in outputs])
+    if placed is None:
+        return outputs
+    return [(info, buffer) for (info, _), buffer in zip(outputs, placed, strict=True)]
 
 
 def are_shared(returned: Sequence[object]) -> bool:

@@ -41,9 +41,9 @@ from paintmq.worker.channel.messages import (
     RunItem,
 )
 from paintmq.worker.host.failures import free_memory, is_device_broken, is_out_of_memory, task_error
-from paintmq.worker.host.model_outputs import are_shared, make_outputs
+from paintmq.worker.host.model_outputs import are_shared, in_shared_memory, make_outputs
 from paintmq.worker.host.original_pixels import Original, wants_cryptographic
-from paintmq.worker.host.request_payloads import make_request
+from paintmq.worker.host.request_payloads import check_unchanged, make_request
 from paintmq.worker.host.run_context import CancelFlags, HostRunContext
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ class _Ready:
     item: RunItem
     request: Request
     original: Original
+    payloads: Sequence[Buffer] = ()
+    """Its inputs: in shared memory they must still be what they were when the model is done."""
 
     @property
     def key(self) -> Key:
@@ -171,7 +173,7 @@ class ModelRunner:
                 continue
             try:
                 request = make_request(spec, item, mine, self._setup.limits)
-                ready.append(_Ready(item, request, Original.of(item, request)))
+                ready.append(_Ready(item, request, Original.of(item, request), mine))
             except BaseException as error:  # noqa: BLE001 -- rule 1: decoders and options classes
                 self._end(order, [_failed(item, error)])
         if ready:
@@ -250,7 +252,9 @@ class ModelRunner:
                 self._end(order, outcomes, buffers)
                 outcomes, buffers = [], []
             try:
+                check_unchanged(each.item.inputs, each.payloads)
                 payloads = make_outputs(each.original, output, self._setup.limits)
+                payloads = in_shared_memory(each.payloads, payloads)
             except BaseException as error:  # noqa: BLE001 -- rule 1: outputs are a plugin's objects
                 outcomes.append(_failed(each.item, error, ran))
                 continue

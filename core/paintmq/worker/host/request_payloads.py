@@ -21,6 +21,7 @@ from paintmq.image import (
 )
 from paintmq.model import InputSpec, ModelSpec, Request
 from paintmq.plugin.options import options_to_json, parse_options
+from paintmq.shared_memory.ranges import place_of
 from paintmq.task import Buffer, PayloadInfo, TaskType
 from paintmq.worker.channel.messages import RunItem
 
@@ -71,6 +72,21 @@ def make_request(
     )
 
 
+def check_unchanged(infos: Sequence[PayloadInfo], payloads: Sequence[Buffer]) -> None:
+    """Check, when a model is done, that its inputs in shared memory still are those of its task.
+
+    Raises:
+        InvalidInputError: their places were used for something else meanwhile.
+    """
+    for info, payload in zip(infos, payloads, strict=True):
+        place = place_of(payload)
+        if place is not None and not place.is_as_written:
+            raise InvalidInputError(
+                f"{info.name}: its place in shared memory was written to anew while the model ran;"
+                " submit it again"
+            )
+
+
 def _seed(options: Any, item: RunItem, payloads: Sequence[Buffer]) -> int:
     """Return what randomness starts from: as asked, else derived from the task's options and
     inputs.
@@ -98,5 +114,6 @@ def _missing(spec: ModelSpec, wanted: InputSpec) -> InvalidInputError:
 def _data(info: PayloadInfo, data: Buffer) -> "bytes | NDArray[Any]":
     if info.kind == "array":
         return array_from_payload(info, data)
-    check_payload(info, data)
-    return bytes(data)
+    content = bytes(data)  # before it is checked: no one else can change it then
+    check_payload(info, content)
+    return content

@@ -1,0 +1,144 @@
+"""Places in an arena: which are free, and the objects that hold one as long as it is viewed."""
+
+import mmap
+import os
+import threading
+from bisect import insort
+from collections import deque
+
+from attrs import define, field
+
+from paintmq.errors import WireError
+from paintmq.shared_memory.memory_file import MemoryFile
+from paintmq.shared_memory.reference import HEADER_BYTES, Reference, has_header, place_bytes
+from paintmq.task import Buffer
+from paintmq.units import MIB
+
+KEPT_BYTES = 64 * MIB
+"""Memory that is kept while nothing lies there: fresh memory costs more than a copy."""
+
+
+class Place(mmap.mmap):
+    """The mapping of one place. What refers to it, such as an array, keeps the place in use.
+
+    A view of it leads back here: ``memoryview.obj``.
+    """
+
+    reference: Reference
+    file: MemoryFile
+    payload_bytes: int
+    held: object = None
+    """Kept as long as this is viewed: what gives the place back when it goes."""
+
+    @property
+    def is_as_written(self) -> bool:
+        """Whether it holds what it was mapped for: its fence is still in front of it."""
+        return has_header(self[:HEADER_BYTES], self.reference.fence, self.payload_bytes)
+
+
+def place_of(payload: object) -> Place | None:
+    """Return the place a payload lies in; None if it is in no arena."""
+    owner = payload.obj if isinstance(payload, memoryview) else None
+    return owner if isinstance(owner, Place) else None
+
+
+def view_of(
+    file: MemoryFile,
+    reference: Reference,
+    size: int,
+    *,
+    private: bool = False,
+    held: object = None,
+) -> Buffer:
+    """Return the payload of this size at a place; nothing of it is read or copied.
+
+    ``private``: whoever writes to it, on purpose or not, writes to a copy of its own.
+
+    Raises:
+        WireError: there is no such place, or the system maps no more.
+    """
+    length = place_bytes(size)
+    if reference.offset % mmap.PAGESIZE or not 0 < reference.offset <= file.size - length:
+        raise WireError(f"{size} bytes at {reference.offset} are no place in an arena")
+    flags = mmap.MAP_PRIVATE if private else mmap.MAP_SHARED
+    access = mmap.PROT_READ | (mmap.PROT_WRITE if private else 0)
+    try:
+        place = Place(file.descriptor, length, flags=flags, prot=access, offset=reference.offset)
+    except OSError as error:
+        raise WireError(f"a place in an arena cannot be mapped: {error.strerror}") from error
+    place.reference, place.file, place.payload_bytes = reference, file, size
+    place.held = held
+    return memoryview(place).toreadonly()[HEADER_BYTES : HEADER_BYTES + size]
+
+
+@define(eq=False)
+class Ranges:
+    """Which parts of an arena are in use. Safe from any thread."""
+
+    file: MemoryFile
+    _begin: int
+    _end: int
+    _used: list[tuple[int, int]] = field(factory=list[tuple[int, int]], init=False)
+    _given_back: deque[tuple[int, int]] = field(factory=deque[tuple[int, int]], init=False)
+    """Filled by finalizers, which may run in the middle of anything, and so take no lock."""
+    _touched: int = field(init=False)
+    """End of what may hold memory."""
+    _fence: int = field(default=0, init=False)
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._touched = self._begin
+
+    @property
+    def used_bytes(self) -> int:
+        with self._lock:
+            self._take_back()
+            return sum(end - begin for begin, end in self._used)
+
+    def take(self, length: int) -> "Taken | None":
+        """Take the first gap that is long enough, as memory that was used before costs least.
+
+        Returns:
+            What holds it; None where there is none.
+        """
+        with self._lock:
+            self._take_back()
+            start = self._begin
+            for begin, end in self._used:
+                if begin - start >= length:
+                    break
+                start = end
+            if start + length > self._end:
+                return None
+            insort(self._used, (start, start + length))
+            self._touched = max(self._touched, start + length)
+            self._fence += 1
+            return Taken(start, length, self._fence, self._given_back, os.getpid())
+
+    def tidy(self) -> None:
+        """Give memory back to the system if nothing lies here any more, all but a little."""
+        with self._lock:
+            self._take_back()
+            kept = self._begin + KEPT_BYTES
+            if not self._used and self._touched > kept:
+                self.file.give_back(kept, self._touched - kept)
+                self._touched = kept
+
+    def _take_back(self) -> None:
+        while self._given_back:
+            self._used.remove(self._given_back.popleft())
+
+
+@define(eq=False)
+class Taken:
+    """Holds a range until it goes itself."""
+
+    offset: int
+    bytes: int
+    fence: int
+    _to: deque[tuple[int, int]]
+    _process: int
+
+    def __del__(self) -> None:
+        if self._process == os.getpid():  # not in a child that forked: its copy holds nothing
+            self._to.append((self.offset, self.offset + self.bytes))
