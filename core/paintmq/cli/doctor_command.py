@@ -28,6 +28,7 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         *surroundings(read),
         *examination.software(),
         *examination.machine(),
+        examination.sharing(settings),
         *examination.files(settings),
         *examination.plugins(manager, settings),
         *examination.models(settings),

@@ -85,6 +85,26 @@ def machine() -> Iterator[Finding]:
         yield Finding("gpu", "note", f"none: {found.no_gpus_because}")
 
 
+def sharing(config: "Config") -> Finding:
+    """Check whether pictures can go between processes of this machine without TCP."""
+    from paintmq.shared_memory.memory_file import make_file, open_file
+    from paintmq.shared_memory.reference import PAGE
+
+    subject = "sharing"
+    if not config.transport.shared_memory:
+        text = "transport.shared_memory = false: payloads go over TCP on this machine too"
+        return Finding(subject, "note", text)
+    file = make_file(PAGE)
+    if file is None:
+        text = "files in memory cannot be made here: payloads go over TCP on this machine too"
+        return Finding(subject, "note", text)
+    if open_file(file.where) is None:
+        text = "/proc does not show open files here: payloads go over TCP on this machine too"
+        return Finding(subject, "note", text)
+    text = "used by clients and workers that run as this user and see this machine's processes"
+    return Finding(subject, "ok", text)
+
+
 def files(config: "Config") -> Iterator[Finding]:
     """Check that a broker may open a file for each of its connections."""
     from paintmq.process.file_limit import most, peers_within, wanted

@@ -8,18 +8,30 @@ from typing import Any
 from paintmq.units import MIB
 
 _STATM = Path("/proc/self/statm")
+_STATUS = Path("/proc/self/status")
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
-def resident_mb() -> int:
-    """Return the resident set; where the system does not say, the largest it ever was."""
+def resident_mb(*, without_shared: bool = False) -> int:
+    """Return the resident set; where the system does not say, the largest it ever was.
+
+    ``without_shared`` leaves out memory that is shared with other processes, if the system tells:
+    several of them would count it.
+    """
     try:
+        if without_shared:
+            found = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
+            return (_kib(found["VmRSS"]) - _kib(found.get("RssShmem", "0 kB"))) // 1024
         return int(_STATM.read_text().split()[1]) * _PAGE // MIB
     except OSError:
         import resource  # there is none on Windows
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak // MIB if sys.platform == "darwin" else peak // 1024
+
+
+def _kib(text: str) -> int:
+    return int(text.split()[0])
 
 
 def device_memory_used_mb() -> int:

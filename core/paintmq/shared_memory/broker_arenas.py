@@ -109,6 +109,11 @@ class Arenas:
     def worker_end(self) -> "WorkerEnd | None":
         return None if self._proof is None else WorkerEnd(self, self._proof)
 
+    @property
+    def grants(self) -> int:
+        """Attempts that were granted room and have not ended."""
+        return len(self._grants)
+
     def open(self) -> Arena | None:
         arena = Arena.make() if len(self._files) < MOST_ARENAS else None
         if arena is not None:

@@ -8,6 +8,7 @@ from attrs import define, field
 from paintmq.broker.records import Record, TaskAccepted, TaskChanged, TaskPurged, keeps_inputs
 from paintmq.broker.stores import PayloadKey
 from paintmq.broker.stores.store import Direction
+from paintmq.shared_memory.ranges import place_of
 from paintmq.task import Buffer, TaskId, TaskState
 from paintmq.units import MIB
 from paintmq.wire.messages import Assign, AttemptSucceeded, Finished, FromBroker, Submit, ToBroker
@@ -75,6 +76,8 @@ class PayloadCache:
             match record:
                 case TaskChanged(task_id, _, status) if not keeps_inputs(status.state):
                     self._forget_all(task_id, "in")
+                case TaskChanged(task_id, _, status) if status.state.is_final:
+                    self._move_out(task_id)
                 case TaskPurged(task_id):
                     self._forget_all(task_id, "in")
                     self._forget_all(task_id, "out")
@@ -92,6 +95,13 @@ class PayloadCache:
                 return
             if held.sequence <= durable:
                 self._forget(key)
+
+    def _move_out(self, task_id: TaskId) -> None:
+        """Copy inputs out of memory that is shared with their client, which will now reuse it."""
+        for name in self._names.get((task_id, "in"), ()):
+            held = self._held[PayloadKey(task_id, "in", name)]
+            if place_of(held.data) is not None:
+                held.data = bytes(held.data)
 
     def _forget_all(self, task_id: TaskId, direction: Direction) -> None:
         for name in list(self._names.get((task_id, direction), ())):

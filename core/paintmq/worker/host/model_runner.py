@@ -22,6 +22,7 @@ from paintmq.model import Device, Model, ModelSpec, Outputs, Request
 from paintmq.plugin.answers import MOST_MB, whole_number
 from paintmq.plugin.options import nearest
 from paintmq.process.memory import device_memory_used_mb, resident_mb
+from paintmq.shared_memory.ranges import place_of
 from paintmq.task import Buffer, PayloadInfo
 from paintmq.weights import WeightFolder
 from paintmq.worker.channel.batch_mark import BatchMark
@@ -96,6 +97,8 @@ class ModelRunner:
     broken: str = field(default="", init=False)
     """Why this process must not be used any more; empty while it may."""
     _models: dict[str, Model] = field(factory=dict[str, Model], init=False)
+    _shares: bool = field(default=False, init=False)
+    """It has read inputs in memory that is shared, and is not its own to answer for."""
     _unended: int = field(default=0, init=False)
     """Attempts of the current batch that have no Outcome yet."""
 
@@ -174,6 +177,7 @@ class ModelRunner:
             try:
                 request = make_request(spec, item, mine, self._setup.limits)
                 ready.append(_Ready(item, request, Original.of(item, request), mine))
+                self._shares = self._shares or any(place_of(each) for each in mine)
             except BaseException as error:  # noqa: BLE001 -- rule 1: decoders and options classes
                 self._end(order, [_failed(item, error)])
         if ready:
@@ -282,7 +286,9 @@ class ModelRunner:
         if not self._unended:
             self._mark.clear()
         message = AttemptsEnded(
-            batch=order.batch, outcomes=tuple(outcomes), memory_mb=resident_mb()
+            batch=order.batch,
+            outcomes=tuple(outcomes),
+            memory_mb=resident_mb(without_shared=self._shares),
         )
         self._send(message, buffers)
 

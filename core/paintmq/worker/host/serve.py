@@ -119,7 +119,10 @@ class HostConnection:
             wait = beat_at - time.monotonic()
             if wait <= 0:
                 self.send(
-                    HostBeat(memory_mb=resident_mb(), gpu_memory_free_mb=device_memory_free_mb())
+                    HostBeat(
+                        memory_mb=resident_mb(without_shared=True),
+                        gpu_memory_free_mb=device_memory_free_mb(),
+                    )
                 )
                 beat_at = time.monotonic() + BEAT_INTERVAL
             elif poll.poll(wait * 1000):
