@@ -222,7 +222,7 @@ def test_another_version_is_told_why_it_is_refused(
     serves(broker)
 
 
-@pytest.mark.parametrize("hello", [ClientHello(oldest=3, newest=4), make_hello(oldest=3, newest=4)])
+@pytest.mark.parametrize("hello", [ClientHello(oldest=4, newest=5), make_hello(oldest=4, newest=5)])
 def test_a_peer_that_only_speaks_later_versions_is_told_so(
     broker: BrokerServer, hello: ClientHello | WorkerHello
 ) -> None:
@@ -233,7 +233,7 @@ def test_a_peer_that_only_speaks_later_versions_is_told_so(
         refused = later.hear(Refused)
 
     oldest = 1 if isinstance(hello, ClientHello) else 2
-    assert f"speaks protocol 3 to 4, this broker {oldest} to 2: update the broker" in refused.reason
+    assert f"speaks protocol 4 to 5, this broker {oldest} to 3: update the broker" in refused.reason
     serves(broker)
 
 

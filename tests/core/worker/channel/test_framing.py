@@ -183,7 +183,7 @@ def test_places_in_an_arena_that_there_is_not_are_refused(
     with pytest.raises(WireError, match="give back"):
         feed(FrameReader(1_000), back, [100])
     with pytest.raises(WireError, match="give back"):
-        feed(FrameReader(1_000, outgoing=outgoing), b"\x01\x00\x00\x00\x7f\x00", [100])
+        feed(FrameReader(1_000, outgoing=outgoing), b"\x01\x00\x00\x00\x3f\x00", [100])
     with pytest.raises(WireError, match="nothing lies"):
         feed(FrameReader(1_000, outgoing=outgoing), back * 2, [100])
 
