@@ -6,7 +6,8 @@ import json
 import signal
 import socket
 from collections.abc import Iterator
-from http.client import HTTPConnection
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from attrs import frozen
 from PIL import Image
 from tests.harness.command_process import CommandProcess, private_environment, run_command
 from tests.harness.trial_models import write_trial_distribution
-from tests.harness.written_distribution import write_distribution
+from tests.harness.written_distribution import python_path, write_distribution
 
 from paintmq.image import encode_image
 from paintmq.testing.example_inputs import make_mask, make_picture
@@ -386,3 +387,40 @@ def test_an_answer_that_was_never_fetched_is_kept_for_its_user(
 
     assert again.body == fetched.body, "a while it may be fetched again"
     assert site.ask("GET", f"/v1/tasks/{ids[1]}/result").status == 200
+
+
+FAILING_CLIENT = """
+    from paintmq.client.session_loop import SessionLoop
+
+
+    def fail(self, mailbox):
+        raise RuntimeError("planted")
+
+
+    SessionLoop._run_once = fail
+"""
+
+
+def test_a_gateway_whose_client_has_ended_by_itself_exits_with_status_1(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """It would answer every request with an error for ever, and a supervisor would not notice."""
+    plugins = write_distribution(
+        tmp_path / "plugins",
+        "paintmq-failing",
+        entry_points={"failing": "paintmq_failing"},
+        files={"paintmq_failing.py": FAILING_CLIENT},
+    )
+    changes = {"PYTHONPATH": python_path(plugins), "PAINTMQ_HTTP__APIS": '["v1"]'}
+    changes |= {"PAINTMQ_PLUGINS__ALLOW": '["failing"]'}
+    arguments = ["http", "--connect", "tcp://127.0.0.1:1"]
+    with CommandProcess(arguments, environment | changes) as gateway:
+        port = int(gateway.wait_for_line(r"serving http://127\.0\.0\.1:(\d+)")[1])
+        connection = HTTPConnection("127.0.0.1", port, timeout=20)
+        with suppress(OSError, HTTPException):
+            connection.request("GET", "/readyz")  # the client begins with the first question
+            connection.getresponse()
+        connection.close()
+
+        assert gateway.wait() == 1
+    assert "error: the gateway's client has ended by itself" in "".join(gateway.said)

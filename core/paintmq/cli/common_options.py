@@ -179,10 +179,7 @@ def connected(connect: str | None, file: Path | None = None) -> Iterator["Client
         try:
             client.connect(timeout=PATIENCE)
         except TimeoutError as error:
-            raise NoBrokerError(
-                f"{endpoint} does not answer as a broker does; if it asks for a key, name yours"
-                " with broker.key"
-            ) from error
+            raise NoBrokerError(str(error)) from error
         yield client
 
 

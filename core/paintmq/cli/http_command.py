@@ -61,6 +61,7 @@ def serve(connect: str | None, config: Path | None) -> None:
     except ImportError as error:
         raise CommandError(f"{error}: pip install 'paintmq[http]'") from error
 
+    from paintmq.cli.client_watch import ends_with
     from paintmq.cli.log_setup import log_to_stderr
     from paintmq.client.async_client import AsyncClient
     from paintmq.gateway.callers_tasks import CallersTasks
@@ -130,9 +131,12 @@ def serve(connect: str | None, config: Path | None) -> None:
         )
     )
     try:
-        server.run(sockets=[listener])
+        with ends_with(client, server):
+            server.run(sockets=[listener])
     finally:
         listener.close()
+    if client.has_failed:
+        raise ServiceFailedError("the gateway's client has ended by itself: the log says how")
     if not server.started:
         raise ServiceFailedError("the gateway did not start: the log says why")
 

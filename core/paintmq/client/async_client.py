@@ -81,6 +81,11 @@ class AsyncClient:
         return self._session.trouble
 
     @property
+    def has_failed(self) -> bool:
+        """Whether this client has ended by itself: nothing will be answered any more."""
+        return self._session.has_failed
+
+    @property
     def alarms(self) -> int:
         """How often the broker was found to have forgotten what it had promised."""
         return self._session.alarms
@@ -94,7 +99,8 @@ class AsyncClient:
     async def connect(self, timeout: float | None = 10.0) -> None:
         """Wait until the broker has answered; see ``Client.connect``."""
         if not await asyncio.to_thread(self._session.wait_until_connected, timeout):
-            raise TimeoutError(await asyncio.to_thread(none_answers, self.endpoint, timeout))
+            key = self._session.key
+            raise TimeoutError(await asyncio.to_thread(none_answers, self.endpoint, timeout, key))
 
     async def submit(
         self, task: Task, *, queue: str = "", timeout: float | None = None, patient: bool = False

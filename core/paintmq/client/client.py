@@ -58,6 +58,11 @@ class Client(TaskVerbs):
         return self._session.trouble
 
     @property
+    def has_failed(self) -> bool:
+        """Whether this client has ended by itself: nothing will be answered any more."""
+        return self._session.has_failed
+
+    @property
     def alarms(self) -> int:
         """How often the broker was found to have forgotten what it had promised."""
         return self._session.alarms
@@ -81,7 +86,7 @@ class Client(TaskVerbs):
         """
         self._session.check_may_wait("connect()")
         if not self._session.wait_until_connected(timeout):
-            raise TimeoutError(none_answers(self.endpoint, timeout))
+            raise TimeoutError(none_answers(self.endpoint, timeout, self._session.key))
 
     def close(self) -> None:
         """Say goodbye. Accepted tasks go on; handles that wait get a ManagerStoppedError."""

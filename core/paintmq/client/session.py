@@ -36,7 +36,7 @@ from paintmq.client.message_check import (
     task_id_of,
 )
 from paintmq.client.pending_answers import PendingAnswers
-from paintmq.client.reachability import Reachability
+from paintmq.client.reachability import FAILED, Reachability
 from paintmq.client.session_loop import SessionLoop
 from paintmq.client.task import PreparedTask, Task
 from paintmq.client.window import Place, Window, WindowLimits
@@ -88,8 +88,8 @@ class Session:
         self._followed = FollowedTasks()
         self._answers = PendingAnswers()
         self._thread: threading.Thread | None = None
-        self._reachability = Reachability(endpoint)
-        self._key = load_peer_key(Path(key)) if key is not None else None
+        self.key = load_peer_key(Path(key)) if key is not None else None
+        self._reachability = Reachability(endpoint, key=self.key)
         self._loop = SessionLoop(
             endpoint=endpoint,
             machine=self._machine,
@@ -99,7 +99,7 @@ class Session:
             reachability=self._reachability,
             journal=journal,
             given_context=context,
-            key=self._key,
+            key=self.key,
         )
         self.recovered: tuple[FollowedTask, ...] = ()
         """Tasks of an earlier client that this one took over, by its journal."""
@@ -171,11 +171,16 @@ class Session:
         return self._journal is not None
 
     @property
+    def has_failed(self) -> bool:
+        """Whether its thread has ended by itself."""
+        return self._loop.failed
+
+    @property
     def trouble(self) -> str:
         """What is wrong with the connection, for people; empty while the broker answers."""
         if refusal := self._machine.refusal:
             return f"the broker at {self.endpoint} refuses this client: {refusal}"
-        return self._reachability.trouble
+        return FAILED if self._loop.failed else self._reachability.trouble
 
     @property
     def is_own_thread(self) -> bool:
@@ -234,11 +239,11 @@ class Session:
 
         Otherwise it would be an id for clients without keys, which the broker refuses.
         """
-        if self._key is None or task is None or task.idempotency_key is None:
+        if self.key is None or task is None or task.idempotency_key is None:
             return prepared
         if prepared.request.id != task_id_for_key(task.tenant, task.idempotency_key):
             return prepared  # the program chose another
-        own = task_id_for_key(task.tenant, task.idempotency_key, owner=self._key.name)
+        own = task_id_for_key(task.tenant, task.idempotency_key, owner=self.key.name)
         return evolve(prepared, request=evolve(prepared.request, id=own))
 
     def _recover(self, prepared: PreparedTask) -> FollowedTask:

@@ -55,6 +55,8 @@ class SessionLoop:
     given_context: Context | None = None
     key: PeerKey | None = field(default=None, repr=False)
     stopping: bool = field(default=False, init=False)
+    failed: bool = field(default=False, init=False)
+    """Whether the thread has ended by itself."""
     _goodbye: float = field(default=0.0, init=False)
     _payloads: dict[TaskId, tuple[Payload, ...]] = field(
         factory=dict[TaskId, tuple[Payload, ...]], init=False
@@ -87,6 +89,7 @@ class SessionLoop:
         except BaseException:
             # A bug of ours. Every waiting caller is told: the thread they wait for is gone.
             logger.exception("the client's thread failed")
+            self.failed = True
             reason = "the client failed, and its log says how"
             raise
         finally:
