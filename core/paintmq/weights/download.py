@@ -76,33 +76,52 @@ def _alone(part: Path) -> Iterator[None]:
     lock = part.with_name(part.name + ".lock")
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
-        stream = lock.open("w")
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise ModelError(
             f"{part.parent}: cannot be written to: {error.strerror}", code="download_failed"
         ) from error
-    with stream:
-        if not _takes(stream, lock):
-            raise ModelError(
-                f"another process is downloading {part.stem}: wait for it", code="download_busy"
-            )
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-
-
-def _takes(stream: IO[str], lock: Path) -> bool:
-    """Return whether no other process has it; its last owner may just have removed it under us."""
+    if not _takes(descriptor, lock):
+        raise ModelError(
+            f"another process is downloading {part.stem}: wait for it", code="download_busy"
+        )
     try:
-        import fcntl
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        _let_go(descriptor)
+
+
+def _takes(descriptor: int, lock: Path) -> bool:
+    """Return whether no other process has it; its last owner may just have removed it under us.
+
+    Where it is not taken, its file is closed.
+    """
+    try:
+        from paintmq.process import file_lock
     except ImportError:  # Windows, where two cannot write one file anyway
         return True
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return lock.stat().st_ino == os.fstat(stream.fileno()).st_ino
+        file_lock.lock(descriptor)  # which a child that is forked meanwhile does not share
     except OSError:
+        os.close(descriptor)
         return False
+    try:
+        if lock.stat().st_ino == os.fstat(descriptor).st_ino:
+            return True
+    except OSError:
+        pass
+    file_lock.unlock(descriptor)
+    return False
+
+
+def _let_go(descriptor: int) -> None:
+    try:
+        from paintmq.process import file_lock
+    except ImportError:
+        os.close(descriptor)
+    else:
+        file_lock.unlock(descriptor)
 
 
 def _check_address(file: WeightFile, url: str) -> None:

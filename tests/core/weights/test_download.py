@@ -13,6 +13,7 @@ from urllib.request import Request
 
 import pytest
 from attrs import define, evolve, field
+from tests.harness.forked_child import forked_child
 
 from paintmq.config import WeightsConfig
 from paintmq.errors import ModelError, WeightsMissingError
@@ -318,3 +319,23 @@ def test_errors_do_not_show_the_address(mirror: Mirror, folder: WeightFolder) ->
 
     assert "hidden" not in str(caught.value)
     assert "refused" in str(caught.value)
+
+
+def test_a_download_that_ended_leaves_no_lock_to_a_child_that_was_forked_meanwhile(
+    tmp_path: Path,
+) -> None:
+    """The child of a program's own worker pool would keep the weights from being fetched again."""
+    part = tmp_path / "net.pt.part"
+    lock = part.with_name("net.pt.part.lock")
+    with _alone(part):
+        child = forked_child()
+        child.__enter__()
+        with pytest.raises(ModelError, match="another process is downloading"), _alone(part):
+            pass
+    try:
+        lock.touch()
+        with _alone(part):
+            pass
+    finally:
+        child.__exit__(None, None, None)
+    assert not lock.exists()

@@ -254,12 +254,17 @@ class BrokerServer:
         self._grace, self.failure, self._report = None, None, StopReport()
         context = self._context if self._context is not None else new_context()
         endpoints: list[RouterEndpoint] = []
+        try:
+            store = make_store(
+                config.broker,
+                accept_data_loss=self._accept_data_loss,
+                factories=self._plugins.stores,
+            )
+        except BaseException:
+            if self._context is None:
+                context.term()
+            raise
         wakeup = Wakeup()
-        store = make_store(
-            config.broker,
-            accept_data_loss=self._accept_data_loss,
-            factories=self._plugins.stores,
-        )
         journal = Journal(store)
         watch = TurnWatch(config.plugins.call_limit, partial(self._got_stuck, journal))
         watch.start()

@@ -60,11 +60,20 @@ class DiskSpace:
         return bool(self.files) and self.free_files == 0
 
 
+_FAILED_WRITES = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_TRUNCATE)
+
+
 def is_full(error: Exception) -> bool:
     """Return whether this says that a disk, or what a user may have of it, is full."""
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def may_be_quota(error: Exception) -> bool:
+    """Return whether SQLite could not write, for whatever reason."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, sqlite3.Error) and code in _FAILED_WRITES
 
 
 def lacks_files(error: Exception) -> bool:

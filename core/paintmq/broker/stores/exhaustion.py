@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from paintmq.broker.stores.disk_space import is_full, lacks_files
+from paintmq.broker.stores.disk_space import is_full, lacks_files, may_be_quota
 from paintmq.broker.stores.folder import StoreFolder
 from paintmq.errors import StoreError
 
@@ -55,7 +55,7 @@ class Shortage:
             try:
                 return self.with_files(action)
             except (OSError, sqlite3.Error) as error:
-                if not is_full(error):
+                if not self._is_of_space(error):
                     raise
                 self.set_disk_full(full=True)
                 if self._folder.release_ballast():
@@ -69,7 +69,7 @@ class Shortage:
         try:
             action()
         except (OSError, sqlite3.Error) as error:
-            if is_full(error):
+            if self._is_of_space(error):
                 self.set_disk_full(full=True)
             elif not self.is_of_files(error):
                 raise
@@ -89,6 +89,14 @@ class Shortage:
                 if not self.is_of_files(error):
                     raise
                 self._wait(f"the journal {self._folder.path} can open no more files", error)
+
+    def _is_of_space(self, error: Exception) -> bool:
+        """Return whether there is no room.
+
+        SQLite knows no quotas: that one is used up it reports as a failed write, as it does of a
+        broken disk. Whether a file can be made tells them apart.
+        """
+        return is_full(error) or (may_be_quota(error) and not self._folder.takes_data())
 
     def is_of_files(self, error: Exception) -> bool:
         """Return whether this process may open no more files, and say so the first time."""

@@ -1,5 +1,6 @@
 """The broker over real sockets, with a plugin of its own and no worker processes."""
 
+import gc
 import logging
 import socket
 import threading
@@ -23,7 +24,7 @@ from tests.harness.wire_peer import WirePeer
 from paintmq.broker.shell.server import BrokerServer
 from paintmq.broker.shell.stop_report import StopReport
 from paintmq.broker.stores.journal import Journal
-from paintmq.config import Limits, QueueConfig, Timers
+from paintmq.config import BrokerConfig, Limits, QueueConfig, Timers
 from paintmq.errors import ConfigError, PaintMQError, PortInUseError, StoreError
 from paintmq.task import TaskState
 from paintmq.testing.example_tasks import describe, make_hello
@@ -236,10 +237,9 @@ def test_the_server_says_where_it_listens_and_what_it_is(server: BrokerServer) -
             answers.append(alice.hear(Answer))
 
         endpoints, version, models, unknown = answers
-        assert endpoints.value == {
-            "client": server.client_endpoint,
-            "queues": dict(server.queue_endpoints),
-        }
+        assert isinstance(endpoints.value, dict)
+        assert endpoints.value["client"] == server.client_endpoint
+        assert endpoints.value["queues"] == dict(server.queue_endpoints)
         assert isinstance(version.value, dict)
         assert version.value["protocol"] == PROTOCOL_VERSION
         assert isinstance(models.value, list)
@@ -399,3 +399,27 @@ def test_a_restarted_broker_goes_on_where_it_stopped(tmp_path: Path, data: bytes
         assert inputs == [data + b"2"]
         assert (after, outputs) == (before, [data * 2])
         server.stop(grace=0)
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_broker_whose_journal_cannot_be_opened_leaves_nothing_open(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    server = BrokerServer(toy_config(tmp_path / "file" / "journal"), toy_plugins())
+    config = evolve(toy_config(), broker=BrokerConfig(port=0, journal="no-such-store:"))
+    unknown = BrokerServer(
+        evolve(config, broker=evolve(config.broker, durability="full")), toy_plugins()
+    )
+    for each in (server, unknown):
+        with pytest.raises(PaintMQError):
+            each.start()  # whatever Python opens once
+        gc.collect()
+        before = open_descriptors()
+        for _ in range(5):
+            with pytest.raises(PaintMQError):
+                each.start()
+        gc.collect()
+
+        assert open_descriptors() <= before

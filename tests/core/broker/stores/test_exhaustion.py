@@ -179,3 +179,45 @@ def test_a_failure_that_is_no_shortage_is_never_tried_again(tmp_path: Path) -> N
             action(fail)
     assert len(tried) == 2
     folder.close()
+
+
+def failed_write() -> sqlite3.OperationalError:
+    """Return what SQLite says of a write that failed, whatever the reason."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+    return error
+
+
+def test_a_quota_that_is_used_up_is_waited_for_like_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("paintmq.broker.stores.exhaustion.RETRY_SECONDS", 0.001)
+    folder = StoreFolder.open(tmp_path)
+    tries, takes_data = iter([failed_write(), failed_write(), None]), iter([False, False])
+    monkeypatch.setattr(StoreFolder, "takes_data", lambda self: next(takes_data))
+    shortage = Shortage(folder, watermark=0, wake=lambda: None)
+
+    def commit() -> str:
+        if (error := next(tries)) is not None:
+            raise error
+        return "committed"
+
+    assert shortage.with_space(commit) == "committed"
+    assert shortage.disk_full
+    assert "is full: new tasks are refused" in caplog.text
+    folder.close()
+
+
+def test_a_write_that_failed_on_a_disk_with_room_is_never_tried_again(tmp_path: Path) -> None:
+    folder = StoreFolder.open(tmp_path)
+    shortage = Shortage(folder, watermark=0, wake=lambda: None)
+    tried: list[object] = []
+
+    def commit() -> None:
+        tried.append(None)
+        raise failed_write()
+
+    with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
+        shortage.with_space(commit)
+    assert len(tried) == 1
+    folder.close()
