@@ -198,3 +198,49 @@ def test_a_link_from_the_command_line_signs_a_browser_in(
         held = opened.headers["set-cookie"].partition(";")[0]
         assert browser.open("/v1/me", cookie=held).json["name"] == "operator"
         assert browser.open("/v1/me").status == 401
+
+
+def test_the_whole_of_v1_works_on_a_real_broker(environment: dict[str, str], endpoint: str) -> None:
+    token = made(environment, "carla")
+    with start_gateway(environment, endpoint) as gateway:
+        port = served(gateway)
+        carla, chief = User(port, token), User(port, "the-operators-own-token")
+        batch = carla.ask("POST", "/v1/tasks", {"tasks": [task() for _ in range(3)]}).json
+        ids = [each["id"] for each in batch["tasks"]]
+        for task_id in ids:
+            assert carla.ask("GET", f"/v1/tasks/{task_id}/result?wait=50&format=jpeg").status == 200
+        page = carla.ask("GET", "/v1/tasks?state=succeeded&limit=2").json
+        rest = carla.ask("GET", f"/v1/tasks?state=succeeded&before={page['next']}").json
+        assert {each["id"] for each in page["tasks"] + rest["tasks"]} == set(ids)
+
+        picture = carla.ask("GET", f"/v1/tasks/{ids[0]}/result", accept="image/webp")
+        assert picture.body.startswith(b"RIFF")
+        tagged = carla.ask(
+            "GET",
+            f"/v1/tasks/{ids[0]}/result",
+            accept="image/webp",
+            if_none_match=picture.headers["etag"],
+        )
+        assert (tagged.status, tagged.body) == (304, b"")
+
+        given_up = carla.submit(options={"do": "raise-retryable"}, max_attempts=1).json["id"]
+        ended = carla.ask("GET", f"/v1/tasks/{given_up}/result?wait=50")
+        assert ended.status == 500, ended.body
+        told = carla.ask("GET", f"/v1/tasks/{given_up}").json
+        assert (told["state"], bool(told["error"]["code"])) == ("dead", True)
+        assert [each["id"] for each in carla.ask("GET", "/v1/dead").json["tasks"]] == [given_up]
+        assert carla.ask("POST", f"/v1/dead/{given_up}/requeue").status == 403
+        assert chief.ask("POST", f"/v1/dead/{given_up}/requeue").status == 200
+        assert chief.ask("POST", f"/v1/dead/{ids[0]}/requeue").status == 409
+
+        blocking = carla.submit(options={"do": "heed", "seconds": 300}).json["id"]
+        assert carla.ask("GET", f"/v1/tasks/{blocking}/result?wait=0").status == 202
+        assert carla.ask("GET", f"/v1/tasks/{blocking}/why").status == 200
+        assert carla.ask("GET", f"/v1/tasks/{blocking}/preview").status == 204
+        assert len(chief.ask("GET", "/v1/workers").json["workers"]) >= 1
+        assert carla.ask("DELETE", f"/v1/tasks/{blocking}").json["answer"] == "cancelled"
+        assert carla.ask("GET", "/v1/openapi.json", authorization="").status == 200
+
+
+def task() -> dict[str, Any]:
+    return {"model": "trial", "task_type": "inpaint", "inputs": INPUTS}

@@ -178,6 +178,11 @@ class FollowedTask:
             self.outcome()
 
     @property
+    def error(self) -> TaskNotCompletedError | None:
+        """How it ended instead of with a result."""
+        return self._error
+
+    @property
     def succeeded(self) -> bool:
         return self._finished is not None
 

@@ -11,7 +11,7 @@ from attrs import evolve
 from paintmq.client.followed_task import FollowedTask
 from paintmq.client.result import Progress, Result
 from paintmq.client.task import Task
-from paintmq.errors import PaintMQError
+from paintmq.errors import PaintMQError, TaskNotCompletedError
 from paintmq.task import TaskId, TaskState
 
 if TYPE_CHECKING:
@@ -62,6 +62,11 @@ class TaskView:
     def result_bytes(self) -> int:
         """Bytes of the result; 0 until it is there."""
         return self._followed.output_bytes
+
+    @property
+    def error(self) -> TaskNotCompletedError | None:
+        """How the task ended instead of with a result; None while it runs, and after success."""
+        return self._followed.error
 
     def progress(self) -> Progress:
         """Return the task's progress, as far as the broker has reported it."""

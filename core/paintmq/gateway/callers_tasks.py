@@ -3,8 +3,10 @@
 Rule: every route of every API goes through here, so no API can show a caller another's task.
 """
 
-from collections.abc import Mapping
-from contextlib import suppress
+# ruff: noqa: ASYNC109 -- as the client's own time-outs
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
 from attrs import define, evolve, field
@@ -14,16 +16,18 @@ from paintmq.client.async_task_handle import AsyncTaskHandle
 from paintmq.client.message_check import task_id_of
 from paintmq.client.task import Task
 from paintmq.client.task_verbs import ASK_SECONDS
-from paintmq.errors import InvalidTaskError, TaskUnknownError
+from paintmq.errors import InvalidTaskError, RejectedError, TaskUnknownError
 from paintmq.gateway.followed import FollowedTasks
 from paintmq.gateway.identity import MARK_DIGITS, TaskIds, may_reach
 from paintmq.gateway.quotas import Quotas
 from paintmq.gateway.refusal import RefusedRequestError
+from paintmq.gateway.task_listing import described, described_row
 from paintmq.http_api import Caller
 from paintmq.task import Json, TaskId, TaskState
 
 ACCEPTED_WITHIN = 30.0
 """Seconds for the broker to accept or refuse a task."""
+SWEEP_SECONDS = 15.0
 
 
 @define
@@ -104,13 +108,57 @@ class CallersTasks:
             self.followed.add(handle)
         return handle
 
-    def ending(self, caller: Caller, task_id: str) -> dict[str, Any] | None:
-        """Return the description of the caller's task that has ended and is not followed any more.
+    async def describe(self, caller: Caller, task_id: str) -> dict[str, Any]:
+        """Return where the caller's task stands, without fetching its result for that.
 
         Raises:
-            TaskUnknownError: it is another's.
+            TaskUnknownError: the broker does not know it, or it is another's.
+            TimeoutError: the broker does not answer.
         """
-        return self.followed.ending(self.checked_id(caller, task_id))
+        checked = self.checked_id(caller, task_id)
+        if (ending := self.followed.ending(checked)) is not None:
+            return ending
+        if self.followed.get(checked) is None:
+            row = await self._asked("dead_show", checked)
+            if TaskState(row["state"]).is_final:
+                return described_row(row)
+        return described(await self.find(caller, checked))
+
+    async def why(
+        self, caller: Caller, task_id: str, *, timeout: float = ASK_SECONDS
+    ) -> dict[str, Any]:
+        """Return why the caller's task waits, as the broker's ``why`` says it.
+
+        Raises:
+            TaskUnknownError: the broker does not know it, or it is another's.
+            TimeoutError: the broker does not answer.
+        """
+        return await self._asked("why", self.checked_id(caller, task_id), timeout)
+
+    async def _asked(
+        self, subject: str, task_id: TaskId, timeout: float = ASK_SECONDS
+    ) -> dict[str, Any]:
+        self.check_broker()
+        try:
+            answer = await self.client.ask(subject, timeout=timeout, task_id=task_id)
+        except RejectedError as error:  # all that it says to these questions is: no such task
+            raise TaskUnknownError(task_id, None, "unknown", str(error)) from error
+        return cast("dict[str, Any]", answer)
+
+    @asynccontextmanager
+    async def swept(self) -> AsyncIterator[None]:
+        """Let go of endings that nobody fetches, as long as the gateway serves."""
+        sweeping = asyncio.create_task(self._sweep())
+        try:
+            yield
+        finally:
+            sweeping.cancel()
+            await asyncio.gather(sweeping, return_exceptions=True)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self.followed.sweep()
 
     async def cancel(self, caller: Caller, task_id: str) -> str:
         """Cancel the caller's task: ``cancelled``, ``too_late``, or ``unknown``, which another's

@@ -29,6 +29,8 @@ class ConfirmedResponse(Response):
     """
 
     sent: Callable[[], Awaitable[None]] | None = None
+    is_last_part: bool = True
+    """Whether the peer has all of it after this."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.create_task(disconnected(receive))

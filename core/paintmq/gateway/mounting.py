@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Mount, Route, Router
 
+from paintmq.config import HttpConfig
 from paintmq.errors import ConfigError, PaintMQError, said_by, shown
 from paintmq.gateway.answers import answer_bug, answer_error, answer_http_error, answer_refusal
 from paintmq.gateway.refusal import RefusedRequestError
@@ -49,6 +50,10 @@ def chosen_apis(
     offered = {**of_plugins, **BUILT_IN}
     apis: list[HttpApi] = []
     for name in services.config.apis:
+        if name not in offered and services.config.apis == HttpConfig().apis:
+            # Nobody has asked for it: a plugin that is disabled takes its API along.
+            logger.warning("http.apis: %r is left out: its plugin is not loaded", name)
+            continue
         if name not in offered:
             known = ", ".join(sorted(offered))
             raise ConfigError(f"http.apis: {name!r} is not installed; there are {known}")

@@ -1,7 +1,9 @@
-"""Our own API, ``/v1``: submit a task, follow it, fetch its result, cancel it."""
+"""Our own API, ``/v1``: submit tasks, list and follow them, fetch their results, cancel them."""
 
 import asyncio
+import math
 from functools import partial
+from typing import Any
 
 from attrs import define
 from starlette.requests import Request
@@ -9,81 +11,126 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from paintmq.client.task import Task
-from paintmq.errors import InvalidTaskError
-from paintmq.gateway.answers import ResultAnswer
-from paintmq.gateway.followed import described
-from paintmq.gateway.media_type import JSON, media_type
-from paintmq.gateway.services import HttpServices, caller_of, require_role
-from paintmq.gateway.submission import task_of_image, task_of_json
+from paintmq.errors import InvalidTaskError, PaintMQError
+from paintmq.gateway.answers import ResultAnswer, error_fields, status_of
+from paintmq.gateway.refusal import RefusedRequestError
+from paintmq.gateway.representation import picture_form
+from paintmq.gateway.request_tasks import fields_of_request
+from paintmq.gateway.service_routes import ServiceRoutes
+from paintmq.gateway.services import HttpServices, caller_of
+from paintmq.gateway.submission import TaskFields
+from paintmq.gateway.task_listing import described, filters_of, listed, page, waiting_of
 from paintmq.gateway.waiting import ended_within
-from paintmq.http_api import HttpApi
+from paintmq.http_api import Caller, HttpApi
 
-HEALTH_WITHIN = 2.0
-"""Seconds for the broker to answer a question after its health."""
 LONGEST_WAIT = 60.0
 """Seconds a request for a result may wait for it."""
+WHY_WITHIN = 2.0
+"""Seconds for the broker to say where a task stands in its line."""
+_RESULT_PARAMETERS = ("wait", "output", "format", "quality")
 
 
 def tasks_api(services: HttpServices) -> HttpApi:
     """Return the API ``v1``."""
-    own = TaskRoutes(services)
+    own, service = TaskRoutes(services), ServiceRoutes(services)
     return HttpApi(
         name="v1",
         prefixes=("/v1", "/"),
+        public=("/v1/openapi.json", "/v1/docs"),
         routes=[
-            Route("/v1/health", own.health, methods=["GET"]),
-            Route("/v1/models", own.models, methods=["GET"]),
-            Route("/v1/statistics", own.statistics, methods=["GET"]),
             Route("/v1/tasks", own.submit, methods=["POST"]),
+            Route("/v1/tasks", own.tasks, methods=["GET"]),
             Route("/v1/tasks/{id}", own.task, methods=["GET"]),
             Route("/v1/tasks/{id}", own.cancel, methods=["DELETE"]),
             Route("/v1/tasks/{id}/result", own.result, methods=["GET"]),
+            Route("/v1/tasks/{id}/preview", own.preview, methods=["GET"]),
+            Route("/v1/tasks/{id}/why", own.why, methods=["GET"]),
+            *service.routes(),
         ],
+        lifespan=services.tasks.swept,
     )
 
 
 @define
 class TaskRoutes:
-    """The handlers of these routes."""
+    """The handlers of what concerns a caller's tasks."""
 
     services: HttpServices
 
-    # ---- the broker ----------------------------------------------------------------------------
-
-    async def health(self, request: Request) -> Response:
-        """Say whether the broker answers, and if not since when."""
-        self.services.tasks.check_broker()
-        await self.services.client.ask("version", timeout=HEALTH_WITHIN)
-        return JSONResponse({"ok": True})
-
-    async def models(self, request: Request) -> Response:
-        require_role(caller_of(request), "user", "admin")
-        return JSONResponse(await self.services.client.ask("models"))
-
-    async def statistics(self, request: Request) -> Response:
-        require_role(caller_of(request), "admin", "metrics")
-        return JSONResponse(await self.services.client.ask("statistics"))
-
-    # ---- tasks ---------------------------------------------------------------------------------
-
     async def submit(self, request: Request) -> Response:
-        task = await _task_of(request)
-        handle = await self.services.tasks.submit(caller_of(request), task)
+        caller = caller_of(request)
+        fields = await fields_of_request(request)
+        if isinstance(fields, list):
+            return await self._submit_all(caller, fields)
+        task, queue = fields.task(), fields.queue
+        del fields  # the inputs are the task's, and gone once the broker has them
+        handle = await self.services.tasks.submit(caller, task, queue=queue)
         where = {"location": f"{request.scope.get('root_path', '')}/v1/tasks/{handle.id}"}
         return JSONResponse(described(handle), status_code=202, headers=where)
 
+    async def _submit_all(self, caller: Caller, batch: list[TaskFields]) -> Response:
+        """Submit each by itself: one that is refused stops no other."""
+        answers = await asyncio.gather(*(self._submit_one(caller, each) for each in batch))
+        return JSONResponse({"tasks": answers}, 202)
+
+    async def _submit_one(self, caller: Caller, fields: TaskFields) -> dict[str, object]:
+        try:
+            handle = await self.services.tasks.submit(caller, fields.task(), queue=fields.queue)
+        except RefusedRequestError as refusal:
+            error = {"code": refusal.code, "message": str(refusal)}
+            return {"id": None, "status": refusal.status, "error": error}
+        except (PaintMQError, TimeoutError) as error:
+            return {"id": None, "status": status_of(error), "error": error_fields(error)}
+        return {"status": 202, **described(handle)}
+
+    async def tasks(self, request: Request) -> Response:
+        """List the caller's tasks, newest first."""
+        query = request.query_params
+        filters = filters_of(query)
+        rows = await self.services.tasks.rows(caller_of(request), newest=True, **filters)
+        shown, following = page(rows, query)
+        return JSONResponse({"tasks": listed(shown), "next": following})
+
     async def task(self, request: Request) -> Response:
-        tasks, caller = self.services.tasks, caller_of(request)
-        task_id = request.path_params["id"]
-        if (ending := tasks.ending(caller, task_id)) is not None:
-            return JSONResponse(ending)
-        return JSONResponse(described(await tasks.find(caller, task_id)))
+        """Tell where a task stands, and if it waits, where in its line."""
+        caller, task_id = caller_of(request), request.path_params["id"]
+        told = await self.services.tasks.describe(caller, task_id)
+        if told["state"] == "queued":
+            told |= await self._place_in_line(caller, task_id)
+        return JSONResponse(told)
+
+    async def _place_in_line(self, caller: Caller, task_id: str) -> dict[str, Any]:
+        try:
+            why = await self.services.tasks.why(caller, task_id, timeout=WHY_WITHIN)
+        except (PaintMQError, TimeoutError):
+            return {}  # it has begun meanwhile, or the broker is busy: no reason to fail
+        return waiting_of(why)
+
+    async def why(self, request: Request) -> Response:
+        """Tell why a task waits: each worker's verdict, as ``paintmq why`` shows it."""
+        why = await self.services.tasks.why(caller_of(request), request.path_params["id"])
+        why.pop("task", None)
+        return JSONResponse(why)
 
     async def cancel(self, request: Request) -> Response:
         caller = caller_of(request)
         answer = await self.services.tasks.cancel(caller, request.path_params["id"])
         return JSONResponse({"answer": answer}, status_code=404 if answer == "unknown" else 200)
+
+    async def preview(self, request: Request) -> Response:
+        """Answer with the picture so far; 204 where there is none to show."""
+        form = picture_form(request.query_params, request.headers.get("accept", ""))
+        handle = await self.services.tasks.find(caller_of(request), request.path_params["id"])
+        progress = handle.progress()
+        if progress.preview is None:
+            return Response(status_code=204)
+        from paintmq.image import encode_image
+
+        data = await asyncio.to_thread(
+            encode_image, progress.preview, form.format, quality=form.quality
+        )
+        headers = {"x-step": str(progress.step), "x-total": str(progress.total)}
+        return Response(data, media_type=form.media_type, headers=headers)
 
     async def result(self, request: Request) -> ASGIApp:
         """Answer with the result, or with what became of the task instead; wait if asked to.
@@ -91,33 +138,25 @@ class TaskRoutes:
         The broker keeps a result for as long as it was never fetched, and is told that it was once
         the answer has been sent, not before.
         """
-        wait, output = _result_parameters(request)
-        tasks = self.services.tasks
-        caller = caller_of(request)
+        query = request.query_params
+        if unknown := set(query) - set(_RESULT_PARAMETERS):
+            known = ", ".join(_RESULT_PARAMETERS)
+            raise InvalidTaskError(f"no parameter {min(unknown)!r}; there are {known}")
+        form = picture_form(query, request.headers.get("accept", ""))
+        wait = _seconds(query.get("wait", "0"))
+        caller, tasks = caller_of(request), self.services.tasks
         handle = await tasks.find(caller, request.path_params["id"])
         if not await ended_within(handle, wait, request):
             return JSONResponse(described(handle), status_code=202, headers={"retry-after": "1"})
         told = partial(tasks.confirm, caller=caller)
-        return ResultAnswer(handle, output, self.services.room, told)
+        return ResultAnswer(handle, query.get("output", "image"), self.services.room, told, form)
 
 
-async def _task_of(request: Request) -> Task:
-    body = await request.body()
-    query = request.query_params.multi_items()
-    if media_type(request.headers.get("content-type", "")) != JSON:
-        return await asyncio.to_thread(task_of_image, body, query)
-    if query:
-        raise InvalidTaskError("beside a JSON body there is no query: write it into the body")
-    return await asyncio.to_thread(task_of_json, body)
-
-
-def _result_parameters(request: Request) -> tuple[float, str]:
-    """Return how many seconds to wait, and which output is wanted."""
-    query = request.query_params
-    if unknown := set(query) - {"wait", "output"}:
-        raise InvalidTaskError(f"no parameter {min(unknown)!r}; there are wait and output")
+def _seconds(text: str) -> float:
     try:
-        wait = min(max(float(query.get("wait", 0)), 0.0), LONGEST_WAIT)
+        seconds = float(text)
     except ValueError:
-        raise InvalidTaskError("wait must be a number of seconds") from None
-    return wait, query.get("output", "image")
+        seconds = math.nan
+    if math.isnan(seconds):
+        raise InvalidTaskError("wait must be a number of seconds")
+    return min(max(seconds, 0.0), LONGEST_WAIT)

@@ -164,6 +164,14 @@ def test_apis_that_cannot_be_served_stop_the_start(
         chosen_apis(services(apis=apis), offered)
 
 
+def test_of_the_default_apis_those_are_served_that_are_there(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """With `plugins.allow` set to some plugin, `paintmq http` would not have started any more."""
+    assert [api.name for api in chosen_apis(services(), {})] == ["v1"]
+    assert "its plugin is not loaded" in caplog.text
+
+
 def test_options_of_an_api_that_is_not_served_are_an_error() -> None:
     with pytest.raises(ConfigError, match="does not name 'odd'"):
         chosen_apis(services(apis=("v1",), options={"odd": {}}), {"odd": an_api})

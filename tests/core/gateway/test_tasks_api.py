@@ -37,10 +37,12 @@ from paintmq.gateway.guard import Guard, GuardLimits
 from paintmq.gateway.identity import TaskIds
 from paintmq.gateway.mounting import chosen_apis, gateway_app
 from paintmq.gateway.services import HttpServices
+from paintmq.gateway.submission import TaskFields
 from paintmq.http_api import Caller
 
 ID = TaskId("a" * 32)
 ADMIN = Caller(name="operator", role="admin", owner=ID[:12])
+FORM = "multipart/form-data; boundary=b"
 PIXELS = np.full((2, 3, 3), 7, np.uint8)
 
 
@@ -64,6 +66,10 @@ class ScriptedHandle:
             callback(self)
         else:
             self.callbacks.append(callback)
+
+    @property
+    def error(self) -> PaintMQError | None:
+        return self.outcome if isinstance(self.outcome, PaintMQError) else None
 
     @property
     def result_bytes(self) -> int:
@@ -97,6 +103,29 @@ class WaitingHandle(ScriptedHandle):
         raise AssertionError
 
 
+def row(**changes: Any) -> dict[str, Any]:
+    """Return what a broker tells of a task that waits."""
+    fields: dict[str, Any] = {
+        "id": ID,
+        "state": "queued",
+        "model": "toy",
+        "device": "auto",
+        "queue": "cpu-light",
+        "priority": 0,
+        "tenant": "",
+        "owner": "the gateway's key",
+        "worker": "",
+        "attempts": 1,
+        "age": 2.0,
+        "ended": None,
+        "reason": "",
+        "error": None,
+        "options": {},
+        "history": [],
+    }
+    return fields | changes
+
+
 def passing(code: str, *, after: float) -> TaskRejectedError:
     """Return a refusal as a client's handle raises it."""
     error = TaskRejectedError(ID, None, code, "come later")
@@ -115,6 +144,8 @@ class ScriptedClient:
     confirmed: list[str] = field(factory=list[str])
     cancelled: list[str] = field(factory=list[str])
     refusal: Exception | None = None
+    answers: dict[str, Any] = field(factory=lambda: {"dead_show": row(), "why": {}})
+    asked: list[Any] = field(factory=list[Any])
 
     async def submit(self, task: Any, **_: object) -> ScriptedHandle:
         if self.refusal is not None:
@@ -133,10 +164,14 @@ class ScriptedClient:
     async def confirm(self, task: ScriptedHandle) -> None:
         self.confirmed.append(task.id)
 
-    async def ask(self, subject: str, **_: object) -> Any:
+    async def ask(self, subject: str, **arguments: object) -> Any:
         if subject == "version":
             raise TimeoutError("no answer of the broker")
-        return {"subject": subject}
+        answer = self.answers.get(subject, {"subject": subject})
+        if isinstance(answer, Exception):
+            raise answer
+        self.asked.append((subject, arguments))
+        return answer
 
     async def close(self) -> None:
         self.closed = True
@@ -162,18 +197,33 @@ class Site:
     client: ScriptedClient
     routes: list[PluginRoute] = field(factory=list[PluginRoute])
     followed: FollowedTasks = field(factory=FollowedTasks, kw_only=True)
+    caller: Caller = field(factory=lambda: ADMIN)
+    headers: dict[str, str] = field(factory=dict[str, str])
+    """Of the last answer."""
     _app: Any = None
 
     def ask(
-        self, method: str, path: str, body: bytes = b"", kind: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        kind: str = "application/json",
+        **headers: str,
     ) -> tuple[int, Any]:
         """Return the status, and the body: parsed where it is JSON."""
         if self._app is None:
             self._app = app_for(self.client, self.routes, self.followed)
-        return asyncio.run(_ask(self._app, method, path, body, kind))
+        given = {"content-type": kind, "host": "localhost"}
+        given |= {name.replace("_", "-"): value for name, value in headers.items()}
+        status, self.headers, told = asyncio.run(
+            _ask(self._app, method, path, body, given, self.caller)
+        )
+        return status, told
 
 
-async def _ask(app: Any, method: str, path: str, body: bytes, kind: str) -> tuple[int, Any]:
+async def _ask(
+    app: Any, method: str, path: str, body: bytes, headers: dict[str, str], caller: Caller
+) -> tuple[int, dict[str, str], Any]:
     sent: list[Any] = []
 
     async def receive() -> Any:
@@ -188,15 +238,15 @@ async def _ask(app: Any, method: str, path: str, body: bytes, kind: str) -> tupl
         "method": method,
         "path": path,
         "query_string": query.encode(),
-        "headers": [(b"content-type", kind.encode()), (b"host", b"localhost")],
-        "state": {"caller": ADMIN},
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        "state": {"caller": caller},
     }
     await app(scope, receive, send)
     start, *rest = sent
     data = b"".join(message.get("body", b"") for message in rest)
-    headers = dict(start["headers"])
-    is_json = headers.get(b"content-type") == b"application/json"
-    return start["status"], json.loads(data) if is_json and data else data
+    got = {bytes(name).decode(): bytes(value).decode() for name, value in start["headers"]}
+    is_json = got.get("content-type") == "application/json"
+    return start["status"], got, json.loads(data) if is_json and data else data
 
 
 @pytest.fixture
@@ -369,9 +419,9 @@ def test_a_content_type_means_the_same_however_it_is_written(
 
 
 def test_a_parameter_nobody_knows_is_refused(site: Site, client: ScriptedClient) -> None:
-    status, answer = site.ask("GET", f"/v1/tasks/{ID}/result?format=jpg")
+    status, answer = site.ask("GET", f"/v1/tasks/{ID}/result?colour=red")
 
-    assert (status, "format" in answer["message"]) == (400, True)
+    assert (status, "colour" in answer["message"]) == (400, True)
 
 
 def test_a_poll_ends_when_its_peer_leaves(client: ScriptedClient) -> None:
@@ -415,8 +465,10 @@ def test_a_poll_ends_when_its_peer_leaves(client: ScriptedClient) -> None:
 
 def test_a_task_nobody_knows_is_not_found(site: Site, client: ScriptedClient) -> None:
     client.handle.outcome = TaskUnknownError(ID, None, "unknown", "never heard of it")
+    client.answers["dead_show"] = RejectedError("invalid_question", "no task: never accepted")
 
-    assert site.ask("GET", f"/v1/tasks/{ID}")[0] == 404
+    for path in ("", "/result", "/preview"):
+        assert site.ask("GET", f"/v1/tasks/{ID}{path}")[0] == 404
 
 
 def test_results_are_given_as_files_by_name(site: Site, client: ScriptedClient) -> None:
@@ -534,3 +586,206 @@ def test_who_may_come_again_is_told_when() -> None:
 
     assert later.headers["retry-after"] == "5"
     assert "retry-after" not in never.headers
+
+
+# ---- how a task is told ------------------------------------------------------------------------
+
+
+def test_a_task_that_waits_tells_its_place_in_line(site: Site, client: ScriptedClient) -> None:
+    workers = [
+        {"verdict": "busy", "free_in": 2.0},
+        {"verdict": "busy", "free_in": 4.0},
+        {"verdict": "unfit", "free_in": 0.0},
+    ]
+    explanation = {"position": 3, "backlog": 7, "workers": workers}
+    client.answers["why"] = {"explanation": explanation, "waiting_for": "a worker"}
+
+    _, told = site.ask("GET", f"/v1/tasks/{ID}")
+
+    assert (told["position"], told["backlog"], told["waiting_for"]) == (3, 7, "a worker")
+    assert told["starts_in"] == 5.0, "one round of all workers, then the first that is free"
+    client.answers["why"] = {"explanation": {**explanation, "workers": workers[2:]}}
+    assert site.ask("GET", f"/v1/tasks/{ID}")[1]["starts_in"] is None
+
+
+def test_how_a_task_ended_is_told_without_its_result(site: Site, client: ScriptedClient) -> None:
+    error = {"code": "model_error", "message": "no", "retryable": False}
+    client.answers["dead_show"] = row(state="failed", error=error)
+
+    status, told = site.ask("GET", f"/v1/tasks/{ID}")
+
+    assert (status, told["state"]) == (200, "failed")
+    assert told["error"] == {"code": "model_error", "message": "no"}
+    assert client.fetched == []
+
+
+def test_a_followed_task_tells_its_error_too(site: Site, client: ScriptedClient) -> None:
+    site.ask("POST", "/v1/tasks", b'{"model": "x"}')
+    assert site.ask("GET", f"/v1/tasks/{ID}")[1]["error"] is None
+
+    client.handle.outcome = TaskFailedError(ID, TaskState.FAILED, "model_error", "no")
+
+    (task_id,) = site.followed._handles
+    told = site.ask("GET", f"/v1/tasks/{task_id}")[1]
+    assert told["error"] == {"code": "model_error", "message": "no"}
+
+
+def test_tasks_are_listed_page_by_page_newest_first(site: Site, client: ScriptedClient) -> None:
+    rows = [row(id=f"{number:032x}") for number in range(5)]
+    client.answers["tasks"] = {"tasks": rows, "more": 0}
+
+    _, first = site.ask("GET", "/v1/tasks?limit=2&state=queued&model=toy")
+    _, second = site.ask("GET", f"/v1/tasks?limit=2&before={first['next']}")
+    _, third = site.ask("GET", f"/v1/tasks?limit=2&before={second['next']}")
+
+    seen = [each["id"] for each in (*first["tasks"], *second["tasks"], *third["tasks"])]
+    assert seen == [each["id"] for each in reversed(rows)]
+    assert third["next"] is None
+    assert "owner" not in first["tasks"][0], "the gateway's own key"
+    subject, asked = client.asked[0]
+    assert (subject, asked["state"], asked["model"]) == ("tasks", "queued", "toy")
+
+
+@pytest.mark.parametrize("query", ["state=odd", "limit=0", "limit=x", "limit=1001", "colour=red"])
+def test_a_list_that_cannot_be_had_is_refused(
+    site: Site, client: ScriptedClient, query: str
+) -> None:
+    client.answers["tasks"] = {"tasks": [], "more": 0}
+
+    assert site.ask("GET", f"/v1/tasks?{query}")[0] == 400
+
+
+def test_a_batch_is_submitted_each_task_by_itself(site: Site, client: ScriptedClient) -> None:
+    body = {"tasks": [{"model": "a"}, {"model": "b", "priority": 77}, {"model": "c"}]}
+
+    status, told = site.ask("POST", "/v1/tasks", json.dumps(body).encode())
+
+    assert (status, [each["status"] for each in told["tasks"]]) == (202, [202, 400, 202])
+    assert told["tasks"][1]["error"]["code"] == "invalid_task"
+    assert sorted(task.config["model"] for task in client.submitted) == ["a", "c"]
+
+
+def test_a_form_brings_files_and_options(site: Site, client: ScriptedClient) -> None:
+    parts = [
+        ('name="model"', b"opencv"),
+        ('name="option.radius"', b"5"),
+        ('name="image"; filename="x"', b"\x89PNG picture"),
+        ('name="mask"; filename="y"', b"mask"),
+    ]
+    body = b"".join(
+        b"--b\r\nContent-Disposition: form-data; " + head.encode() + b"\r\n\r\n" + data + b"\r\n"
+        for head, data in parts
+    )
+
+    status, _ = site.ask("POST", "/v1/tasks", body + b"--b--\r\n", FORM)
+
+    assert status == 202
+    (task,) = client.submitted
+    assert task.inputs == {"image": b"\x89PNG picture", "mask": b"mask"}
+    assert task.config["radius"] == 5
+
+
+@pytest.mark.parametrize("body", [b"", b"--b", b"--b\r\nnonsense\r\n\r\nx\r\n--b--\r\n"])
+def test_a_form_that_cannot_be_read_is_refused(site: Site, body: bytes) -> None:
+    kind = "multipart/form-data; boundary=b"
+
+    assert site.ask("POST", "/v1/tasks", body, kind)[0] == 400
+    assert site.ask("POST", "/v1/tasks", b"x", "multipart/form-data")[0] == 400
+
+
+# ---- the result's form -------------------------------------------------------------------------
+
+
+def test_a_result_comes_in_the_format_that_is_asked_for(site: Site, client: ScriptedClient) -> None:
+    client.handle.outcome = Result(outputs={"image": PIXELS}, task_id=ID)
+    for query, begins in (
+        ("format=jpeg", b"\xff\xd8\xff"),
+        ("format=JPG&quality=10", b"\xff\xd8\xff"),
+        ("format=webp", b"RIFF"),
+        ("", b"\x89PNG"),
+    ):
+        assert site.ask("GET", f"/v1/tasks/{ID}/result?{query}")[1].startswith(begins)
+    for query in ("format=bmp", "quality=0", "quality=101", "quality=x"):
+        assert site.ask("GET", f"/v1/tasks/{ID}/result?{query}")[0] == 400
+
+
+def test_a_part_of_a_result_is_no_reason_to_forget_it(site: Site, client: ScriptedClient) -> None:
+    client.handle.outcome = Result(outputs={"image": b"0123456789"}, task_id=ID)
+    path = f"/v1/tasks/{ID}/result"
+
+    assert site.ask("GET", path, range="bytes=2-4") == (206, b"234")
+    assert site.ask("GET", path, range="bytes=10-")[0] == 416
+    assert client.confirmed == []
+    assert site.ask("GET", path, range="bytes=-3") == (206, b"789")
+    assert client.confirmed == [ID]
+    assert site.ask("GET", path, range="bytes=2-4", if_range='"another"') == (200, b"0123456789")
+
+
+def test_who_has_a_result_already_is_not_sent_it_again(site: Site, client: ScriptedClient) -> None:
+    client.handle.outcome = Result(outputs={"image": b"0123456789"}, task_id=ID)
+    path = f"/v1/tasks/{ID}/result"
+    site.ask("GET", path)
+    etag = site.headers["etag"]
+
+    assert site.ask("GET", path, if_none_match=f'"x", {etag}') == (304, b"")
+    assert site.ask("GET", path, if_none_match='"x"')[0] == 200
+
+
+# ---- roles, and the document -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "roles"),
+    [
+        ("GET", "/v1/models", {"user", "admin"}),
+        ("GET", "/v1/statistics", {"metrics", "admin"}),
+        ("GET", "/v1/workers", {"admin"}),
+        ("POST", "/v1/workers/drain?name=x", {"admin"}),
+        ("POST", f"/v1/dead/{ID}/requeue", {"admin"}),
+        ("DELETE", f"/v1/dead/{ID}", {"admin"}),
+        ("POST", "/v1/tasks", {"user", "admin"}),
+    ],
+)
+def test_each_role_may_do_its_own(
+    site: Site, client: ScriptedClient, method: str, path: str, roles: set[str]
+) -> None:
+    client.answers |= {"dead_requeue": row(), "dead_drop": row(), "workers": []}
+    for role in ("user", "admin", "metrics"):
+        site.caller = Caller(name=role, role=role, owner=ID[:12])
+
+        status, told = site.ask(method, path, b'{"model": "x"}')
+
+        assert (status != 403) is (role in roles), (role, told)
+
+
+def test_another_users_dead_letters_do_not_exist(site: Site, client: ScriptedClient) -> None:
+    client.answers["tasks"] = {"tasks": [row(), row(id="b" * 32)], "more": 0}
+    site.caller = Caller(name="bert", owner="b" * 12)
+
+    assert [each["id"] for each in site.ask("GET", "/v1/dead")[1]["tasks"]] == ["b" * 32]
+    assert client.asked[0][1]["mark"] == "b" * 12
+    for path in (f"/v1/dead/{ID}", f"/v1/tasks/{ID}/why", f"/v1/tasks/{ID}/preview"):
+        assert site.ask("GET", path)[0] == 404
+
+
+def test_the_document_tells_of_every_route_and_no_other(site: Site) -> None:
+    routes = {
+        (route.path, method.lower())
+        for route in app_for(site.client).routes
+        for method in route.methods - {"HEAD"}
+        if route.path.startswith("/v1") and route.path not in ("/v1/openapi.json", "/v1/docs")
+    }
+    status, told = site.ask("GET", "/v1/openapi.json")
+
+    assert status == 200
+    described = {(path, method) for path, each in told["paths"].items() for method in each}
+    assert described - {("/v1/me", "get")} == {route for route in routes if is_v1(route[0])}
+    states = told["components"]["schemas"]["Task"]["properties"]["state"]["enum"]
+    assert states == [each.value for each in TaskState]
+    fields = told["components"]["schemas"]["NewTask"]["properties"]
+    assert set(fields) == set(TaskFields.__struct_fields__)
+    assert b"/v1/tasks/{id}/why" in site.ask("GET", "/v1/docs")[1]
+
+
+def is_v1(path: str) -> bool:
+    return not path.startswith(("/v1/images", "/v1/plugins"))
