@@ -15,6 +15,7 @@ from paintmq.shared_memory.client_arena import ClientArena
 from paintmq.task import Buffer, TaskId
 from paintmq.transport.curve import secure_with
 from paintmq.transport.key_files import PeerKey
+from paintmq.transport.multipart import send_frames
 from paintmq.transport.sockets import Context, Socket, connect, dealer
 from paintmq.wire.codec import Parts
 from paintmq.wire.link import Delivery, Link
@@ -125,7 +126,7 @@ class Connection:
                     self._submitting.clear()
                 return
             try:
-                self._socket.send_multipart(self._unsent[0], zmq.DONTWAIT, copy=False)
+                send_frames(self._socket, self._unsent[0])
             except zmq.Again:
                 return
             self._unsent.popleft()

@@ -4,8 +4,13 @@ ZeroMQ limits the size of a frame and the number of messages, but not the number
 message: two megabytes of empty frames would keep a reader busy for seconds.
 """
 
-import zmq
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
+import zmq
+from zmq.backend import Socket as _Backend
+
+from paintmq.task import Buffer
 from paintmq.transport.connection_watch import ConnectionWatch
 from paintmq.transport.sockets import Socket
 
@@ -15,6 +20,28 @@ FRAME_SECONDS = 2e-6
 """Cost of a frame that is read and discarded."""
 OFFENDER_SECONDS = 0.02
 """Cost, inside ZeroMQ, of a connection that had to be cut."""
+COPIED_BYTES = 65_536
+"""Up to this a frame is copied into the message: cheaper than to share it between threads."""
+
+# Below what pyzmq adds for other kinds of sockets, which takes longer than to copy a small frame.
+_send: Callable[[Socket, Buffer, int, bool], object] = cast("Any", _Backend.send)
+_LAST = int(zmq.DONTWAIT)
+_MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
+
+
+def send_frames(socket: Socket, frames: Sequence[Buffer]) -> None:
+    """Send one message without waiting; all of it or, where an error is raised, nothing.
+
+    As ``socket.send_multipart(frames, DONTWAIT, copy=False)`` does, at a third of the cost for
+    messages of many small frames (measured: 50 us for 33, instead of 120).
+
+    Raises:
+        zmq.ZMQError: ``Again`` where the connection takes nothing more for now, among others.
+    """
+    last = len(frames) - 1
+    for place, frame in enumerate(frames):
+        size = len(frame) if type(frame) is bytes else memoryview(frame).nbytes
+        _send(socket, frame, _LAST if place == last else _MORE, size <= COPIED_BYTES)
 
 
 class MultipartReader:

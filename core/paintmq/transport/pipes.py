@@ -20,7 +20,7 @@ from paintmq.errors import ConfigError
 from paintmq.statistics import ShellStatistics
 from paintmq.task import Buffer, PeerId
 from paintmq.transport.connection_watch import ConnectionWatch
-from paintmq.transport.multipart import MultipartReader
+from paintmq.transport.multipart import MultipartReader, send_frames
 from paintmq.transport.sockets import Context, Socket, bind, connect, dealer, pull, push
 from paintmq.wire.frames import is_work
 from paintmq.wire.link import MAX_FRAMES
@@ -131,7 +131,7 @@ class BrokerPipes:
     def send(self, peer: PeerId, frames: Sequence[Buffer]) -> bool:
         """Send, or return False while the other end of the pipe is not connected."""
         try:
-            self._pipes[peer].send_multipart(frames, zmq.DONTWAIT, copy=False)
+            send_frames(self._pipes[peer], frames)
         except zmq.Again:
             return False
         self._used[peer] = True
@@ -257,9 +257,9 @@ class WorkerConnection:
         try:
             if self._results is not None and self.carries(frames):
                 message = [self._peer, *frames]
-                self._results.send_multipart(message, zmq.DONTWAIT, copy=False)
+                send_frames(self._results, message)
             else:
-                self._control.send_multipart(frames, zmq.DONTWAIT, copy=False)
+                send_frames(self._control, frames)
         except zmq.Again:
             return False
         return True

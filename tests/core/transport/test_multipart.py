@@ -6,7 +6,13 @@ import pytest
 import zmq
 
 from paintmq.identifiers import new_peer_id
-from paintmq.transport.multipart import CUT_AT_ONCE, MultipartReader
+from paintmq.task import Buffer
+from paintmq.transport.multipart import (
+    COPIED_BYTES,
+    CUT_AT_ONCE,
+    MultipartReader,
+    send_frames,
+)
 from paintmq.transport.sockets import Socket, bind, dealer, new_context, router
 
 MOST = 10
@@ -38,6 +44,29 @@ def test_messages_come_whole(pair: tuple[MultipartReader, Socket, Socket]) -> No
     assert read(reader, listening) == [b"one"]
     assert read(reader, listening) == [b"", b"two", b""]
     assert reader.receive() is None
+
+
+def test_frames_small_and_large_are_sent_as_they_are_in_one_message(
+    pair: tuple[MultipartReader, Socket, Socket],
+) -> None:
+    reader, listening, sender = pair
+    large = bytes(range(256)) * (COPIED_BYTES // 256 + 1)
+    sent: list[Buffer] = [b"head", memoryview(large), b"", bytearray(b"small"), memoryview(b"view")]
+    assert sender.poll(10_000, zmq.POLLOUT)
+    send_frames(sender, sent)
+    send_frames(sender, [b"next"])
+
+    assert read(reader, listening) == [bytes(frame) for frame in sent]
+    assert read(reader, listening) == [b"next"]
+
+
+def test_what_a_connection_does_not_take_is_not_sent_in_part() -> None:
+    with new_context() as context, router(context) as listening:
+        bind(listening, "127.0.0.1", 0, purpose="clients")
+        with pytest.raises(zmq.ZMQError):
+            send_frames(listening, [b"who is not there", b"one", b"two"])
+        with dealer(context, new_peer_id()) as sender, pytest.raises(zmq.Again):
+            send_frames(sender, [b"not connected", b"two"])
 
 
 def test_a_message_of_too_many_frames_is_cut_in_several_turns(

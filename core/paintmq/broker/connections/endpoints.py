@@ -23,7 +23,7 @@ from paintmq.transport.connection_throttle import ConnectionThrottle
 from paintmq.transport.connection_watch import ConnectionWatch
 from paintmq.transport.curve import CLIENT_PORT, WORKER_PORT, KeyRing, port_for, public_key_of
 from paintmq.transport.key_files import Allowed, Role
-from paintmq.transport.multipart import MultipartReader
+from paintmq.transport.multipart import MultipartReader, send_frames
 from paintmq.transport.pipes import BrokerPipes
 from paintmq.transport.sockets import Context, Socket, bind, router
 from paintmq.wire.link import MAX_FRAMES
@@ -131,7 +131,7 @@ class RouterEndpoint:
 
     def send(self, peer: PeerId, frames: list[Buffer]) -> bool:
         try:
-            self.socket.send_multipart([peer, *frames], zmq.DONTWAIT, copy=False)
+            send_frames(self.socket, [peer, *frames])
         except zmq.Again:
             return False
         except zmq.ZMQError as error:
