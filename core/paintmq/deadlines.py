@@ -47,6 +47,8 @@ class Deadlines(Generic[Key]):
 
     def next(self) -> float | None:
         """Return the earliest deadline; at exactly that time ``pop_due`` yields its key."""
+        if not self._heap:
+            return None
         self._settle()
         return self._heap[0][0] if self._heap else None
 
@@ -84,11 +86,11 @@ class Deadlines(Generic[Key]):
         """Bring a live entry with the right time to the top of the heap."""
         while self._heap:
             entry = self._heap[0]
-            when, _, key = entry
+            key = entry[2]
             if self._live.get(key) is not entry:
                 heapq.heappop(self._heap)
-            elif self._when[key] != when:
+            elif (when := self._when[key]) != entry[0]:
                 heapq.heappop(self._heap)
-                self._push(key, self._when[key])
+                self._push(key, when)
             else:
                 return

@@ -175,6 +175,8 @@ class Peer:
         Raises:
             UnreachableError: the connection is gone.
         """
+        if not self.unsent and self.link.is_idle:
+            return True
         if len(self.unsent) < MOST_UNSENT:
             self.unsent.extend(self.link.outgoing())
         send_waiting(

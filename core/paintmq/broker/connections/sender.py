@@ -34,6 +34,7 @@ from paintmq.wire.messages import (
     Assign,
     Assignment,
     AttemptFailed,
+    AttemptRecorded,
     BrokerHeartbeat,
     Finished,
     FromBroker,
@@ -48,6 +49,11 @@ LINK_BYTES = 8 * MIB
 """While a link holds more than this, no further transfer is begun."""
 CLOCK_MESSAGES = 8
 """Messages between two looks at the clock; one with payloads, or an answer, is followed by one."""
+LINGER_SECONDS = 0.002
+"""For which a confirmation waits for something else to go to the same peer. Alone it would wake a
+process that has nothing to do yet, and take the processor from the next step of the same task."""
+LINGERING_MESSAGES = 32
+"""Of one peer, with which the wait is over."""
 LINK_MESSAGES = 256
 """Messages that go to the link before the socket is tried again."""
 SLICE_SECONDS = 0.004
@@ -57,6 +63,7 @@ PREVIEW_LINE = 64
 
 _WITH_PAYLOADS = frozenset({Assign, Finished})
 """Messages whose payloads are looked up when they are sent."""
+_MAY_LINGER = frozenset({Accepted, AttemptRecorded})
 _STAMPED = frozenset({Accepted, Welcome, WorkerWelcome})
 """Messages with a field that is filled in when they leave."""
 _MAY_TAKE_LONG = frozenset({Assign, Answer})
@@ -79,6 +86,10 @@ class Sender:
     """Whether ``flush`` ran out of time: there is more to send right away."""
     _ends: float = field(default=0.0, init=False)
     _outbox: Outbox = field(factory=Outbox, init=False)
+    _lingering: dict[PeerId, tuple[Peer, float]] = field(
+        factory=dict[PeerId, tuple[Peer, float]], init=False
+    )
+    """Peers with nothing to be sent but what may linger, and until when it may."""
     _fetching: dict[PayloadKey, list[Peer]] = field(
         factory=dict[PayloadKey, list[Peer]], init=False
     )
@@ -90,7 +101,13 @@ class Sender:
     @property
     def has_sent_everything(self) -> bool:
         """Whether everything given to it has been handed to the sockets."""
-        return not self._outbox and not self._peers.any_marked and not self._fetching
+        waits = self._outbox or self._lingering or self._fetching
+        return not waits and not self._peers.any_marked
+
+    @property
+    def lingers(self) -> bool:
+        """Whether something waits for others to leave with it: see ``LINGER_SECONDS``."""
+        return bool(self._lingering)
 
     @property
     def has_failures(self) -> bool:
@@ -112,7 +129,21 @@ class Sender:
             if kind is BrokerHeartbeat and peer.is_behind:
                 continue  # what waits for it shows as well that the broker lives
             peer.hold(outgoing)
-            self._peers.mark(peer)
+            if kind in _MAY_LINGER and peer.line_length < LINGERING_MESSAGES:
+                if peer.id not in self._lingering:
+                    self._lingering[peer.id] = peer, self._clock() + LINGER_SECONDS
+            else:
+                self._peers.mark(peer)
+                self._lingering.pop(peer.id, None)
+
+    def _end_lingering(self) -> None:
+        """Let go what has waited for company long enough."""
+        now = self._clock()
+        for peer, until in list(self._lingering.values()):
+            if until <= now or self._peers.get(peer.id) is not peer:
+                del self._lingering[peer.id]
+                if self._peers.get(peer.id) is peer:
+                    self._peers.mark(peer)
 
     def fetched(self, key: PayloadKey, data: Buffer | None) -> None:
         """Take a payload that the store has read; None: it is lost."""
@@ -136,6 +167,8 @@ class Sender:
         answers due are served in a slice of their own, after all others: encoding such answers may
         use up a slice, and no other peer should wait for that.
         """
+        if self._lingering:
+            self._end_lingering()
         lost: list[Peer] = []
         asked: list[Peer] = []
         others: deque[Peer] = deque()
@@ -146,10 +179,11 @@ class Sender:
                 others.appendleft(peer)  # a worker may be idle until it hears this
             else:
                 others.append(peer)
-        was_interrupted = False
-        for marked in (others, asked):
-            self._flush_these(deque(marked), lost, now=now)
-            was_interrupted = was_interrupted or self.is_interrupted
+        self.is_interrupted = was_interrupted = False
+        for marked in (others, deque(asked)):
+            if marked:
+                self._flush_these(marked, lost, now=now)
+                was_interrupted = was_interrupted or self.is_interrupted
         self.is_interrupted = was_interrupted
         return lost
 
@@ -181,13 +215,16 @@ class Sender:
         Returns:
             False: there is more to send, but its socket is full or the time is up.
         """
+        if peer.unsent and not peer.flush():
+            return False
         while True:
+            moved = self._fill_link(peer, peer.held) if peer.held else 0
+            has_room = peer.link.queued_bytes <= LINK_BYTES and not self.is_interrupted
+            if peer.held_large and has_room:
+                moved += self._fill_link(peer, peer.held_large)
             if not peer.flush() or self.is_interrupted:
                 return False
-            moved = self._fill_link(peer, peer.held)
-            if peer.link.queued_bytes <= LINK_BYTES and not self.is_interrupted:
-                moved += self._fill_link(peer, peer.held_large)
-            if not moved:
+            if not moved or not peer.line_length:
                 return True
 
     def _fill_link(self, peer: Peer, line: deque[Outgoing]) -> int:
@@ -317,6 +354,7 @@ class Sender:
         """Send a message that depends on no record: a refusal, a sign of life."""
         peer.hold(Outgoing(Send(peer.id, message), ()))
         self._peers.mark(peer)
+        self._lingering.pop(peer.id, None)
 
 
 def _corrupt(key: PayloadKey) -> TaskError:

@@ -175,7 +175,8 @@ class TaskTable:
 
     @property
     def any_leased(self) -> bool:
-        return any(self._by_state[state] for state in LEASED)
+        tasks = self._by_state
+        return bool(tasks[TaskState.LEASED] or tasks[TaskState.RUNNING] or tasks[TaskState.LOADING])
 
     def oldest_arrival(self, queue: str) -> float | None:
         """Return when the longest-waiting task of a queue was accepted; None if none waits."""

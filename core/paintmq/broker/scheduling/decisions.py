@@ -89,12 +89,12 @@ class Decisions:
         """Return when ``next_pick`` is due even if nothing happens until then; None: never."""
         times = (
             self._line.next_time(),
-            self._recheck_at(),
+            None if self._refused_at is None else self._recheck_at(),
             self._nearly_free.next(),
             self._cooling.next(),
             self._preloads.next(),
         )
-        return min((time for time in times if time is not None), default=None)
+        return min([time for time in times if time is not None], default=None)
 
     def next_preload(self, *, now: float) -> tuple[PeerId, str] | None:
         """Return a worker and a model it should load ahead of its tasks; None: no more for now."""
@@ -137,16 +137,19 @@ class Decisions:
     def _wake(self, now: float) -> None:
         """Handle every time that was reached."""
         self._line.wake(now=now)
-        for session, _ in self._cooling.pop_due(now):
-            worker = self._board.get(session)
-            if worker is not None:
-                self.ask_about(worker)
-        for session in self._nearly_free.pop_due(now):
-            self._workers_to_ask[session] = None
-        for session, model in self._preloads.pop_due(now):
-            worker = self._board.get(session)
-            if worker is not None and model in worker.loading and worker.idle:
-                self._board.unloaded(worker, model)
+        if self._cooling:
+            for session, _ in self._cooling.pop_due(now):
+                worker = self._board.get(session)
+                if worker is not None:
+                    self.ask_about(worker)
+        if self._nearly_free:
+            for session in self._nearly_free.pop_due(now):
+                self._workers_to_ask[session] = None
+        if self._preloads:
+            for session, model in self._preloads.pop_due(now):
+                worker = self._board.get(session)
+                if worker is not None and model in worker.loading and worker.idle:
+                    self._board.unloaded(worker, model)
         if self._refused_at is None:
             return
         again_at = self._recheck_at()

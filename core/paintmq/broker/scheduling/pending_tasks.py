@@ -116,6 +116,8 @@ class PendingTasks:
 
     def wake(self, *, now: float) -> None:
         """Line up the tasks whose pause has ended."""
+        if not self._delayed:
+            return
         for task_id in self._delayed.pop_due(now):
             self._line_up(self.tasks[task_id])
 

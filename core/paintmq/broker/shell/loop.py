@@ -21,7 +21,7 @@ from paintmq.broker.connections.endpoints import RouterEndpoint
 from paintmq.broker.connections.listeners import Listeners
 from paintmq.broker.connections.peers import PeerTable
 from paintmq.broker.connections.reassembly import ReassemblyBudget
-from paintmq.broker.connections.sender import Sender
+from paintmq.broker.connections.sender import LINGER_SECONDS, Sender
 from paintmq.broker.machine import BrokerMachine
 from paintmq.broker.recording.observing import Observer, Recorder
 from paintmq.broker.records import Recovered
@@ -126,6 +126,8 @@ class BrokerLoop:
         for socket in listeners.sockets(clients=False):
             self._work_poller.register(socket, zmq.POLLIN)
         self._intake = Intake()
+        self._turned_at = time.monotonic()
+        """When the last turn began."""
         self._reception = Reception(
             machine=machine,
             driver=self._driver,
@@ -173,8 +175,12 @@ class BrokerLoop:
             wait = self._wait_milliseconds(max_wait)
         self.turns.ends()
         poller = self._work_poller if self._listeners.any_held_back else self._poller
+        polled_at = time.monotonic()
         ready = dict(poller.poll(wait))
         self.turns.begins()
+        turned_at = time.monotonic()
+        self._intake.earn(idle=turned_at - polled_at, busy=polled_at - self._turned_at)
+        self._turned_at = turned_at
         with self._watch:
             self._turn(ready)
 
@@ -196,6 +202,10 @@ class BrokerLoop:
         wait = min(max_wait, LONGEST_WAIT, self._listeners.wait(now=self._clock.now()))
         if self._peers.any_marked:
             wait = min(wait, RETRY_SECONDS)
+        if self._listeners.any_held_back:
+            wait = min(wait, self._intake.wait or wait)
+        if self._sender.lingers:
+            wait = min(wait, LINGER_SECONDS)
         deadline = self._machine.next_deadline()
         if deadline is not None:
             wait = min(wait, deadline - self._clock.now())
@@ -213,17 +223,23 @@ class BrokerLoop:
 
     def _read(self, waiting: Sequence[RouterEndpoint], now: float) -> None:
         """Read workers first, then clients for as long as ``Intake`` says."""
-        began = time.monotonic()
         queues = [endpoint for endpoint in waiting if endpoint.is_queue]
         for endpoint in queues:
             self._receive(endpoint, now, min(TURN_SECONDS, READ_SECONDS / len(queues)))
         self._driver.finish(now=now)
         is_working = not self._machine.is_idle()
         for endpoint in waiting:
-            if not endpoint.is_queue:
-                worked = time.monotonic() - began
-                seconds = self._intake.seconds(worked=worked, is_working=is_working)
+            if endpoint.is_queue:
+                continue
+            seconds = self._intake.seconds(is_working=is_working)
+            began = time.monotonic()
+            if seconds:
                 self._read_clients(endpoint, now, seconds)
+            else:
+                self._hear_light_clients(endpoint, now)
+                self._listeners.hold_back(endpoint)
+            if is_working:
+                self._intake.spend(time.monotonic() - began)
 
     def _receive(self, endpoint: RouterEndpoint, now: float, seconds: float) -> None:
         ends = time.monotonic() + seconds
@@ -240,28 +256,35 @@ class BrokerLoop:
 
     def _read_clients(self, endpoint: RouterEndpoint, now: float, seconds: float) -> None:
         """Do the same for clients, slice by slice."""
-        ends = time.monotonic() + seconds
+        reception, ends = self._reception, time.monotonic() + seconds
+        has_more = True
         for _ in range(BUDGET):
-            while self._reception.any_parked:
-                if not self._has_room():
-                    self._listeners.hold_back(endpoint)
-                    return
-                self._reception.take_in_slice(now)
-                if time.monotonic() > ends:
-                    self._listeners.mark_unread(endpoint)
-                    return
             if not self._has_room():
                 self._listeners.hold_back(endpoint)
                 return
-            received = endpoint.receive()
-            if received is None:
-                if endpoint.has_more:
-                    break
+            if has_more and reception.reads_ahead:
+                received = endpoint.receive()
+                if received is None:
+                    has_more = False
+                else:
+                    reception.receive(endpoint, *received, now)
+            if reception.any_parked:
+                reception.take_in_slice(now)
+            elif not has_more and not endpoint.has_more:
                 return
-            self._reception.receive(endpoint, *received, now)
-            if time.monotonic() > ends:
+            if time.monotonic() > ends or (endpoint.has_more and not has_more):
                 break
         self._listeners.mark_unread(endpoint)
+
+    def _hear_light_clients(self, endpoint: RouterEndpoint, now: float) -> None:
+        """Handle what clients say that say little, though the time for clients is used up."""
+        reception = self._reception
+        if self._intake.hears_light and reception.reads_ahead:
+            received = endpoint.receive()
+            if received is not None:
+                reception.receive(endpoint, *received, now)
+        if self._intake.hears_light and reception.next_light is not None:
+            reception.take_in_slice(now)
 
     def _has_room(self) -> bool:
         """Return whether clients may be read, as far as unwritten records are concerned."""

@@ -25,7 +25,7 @@ from paintmq.broker.connections.reassembly import ReassemblyBudget
 from paintmq.broker.connections.sender import Sender
 from paintmq.broker.machine import BrokerMachine
 from paintmq.broker.shell.containment import Containment
-from paintmq.broker.shell.intake import SLICE
+from paintmq.broker.shell.intake import AHEAD, LIGHT, SLICE
 from paintmq.broker.shell.machine_driver import MachineDriver
 from paintmq.broker.shell.server_control import Subject, answer
 from paintmq.config import Limits
@@ -97,19 +97,35 @@ class Reception:
         self._link_limits = LinkLimits(
             max_message_bytes=max(limits.max_task_bytes, limits.max_payload_bytes)
         )
-        self._parked: deque[tuple[Peer, deque[Delivery]]] = deque()
-        """What has arrived of clients and is not handled yet: at most one multipart message."""
+        self._parked: dict[PeerId, tuple[Peer, deque[Delivery]]] = {}
+        """What has arrived of clients and is not handled yet, in the order of their turns."""
+        self._waiting = 0
+        """How many messages that is."""
 
     @property
     def any_parked(self) -> bool:
         """Whether messages of clients have arrived that ``take_in_slice`` has yet to handle."""
         return bool(self._parked)
 
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether more may be read before what waits is handled."""
+        return self._waiting < AHEAD
+
+    @property
+    def next_light(self) -> PeerId | None:
+        """The next client that has said little; None if there is none."""
+        light = (peer for peer, (_, line) in self._parked.items() if len(line) <= LIGHT)
+        return next(light, None)
+
     def take_in_slice(self, now: float) -> None:
-        peer, deliveries = self._parked[0]
+        """Handle some messages of the client whose turn it is."""
+        chosen = self.next_light or next(iter(self._parked))
+        peer, deliveries = self._parked.pop(chosen)
         part = [deliveries.popleft() for _ in range(min(SLICE, len(deliveries)))]
-        if not deliveries:
-            self._parked.popleft()
+        self._waiting -= len(part)
+        if deliveries:
+            self._parked[peer.id] = peer, deliveries
         self._take_in(peer, part, now)
         self._driver.finish(now=now)
 
@@ -155,7 +171,8 @@ class Reception:
         if endpoint.is_queue:
             self._take_in(peer, without_superfluous_starts(deliveries), now)
         elif deliveries:
-            self._parked.append((peer, deque(deliveries)))
+            self._waiting += len(deliveries)
+            self._parked.setdefault(peer.id, (peer, deque()))[1].extend(deliveries)
 
     def _take_in(self, peer: Peer, deliveries: Sequence[Delivery], now: float) -> None:
         """Handle messages of one peer, for as long as its session lasts."""

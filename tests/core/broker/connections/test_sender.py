@@ -6,14 +6,19 @@ from attrs import define, evolve, field
 
 from paintmq.broker.connections.outbox import Outgoing
 from paintmq.broker.connections.peers import LINE_LENGTH, Peer, PeerTable, UnreachableError
-from paintmq.broker.connections.sender import SLICE_SECONDS, Sender
+from paintmq.broker.connections.sender import (
+    LINGER_SECONDS,
+    LINGERING_MESSAGES,
+    SLICE_SECONDS,
+    Sender,
+)
 from paintmq.broker.machine import Send
 from paintmq.broker.records import BrokerBooted, Recovered
 from paintmq.broker.stores import Collected, Entry, PayloadKey, Store
 from paintmq.broker.stores.journal import Journal
 from paintmq.broker.stores.payload_cache import PayloadCache
 from paintmq.errors import StoreError
-from paintmq.task import Buffer, Fence, PeerId, TaskState
+from paintmq.task import Buffer, Fence, PeerId, TaskId, TaskState
 from paintmq.testing.example_tasks import describe
 from paintmq.testing.store_contract import accepted
 from paintmq.wire.link import Delivery, Link
@@ -22,6 +27,7 @@ from paintmq.wire.messages import (
     Answer,
     Assign,
     Assignment,
+    AttemptRecorded,
     BrokerHeartbeat,
     Finished,
     FromBroker,
@@ -159,6 +165,7 @@ def test_promises_carry_the_number_of_the_last_durable_record() -> None:
     stage.store.durable = 41
     task = accepted("1").request
     stage.say(Accepted(task_id=task.id, queue="q", durable_sequence=0))
+    stage.say(BrokerHeartbeat())
     stage.turn()
 
     assert [m.durable_sequence for m in stage.heard if isinstance(m, Accepted)] == [41]
@@ -365,3 +372,52 @@ def test_whatever_goes_wrong_in_sending_to_a_peer_ends_that_session_alone() -> N
     assert [delivery.message for delivery in wire.heard] == [answer(2)]
     ((error, what),) = stage.faults
     assert (str(error), what) == ("no such luck", ("sending to", PEER))
+
+
+def test_a_confirmation_waits_a_moment_for_company() -> None:
+    """Heard alone, it would wake a process that has nothing to do yet."""
+    stage = Stage()
+    stage.say(recorded(1))
+    assert stage.turn() == []
+    assert stage.wire.heard == []
+    assert stage.sender.lingers
+    assert not stage.sender.has_sent_everything
+
+    stage.say(BrokerHeartbeat())
+    stage.turn()
+    assert [type(each.message) for each in stage.wire.heard] == [AttemptRecorded, BrokerHeartbeat]
+    assert stage.sender.has_sent_everything
+
+
+def test_a_confirmation_that_finds_no_company_leaves_alone() -> None:
+    stage = Stage()
+    stage.say(recorded(1))
+    stage.turn()
+    stage.seconds[:] = [LINGER_SECONDS, LINGER_SECONDS]
+    stage.turn()
+
+    assert [type(each.message) for each in stage.wire.heard] == [AttemptRecorded]
+    assert stage.sender.has_sent_everything
+
+
+def test_many_confirmations_are_company_enough() -> None:
+    stage = Stage()
+    for number in range(LINGERING_MESSAGES):
+        stage.say(recorded(number))
+    stage.turn()
+
+    assert len(stage.wire.heard) == LINGERING_MESSAGES
+
+
+def test_a_confirmation_for_a_peer_that_left_waits_for_nothing() -> None:
+    stage = Stage()
+    stage.say(recorded(1))
+    stage.turn()
+    stage.peers.close(stage.peer)
+    stage.turn()
+
+    assert stage.sender.has_sent_everything
+
+
+def recorded(number: int) -> AttemptRecorded:
+    return AttemptRecorded(task_id=TaskId(f"{number:032x}"), fence=Fence(1, 1))

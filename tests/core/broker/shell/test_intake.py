@@ -13,11 +13,10 @@ from paintmq.broker.connections.peers import Peer
 from paintmq.broker.shell import intake
 from paintmq.broker.shell.intake import (
     BUSY_RECORDS,
+    BUSY_SHARE,
     IDLE_RECORDS,
-    LEAST_SECONDS,
     MOST_SECONDS,
     PATIENCE,
-    SHARE,
     Intake,
 )
 from paintmq.broker.shell.server import BrokerServer
@@ -47,20 +46,45 @@ def caught_up() -> Intake:
 def test_without_work_under_way_clients_get_all_the_time_and_a_long_line_of_records() -> None:
     taking = caught_up()
 
-    assert taking.seconds(worked=0.0, is_working=False) == MOST_SECONDS
+    assert taking.seconds(is_working=False) == MOST_SECONDS
     assert taking.is_open(unwritten=IDLE_RECORDS - 1, durable=0, is_working=False, now=1.0)
     assert not taking.is_open(unwritten=IDLE_RECORDS, durable=0, is_working=False, now=1.0)
 
 
-def test_with_work_under_way_they_get_a_share_of_it_but_always_something() -> None:
+def test_with_work_under_way_clients_get_what_is_idle_and_a_share_of_what_is_busy() -> None:
     taking = caught_up()
+    assert taking.seconds(is_working=True) == 0.0
+    taking.earn(idle=0.0, busy=0.01)
+    assert taking.seconds(is_working=True) == pytest.approx(0.01 * BUSY_SHARE)
+    taking.earn(idle=1.0, busy=0.0)
+    assert taking.seconds(is_working=True) == MOST_SECONDS, "and none is saved up"
 
-    assert taking.seconds(worked=0.0, is_working=True) == LEAST_SECONDS
-    assert taking.seconds(worked=0.007, is_working=True) == pytest.approx(0.003)
-    assert SHARE == 0.3
-    assert taking.seconds(worked=1.0, is_working=True) == MOST_SECONDS
     assert taking.is_open(unwritten=BUSY_RECORDS - 1, durable=0, is_working=True, now=1.0)
     assert not taking.is_open(unwritten=BUSY_RECORDS, durable=0, is_working=True, now=1.0)
+
+
+def hears_light(taking: Intake) -> bool:
+    return taking.hears_light
+
+
+def test_time_that_clients_took_beyond_their_share_is_earned_before_they_are_read_again() -> None:
+    taking, turns = caught_up(), 0
+    taking.earn(idle=0.0, busy=0.01)
+    taking.spend(0.005)
+    assert taking.seconds(is_working=True) == 0.0
+    assert hears_light(taking), "those that say little are heard all the same"
+    while not taking.seconds(is_working=True):
+        taking.earn(idle=0.0, busy=0.001)
+        turns += 1
+    assert turns == pytest.approx((0.005 - 0.01 * BUSY_SHARE) / BUSY_SHARE / 0.001, abs=1.1)
+    assert taking.wait == 0.0
+
+    for _ in range(9):
+        taking.spend(1.0)
+    assert not hears_light(taking), "but not without end"
+    assert taking.wait > 0.0
+    taking.earn(idle=taking.wait, busy=0.0)
+    assert taking.seconds(is_working=True) > 0.0
 
 
 def test_clients_are_heard_again_when_no_commit_comes_for_long() -> None:
@@ -150,6 +174,31 @@ def test_endings_are_recorded_while_submissions_stream_in(tmp_path: Path, *, dur
                 ended += 1
         for _ in range(2_001):
             client.hear(Accepted)
+        server.stop(grace=0)
+
+
+def test_a_single_task_does_not_wait_behind_the_many_of_another_client() -> None:
+    """It has its turn after a few of them, though all came before it."""
+    queues = {"cpu-light": QueueConfig(capacity=10_000)}
+    with (
+        BrokerServer(evolve(toy_config(), queues=queues), toy_plugins()) as server,
+        toy_client(server) as flood,
+        toy_client(server) as other,
+        toy_worker(server) as worker,
+    ):
+        flood.say(Submit(toy_task()))
+        item = worker.hear(Assign).assignments[0]  # so that work is under way
+        for _ in range(3_000):
+            flood.link.send(Submit(toy_task()))
+        single = toy_task()
+        other.link.send(Submit(single))
+        flood.say(Heartbeat())
+        other.say(Heartbeat())
+        assert other.hear(Accepted).task_id == single.id
+        for _ in range(3_001):
+            flood.hear(Accepted)
+        worker.say(AttemptSucceeded(task_id=item.task.id, fence=item.fence, outputs=(), ran=0.01))
+        worker.hear(AttemptRecorded)
         server.stop(grace=0)
 
 
