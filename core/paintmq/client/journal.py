@@ -18,7 +18,7 @@ from paintmq.client.task import PreparedTask
 from paintmq.errors import StoreError, WireError
 from paintmq.process import file_lock, private_files
 from paintmq.task import TaskId
-from paintmq.user_folders import data_folder
+from paintmq.user_folders import data_folder, refused
 from paintmq.wire.codec import decode, encode
 from paintmq.wire.messages import Submit
 
@@ -65,7 +65,8 @@ class ClientJournal:
             return [task for path in sorted(self.folder.iterdir()) if (task := _read(path))]
         except OSError as error:
             raise StoreError(
-                f"the client's journal {self.folder} cannot be used: {error.strerror}"
+                f"the client's journal {self.folder} cannot be used:"
+                f" {refused(error, 'durable=FOLDER')}"
             ) from error
 
     def keep(self, prepared: PreparedTask) -> None:
@@ -88,7 +89,8 @@ class ClientJournal:
         except OSError as error:
             draft.unlink(missing_ok=True)
             raise StoreError(
-                f"task {prepared.request.id} cannot be written to {self.folder}: {error.strerror}"
+                f"task {prepared.request.id} cannot be written to the client's journal"
+                f" {self.folder}: {refused(error, 'durable=FOLDER')}"
             ) from error
 
     def hand_over(self, task_id: TaskId) -> None:
@@ -142,6 +144,7 @@ def _lock(folder: Path) -> int:
         os.close(descriptor)
         raise StoreError(
             f"another client uses the journal {folder}: give each a folder of its own"
+            " (durable=FOLDER)"
         ) from None
     return descriptor
 

@@ -20,6 +20,7 @@ from attrs import asdict, frozen
 from paintmq.config import BrokerConfig
 from paintmq.errors import ConfigError
 from paintmq.transport.key_terms import NO_TERMS, TERMS, KeyTerms
+from paintmq.user_folders import refused
 
 Role: TypeAlias = Literal["client", "worker", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -27,6 +28,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 LOCAL_WORKER, LOCAL_ADMIN = "local-worker", "local-admin"
 """Made together with the broker's keys, for the programs on its own machine."""
 
+_SETTINGS = "broker.key or broker.keys"
 _BROKER = "broker"
 _ALLOWED = "allowed.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -90,7 +92,9 @@ def init_keys(folder: Path) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
     except OSError as error:
-        raise ConfigError(f"{folder} cannot be used for keys: {error.strerror}") from error
+        raise ConfigError(
+            f"{folder} cannot be used for keys: {refused(error, 'broker.keys')}"
+        ) from error
     _write(path, asdict(_new_pair()))
     _write(folder / _ALLOWED, {"allowed": []})
     add_key(folder, LOCAL_WORKER, "worker")
@@ -167,7 +171,10 @@ def load_broker_keys(folder: Path) -> KeyPair:
     """
     path = folder / f"{_BROKER}.key"
     if not path.exists():
-        raise ConfigError(f"there are no keys in {folder}: make them with `paintmq keys init`")
+        raise ConfigError(
+            f"there are no keys in {folder} (broker.keys): make them with"
+            f" `paintmq keys init {folder}`"
+        )
     return _pair(path, _read(path))
 
 
@@ -247,7 +254,7 @@ def _write(path: Path, data: Mapping[str, object]) -> None:
             os.fsync(file.fileno())
         new.replace(path)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
+        raise ConfigError(f"{path} cannot be written: {refused(error, 'broker.keys')}") from error
 
 
 def _read(path: Path) -> dict[str, object]:
@@ -261,7 +268,7 @@ def _read(path: Path) -> dict[str, object]:
                 )
             data = json.load(file)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{path} cannot be read: {refused(error, _SETTINGS)}") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is no key file of PaintMQ: {error}") from error
     if not isinstance(data, dict):

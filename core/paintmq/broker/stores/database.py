@@ -120,7 +120,8 @@ class Database:
         if version > SCHEMA_VERSION:
             raise StoreError(
                 f"the journal {self._path} was written by a newer PaintMQ (schema {version}, this "
-                f"one knows {SCHEMA_VERSION}): update PaintMQ, or use another journal"
+                f"one knows {SCHEMA_VERSION}): update PaintMQ, or use another journal "
+                "(broker.journal)"
             )
         if version == 0:  # later it would write, although it is set; a full disk refuses that
             run("PRAGMA auto_vacuum = INCREMENTAL")

@@ -20,6 +20,7 @@ from paintmq.broker.stores.failpoints import failpoint
 from paintmq.errors import StoreError
 from paintmq.process import file_lock
 from paintmq.units import MIB
+from paintmq.user_folders import refused
 
 BALLAST_BYTES = 64 * MIB
 BALLAST_SHARE = 1 / 64
@@ -46,7 +47,7 @@ class StoreFolder:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise StoreError(f"the journal {path} cannot be opened: {error.strerror}") from error
+            raise StoreError(f"the journal {path} cannot be opened: {_refused(error)}") from error
         try:
             file_lock.lock(lock)
         except BlockingIOError as error:
@@ -58,14 +59,14 @@ class StoreFolder:
             ) from error
         except OSError as error:
             os.close(lock)
-            raise StoreError(f"the journal {path} cannot be locked: {error.strerror}") from error
+            raise StoreError(f"the journal {path} cannot be locked: {_refused(error)}") from error
         try:
             _write_holder(lock)
             failpoint("folder.after_lock")
             sequence = os.open(path / "sequence", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             file_lock.unlock(lock)
-            raise StoreError(f"the journal {path} cannot be written: {error.strerror}") from error
+            raise StoreError(f"the journal {path} cannot be written: {_refused(error)}") from error
         return cls(path, lock, sequence)
 
     def close(self) -> None:
@@ -145,6 +146,10 @@ class StoreFolder:
         except FileNotFoundError:
             return False
         return True
+
+
+def _refused(error: OSError) -> str:
+    return refused(error, "broker.journal")
 
 
 def _write_holder(lock: int) -> None:

@@ -1,6 +1,8 @@
 """The durable store: SQLite with one writer thread, large payloads as files beside it."""
 
+import errno
 import logging
+import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +27,7 @@ from paintmq.broker.stores.story import StoryLine
 from paintmq.broker.stores.writer import Writer
 from paintmq.errors import StoreError
 from paintmq.task import PayloadInfo, TaskId, TaskState
+from paintmq.user_folders import refused
 
 logger = logging.getLogger(__name__)
 
@@ -200,15 +203,33 @@ def _is_there(key: PayloadKey, info: PayloadInfo, database: Database, blobs: Blo
     return stored.data is not None or blobs.has(stored.digest, stored.size)
 
 
+def _barred(path: Path) -> Path | None:
+    """Return what of the journal this user may not read and write; SQLite does not say which."""
+    parts = [
+        path,
+        path / "blobs",
+        *(path / f"{DATABASE_NAME}{end}" for end in ("", "-wal", "-shm")),
+    ]
+    return next((each for each in parts if each.exists() and not _is_ours(each)), None)
+
+
+def _is_ours(path: Path) -> bool:
+    return os.access(path, os.R_OK | os.W_OK | (os.X_OK if path.is_dir() else 0))
+
+
 def _unreadable(path: Path, error: Exception) -> str:
     if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
         return f"the journal {path} is in use by another program: close it, then start again"
+    if (barred := _barred(path)) is not None:
+        denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return f"the journal's {barred} cannot be used: {refused(denied, 'broker.journal')}"
     if is_full(error) or DiskSpace.of(path).has_no_inodes:
         return (
             f"the disk of the journal {path} is full ({error}): make room there (df -h, df -i), "
-            f"then start again"
+            f"then start again, or name another place with broker.journal"
         )
     return (
         f"the journal {path} cannot be read ({error}): restore it from a backup, or move the "
-        f"folder away to start with an empty one; clients then submit their tasks again"
+        f"folder away (broker.journal) to start with an empty one; clients then submit their "
+        "tasks again"
     )
