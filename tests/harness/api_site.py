@@ -59,8 +59,11 @@ class ApiSite:
 
 
 @contextmanager
-def api_site(folder: Path, apis: Sequence[str], **settings: str) -> Iterator[ApiSite]:
-    """Start all of it, with the models of this project and ``words``; stop it at the end."""
+def api_site(folder: Path, apis: Sequence[str], toml: str = "") -> Iterator[ApiSite]:
+    """Start all of it, with the models of this project and ``words``; stop it at the end.
+
+    ``toml`` are further settings, as in ``paintmq.toml``.
+    """
     plugins = write_distribution(
         folder / "plugins",
         "words-model",
@@ -73,11 +76,13 @@ def api_site(folder: Path, apis: Sequence[str], **settings: str) -> Iterator[Api
         PAINTMQ_BROKER__PORT="0",
         PAINTMQ_HTTP__PORT="0",
         PAINTMQ_HTTP__APIS=json.dumps([*apis]),
-        **settings,
     )
-    with CommandProcess(["up"], environment) as up:
+    settings = folder / "paintmq.toml"
+    settings.write_text(toml, encoding="utf-8")
+    with CommandProcess(["up", "--config", settings], environment) as up:
         endpoint = up.wait_for_line(r"broker for clients at (\S+)")[1]
-        with CommandProcess(["http", "--connect", endpoint], environment) as gateway:
+        arguments = ["http", "--connect", endpoint, "--config", settings]
+        with CommandProcess(arguments, environment) as gateway:
             token = gateway.wait_for_line(r"token, kept in \S+: (\S+)")[1]
             port = int(gateway.wait_for_line(r"serving http://127\.0\.0\.1:(\d+)")[1])
             yield ApiSite(port, token)

@@ -63,7 +63,41 @@ class Words(Model):
         return {"image": image}
 
 
+@frozen(kw_only=True)
+class SeekerOptions:
+    """What a remover of backgrounds is told."""
+
+    output: Literal["cutout", "mask"] = "cutout"
+
+
+class Seeker(Model):
+    """Finds the left half of any picture in front."""
+
+    def load(self, device: Device) -> None:
+        self.device = device
+
+    def run(self, batch: Sequence[Request], context: RunContext) -> Sequence[Outputs]:
+        return [self._seek(request) for request in batch]
+
+    def _seek(self, request: Request) -> Outputs:
+        image = np.asarray(request.inputs["image"])
+        found = np.zeros(image.shape[:2], np.uint8)
+        found[:, : image.shape[1] // 2] = 255
+        if request.options.output == "mask":
+            return {"image": found}
+        return {"image": np.dstack([image[:, :, :3], found])}
+
+
 def paintmq_register_models(register: RegisterModel) -> None:
+    register(
+        ModelSpec(
+            name="seeker",
+            implementation="tests.harness.words_model:Seeker",
+            task_types=("plugin",),
+            options=SeekerOptions,
+            inputs=(InputSpec(name="image"),),
+        )
+    )
     for name, options in (("words", WordsOptions), ("slow-words", SlowWordsOptions)):
         register(
             ModelSpec(

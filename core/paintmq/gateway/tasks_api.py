@@ -35,7 +35,7 @@ def tasks_api(services: HttpServices) -> HttpApi:
     own, service = TaskRoutes(services), ServiceRoutes(services)
     return HttpApi(
         name="v1",
-        prefixes=("/v1", "/"),
+        prefixes=("/v1",),
         public=("/v1/openapi.json", "/v1/docs"),
         routes=[
             Route("/v1/tasks", own.submit, methods=["POST"]),

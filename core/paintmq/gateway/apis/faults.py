@@ -13,6 +13,8 @@ from paintmq.errors import (
     UnknownModelError,
 )
 from paintmq.gateway.answers import status_of
+from paintmq.gateway.refusal import RefusedRequestError
+from paintmq.task import Json
 
 
 @frozen
@@ -40,6 +42,8 @@ def fault_of(error: Exception) -> ApiError:
     match error:
         case ApiError():
             return error
+        case RefusedRequestError():
+            return ApiError(error.status, str(error), error.code, None, dict(error.headers))
         case UnknownModelError():
             return ApiError(404, str(error), "model_not_found", "model")
         case TaskCancelledError():
@@ -69,3 +73,8 @@ def _param_of(message: str) -> str | None:
     """Return which input a message is about; the core's begin with its name."""
     name = message.partition(":")[0].removeprefix("input ").strip("'\"")
     return name if name in ("image", "mask") else None
+
+
+def detailed_error(status: int, code: str, message: str) -> Json:
+    """Return an error as IOPaint's page and AUTOMATIC1111's clients read it."""
+    return {"error": code, "detail": message, "body": "", "errors": message}

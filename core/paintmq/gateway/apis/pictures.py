@@ -6,6 +6,8 @@ bytes are looked at, never their declared types.
 
 import base64
 import binascii
+import struct
+import zlib
 from enum import Enum
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,8 @@ MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 """By format: what is sent back."""
 BRUSH = (255, 203, 0, 186)
 """RGBA of a mask that IOPaint's page shows."""
+_HEADER_END = 33
+"""Of a PNG file: signature, and IHDR with length and checksum."""
 _ALPHA_128, _LUMINANCE_127 = 128, 127
 
 
@@ -153,3 +157,11 @@ def png_text(data: bytes, key: str) -> str:
             return str(image.info.get(key, ""))
     except Exception:  # noqa: BLE001 -- whatever stands beside the pixels may be broken
         return ""
+
+
+def with_png_text(data: bytes, key: str, text: str) -> bytes:
+    """Return a PNG file with a text beside its pixels, after the header (ISO 15948, iTXt)."""
+    body = key.encode("latin-1") + b"\0\0\0\0\0" + text.encode("utf-8", "replace")
+    chunk = b"iTXt" + body
+    framed = struct.pack(">I", len(body)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return data[:_HEADER_END] + framed + data[_HEADER_END:]

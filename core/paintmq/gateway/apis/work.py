@@ -3,11 +3,12 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
 from attrs import define, field
 from starlette.requests import Request
+from starlette.types import Scope
 
 from paintmq.client.async_task_handle import AsyncTaskHandle
 from paintmq.client.result import Progress, Result
@@ -16,6 +17,7 @@ from paintmq.errors import PaintMQError
 from paintmq.gateway.apis.faults import ApiError
 from paintmq.gateway.callers_tasks import CallersTasks
 from paintmq.gateway.delivery import disconnected
+from paintmq.gateway.guard import SLOT
 
 Watch = Callable[[Progress], Awaitable[None]]
 """Called with a running task's progress, now and after each change."""
@@ -99,7 +101,7 @@ class Work:
                 for task in tasks:
                     handle = await self.tasks.submit(caller, task)
                     handles.append(handle)
-                _leave_slot(request, waiting)
+                waiting.enter_context(waiting_slot(request.scope))
                 return await _while_there(request, _each(handles, job, watch))
             finally:
                 for handle in handles:
@@ -150,13 +152,15 @@ async def _while_there(request: Request, work: Awaitable[list[Result]]) -> list[
         await asyncio.gather(working, left, return_exceptions=True)
 
 
-def _leave_slot(request: Request, waiting: ExitStack) -> None:
-    """Give up the place among the requests that are served: this one only waits now."""
-    from paintmq.gateway.guard import SLOT
+def waiting_slot(scope: Scope) -> AbstractContextManager[object]:
+    """Give up the place among the requests that are served while this one only waits.
 
-    slot: Any = request.scope.get(SLOT)
-    if slot is not None:
-        waiting.enter_context(slot.waiting())
+    Raises:
+        RefusedRequestError: too many wait already.
+    """
+    slot: Any = scope.get(SLOT)
+    waiting: AbstractContextManager[object] = nullcontext() if slot is None else slot.waiting()
+    return waiting
 
 
 @define

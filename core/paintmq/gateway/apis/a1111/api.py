@@ -2,16 +2,15 @@
 
 import asyncio
 import base64
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from functools import partial, wraps
+from functools import partial
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 from attrs import define, field, frozen
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from paintmq.client.result import Result
@@ -35,7 +34,6 @@ from paintmq.gateway.apis.a1111.plan import (
 )
 from paintmq.gateway.apis.a1111.shapes import (
     EMPTY_LISTS,
-    error_body,
     info_of,
     model_entry,
     progress_of,
@@ -44,16 +42,15 @@ from paintmq.gateway.apis.a1111.shapes import (
     upscaler_entries,
 )
 from paintmq.gateway.apis.cards import ModelCard, ModelCards
-from paintmq.gateway.apis.faults import fault_of, wrong
+from paintmq.gateway.apis.faults import detailed_error, wrong
 from paintmq.gateway.apis.pictures import bytes_of, png_text
-from paintmq.gateway.apis.work import Job, Jobs, LeftError, PerCaller, Work
+from paintmq.gateway.apis.shaped import shaped
+from paintmq.gateway.apis.work import Job, Jobs, PerCaller, Work
 from paintmq.gateway.services import HttpServices, caller_of
 from paintmq.http_api import HttpApi
 from paintmq.image import encode_image
 from paintmq.plugin.options import parse_options
 from paintmq.task import Json
-
-logger = logging.getLogger(__name__)
 
 BASE = "/sdapi/v1"
 _CURRENT = "sd_model_checkpoint"
@@ -116,13 +113,13 @@ class A1111Api:
         return HttpApi(
             name="a1111",
             routes=[
-                Route(f"{BASE}/{name}", _shaped(endpoint), methods=[method])
+                Route(f"{BASE}/{name}", _as_json(endpoint), methods=[method])
                 for method, endpoints in (("GET", gets), ("POST", posts))
                 for name, endpoint in endpoints.items()
             ],
             prefixes=("/sdapi", "/controlnet"),
             challenge="Basic",
-            error_body=error_body,
+            error_body=detailed_error,
         )
 
     # ---- models --------------------------------------------------------------------------------
@@ -288,17 +285,8 @@ async def _always(value: Json, request: Request) -> Json:
     return value
 
 
-def _shaped(endpoint: Endpoint) -> Callable[[Request], Awaitable[JSONResponse]]:
-    """Return the endpoint with everything as JSON, errors in AUTOMATIC1111's shape."""
+def _as_json(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        return JSONResponse(await endpoint(request))
 
-    async def shaped(request: Request) -> JSONResponse:
-        try:
-            return JSONResponse(await endpoint(request))
-        except Exception as error:  # clients parse whatever comes as JSON
-            fault = fault_of(error)
-            if fault.code == "server_error" and not isinstance(error, LeftError):
-                logger.exception("a request of AUTOMATIC1111's API failed")
-            body = error_body(fault.status, type(error).__name__, fault.message)
-            return JSONResponse(body, fault.status, fault.headers)
-
-    return wraps(endpoint)(shaped) if not isinstance(endpoint, partial) else shaped
+    return shaped(answer)

@@ -19,11 +19,6 @@ EMPTY_LISTS = (
 SCHEDULERS = ("Automatic", "Karras")
 
 
-def error_body(status: int, code: str, message: str) -> Json:
-    """Return an error as clients read it; always JSON, as they parse whatever comes."""
-    return {"error": code, "detail": message, "body": "", "errors": message}
-
-
 def model_entry(name: str) -> dict[str, Json]:
     return {
         "title": name, "model_name": name, "hash": None, "sha256": None, "filename": name,
