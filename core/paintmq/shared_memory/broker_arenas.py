@@ -42,6 +42,7 @@ from paintmq.wire.messages import (
     Submit,
 )
 from paintmq.wire.sharing import PayloadSharing
+from paintmq.wire.transfer import Payload
 
 INPUT_BYTES = 512 * MIB
 """Of each arena, in addresses; memory is only taken by what was written. What finds no place there
@@ -226,7 +227,7 @@ class ClientEnd(PayloadSharing):
         if self._arena is not None:
             self._arena.outputs.tidy()
 
-    def refer(self, message: Message, payloads: Sequence[Buffer]) -> bytes | None:
+    def refer(self, message: Message, payloads: Sequence[Payload]) -> bytes | None:
         """Name the outputs of a task, if they all lie in this client's own arena."""
         if self._arena is None or not isinstance(message, Finished):
             return None
@@ -282,7 +283,7 @@ class WorkerEnd(PayloadSharing):
         self._proven = True
         return b""
 
-    def refer(self, message: Message, payloads: Sequence[Buffer]) -> bytes | None:
+    def refer(self, message: Message, payloads: Sequence[Payload]) -> bytes | None:
         if not self._proven or not isinstance(message, Assign):
             return None
         found = [place_of(payload) for payload in payloads]

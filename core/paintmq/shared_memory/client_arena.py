@@ -30,6 +30,7 @@ from paintmq.shared_memory.said import (
 from paintmq.task import Buffer, PayloadInfo, TaskId
 from paintmq.wire.messages import Finished, Message, Submit
 from paintmq.wire.sharing import PayloadSharing
+from paintmq.wire.transfer import Payload
 
 
 @frozen
@@ -61,8 +62,8 @@ class ClientArena(PayloadSharing):
 
     _inputs: Ranges | None = field(default=None, init=False)
     _outputs_begin: int = field(default=0, init=False)
-    _sent: dict[TaskId, tuple[Buffer, ...]] = field(
-        factory=dict[TaskId, tuple[Buffer, ...]], init=False
+    _sent: dict[TaskId, tuple[Payload, ...]] = field(
+        factory=dict[TaskId, tuple[Payload, ...]], init=False
     )
     """Inputs that the broker was told of: in use until their task has ended."""
     _released: deque[int] = field(factory=deque[int], init=False)
@@ -123,7 +124,7 @@ class ClientArena(PayloadSharing):
             return
         self._inputs, self._outputs_begin = Ranges(file, PAGE, outputs_begin), outputs_begin
 
-    def refer(self, message: Message, payloads: Sequence[Buffer]) -> bytes | None:
+    def refer(self, message: Message, payloads: Sequence[Payload]) -> bytes | None:
         if self._inputs is None or not isinstance(message, Submit):
             return None
         places = [place_of(payload) for payload in payloads]

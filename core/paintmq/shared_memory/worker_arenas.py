@@ -21,6 +21,7 @@ from paintmq.shared_memory.said import PROVE, kind_of, say_proof, where_said
 from paintmq.task import Buffer, PayloadInfo
 from paintmq.wire.messages import Assign, AttemptSucceeded, Message
 from paintmq.wire.sharing import PayloadSharing
+from paintmq.wire.transfer import Payload
 
 MOST_FILES = 64
 """Arenas kept open; one that is used again is opened again."""
@@ -76,7 +77,7 @@ class WorkerArenas(PayloadSharing):
         file = open_file(where_said(said)) if self._enabled else None
         return b"" if file is None else say_proof(file.secret)
 
-    def refer(self, message: Message, payloads: Sequence[Buffer]) -> bytes | None:
+    def refer(self, message: Message, payloads: Sequence[Payload]) -> bytes | None:
         if not isinstance(message, AttemptSucceeded):
             return None
         places = [place_of(payload) for payload in payloads]

@@ -39,6 +39,9 @@ from paintmq.wire.transfer import (
     WINDOW,
     IncomingTransfer,
     OutgoingTransfer,
+    Payload,
+    joined,
+    size_of,
 )
 
 __all__ = ["Buffer", "Delivery", "Link", "LinkLimits"]
@@ -73,9 +76,15 @@ class Delivery:
     """A message that has arrived whole, with its payloads in the order of ``payloads_of``."""
 
     message: Message
-    payloads: tuple[Buffer, ...] = ()
+    received: tuple[Payload, ...] = ()
+    """As they came, perhaps in pieces: to be passed on."""
     refusal: str = ""
     """Why its payloads are refused; if set, there are none here and none will come."""
+
+    @property
+    def payloads(self) -> tuple[Buffer, ...]:
+        """The payloads, each in one piece; joined anew with every call if they are not."""
+        return tuple(map(joined, self.received))
 
 
 @frozen
@@ -139,7 +148,7 @@ class Link:
     def send(
         self,
         message: Message,
-        payloads: Sequence[Buffer] = (),
+        payloads: Sequence[Payload] = (),
         *,
         parts: Parts | None = None,
         check: bool = False,
@@ -164,7 +173,7 @@ class Link:
             head = header.pack() + body
             apart = self.work_apart and type(message) in _WORK
             line = self._work if apart else self._small
-            line.append(_Item(head, tuple(payloads), total))
+            line.append(_Item(head, tuple(map(joined, payloads)), total))
             self._queued_bytes += len(head) + total
         elif (
             self.sharing is not None
@@ -362,7 +371,7 @@ class Link:
 
 
 def _checked_size(
-    message: Message, infos: Sequence[PayloadInfo], payloads: Sequence[Buffer]
+    message: Message, infos: Sequence[PayloadInfo], payloads: Sequence[Payload]
 ) -> int:
     """Return the bytes of a message's payloads, if they are those that it describes.
 
@@ -370,7 +379,7 @@ def _checked_size(
         ValueError: they are not.
         WireError: they are too many.
     """
-    sizes = [memoryview(payload).nbytes for payload in payloads]
+    sizes = [size_of(payload) for payload in payloads]
     if sizes != [info.size for info in infos]:
         raise ValueError(
             f"{type(message).__name__} describes payloads of {[i.size for i in infos]} bytes "

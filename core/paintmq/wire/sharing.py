@@ -8,6 +8,7 @@ from typing import Protocol
 
 from paintmq.task import Buffer, PayloadInfo
 from paintmq.wire.messages import Message
+from paintmq.wire.transfer import Payload
 
 
 class PayloadSharing(Protocol):
@@ -21,7 +22,7 @@ class PayloadSharing(Protocol):
         """
         ...
 
-    def refer(self, message: Message, payloads: Sequence[Buffer]) -> bytes | None:
+    def refer(self, message: Message, payloads: Sequence[Payload]) -> bytes | None:
         """Return the names of the payloads' places; None: send the bytes."""
         ...
 

@@ -8,6 +8,9 @@ follows a CHUNK header with the number of the transfer and its own sequence numb
 from collections import deque
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TypeAlias
+
+from attrs import frozen
 
 from paintmq.errors import WireError
 from paintmq.task import Buffer
@@ -26,6 +29,36 @@ MAX_PAYLOADS = 1_024
 """Payloads of one message."""
 
 
+@frozen(eq=False)
+class Pieces:
+    """A payload in the pieces that it came in.
+
+    To join them costs as much as all else that a broker does for a picture, in memory that the
+    system must first provide; who only passes it on need not.
+    """
+
+    pieces: tuple[Buffer, ...]
+    nbytes: int
+
+
+Payload: TypeAlias = Buffer | Pieces
+"""A payload as it came."""
+
+
+def size_of(payload: Payload) -> int:
+    return payload.nbytes if isinstance(payload, Pieces) else memoryview(payload).nbytes
+
+
+def joined(payload: Payload) -> Buffer:
+    return b"".join(payload.pieces) if isinstance(payload, Pieces) else payload
+
+
+def pieces_of(payload: Payload) -> list[memoryview]:
+    """Return the payload's bytes in order, in one piece or several."""
+    pieces = payload.pieces if isinstance(payload, Pieces) else (payload,)
+    return [memoryview(piece).cast("B") for piece in pieces]
+
+
 def _cut(size: int) -> list[tuple[int, int]]:
     """Return begin and end of each piece of a payload; an empty payload is one empty piece."""
     return list(pairwise([*range(0, size, PIECE_BYTES), size])) or [(0, 0)]
@@ -35,15 +68,18 @@ class OutgoingTransfer:
     """A message and its payloads, handed out burst by burst."""
 
     def __init__(
-        self, header: Header, body: bytes, number: int, payloads: Sequence[Buffer]
+        self, header: Header, body: bytes, number: int, payloads: Sequence[Payload]
     ) -> None:
         self._header = header._replace(number=number)
         self._body = body
         self._sequence = 0
         self._pieces: deque[memoryview] = deque()
         for payload in payloads:
-            view = memoryview(payload).cast("B")
-            self._pieces.extend(view[begin:end] for begin, end in _cut(len(view)))
+            views = pieces_of(payload)
+            if isinstance(payload, Pieces):
+                self._pieces.extend(views)  # as they were cut by whoever sent them
+            else:
+                self._pieces.extend(views[0][begin:end] for begin, end in _cut(len(views[0])))
 
     @property
     def is_done(self) -> bool:
@@ -78,7 +114,7 @@ class IncomingTransfer:
         self.number = number
         self._sequence = 0
         self._sizes = sizes
-        self._filled: list[Buffer] = []
+        self._filled: list[Payload] = []
         self._pieces: list[Buffer] = []
         self._arrived = 0
         self.arrived_bytes = 0
@@ -89,7 +125,7 @@ class IncomingTransfer:
         return len(self._filled) == len(self._sizes)
 
     @property
-    def payloads(self) -> tuple[Buffer, ...]:
+    def payloads(self) -> tuple[Payload, ...]:
         return tuple(self._filled)
 
     def add(self, sequence: int, pieces: Sequence[Buffer]) -> None:
@@ -119,7 +155,7 @@ class IncomingTransfer:
         self._pieces.append(piece)
         self._arrived += len(piece)
         if self._arrived == size:
-            # Joined once: a buffer that grows piece by piece is moved, and copied, at most of them.
-            # One made at the beginning would let a peer take memory for what it never sends.
-            self._filled.append(b"".join(self._pieces))
+            # Not joined: who needs it in one piece does so, once. A buffer made at the beginning
+            # would let a peer take memory for what it never sends.
+            self._filled.append(Pieces(tuple(self._pieces), size))
             self._pieces, self._arrived = [], 0

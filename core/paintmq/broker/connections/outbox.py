@@ -11,14 +11,15 @@ import msgspec
 from attrs import define, field
 
 from paintmq.broker.machine import Send
-from paintmq.task import Buffer, Json
+from paintmq.task import Json
+from paintmq.wire.transfer import Payload
 
 
 class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """A message on its way out, with payloads that exist nowhere else (previews)."""
 
     send: Send
-    payloads: tuple[Buffer, ...] | None = None
+    payloads: tuple[Payload, ...] | None = None
     """None: they are looked up in the payload cache."""
     weight: int = 0
     """Of an answer that waits to be read: see ``weight_of``."""

@@ -42,6 +42,7 @@ from paintmq.wire.messages import (
     Welcome,
     WorkerWelcome,
 )
+from paintmq.wire.transfer import Payload
 
 logger = logging.getLogger(__name__)
 
@@ -255,9 +256,9 @@ class Sender:
                 self._look_at_clock()
         return LINK_MESSAGES
 
-    def _complete(self, peer: Peer, message: FromBroker) -> tuple[Buffer, ...] | None:
+    def _complete(self, peer: Peer, message: FromBroker) -> tuple[Payload, ...] | None:
         """Return the payloads of a message; None while they are being read from the store."""
-        payloads: list[Buffer] = []
+        payloads: list[Payload] = []
         missing = False
         for key in payload_keys(message):
             data = self._payloads.get(key)
@@ -325,7 +326,7 @@ class Sender:
             return evolve(message, durable_sequence=self._journal.durable)
         return peer.endpoint.stamped(peer.id, message)
 
-    def _hand_over(self, peer: Peer, message: FromBroker, payloads: tuple[Buffer, ...]) -> None:
+    def _hand_over(self, peer: Peer, message: FromBroker, payloads: tuple[Payload, ...]) -> None:
         if isinstance(message, Assign) and not message.assignments:
             return
         try:

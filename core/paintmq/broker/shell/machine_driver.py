@@ -21,15 +21,16 @@ from paintmq.broker.stores.journal import Journal
 from paintmq.broker.stores.payload_cache import PayloadCache, payloads_kept
 from paintmq.config import RouterConfig
 from paintmq.routing import Router
-from paintmq.task import Buffer, PeerId
+from paintmq.task import PeerId
 from paintmq.wire.messages import AttemptProgressed, FromBroker, Progressed, ToBroker
+from paintmq.wire.transfer import Payload, joined
 
 
 class _Delivered(msgspec.Struct, frozen=True, gc=False):
     """A message with payloads, and which records of its step it led to."""
 
     message: ToBroker
-    payloads: Sequence[Buffer]
+    payloads: Sequence[Payload]
     first: int
     after: int
 
@@ -74,7 +75,7 @@ class MachineDriver:
         message: ToBroker,
         *,
         now: float,
-        payloads: Sequence[Buffer] = (),
+        payloads: Sequence[Payload] = (),
         credentials: Credentials = NO_KEYS,
     ) -> bool:
         """Give the machine a message; return whether it could handle it.
@@ -106,7 +107,7 @@ class MachineDriver:
             self._open = False
             self._step(lambda: self.machine.finish(now=now), lambda: "dispatching", now)
 
-    def _note(self, message: ToBroker, payloads: Sequence[Buffer], first: int, after: int) -> None:
+    def _note(self, message: ToBroker, payloads: Sequence[Payload], first: int, after: int) -> None:
         if payloads:
             self._delivered.append(_Delivered(message, payloads, first, after))
 
@@ -114,7 +115,7 @@ class MachineDriver:
         self,
         peer: PeerId,
         message: ToBroker,
-        payloads: Sequence[Buffer],
+        payloads: Sequence[Payload],
         credentials: Credentials,
         now: float,
     ) -> bool:
@@ -172,7 +173,7 @@ class MachineDriver:
         what: Callable[[], object],
         now: float,
         message: ToBroker | None = None,
-        payloads: Sequence[Buffer] = (),
+        payloads: Sequence[Payload] = (),
     ) -> bool:
         try:
             step, handled = handle(), True
@@ -197,7 +198,7 @@ class MachineDriver:
         self,
         step: Step,
         now: float,
-        previews: Sequence[Buffer] = (),
+        previews: Sequence[Payload] = (),
     ) -> None:
         """Hand the records of a step to the journal, and queue its messages behind them."""
         if self._recorder is not None:
@@ -223,17 +224,20 @@ class MachineDriver:
         else:
             self._sender.send_after(sequence, map(Outgoing, step.sends))
 
-    def _payloads_kept(self, step: Step) -> dict[int, list[tuple[PayloadKey, Buffer]]]:
+    def _payloads_kept(self, step: Step) -> dict[int, list[tuple[PayloadKey, Payload]]]:
         """Return which payloads are stored, by the place of their record in the step.
 
         A payload belongs to a record of its own message alone: another one in the same step may
         have brought other bytes under the same name.
         """
-        kept: dict[int, list[tuple[PayloadKey, Buffer]]] = {}
+        kept: dict[int, list[tuple[PayloadKey, Payload]]] = {}
         delivered, self._delivered = self._delivered, []
         for each in delivered:
             records = step.records[each.first : each.after]
-            for place, items in payloads_kept(each.message, each.payloads, records).items():
+            payloads = each.payloads
+            if self._journal.needs_payloads:
+                payloads = tuple(map(joined, payloads))
+            for place, items in payloads_kept(each.message, payloads, records).items():
                 kept[each.first + place] = items
         return kept
 

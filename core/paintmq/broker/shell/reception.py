@@ -57,6 +57,7 @@ from paintmq.wire.messages import (
     WorkerGoodbye,
     WorkerHello,
 )
+from paintmq.wire.transfer import Payload
 
 _USUAL: Mapping[bool, frozenset[type]] = {
     False: frozenset({Cancel, Query, ResultReceived, Submit}),
@@ -192,7 +193,7 @@ class Reception:
                     peer.id,
                     cast("ToBroker", message),
                     now=now,
-                    payloads=delivery.payloads,
+                    payloads=delivery.received,
                     credentials=credentials,
                 ):
                     self._answer_failed(peer, cast("ToBroker", message))
@@ -205,10 +206,10 @@ class Reception:
         if isinstance(message, Rejected):
             self._sender.send_now(peer, message)
         else:
-            self._message_received(peer, message, delivery.payloads, now)
+            self._message_received(peer, message, delivery.received, now)
 
     def _message_received(
-        self, peer: Peer, message: Message, payloads: Sequence[Buffer], now: float
+        self, peer: Peer, message: Message, payloads: Sequence[Payload], now: float
     ) -> None:
         refusal = objection(message, port=peer.endpoint.name, is_queue=peer.endpoint.is_queue)
         if refusal:
@@ -252,7 +253,7 @@ class Reception:
         peer.charge(time.thread_time() - began)
 
     def _give_to_machine(
-        self, peer: Peer, message: ToBroker, payloads: Sequence[Buffer], now: float
+        self, peer: Peer, message: ToBroker, payloads: Sequence[Payload], now: float
     ) -> None:
         credentials = peer.endpoint.credentials_of(peer.id)
         if not self._driver.receive(

@@ -6,7 +6,8 @@ from pathlib import Path
 from paintmq.broker.records import Record, Recovered
 from paintmq.broker.stores import BackupState, Collected, Entry, PayloadKey, Store
 from paintmq.broker.stores.story import StoryLine
-from paintmq.task import Buffer, TaskId
+from paintmq.task import TaskId
+from paintmq.wire.transfer import Payload, joined
 
 
 class Journal:
@@ -27,6 +28,10 @@ class Journal:
         """Have ``open`` return the records after this one too; see ``Store.read_log_after``."""
         self._store.read_log_after(sequence)
 
+    @property
+    def needs_payloads(self) -> bool:
+        return self._store.needs_payloads
+
     def open(self, wake: Callable[[], None]) -> Recovered:
         """Open the store and go on counting where it ends.
 
@@ -40,7 +45,7 @@ class Journal:
     def write(
         self,
         records: Sequence[Record],
-        payloads: Mapping[int, Sequence[tuple[PayloadKey, Buffer]]],
+        payloads: Mapping[int, Sequence[tuple[PayloadKey, Payload]]],
         *,
         now: float,
     ) -> int:
@@ -51,8 +56,9 @@ class Journal:
             return self.sequence
         first = self.sequence + 1
         entries = [Entry(number, now, record) for number, record in enumerate(records, first)]
-        for place, items in payloads.items():
-            entries[place] = Entry(first + place, now, records[place], tuple(items))
+        for place, items in payloads.items() if self.needs_payloads else ():
+            whole = tuple((key, joined(data)) for key, data in items)
+            entries[place] = Entry(first + place, now, records[place], whole)
         self._store.append_all(entries)
         self.sequence += len(entries)
         return self.sequence

@@ -15,6 +15,7 @@ class MemoryStore(Store):
     """Counts records and forgets them: the machine's own state is all there is."""
 
     keeps_payloads: ClassVar[bool] = False
+    needs_payloads: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._sequence = 0

@@ -9,9 +9,10 @@ from paintmq.broker.records import Record, TaskAccepted, TaskChanged, TaskPurged
 from paintmq.broker.stores import PayloadKey
 from paintmq.broker.stores.store import Direction
 from paintmq.shared_memory.ranges import place_of
-from paintmq.task import Buffer, TaskId, TaskState
+from paintmq.task import TaskId, TaskState
 from paintmq.units import MIB
 from paintmq.wire.messages import Assign, AttemptSucceeded, Finished, FromBroker, Submit, ToBroker
+from paintmq.wire.transfer import Payload, joined, size_of
 
 CACHE_BYTES = 256 * MIB
 """Durable payloads kept in memory as well, so that most are never read back from disk."""
@@ -19,7 +20,7 @@ CACHE_BYTES = 256 * MIB
 
 @define
 class _Held:
-    data: Buffer
+    data: Payload
     size: int
     sequence: int
     """The record it is stored with; it must stay in memory until that is durable."""
@@ -50,7 +51,7 @@ class PayloadCache:
     def bytes(self) -> int:
         return self._bytes
 
-    def get(self, key: PayloadKey) -> Buffer | None:
+    def get(self, key: PayloadKey) -> Payload | None:
         """Return a payload if it is in memory."""
         held = self._held.get(key)
         if held is None:
@@ -58,14 +59,14 @@ class PayloadCache:
         self._held.move_to_end(key)
         return held.data
 
-    def put(self, key: PayloadKey, data: Buffer, *, sequence: int = 0) -> None:
+    def put(self, key: PayloadKey, data: Payload, *, sequence: int = 0) -> None:
         """Keep a payload, at least until that record is durable."""
         self._forget(key)
         if sequence:
-            size = memoryview(data).nbytes
+            size = size_of(data)
             self._unwritten.append((sequence, size))
             self.unwritten_bytes += size
-        held = _Held(data, memoryview(data).nbytes, sequence)
+        held = _Held(data, size_of(data), sequence)
         self._held[key] = held
         self._names.setdefault((key.task_id, key.direction), []).append(key.name)
         self._bytes += held.size
@@ -101,7 +102,7 @@ class PayloadCache:
         for name in self._names.get((task_id, "in"), ()):
             held = self._held[PayloadKey(task_id, "in", name)]
             if place_of(held.data) is not None:
-                held.data = bytes(held.data)
+                held.data = bytes(joined(held.data))
 
     def _forget_all(self, task_id: TaskId, direction: Direction) -> None:
         for name in list(self._names.get((task_id, direction), ())):
@@ -119,8 +120,8 @@ class PayloadCache:
 
 
 def payloads_kept(
-    message: ToBroker, delivered: Sequence[Buffer], records: Sequence[Record]
-) -> dict[int, list[tuple[PayloadKey, Buffer]]]:
+    message: ToBroker, delivered: Sequence[Payload], records: Sequence[Record]
+) -> dict[int, list[tuple[PayloadKey, Payload]]]:
     """Return which of the delivered payloads must be stored, by the place of their record.
 
     A duplicate submission or a stale answer causes no record, so nothing of it is kept.
@@ -162,8 +163,8 @@ def payload_keys(message: FromBroker) -> list[PayloadKey]:
 
 
 def _keyed(
-    task_id: TaskId, direction: Direction, names: Sequence[str], delivered: Sequence[Buffer]
-) -> list[tuple[PayloadKey, Buffer]]:
+    task_id: TaskId, direction: Direction, names: Sequence[str], delivered: Sequence[Payload]
+) -> list[tuple[PayloadKey, Payload]]:
     return [
         (PayloadKey(task_id, direction, name), data)
         for name, data in zip(names, delivered, strict=True)

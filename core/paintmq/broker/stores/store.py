@@ -78,6 +78,9 @@ class Store(ABC):
     hold them in memory."""
     _read_after: int | None = None
 
+    needs_payloads: ClassVar[bool] = True
+    """Whether entries come with their payloads."""
+
     @abstractmethod
     def open(self, wake: Callable[[], None]) -> Recovered:
         """Return what is stored. ``wake`` is called, from any thread, when ``collect`` has news.

@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 from paintmq.errors import ConfigError, WireError
 from paintmq.identifiers import new_peer_id
 from paintmq.model import ModelSpec
-from paintmq.task import Buffer, TaskId
+from paintmq.task import TaskId
 from paintmq.transport.key_files import PeerKey
 from paintmq.transport.sockets import Context
 from paintmq.wire.messages import (
@@ -27,6 +27,7 @@ from paintmq.wire.messages import (
     ToWorker,
     WorkerWelcome,
 )
+from paintmq.wire.transfer import Payload
 from paintmq.worker.agent.broker_connection import BrokerConnection
 from paintmq.worker.agent.crash_journal import CrashJournal
 from paintmq.worker.agent.held_payloads import HeldPayloads
@@ -231,11 +232,11 @@ class WorkerAgent:
             if deliveries is None:
                 break
             for delivery in deliveries:
-                self._delivered(cast("ToWorker", delivery.message), delivery.payloads)
+                self._delivered(cast("ToWorker", delivery.message), delivery.received)
                 if self._broker is not broker:
                     return  # what else came by the old one was meant for a session that has ended
 
-    def _delivered(self, message: ToWorker, payloads: Sequence[Buffer]) -> None:
+    def _delivered(self, message: ToWorker, payloads: Sequence[Payload]) -> None:
         match message:
             case Assign():
                 self._payloads.assigned(message, payloads)

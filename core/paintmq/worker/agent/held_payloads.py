@@ -9,6 +9,7 @@ from attrs import define, field
 
 from paintmq.task import Buffer
 from paintmq.wire.messages import Assign, AttemptProgressed, AttemptSucceeded, FromWorker
+from paintmq.wire.transfer import Payload
 from paintmq.worker.channel.messages import (
     AttemptsEnded,
     BatchProgressed,
@@ -21,13 +22,13 @@ from paintmq.worker.channel.messages import (
 
 @define(eq=False)
 class HeldPayloads:
-    """Buffers by attempt; none is ever copied."""
+    """Payloads by attempt; none is ever copied."""
 
-    _inputs: dict[Key, tuple[Buffer, ...]] = field(factory=dict, init=False)
+    _inputs: dict[Key, tuple[Payload, ...]] = field(factory=dict, init=False)
     _outputs: dict[Key, tuple[Buffer, ...]] = field(factory=dict, init=False)
     _preview: tuple[Buffer, ...] = field(default=(), init=False)
 
-    def assigned(self, message: Assign, payloads: Sequence[Buffer]) -> None:
+    def assigned(self, message: Assign, payloads: Sequence[Payload]) -> None:
         """Keep the inputs that came with these assignments, in their order."""
         rest = iter(payloads)
         for item in message.assignments:
@@ -47,7 +48,7 @@ class HeldPayloads:
             case _:
                 pass
 
-    def to_host(self, message: ToHost) -> tuple[Buffer, ...]:
+    def to_host(self, message: ToHost) -> tuple[Payload, ...]:
         """Return what follows the message to the host."""
         if not isinstance(message, Run):
             return ()

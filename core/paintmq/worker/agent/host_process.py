@@ -21,7 +21,7 @@ from attrs import define, field
 
 from paintmq.interpreter import HOST_VARIABLE, interpreter
 from paintmq.process.cgroups import oom_kills
-from paintmq.task import Buffer
+from paintmq.wire.transfer import Payload
 from paintmq.worker.agent.strays import kill_strays, new_mark
 from paintmq.worker.channel.arena import ARENAS_VARIABLE, ArenaFiles
 from paintmq.worker.channel.framing import FrameReader, HostDelivery, encode, encode_unused
@@ -142,7 +142,7 @@ class HostProcess:
     def wants_to_write(self) -> bool:
         return bool(self._unsent)
 
-    def send(self, message: ToHost, payloads: Sequence[Buffer] = ()) -> None:
+    def send(self, message: ToHost, payloads: Sequence[Payload] = ()) -> None:
         """Queue the message and write what fits; a host that is gone gets nothing."""
         incoming = self._reader.incoming
         if incoming is not None:

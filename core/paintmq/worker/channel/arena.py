@@ -138,17 +138,24 @@ class OutgoingArena:
         with self._lock:
             return sum(end - begin for begin, end in self._used)
 
-    def put(self, payloads: Sequence[memoryview]) -> int | None:
-        """Copy the payloads into a free range and return where it begins; None if none is free."""
-        places, length = layout([payload.nbytes for payload in payloads])
+    def put(self, payloads: Sequence[Sequence[memoryview]]) -> int | None:
+        """Copy the payloads, each in one piece or several, into a free range.
+
+        Returns:
+            Where it begins; None if none is free.
+        """
+        places, length = layout([sum(piece.nbytes for piece in each) for each in payloads])
         with self._lock:
             start = self._free_range(length)
             if start is None:
                 return None
             insort(self._used, (start, start + length))
             self._touched = max(self._touched, start + length)
-        for payload, (begin, end) in zip(payloads, places, strict=True):
-            self._map[start + begin : start + end] = payload
+        for payload, (begin, _) in zip(payloads, places, strict=True):
+            at = start + begin
+            for piece in payload:
+                self._map[at : at + piece.nbytes] = piece
+                at += piece.nbytes
         return start
 
     def _free_range(self, length: int) -> int | None:

@@ -23,6 +23,7 @@ from paintmq.shared_memory.reference import REFERENCE_BYTES, packed, unpacked
 from paintmq.shared_memory.worker_arenas import OpenArenas
 from paintmq.task import Buffer
 from paintmq.units import MIB
+from paintmq.wire.transfer import Payload, pieces_of, size_of
 from paintmq.worker.channel.arena import SHARED_FROM, IncomingArena, OutgoingArena
 from paintmq.worker.channel.messages import FromHost, HostMessage, ToHost, payloads_of_host_message
 
@@ -42,7 +43,7 @@ READ_AHEAD = 64 * 1024
 
 
 def encode(
-    message: HostMessage, payloads: Sequence[Buffer] = (), arena: OutgoingArena | None = None
+    message: HostMessage, payloads: Sequence[Payload] = (), arena: OutgoingArena | None = None
 ) -> list[memoryview]:
     """Return what to write for the message, in order; large payloads go into the arena, if any.
 
@@ -52,8 +53,8 @@ def encode(
         ValueError: the payloads are not those that the message describes.
     """
     infos = payloads_of_host_message(message)
-    views = [memoryview(payload).cast("B") for payload in payloads]
-    if [view.nbytes for view in views] != [info.size for info in infos]:
+    sizes = [size_of(payload) for payload in payloads]
+    if sizes != [info.size for info in infos]:
         raise ValueError(f"payloads do not match what {type(message).__name__} describes")
     body = _ENCODER.encode(message)
     number = _NUMBERS[type(message)]
@@ -62,13 +63,14 @@ def encode(
     if found and None not in found:
         head = _HEADER.pack(len(body), number | _REFERRED) + body + references
         return [memoryview(head)]
-    if arena is not None and sum(view.nbytes for view in views) >= SHARED_FROM:
+    views = [pieces_of(payload) for payload in payloads]
+    if arena is not None and sum(sizes) >= SHARED_FROM:
         place = arena.put(views)
         if place is not None:
             head = _HEADER.pack(len(body), number | _SHARED) + body + _PLACE.pack(place)
             return [memoryview(head)]
     head = _HEADER.pack(len(body), number) + body
-    return [memoryview(head), *(view for view in views if view.nbytes)]
+    return [memoryview(head), *(piece for view in views for piece in view if piece.nbytes)]
 
 
 def encode_unused(places: Sequence[int]) -> list[memoryview]:

@@ -38,7 +38,7 @@ def ends() -> Iterator[tuple[OutgoingArena, IncomingArena]]:
 
 
 def put(arena: OutgoingArena, *payloads: bytes) -> int:
-    start = arena.put([memoryview(payload) for payload in payloads])
+    start = arena.put([[memoryview(payload)] for payload in payloads])
     assert start is not None
     return start
 
@@ -107,7 +107,7 @@ def test_a_full_arena_takes_nothing_until_something_is_given_back(
     monkeypatch.setattr(arena_module, "ARENA_BYTES", 4 * PAGE)
     first, second = put(outgoing, bytes(2 * PAGE)), put(outgoing, bytes(PAGE + 1))
 
-    assert outgoing.put([memoryview(b"more")]) is None
+    assert outgoing.put([[memoryview(b"more")]]) is None
     assert outgoing.used_bytes == 4 * PAGE
     outgoing.release(first)
     assert put(outgoing, bytes(PAGE)) == first
