@@ -244,7 +244,7 @@ def test_a_worker_of_version_1_is_told_to_be_updated(broker: BrokerServer) -> No
     with WirePeer(queues[0], make_hello(newest=1)) as old:
         refused = old.hear(Refused)
 
-    assert refused.reason == "speaks protocol 1 to 1, this broker 2 to 2: update it"
+    assert refused.reason == "speaks protocol 1 to 1, this broker 2 to 3: update it"
     serves(broker)
 
 
