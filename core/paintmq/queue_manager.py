@@ -55,7 +55,7 @@ class _Running:
     session: Session
     endpoint: str
     """Where other programs on this machine reach the broker."""
-    ports: Mapping[str, int]
+    server: "BrokerServer"
     parts: ExitStack
     """Ends everything, in the reverse order of its start."""
     pid: int = field(factory=os.getpid)
@@ -134,8 +134,9 @@ class QueueManager(TaskVerbs):
 
     @property
     def queues(self) -> Mapping[str, QueueConfig]:
-        """The configured queues, by name."""
-        return self.config.queues
+        """The queues by name: as configured, with what was changed since the start."""
+        running = self._running
+        return self.config.queues if running is None else running.server.settings.queues
 
     @property
     def plugins(self) -> PluginManager:
@@ -169,6 +170,7 @@ class QueueManager(TaskVerbs):
     def _start_parts(self, parts: ExitStack) -> _Running:
         from paintmq.broker.shell.server import BrokerServer
         from paintmq.monitoring.sampler import StatisticsSampler
+        from paintmq.node.directions import Directions
         from paintmq.node.fleet import make_fleet
 
         config, plugins = self.config, self.plugins
@@ -198,12 +200,16 @@ class QueueManager(TaskVerbs):
             )
             fleet.start()
             fleets.append(fleet)
+            server.follow_queues(
+                lambda: fleet.follow(
+                    Directions(endpoints=server.queue_endpoints, queues=server.settings.queues)
+                )
+            )
         sampler = StatisticsSampler(config.monitoring, plugins, self.statistics)
         self._history = sampler.history
         sampler.start()
         parts.callback(sampler.stop)
-        ports = {name: _port(url) for name, url in server.queue_endpoints.items()}
-        return _Running(session, server.client_endpoint, ports, parts.pop_all())
+        return _Running(session, server.client_endpoint, server, parts.pop_all())
 
     def _stop_server(self, server: "BrokerServer") -> None:
         self._report = server.stop(grace=self._grace)
@@ -290,6 +296,55 @@ class QueueManager(TaskVerbs):
         self._check_queue(queue)
         return self.submit(task, queue=queue)
 
+    # ---- queues --------------------------------------------------------------------------------
+
+    def add_queue(self, name: str, queue: QueueConfig | Mapping[str, Any]) -> None:
+        """Add a queue while all runs: a ``QueueConfig``, or a dictionary as in ``queue_configs``.
+
+        Raises:
+            ConfigError: it cannot be, or there is one of that name.
+            PortInUseError: its port is taken.
+            RuntimeError: the manager is not running.
+        """
+        from paintmq.settings.requirements import queue_table
+
+        self._change_queue("add", name, queue_table(queue))
+
+    def update_queue(self, name: str, **settings: Any) -> None:
+        """Change settings of a queue while all runs: fields of ``QueueConfig``. Another port or
+        transport takes effect at the next start.
+
+        Raises:
+            ConfigError: there is no such queue, or a setting cannot be.
+            RuntimeError: the manager is not running.
+        """
+        from paintmq.settings.requirements import queue_table
+
+        self._change_queue("set", name, queue_table(settings))
+
+    def remove_queue(self, name: str) -> None:
+        """Remove a queue while all runs. Its waiting tasks go to others that can hold them; what
+        none can ends as DEAD, with the reason.
+
+        Raises:
+            ConfigError: there is no such queue, or no other.
+            RuntimeError: the manager is not running.
+        """
+        self._change_queue("remove", name, {})
+
+    def _change_queue(self, action: str, name: str, settings: Mapping[str, Json]) -> None:
+        server = self._get_running().server
+        server.change_queue(action, name, settings)
+        with self._lock:
+            self._router = None  # it knew the queues as they were
+        if server.settings.broker.durability == "memory":
+            # The journal will not tell the next start; of ports, only named ones are kept.
+            kept = {key: queue for key, queue in self.config.queues.items() if key in self.queues}
+            changed = {key: queue for key, queue in self.queues.items() if key not in kept}
+            if action == "set":
+                kept[name] = evolve(self.queues[name], port=self.config.queues[name].port)
+            self.config = evolve(self.config, queues={**kept, **changed})
+
     # ---- statistics ----------------------------------------------------------------------------
 
     @overload
@@ -322,8 +377,9 @@ class QueueManager(TaskVerbs):
             return BrokerStatistics(queues=queues)
         answer = super().statistics()
         queues |= answer.queues
-        for name, port in running.ports.items():
-            queues[name] = evolve(queues[name], port=port)
+        for name, url in running.server.queue_endpoints.items():
+            if name in queues:
+                queues[name] = evolve(queues[name], port=_port(url))
         return evolve(answer, queues=queues)
 
     @property

@@ -40,7 +40,16 @@ class TaskPurged(msgspec.Struct, frozen=True, gc=False):
     task_id: TaskId
 
 
-Record: TypeAlias = BrokerBooted | TaskAccepted | TaskChanged | TaskPurged
+@frozen
+class SettingsChanged:
+    """An operator changed settings while the broker worked, and they hold after its next start."""
+
+    changes: str
+    """All changes that hold now, as JSON; ``settings/queue_changes.py`` reads them."""
+    at: float
+
+
+Record: TypeAlias = BrokerBooted | TaskAccepted | TaskChanged | TaskPurged | SettingsChanged
 
 
 @frozen
@@ -68,7 +77,7 @@ def apply_records(tasks: dict[TaskId, StoredTask], records: Iterable[Record]) ->
                 tasks[task_id] = StoredTask(tasks[task_id].request, status)
             case TaskPurged(task_id):
                 del tasks[task_id]
-            case BrokerBooted():
+            case BrokerBooted() | SettingsChanged():
                 pass
             case _:
                 assert_never(record)
@@ -87,6 +96,8 @@ class Recovered:
     notes: tuple[str, ...] = field(default=())
     logged: tuple[Record, ...] = ()
     """The records after the one that ``Store.read_log_after`` named, oldest first."""
+    changes: str = ""
+    """Of the last ``SettingsChanged``; empty if there was none."""
 
 
 def keeps_inputs(state: TaskState) -> bool:

@@ -18,6 +18,7 @@ from paintmq.cli import (
     models_command,
     new_plugin,
     plugins_command,
+    queues_command,
     replay_command,
     run_command,
     service_commands,
@@ -64,6 +65,7 @@ def make_app() -> typer.Typer:
     task_commands.add_to(app)
     dead_commands.add_to(app)
     drain_command.add_to(app)
+    queues_command.add_to(app)
     doctor_command.add_to(app)
     config_command.add_to(app)
     plugins_command.add_to(app)

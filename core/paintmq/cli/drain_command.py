@@ -12,7 +12,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def drain(
-    worker: Annotated[str, typer.Argument(help="Its name, as `paintmq status` shows it.")],
+    worker: Annotated[
+        str, typer.Argument(help="A worker's name, or a node's, as `paintmq status` shows it.")
+    ],
     grace: Annotated[
         float, typer.Option(help="Seconds its running tasks have; then they go to others.")
     ] = 30.0,
@@ -25,7 +27,7 @@ def drain(
     connect: ConnectOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Have a worker finish what it runs, take nothing more and leave."""
+    """Have a worker, or a whole node, finish what it runs, take nothing more and leave."""
     with connected(connect, config) as client:
         which: Any = {"session": session} if session else {}
         client.ask("drain_worker", name=worker, grace=grace, **which)

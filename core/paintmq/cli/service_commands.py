@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from attrs import evolve
 
+from paintmq.cli.change_lines import change_lines
 from paintmq.cli.common_options import (
     ConfigOption,
     ConnectOption,
@@ -71,6 +72,7 @@ def up(config: ConfigOption = None) -> None:
             client_endpoint=server.client_endpoint,
         )
         fleet.start()
+        server.follow_queues(lambda: fleet.follow(server_directions(server)))
         stack.callback(_stop_nodes, fleet, settings, server)
         _serve(server, signals)
     _exit_as_told(signals)
@@ -145,11 +147,22 @@ def node(
     _exit_as_told(signals)
 
 
-def reload(connect: ConnectOption = None, config: ConfigOption = None) -> None:
-    """Let a running broker read its settings again: another router, other keys."""
+def reload(
+    connect: ConnectOption = None,
+    config: ConfigOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")
+    ] = False,
+) -> None:
+    """Let a running broker read its settings and keys again, and say what of them it uses now."""
     with connected(connect, config) as client:
-        answer: Any = client.ask("reload")
-    print(f"settings read again: router {answer['router']}")
+        answer: Any = client.ask("reload", dry_run=dry_run)
+    if not dry_run:
+        print(f"settings read again: router {answer['router']}")
+    for line in change_lines(answer.get("changes", [])):  # an earlier broker tells of none
+        print(line)
+    if dry_run and not answer.get("changes"):
+        print("nothing would change")
 
 
 def _exit_as_told(signals: Signals) -> None:
@@ -250,19 +263,30 @@ def _stop_broker(server: "BrokerServer") -> None:
 
 def _serve(server: "BrokerServer", signals: Signals) -> None:
     """Wait for a signal to stop, or for the broker to end by itself; on SIGHUP reload."""
+    from paintmq.broker.shell.server_control import describe_differences
+
     while (arrived := signals.wait_at_most(_LOOK)) in (None, signal.SIGHUP):
         if server.failure is not None:
             return  # stopping it tells why
         if arrived is None:
             continue
         try:
-            name = server.reload()
+            found = server.reload()
         except PaintMQError as error:
             report(error)
             note("the settings stay as they were")
         else:
-            note(f"settings read again: router {name}")
+            note(f"settings read again: router {server.router_name}")
+            for line in change_lines(describe_differences(found)):
+                note(line)
     note("stopping: running tasks are finished or handed back; again to stop at once")
+
+
+def server_directions(server: "BrokerServer") -> "Directions":
+    """Return where the queues of a broker in this process are."""
+    from paintmq.node.directions import Directions
+
+    return Directions(endpoints=server.queue_endpoints, queues=server.settings.queues)
 
 
 def _ask_for_directions(

@@ -9,6 +9,7 @@ from typing import Literal, overload
 
 from cattrs import structure
 
+from paintmq.client.control import Control
 from paintmq.client.followed_task import FollowedTask
 from paintmq.client.result import Result
 from paintmq.client.session import Session
@@ -184,6 +185,11 @@ class TaskVerbs:
             return wait_for_answer(session, answer, timeout, to_what)
         finally:
             answer.cancel()
+
+    @property
+    def control(self) -> Control:
+        """Orders to the broker: queues, settings, workers, tasks by the dozen."""
+        return Control(self.ask)
 
     def statistics(self) -> BrokerStatistics:
         """Return the statistics of the broker and of every queue."""

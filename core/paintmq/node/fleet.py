@@ -19,6 +19,7 @@ from paintmq.launching import (
     NodeEnding,
     NodeOrder,
 )
+from paintmq.node.directions import Directions
 from paintmq.node.local_launcher import LocalLauncher
 from paintmq.plugin.manager import PluginManager
 from paintmq.settings.toml_text import node_settings
@@ -122,6 +123,11 @@ class NodeFleet:
         if self._refusal is not None:
             self._thread.join()
             raise self._refusal
+
+    def follow(self, directions: Directions) -> None:
+        """Bring workers to these queues, where the nodes are in this process: others ask."""
+        if isinstance(self.launcher, LocalLauncher):
+            self.launcher.follow(directions)
 
     def stop(self, grace: float) -> None:
         """Let what runs finish within ``grace`` seconds, and end all nodes."""

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
-from attrs import define
+from attrs import define, evolve, field
 
 from paintmq.config import Config
 from paintmq.interpreter import interpreter
 from paintmq.launching import LaunchedNode, Launcher, NodeEnding, NodeOrder
+from paintmq.node.directions import Directions
 from paintmq.node.supervisor import NodeSupervisor
 from paintmq.plugin.manager import PluginManager
 from paintmq.transport.sockets import Context
@@ -20,6 +21,15 @@ class LocalLauncher(Launcher):
     plugins: PluginManager
     queue_endpoints: Mapping[str, str]
     context: "Context | None" = None
+    nodes: list[NodeSupervisor] = field(factory=list[NodeSupervisor], init=False)
+    """Those that were launched, to be told when queues come and go."""
+
+    def follow(self, directions: Directions) -> None:
+        """Bring the workers of all nodes to these queues."""
+        self.queue_endpoints = directions.endpoints
+        self.config = evolve(self.config, queues=directions.queues)
+        for node in tuple(self.nodes):
+            node.follow(directions)
 
     def launch(self, order: NodeOrder) -> LaunchedNode:
         interpreter()  # refuses at once, rather than when a task needs a model host
@@ -31,6 +41,7 @@ class LocalLauncher(Launcher):
             name=order.name,
         )
         node.start()
+        self.nodes = [each for each in self.nodes if not each.wait(0.0)] + [node]
         return LocalNode(node)
 
 

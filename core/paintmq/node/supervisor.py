@@ -71,6 +71,7 @@ class NodeSupervisor:
         self._capabilities = capabilities
         self._timers = worker_timers or WorkerTimers()
         self._known = known or KnownBroker()
+        self._found: Capabilities | None = None
         self._loop: _NodeLoop | None = None
         self._thread: threading.Thread | None = None
         self.failure: Exception | None = None
@@ -130,7 +131,7 @@ class NodeSupervisor:
         holds, and to come back where it stayed away. Safe in any thread; nothing while not running.
         """
         if self._loop is not None:
-            self._loop.follow(self._plan(directions, self._capabilities or detect()))
+            self._loop.follow(self._plan(directions, self._found or detect()))
 
     @property
     def homes(self) -> Mapping[str, str]:
@@ -155,7 +156,7 @@ class NodeSupervisor:
             self.failure = error
 
     def _make_loop(self) -> "_NodeLoop":
-        capabilities = self._capabilities or detect()
+        capabilities = self._found = self._capabilities or detect()
         directions = Directions(endpoints=self._queue_endpoints, queues={})
         setups = self._plan(directions, capabilities).setups()
         logger.info(

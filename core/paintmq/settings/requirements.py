@@ -8,7 +8,7 @@ to them before anything is checked, and what is wrong is named by the path that 
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, frozen
 
 from paintmq.config import Config, QueueConfig
 from paintmq.errors import ConfigError
@@ -117,6 +117,14 @@ def queues_from(given: Mapping[str, QueueConfig | Mapping[str, Any]]) -> dict[st
         if not problems:
             return queues
     raise ConfigError("\n".join(f"queue_configs: {line}" for line in problems))
+
+
+def queue_table(queue: QueueConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """Return a queue, or some of its settings, as a table of a settings file."""
+    table: dict[str, Any] = _with_lists(
+        asdict(queue) if isinstance(queue, QueueConfig) else dict(queue)
+    )
+    return table
 
 
 def _with_lists(value: Any) -> Any:

@@ -11,6 +11,7 @@ from paintmq.broker.records import (
     BrokerBooted,
     Record,
     Recovered,
+    SettingsChanged,
     TaskAccepted,
     TaskChanged,
     TaskPurged,
@@ -159,7 +160,9 @@ class StoreContract(ABC):
             one,
             three,
             changed(one, TaskState.LEASED, attempt=1, incarnation=7),
+            SettingsChanged('{"queues": 1}', 1000.0),
             finished(two),
+            SettingsChanged('{"queues": 2}', 1001.0),
             TaskPurged(three.request.id),
         ]
         for record in records:
@@ -171,6 +174,7 @@ class StoreContract(ABC):
         assert again.recovered.durable_sequence == len(records)
         assert again.recovered.last_time == 1005.5
         assert again.recovered.damaged == ()
+        assert again.recovered.changes == '{"queues": 2}'
         again.store.close()
 
     @pytest.mark.parametrize("size", [0, 1, 256 * 1024, 256 * 1024 + 1, 3_000_000])

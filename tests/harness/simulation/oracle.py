@@ -3,7 +3,13 @@
 The invariants I1 to I22 are those of ``core/README.md``.
 """
 
-from paintmq.broker.records import BrokerBooted, TaskAccepted, TaskChanged, TaskPurged
+from paintmq.broker.records import (
+    BrokerBooted,
+    SettingsChanged,
+    TaskAccepted,
+    TaskChanged,
+    TaskPurged,
+)
 from paintmq.task import Fence, TaskId, TaskState
 from paintmq.task_status import TaskStatus
 from tests.harness.simulation.cluster import SimulatedCluster
@@ -76,7 +82,7 @@ def read_log(cluster: SimulatedCluster) -> dict[TaskId, list[TaskStatus]]:
                 # a copy of its submission is still under way: to the broker that is a new task.
                 for known in (accepted, ended, fences):
                     known.pop(task_id, None)
-            case BrokerBooted() | TaskPurged():
+            case BrokerBooted() | TaskPurged() | SettingsChanged():
                 pass
     for task_id in accepted:
         assert task_id in ended, f"I1: {task_id} never ended"
@@ -190,5 +196,5 @@ def tasks_were_their_owners(cluster: SimulatedCluster) -> None:
                     # was refused before another copy was accepted.
                     heard = task_id in owner.endings or task_id in owner.refused
                     assert heard, f"I24: {task_id} was let go by another than {status.owner}"
-            case BrokerBooted() | TaskPurged():
+            case BrokerBooted() | TaskPurged() | SettingsChanged():
                 pass

@@ -15,7 +15,7 @@ Transition: TypeAlias = tuple[str, TaskRequest, TaskStatus, TaskState]
 after it, and the state before it. A plain tuple, as there are several for each task."""
 
 Noted: TypeAlias = Literal[
-    "rejected", "joined", "left", "draining", "loaded", "unloaded", "load failed"
+    "rejected", "joined", "left", "draining", "loaded", "unloaded", "load failed", "moved"
 ]
 
 
@@ -25,7 +25,7 @@ class Note:
 
     what: Noted
     queue: str = ""
-    """The queue a refused task had named, or the home queue of the worker."""
+    """The queue a refused task had named, a moved one has left, or the home of the worker."""
     worker: str = ""
     model: str = ""
     detail: str = ""

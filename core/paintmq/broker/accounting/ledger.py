@@ -99,6 +99,8 @@ class Ledger:
         elif event == "accept":
             self.cell(status.queue, request.model).accepted += 1
             self.tenant(request.tenant).accepted += 1
+        elif event == "move":
+            self.cell(status.queue, request.model).accepted += 1
         elif event == "load":
             self.cell(status.queue, request.model).cold_starts += 1
         elif event == "run":
@@ -160,6 +162,8 @@ class Ledger:
                 self.worker(note.worker).loads += 1
             case "load failed":
                 self.model(note.model).load_failures += 1
+            case "moved":
+                self.cell(note.queue, note.model).accepted -= 1
             case "unloaded":
                 self.model(note.model).evictions += 1
             case _:

@@ -28,7 +28,7 @@ class Listeners:
         gate: ConnectionThrottle | None,
         statistics: ShellStatistics,
     ) -> None:
-        self._endpoints = endpoints
+        self._endpoints = list(endpoints)
         self._gate = gate
         self._unread: list[RouterEndpoint] = []
         self._held_back: list[RouterEndpoint] = []
@@ -45,6 +45,18 @@ class Listeners:
                 yield from endpoint.sockets
         if self._gate is not None:
             yield self._gate.socket
+
+    def add(self, endpoint: RouterEndpoint) -> None:
+        """Listen for the workers of one more queue."""
+        self._endpoints.append(endpoint)
+
+    def remove(self, endpoint: RouterEndpoint) -> None:
+        """Listen there no more; its owner closes it."""
+        self._endpoints.remove(endpoint)
+        self._unread = [each for each in self._unread if each is not endpoint]
+        self._held_back = [each for each in self._held_back if each is not endpoint]
+        # What it wasted is charged already: the sum over the others alone must not look like less.
+        self._wasted += endpoint.wasted
 
     def to_read(self, ready: Container[object]) -> list[RouterEndpoint]:
         """Return the endpoints with something to read, including those not read empty before."""

@@ -229,6 +229,10 @@ class PeerTable:
             )
         return ""
 
+    def at(self, endpoint: Endpoint) -> list[Peer]:
+        """Return the peers of one port."""
+        return [peer for peer in self._peers.values() if peer.endpoint is endpoint]
+
     def get(self, peer_id: PeerId) -> Peer | None:
         return self._peers.get(peer_id)
 

@@ -34,6 +34,8 @@ class Admission:
     _tasks: TaskTable
     _limits: Limits
     strict: bool = False
+    closed: tuple[str, ...] = ()
+    """Queues that are drained: they take no new tasks."""
     draining: bool = False
     disk_full: bool = False
     disk_busy: bool = False
@@ -194,7 +196,16 @@ class Admission:
                 f"queue {request.queue} cannot hold this task: "
                 f"{feasible.objections[request.queue]}; {', '.join(feasible.queues)} could",
             )
-        candidates = (request.queue,) if request.queue else feasible.queues
+        candidates: Sequence[str] = (request.queue,) if request.queue else feasible.queues
+        if self.closed:
+            drained, candidates = candidates, [n for n in candidates if n not in self.closed]
+            if not candidates:
+                return _reject(
+                    request,
+                    "draining",
+                    f"queue {' and '.join(drained)} takes no new tasks: an operator drains it",
+                    retry_after=30.0,
+                )
         is_strict = self.strict or request.strict
         if is_strict and not self._scheduler.could_run(checked, candidates):
             return _reject(

@@ -6,7 +6,7 @@ from attrs import define, evolve
 
 from paintmq.broker.accounting.happening import Note
 from paintmq.broker.machine.admission import Admission
-from paintmq.broker.machine.control import ControlRequests
+from paintmq.broker.machine.control import ControlRequests, paused_text
 from paintmq.broker.machine.credentials import NO_KEYS, Credentials
 from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.membership import Membership
@@ -165,7 +165,10 @@ class ClientHandler:
         state = entry.status.state
         reason = ""
         if state is TaskState.QUEUED:
-            reason = self._scheduler.waiting_for(entry.id, now=now)
+            queue = entry.status.queue
+            is_paused = queue in self._life.paused
+            known = paused_text(queue) if is_paused else ""
+            reason = known or self._scheduler.waiting_for(entry.id, now=now)
         self._life.step.send(
             peer,
             Accepted(

@@ -10,7 +10,9 @@ from paintmq.broker.machine.credentials import NO_KEYS, Credentials
 from paintmq.broker.machine.leases import Leases
 from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.membership import Membership
-from paintmq.broker.machine.sessions import Sessions, WorkerSession
+from paintmq.broker.machine.orders import Orders
+from paintmq.broker.machine.queues import feasibility
+from paintmq.broker.machine.sessions import BadQuestionError, Sessions, WorkerSession
 from paintmq.broker.machine.tasks import TaskEntry, TaskTable
 from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.statistics import BrokerStatistics, QueueStatistics
@@ -19,10 +21,6 @@ from paintmq.wire.messages import Answer, Ask, Drain, Rejected
 
 MOST_ROWS = 1_000
 """Rows of one listing; a listing that is cut says so by ``more``."""
-
-
-class BadQuestionError(Exception):
-    """The arguments of a control request are invalid; the text is sent to the client."""
 
 
 @define
@@ -39,6 +37,7 @@ class ControlRequests:
     _leases: Leases
     _scheduler: Scheduler
     _admission: Admission
+    _orders: Orders
     started_at: float = field(default=0.0, init=False)
     rejected: int = field(default=0, init=False)
     duplicates: int = field(default=0, init=False)
@@ -59,6 +58,11 @@ class ControlRequests:
             "dead_requeue": self._dead_requeue,
             "dead_drop": self._dead_drop,
             "drain_worker": self._drain_worker,
+            "cordon": self._orders.cordon,
+            "uncordon": self._orders.uncordon,
+            "preload": self._orders.preload,
+            "cancel_tasks": self._orders.cancel_tasks,
+            "move_tasks": self._orders.move_tasks,
         }
         subject = subjects.get(ask.subject)
         if subject is None:
@@ -125,7 +129,10 @@ class ControlRequests:
     def _why(self, arguments: Mapping[str, Json], now: float, credentials: Credentials) -> Json:
         entry = self._task(arguments, credentials)
         answer: dict[str, Json] = {"task": _summary(entry, now)}
-        if entry.status.state is TaskState.QUEUED:
+        queue = entry.status.queue
+        if entry.status.state is TaskState.QUEUED and queue in self._life.paused:
+            answer["waiting_for"] = paused_text(queue)
+        elif entry.status.state is TaskState.QUEUED:
             answer["waiting_for"] = self._scheduler.waiting_for(entry.id, now=now)
             explanation = self._scheduler.explain(entry.id, now=now)
             answer["explanation"] = _json(asdict(explanation))
@@ -189,6 +196,8 @@ class ControlRequests:
                 "resident": list(self._scheduler.resident_models(worker.peer)),
                 "running": running.get(worker.peer, []),
                 "draining": worker.draining,
+                "cordoned": self._sessions.is_cordoned(worker),
+                "protocol": worker.hello.newest,
                 "trouble": worker.trouble,
                 "serves": _serves(worker),
                 "session": _session_name(worker),
@@ -223,6 +232,10 @@ class ControlRequests:
             raise BadQuestionError(
                 f"model {entry.request.model!r} is not installed; install it and restart the broker"
             )
+        if entry.status.queue in self._life.removed:
+            found = feasibility(self._admission.queues, entry.checked)
+            if not found.queues:
+                raise BadQuestionError(f"no queue can hold task {entry.id}: {found.reason()}")
         self._life.revive(entry, now=now)
         return _summary(entry, now)
 
@@ -240,9 +253,12 @@ class ControlRequests:
         if not isinstance(grace, int | float) or isinstance(grace, bool) or grace < 0:
             raise BadQuestionError(f"grace = {grace!r} must be a number of seconds, 0 or more")
         session = arguments.get("session", "")
-        twins = [each for each in self._sessions.workers.values() if each.hello.name == name]
+        workers = self._sessions.workers.values()
+        twins = [each for each in workers if each.hello.name == name]
         meant = [each for each in twins if session in ("", _session_name(each))]
-        if len(meant) > 1:
+        if not twins:
+            meant = [each for each in workers if each.hello.node == name]
+        elif len(meant) > 1:
             raise BadQuestionError(
                 f"{len(meant)} workers are called {name!r}: {self._described(meant, now)}; name one"
                 f" by its session (paintmq drain {name} --session {_session_name(meant[0])})"
@@ -259,7 +275,7 @@ class ControlRequests:
         if meant:
             return name
         known = ", ".join(worker.hello.name for worker in self._sessions.workers.values())
-        raise BadQuestionError(f"no worker {name!r}; connected: {known or 'none'}")
+        raise BadQuestionError(f"no worker or node {name!r}; connected: {known or 'none'}")
 
     def _described(self, workers: Sequence[WorkerSession], now: float) -> str:
         return "; ".join(
@@ -294,6 +310,10 @@ class ControlRequests:
 def _session_name(worker: WorkerSession) -> str:
     """Return what tells workers of one name apart: the end of a random routing id."""
     return worker.peer.hex()[-8:]
+
+
+def paused_text(queue: str) -> str:
+    return f"its queue {queue} is paused; `paintmq queues resume {queue}` lets it go on"
 
 
 def _request(arguments: Mapping[str, Json]) -> TaskRequest:

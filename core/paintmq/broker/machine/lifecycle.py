@@ -42,6 +42,12 @@ class Lifecycle:
     retries: int = field(default=0, init=False)
     leases_lost: int = field(default=0, init=False)
     crashes: int = field(default=0, init=False)
+    paused: tuple[str, ...] = field(default=(), init=False)
+    """Queues whose tasks wait until they are resumed: the scheduler does not know of them."""
+    removed: tuple[str, ...] = field(default=(), init=False)
+    """Queues that were removed since the start; what a worker gives back goes elsewhere."""
+    strayed: list[TaskEntry] = field(factory=list[TaskEntry], init=False)
+    """Tasks that are back in a queue that was removed: to be brought elsewhere in this step."""
 
     # ---- into the queue ------------------------------------------------------------------------
 
@@ -49,7 +55,7 @@ class Lifecycle:
         """Accept a new task into its queue."""
         self.step.at_work_on = entry.id
         self.step.accept(entry, self._waiting_timers(entry, entry.status, now=now))
-        self.scheduler.add(entry.waiting(), now=now)
+        self._line_up(entry, now=now)
 
     def restore(self, entry: TaskEntry, *, now: float) -> None:
         """Take over a task that the journal held when the broker started."""
@@ -77,7 +83,7 @@ class Lifecycle:
             self.step.set_timers(entry, {"lease": now + grace, "run": run})
         else:
             self.step.set_timers(entry, self._waiting_timers(entry, status, now=now))
-            self.scheduler.add(entry.waiting(), now=now)
+            self._line_up(entry, now=now)
 
     def adopt(self, entry: TaskEntry, owner: str) -> None:
         """Give an owner to a task that has none: it is older than the broker's keys."""
@@ -113,7 +119,31 @@ class Lifecycle:
     def _wait(self, entry: TaskEntry, event: Event, status: TaskStatus, *, now: float) -> None:
         """Put the task into the queue, with this status."""
         self.step.change(entry, event, status, self._waiting_timers(entry, status, now=now))
-        self.scheduler.add(entry.waiting(), now=now)
+        self._line_up(entry, now=now)
+
+    def _line_up(self, entry: TaskEntry, *, now: float) -> None:
+        """Have the scheduler give the task to a worker, unless its queue is paused."""
+        if entry.status.queue in self.removed:
+            self.strayed.append(entry)
+        elif entry.status.queue not in self.paused:
+            self.scheduler.add(entry.waiting(), now=now)
+
+    def move(self, entry: TaskEntry, queue: str, reason: str, *, now: float) -> None:
+        """Bring a waiting task, which the scheduler does not know, into another queue."""
+        self.step.at_work_on = entry.id
+        status = entry.status.changed(queue=queue)
+        self.step.move(entry, status, self._waiting_timers(entry, status, now=now))
+        self._line_up(entry, now=now)
+        attempt = entry.status.attempt
+        self.step.tell(
+            entry,
+            Progressed(task_id=entry.id, state=status.state, attempt=attempt, note=reason),
+        )
+
+    def abandon(self, entry: TaskEntry, reason: str, *, now: float) -> None:
+        """End a waiting task that no queue can hold any more. An operator may requeue it."""
+        error = TaskError(code="queue_removed", message=reason)
+        self._finish(entry, TaskState.DEAD, now=now, error=error)
 
     def _waiting_timers(
         self, entry: TaskEntry, status: TaskStatus, *, now: float

@@ -17,6 +17,8 @@ from paintmq.broker.machine.credentials import NO_KEYS, Credentials
 from paintmq.broker.machine.leases import Leases
 from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.membership import Membership
+from paintmq.broker.machine.orders import Orders
+from paintmq.broker.machine.reconfiguration import Reconfiguration, Reconfigurer, obey
 from paintmq.broker.machine.retention import Retention
 from paintmq.broker.machine.sessions import Sessions
 from paintmq.broker.machine.step import DeadlineKey, Send, Step, StepBuilder
@@ -94,6 +96,24 @@ class BrokerMachine:
             catalog, queues, scheduler, self._tasks, limits, strict=admission == "strict"
         )
         self._membership = Membership(self._sessions, self._tasks, self._life, scheduler, timers)
+        self._workers = WorkerHandler(
+            incarnation,
+            self._membership,
+            self._tasks,
+            self._life,
+            self._leases,
+            scheduler,
+            timers,
+            limits,
+        )
+        orders = Orders(
+            self._tasks,
+            self._sessions,
+            self._life,
+            scheduler,
+            self._admission,
+            self._workers.rejoin,
+        )
         self._control = ControlRequests(
             self._tasks,
             self._sessions,
@@ -102,6 +122,7 @@ class BrokerMachine:
             self._leases,
             scheduler,
             self._admission,
+            orders,
         )
         self._clients = ClientHandler(
             incarnation,
@@ -113,15 +134,17 @@ class BrokerMachine:
             self._control,
             timers,
         )
-        self._workers = WorkerHandler(
-            incarnation,
-            self._membership,
-            self._tasks,
-            self._life,
+        self._reconfigurer = Reconfigurer(
+            self._tasks, self._life, scheduler, self._admission, self._membership
+        )
+        self._parts = (
             self._leases,
-            scheduler,
-            timers,
-            limits,
+            self._life,
+            self._life.retention,
+            self._admission,
+            self._membership,
+            self._clients,
+            self._workers,
         )
         self._now = 0.0
         self._is_open = False
@@ -236,6 +259,14 @@ class BrokerMachine:
         self._scheduler.replace_router(router, now=now)
         return self._finish_step(now)
 
+    def reconfigure(self, new: Reconfiguration, *, now: float) -> Step:
+        """Use other settings from now on; no accepted task is lost by it."""
+        self._advance(now)
+        self._timers = new.timers
+        obey(self._parts, new.timers, new.limits)
+        self._reconfigurer.apply(new, now=now)
+        return self._finish_step(now)
+
     def set_disk_full(self, *, full: bool) -> None:
         """Refuse new tasks while the disk is full; running tasks are still recorded."""
         self._admission.disk_full = full
@@ -295,7 +326,7 @@ class BrokerMachine:
             first = min(entry.timers.values(), default=None)
             assert deadlines.get(("task", entry.id, 0)) == first, f"{entry.id}: its first timer"
             assert state.is_leased or entry.session is None, f"{entry.id} is {state} on a worker"
-            if state is TaskState.QUEUED:
+            if state is TaskState.QUEUED and entry.status.queue not in self._life.paused:
                 assert self._scheduler.is_waiting(entry.id), (
                     f"{entry.id} is queued, but not in the scheduler"
                 )
@@ -342,6 +373,8 @@ class BrokerMachine:
 
     def _finish_step(self, now: float) -> Step:
         self._is_open = False
+        if self._life.strayed:
+            self._reconfigurer.collect_strays(now=now)
         self._life.step.at_work_on = None
         if not self._admission.draining:
             self._leases.dispatch(now=now)

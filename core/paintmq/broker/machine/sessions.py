@@ -17,6 +17,10 @@ MAX_TROUBLE = 4_000
 """Characters kept of a worker's description of its trouble."""
 
 
+class BadQuestionError(Exception):
+    """The arguments of a control request are invalid; the text is sent to the client."""
+
+
 @define
 class WorkerSession:
     """One connection of one worker.
@@ -49,6 +53,18 @@ class Sessions:
 
     workers: dict[PeerId, WorkerSession] = field(factory=dict[PeerId, WorkerSession], init=False)
     clients: dict[PeerId, ClientSession] = field(factory=dict[PeerId, ClientSession], init=False)
+
+    cordoned: dict[str, None] = field(factory=dict[str, None], init=False)
+    """Workers and nodes that are given nothing, by name."""
+
+    def named(self, name: str) -> list[WorkerSession]:
+        """Return the worker of that name, or those of the node."""
+        return [
+            each for each in self.workers.values() if name in (each.hello.name, each.hello.node)
+        ]
+
+    def is_cordoned(self, worker: WorkerSession) -> bool:
+        return worker.hello.name in self.cordoned or worker.hello.node in self.cordoned
 
     def workers_by_queue(self) -> dict[str, int]:
         """Return the number of workers per home queue."""

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import msgspec
 from attrs import define, field
 
-from paintmq.broker.accounting.happening import Happening
+from paintmq.broker.accounting.happening import Happening, Note
 from paintmq.broker.machine import transitions
 from paintmq.broker.machine.tasks import TaskEntry, TaskTable
 from paintmq.broker.machine.transitions import Event, TimerKind
@@ -87,6 +87,20 @@ class StepBuilder:
         self._records.append(TaskChanged(entry.id, word, status))
         self.observe((event, entry.request, status, before))
         self._replace_timers(entry, timers)
+
+    def move(self, entry: TaskEntry, status: TaskStatus, timers: dict[TimerKind, float]) -> None:
+        """Give a waiting task a status with another queue, and record that."""
+        before = entry.status
+        word = transitions.check(before.state, Event.MOVE, status.state, timers)
+        self.tasks.move(entry, status)
+        self._records.append(TaskChanged(entry.id, word, status))
+        self.observe(Note("moved", queue=before.queue, model=entry.request.model))
+        self.observe((Event.MOVE, entry.request, status, before.state))
+        self._replace_timers(entry, timers)
+
+    def record(self, record: Record) -> None:
+        """Record what is no transition of a task."""
+        self._records.append(record)
 
     def purge(self, entry: TaskEntry) -> None:
         """Remove the task and record that."""

@@ -146,6 +146,18 @@ class TaskTable:
         if is_final and status.outputs:
             self.output_bytes += _unconfirmed_bytes(status)
 
+    def move(self, entry: TaskEntry, status: TaskStatus) -> None:
+        """Give the task a status with another queue, where it counts as accepted from now on."""
+        self._count(entry, -1)
+        self._counts(entry.status.queue).accepted -= 1
+        entry.status = status
+        self._counts(status.queue).accepted += 1
+        self._count(entry, +1)
+
+    def know_queue(self, name: str) -> None:
+        """Have counters of a queue, also before the first task comes."""
+        self._counts(name)
+
     def remove(self, entry: TaskEntry) -> None:
         self._count(entry, -1)
         del self._entries[entry.id]

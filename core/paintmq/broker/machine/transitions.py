@@ -26,6 +26,7 @@ class Event(StrEnum):
     RUN = "run"
     RETRY = "retry"
     FORGIVE = "forgive"
+    MOVE = "move"
     ADOPT = "adopt"
     SUCCEED = "succeed"
     FAIL = "fail"
@@ -51,6 +52,7 @@ RECORDS: Mapping[Event, str] = {
     Event.RUN: "start",
     Event.RETRY: "requeue",
     Event.FORGIVE: "forgive",
+    Event.MOVE: "move",
     Event.ADOPT: "adopt",
     Event.SUCCEED: "finish",
     Event.FAIL: "finish",
@@ -105,6 +107,7 @@ TRANSITIONS: Mapping[tuple[TaskState, Event], TaskState | None] = {
     (_S, Event.ACCEPT): _Q,
     (_Q, Event.LEASE): TaskState.LEASED,
     (_Q, Event.FORGIVE): _Q,
+    (_Q, Event.MOVE): _Q,
     # A task that the journal held may lack its model; one that is retried may be too late.
     **{(_Q, event): _ENDINGS[event] for event in (Event.CANCEL, Event.EXPIRE, Event.GIVE_UP)},
     **{(state, Event.RETRY): _Q for state in LEASED},

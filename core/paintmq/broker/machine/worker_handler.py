@@ -94,7 +94,9 @@ class WorkerHandler:
     def _is_not_admitted(self, peer: PeerId, hello: WorkerHello, credentials: Credentials) -> bool:
         """Refuse a worker whose key does not allow its queue, or one kind of worker too many."""
         most, queues = self._limits.max_worker_kinds, credentials.queues
-        if queues is not None and hello.queue not in queues:
+        if hello.queue in self._life.removed:
+            reason = f"queue {hello.queue} was removed"
+        elif queues is not None and hello.queue not in queues:
             reason = f"your key allows {' and '.join(queues)}, not queue {hello.queue}"
         elif self._scheduler.knows_kind(hello, queues) or self._scheduler.kinds < most:
             return False
@@ -118,6 +120,12 @@ class WorkerHandler:
         for entry in held:
             entry.session = None
             self._leases.claim(entry, peer, now=now)
+        if self._membership.sessions.is_cordoned(worker):
+            self._scheduler.worker_draining(peer, now=now)
+
+    def rejoin(self, worker: WorkerSession, now: float) -> None:
+        """Give a worker tasks again that was given none; what it holds, it keeps."""
+        self._join(worker, rejoins=True, now=now)
 
     def receive(
         self,

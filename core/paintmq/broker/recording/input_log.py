@@ -17,6 +17,7 @@ from typing import TextIO
 from attrs import asdict
 
 from paintmq.broker.machine import NO_KEYS, Credentials, Step
+from paintmq.broker.machine.reconfiguration import Reconfiguration
 from paintmq.broker.records import Recovered
 from paintmq.broker.stores.rows import checksum, encode, encode_record
 from paintmq.config import Config, RouterConfig
@@ -28,9 +29,10 @@ from paintmq.wire.messages import ToBroker
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 4
+FORMAT = 5
 """Of the file. Format 1 lacked the installed models and replacements of the router; format 2 lacked
-the queues of a sender's key; format 3 had only those of what a key says, and tasks had no owner."""
+the queues of a sender's key; format 3 had only those of what a key says, and tasks had no owner;
+format 4 knew no changes of settings."""
 
 
 class InputLog:
@@ -108,6 +110,20 @@ class InputLog:
 
     def rerouted(self, now: float, router: RouterConfig) -> None:
         self._pending = {"now": now, "rerouted": _router(router)}
+
+    def reconfigured(self, now: float, new: Reconfiguration) -> None:
+        self._pending = {
+            "now": now,
+            "reconfigured": {
+                "queues": {name: asdict(queue) for name, queue in new.queues.items()},
+                "timers": asdict(new.timers),
+                "limits": asdict(new.limits),
+                "admission": new.admission,
+                "paused": list(new.paused),
+                "closed": list(new.closed),
+                "kept": new.kept,
+            },
+        }
 
     def stepped(self, step: Step) -> None:
         """Write the line of the last input, completed by what it led to."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from attrs import frozen
 
 from paintmq.broker.machine import NO_KEYS, BrokerMachine, Credentials, Step
+from paintmq.broker.machine.reconfiguration import Reconfiguration
 from paintmq.broker.recording.input_log import FORMAT, fingerprint, outline
 from paintmq.broker.records import StoredTask
 from paintmq.broker.scheduling.scheduler import Scheduler
@@ -150,7 +151,7 @@ def _machine(
     limits = Limits(**config["limits"])
     rng = random.Random(header["incarnation"])
     recorded = RouterConfig(**config["router"])
-    queues = {name: QueueConfig(**queue) for name, queue in config["queues"].items()}
+    queues = _queues(config["queues"])
     return BrokerMachine(
         incarnation=header["incarnation"],
         catalog=plugins.catalog(),
@@ -167,6 +168,10 @@ def _machine(
         admission=config["broker"]["admission"],
         rng=rng,
     )
+
+
+def _queues(tables: Mapping[str, Any]) -> dict[str, QueueConfig]:
+    return {name: QueueConfig(**queue) for name, queue in tables.items()}
 
 
 Handle: TypeAlias = Callable[[], Step]
@@ -208,6 +213,17 @@ def _input(machine: BrokerMachine, line: dict[str, Any], now: float) -> Handle |
         return partial(machine.peer_lost, PeerId(bytes.fromhex(line["peer"])), now=now)
     if "tick" in line:
         return partial(machine.tick, now=now)
+    if (told := line.get("reconfigured")) is not None:
+        new = Reconfiguration(
+            queues=_queues(told["queues"]),
+            timers=Timers(**told["timers"]),
+            limits=Limits(**told["limits"]),
+            admission=told["admission"],
+            paused=tuple(told["paused"]),
+            closed=tuple(told["closed"]),
+            kept=told["kept"],
+        )
+        return partial(machine.reconfigure, new, now=now)
     if "restored" in line:
         tasks = [
             StoredTask(

@@ -283,6 +283,12 @@ class Scheduler:
             views = [view for view in views if view.device in connected] or views
         return self._router.choose_queue(views, now=now)
 
+    def set_queues(
+        self, *, devices: Mapping[str, DeviceKind], weights: Mapping[str, float]
+    ) -> None:
+        """Learn of other queues, or of other weights."""
+        self._queue_devices, self._queue_weights = devices, weights
+
     def expected_work(self, queue: str) -> float:
         """Return the seconds of work waiting or running in the queue."""
         return max(0.0, self._line.work.get(queue, 0.0))

@@ -23,6 +23,7 @@ from paintmq.broker.connections.peers import PeerTable
 from paintmq.broker.connections.reassembly import ReassemblyBudget
 from paintmq.broker.connections.sender import LINGER_SECONDS, Sender
 from paintmq.broker.machine import BrokerMachine
+from paintmq.broker.machine.reconfiguration import Reconfiguration
 from paintmq.broker.recording.observing import Observer, Recorder
 from paintmq.broker.records import Recovered
 from paintmq.broker.shell.clock import BrokerClock
@@ -164,6 +165,27 @@ class BrokerLoop:
         """Use another router from now on; ``config`` is what it was made from."""
         with self._watch:
             self._driver.replace_router(router, config, now=self._clock.now())
+
+    def reconfigure(self, new: Reconfiguration) -> None:
+        """Use other settings from now on."""
+        self._driver.reconfigure(new, now=self._clock.now())
+
+    def add_endpoint(self, endpoint: RouterEndpoint) -> None:
+        """Listen for the workers of one more queue."""
+        self._listeners.add(endpoint)
+        for socket in endpoint.sockets:
+            self._poller.register(socket, zmq.POLLIN)
+            self._work_poller.register(socket, zmq.POLLIN)
+
+    def remove_endpoint(self, endpoint: RouterEndpoint) -> None:
+        """Listen there no more; sessions that are left there end. Its owner closes it."""
+        for socket in endpoint.sockets:
+            self._poller.unregister(socket)
+            self._work_poller.unregister(socket)
+        for peer in self._peers.at(endpoint):
+            self._reception.drop_session(peer, self._clock.now())
+        self._driver.finish(now=self._clock.now())
+        self._listeners.remove(endpoint)
 
     def run_once(self, *, max_wait: float = LONGEST_WAIT) -> None:
         """Wait for a message, a commit or the next deadline, and act on it.

@@ -12,6 +12,7 @@ from attrs import define, field
 from paintmq.broker.connections.outbox import Outgoing
 from paintmq.broker.connections.sender import Sender
 from paintmq.broker.machine import NO_KEYS, BrokerMachine, Credentials, Step
+from paintmq.broker.machine.reconfiguration import Reconfiguration
 from paintmq.broker.recording.observing import Observer, Recorder
 from paintmq.broker.records import Recovered, TaskChanged
 from paintmq.broker.shell.containment import Containment
@@ -163,6 +164,15 @@ class MachineDriver:
             lambda: self.machine.replace_router(router, now=now),
             lambda: ("a router", config),
             now,
+        )
+
+    def reconfigure(self, new: Reconfiguration, *, now: float) -> None:
+        """Use other settings from now on."""
+        self.finish(now=now)
+        if self._recorder is not None:
+            self._recorder.reconfigured(now, new)
+        self._step(
+            lambda: self.machine.reconfigure(new, now=now), lambda: ("other settings", new), now
         )
 
     # ---- outputs -------------------------------------------------------------------------------

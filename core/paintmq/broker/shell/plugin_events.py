@@ -10,7 +10,14 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
-from paintmq.broker.records import BrokerBooted, Record, TaskAccepted, TaskChanged, TaskPurged
+from paintmq.broker.records import (
+    BrokerBooted,
+    Record,
+    SettingsChanged,
+    TaskAccepted,
+    TaskChanged,
+    TaskPurged,
+)
 from paintmq.statistics import ShellStatistics
 from paintmq.task import Json
 
@@ -127,6 +134,8 @@ def event_of(record: Record) -> Event:
                 "ended_at": status.ended_at,
                 "error": status.error.code if status.error is not None else "",
             }
+        case SettingsChanged(changes, at):
+            return {"event": "settings", "changes": changes, "at": at}
         case TaskPurged(task_id):
             return {"event": "purge", "task_id": task_id}
         case _:

@@ -7,10 +7,11 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar, cast
 
 from attrs import evolve, frozen
 
@@ -30,15 +31,19 @@ from paintmq.broker.records import Recovered
 from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.broker.shell.bookkeeping import Bookkeeping
 from paintmq.broker.shell.clock import BrokerClock
+from paintmq.broker.shell.live_settings import LiveSettings
 from paintmq.broker.shell.loop import BrokerLoop
 from paintmq.broker.shell.plugin_events import ObserverThread, start_observers
+from paintmq.broker.shell.queue_ports import LAST_WORDS, QueuePorts
 from paintmq.broker.shell.recovery_notes import log_recovery
 from paintmq.broker.shell.server_control import (
     Subject,
     back_up,
+    describe_differences,
     describe_endpoints,
     describe_journal,
     describe_models,
+    describe_queues,
     describe_statistics,
     describe_version,
     tell_story,
@@ -47,10 +52,12 @@ from paintmq.broker.shell.stop_report import StopReport, unfinished
 from paintmq.broker.shell.turn_watch import BrokerStuckError, TurnWatch
 from paintmq.broker.stores import make_store, statistics_path
 from paintmq.broker.stores.journal import Journal
-from paintmq.config import Config, RouterConfig
+from paintmq.config import Config
 from paintmq.errors import PaintMQError, StoreError
 from paintmq.identifiers import new_incarnation
 from paintmq.process import file_limit
+from paintmq.settings.differences import Difference
+from paintmq.settings.queue_changes import Changes, changed
 from paintmq.shared_memory.broker_arenas import Arenas
 from paintmq.statistics import BrokerStatistics, ShellStatistics
 from paintmq.task import Json
@@ -65,9 +72,10 @@ __all__ = ["BrokerServer", "StopReport"]
 
 logger = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
 _numbers = itertools.count(1)
-_LAST_WORDS = 1.0
-"""Seconds that closing may take to put the last messages on the wire."""
+_ORDER_SECONDS = 60.0
+"""For the broker's thread to do what another one asks of it."""
 _PARTING = 0.2
 """Seconds for peers to read them: a DEALER with IMMEDIATE drops what it has not yet read when the
 connection closes (seen with libzmq 4.3.5: 10 of 100 messages sent just before closing)."""
@@ -84,6 +92,7 @@ class _Opened:
     journal: Journal
     machine: BrokerMachine
     loop: BrokerLoop
+    ports: QueuePorts
     watch: TurnWatch
 
 
@@ -124,11 +133,16 @@ class BrokerServer:
         self._context = context
         self._accept_data_loss = accept_data_loss
         self._reread = reread
-        self._new_routers: queue.SimpleQueue[tuple[Router, RouterConfig]] = queue.SimpleQueue()
+        self._live = LiveSettings(config)
+        self._orders: queue.SimpleQueue[tuple[Callable[[], object], Future[object]]] = (
+            queue.SimpleQueue()
+        )
+        self._loop_thread = 0
         self._opened: _Opened | None = None
         self._input_log: InputLog | None = None
         self._thread: threading.Thread | None = None
         self._router = config.router
+        self._followers: list[Callable[[], None]] = []
         self._access: AccessControl | None = None
         self._observers: ObserverThread | None = None
         self._books: Bookkeeping | None = None
@@ -225,22 +239,107 @@ class BrokerServer:
             ) from self.failure
         return self._report
 
-    def reload(self) -> str:
-        """Read the settings and the keys again, and return the name of the router in use from now
-        on. What else has changed takes effect at the next start. Safe in any thread.
+    @property
+    def settings(self) -> Config:
+        """The settings in use, with what operators changed."""
+        return self._live.running
+
+    @property
+    def router_name(self) -> str:
+        return self._router.name
+
+    def reload(self, *, dry_run: bool = False) -> tuple[Difference, ...]:
+        """Read the settings and the keys again and use what works at once; return what differs from
+        what was in use, with the reason where it takes effect at the next start. Safe in any
+        thread.
+
+        Args:
+            dry_run: change nothing.
 
         Raises:
             ConfigError: something is wrong with them; everything stays as it was.
+            PortInUseError: a new queue's port is taken; everything stays as it was.
         """
-        settings = self._reread() if self._reread is not None else self._config
+        settings = self._reread() if self._reread is not None else self._live.file
         router = self._plugins.make_router(settings.router)
-        if self._access is not None:
+        if self._access is not None and not dry_run:
             self._access.reload()
-        self._new_routers.put((router, settings.router))
+        return self._in_loop(
+            lambda: self._adopt(settings, self._live.changes, router, dry_run=dry_run)
+        )
+
+    def change_queue(
+        self,
+        action: str,
+        name: str,
+        settings: Mapping[str, Json] = MappingProxyType({}),
+        *,
+        dry_run: bool = False,
+    ) -> tuple[Difference, ...]:
+        """Add, change or remove a queue, or pause, resume or drain it; return what differs then.
+
+        It is kept in the journal and holds after the next start, whatever the settings say. Tasks
+        that wait in a queue that is removed go to one that can hold them, or end as DEAD. Safe in
+        any thread.
+
+        Args:
+            action: ``add``, ``set``, ``pause``, ``resume``, ``drain``, ``remove``, or ``reset`` to
+                what the settings say.
+            name: of the queue.
+            settings: keys of ``QueueConfig``, for ``add`` and ``set``.
+            dry_run: change nothing.
+
+        Raises:
+            ConfigError: it cannot be; everything stays as it was.
+            PortInUseError: its port is taken; everything stays as it was.
+        """
+
+        def change() -> tuple[Difference, ...]:
+            live = self._live
+            changes = changed(live.changes, live.file, action, name, settings)
+            return self._adopt(live.file, changes, None, dry_run=dry_run)
+
+        return self._in_loop(change)
+
+    def follow_queues(self, follower: Callable[[], None]) -> None:
+        """Call this, in the broker's thread, whenever queues were added or removed."""
+        self._followers.append(follower)
+
+    def _in_loop(self, work: Callable[[], _T]) -> _T:
+        """Do something in the broker's thread, and wait for it."""
         opened = self._opened
-        if opened is not None:
-            opened.wakeup.set()
-        return settings.router.name
+        if opened is None or threading.get_ident() == self._loop_thread:
+            return work()
+        done: Future[object] = Future()
+        self._orders.put((work, done))
+        opened.wakeup.set()
+        try:
+            return cast("_T", done.result(_ORDER_SECONDS))
+        except TimeoutError as error:
+            raise PaintMQError(
+                "the broker does not come to it: it is stopping, or stuck"
+            ) from error
+
+    def _adopt(
+        self, file: Config, changes: Changes, router: "Router | None", *, dry_run: bool
+    ) -> tuple[Difference, ...]:
+        plan = self._live.plan(file, changes)
+        opened = self._opened
+        if dry_run or opened is None:
+            return plan.differences
+        bound = opened.ports.bind_added(plan.running)  # the last thing that can fail
+        new = self._live.take(plan)
+        opened.ports.use(bound)
+        any_gone = opened.ports.retire_all_but(plan.running)
+        self.queue_endpoints = opened.ports.addresses
+        if router is not None:
+            self._router = plan.running.router
+            opened.loop.replace_router(router, self._router)
+        opened.loop.reconfigure(new)
+        if bound or any_gone:
+            for follower in self._followers:
+                follower()
+        return plan.differences
 
     # ---- opening and closing -------------------------------------------------------------------
 
@@ -278,10 +377,15 @@ class BrokerServer:
                 self._books = Bookkeeping(journal, statistics_path(config.broker))
                 self._books.prepare()
             recovered = journal.open(wakeup.set)
+            self._live = LiveSettings(config)
+            self._live.recover(recovered.changes)
+            self._listen_as_changed(context, endpoints, self._access)
             self.journal = describe_journal(config.broker, recovered)
             listeners = Listeners(endpoints, self._access.gate, statistics)
             machine, loop = self._assemble(journal, recovered, listeners, wakeup, statistics, watch)
             loop.restore(recovered)
+            if self._live.changes:
+                loop.reconfigure(self._live.reconfiguration())
         except BaseException:
             watch.stop()
             self._close(context, endpoints, wakeup, journal)
@@ -294,6 +398,7 @@ class BrokerServer:
             journal=journal,
             machine=machine,
             loop=loop,
+            ports=QueuePorts(context, self._access, loop, endpoints),
             watch=watch,
         )
 
@@ -308,6 +413,24 @@ class BrokerServer:
             endpoints.append(queue_endpoint(context, broker, name, config, access))
         self.queue_endpoints = {endpoint.name: endpoint.address for endpoint in endpoints[1:]}
 
+    def _listen_as_changed(
+        self, context: Context, endpoints: list[RouterEndpoint], access: AccessControl
+    ) -> None:
+        """Listen as operators left it: the journal, which tells, is opened after the ports."""
+        running, file = self._live.running, self._live.file
+        if running is file:
+            return
+        for endpoint in list(endpoints[1:]):
+            if running.queues.get(endpoint.name) != file.queues[endpoint.name]:
+                endpoints.remove(endpoint)
+                endpoint.close()
+                endpoint.wait_until_free(at_most=LAST_WORDS)
+        kept = {endpoint.name for endpoint in endpoints[1:]}
+        for name, wanted in running.queues.items():
+            if name not in kept:
+                endpoints.append(queue_endpoint(context, running.broker, name, wanted, access))
+        self.queue_endpoints = {endpoint.name: endpoint.address for endpoint in endpoints[1:]}
+
     def _assemble(
         self,
         journal: Journal,
@@ -317,7 +440,7 @@ class BrokerServer:
         statistics: ShellStatistics,
         watch: TurnWatch,
     ) -> tuple[BrokerMachine, BrokerLoop]:
-        config, incarnation = self._config, new_incarnation()
+        config, incarnation = self._live.running, new_incarnation()
         log_recovery(recovered)
         if config.broker.record:
             path = Path(config.broker.record)
@@ -364,8 +487,8 @@ class BrokerServer:
             "endpoints": lambda _: describe_endpoints(
                 self.client_endpoint,
                 self.queue_endpoints,
-                advertise=config.broker.advertise,
-                queues=config.queues,
+                advertise=self.settings.broker.advertise,
+                queues=self.settings.queues,
                 incarnation=incarnation,
             ),
             "version": lambda _: describe_version(
@@ -379,6 +502,8 @@ class BrokerServer:
             "turns": lambda _: loop.turns.describe(),
             "shutdown": self._shutdown,
             "reload": self._reload,
+            "queues": lambda _: self._describe_queues(),
+            "change_queue": self._change_queue,
             "backup": partial(back_up, journal, config.broker),
             "story": partial(tell_story, journal),
         }
@@ -409,8 +534,25 @@ class BrokerServer:
         return {"stopping": True}
 
     def _reload(self, arguments: Mapping[str, Json]) -> Json:
-        router = self.reload()
-        return {"router": router, "keys": self._access.keys if self._access else None}
+        found = self.reload(dry_run=bool(arguments.get("dry_run", False)))
+        return {
+            "router": self._router.name,
+            "keys": self._access.keys if self._access else None,
+            "changes": describe_differences(found),
+        }
+
+    def _change_queue(self, arguments: Mapping[str, Json]) -> Json:
+        settings = arguments.get("settings") or {}
+        match arguments:
+            case {"action": str(action), "name": str(name)} if isinstance(settings, dict):
+                dry_run = bool(arguments.get("dry_run", False))
+                found = self.change_queue(action, name, settings, dry_run=dry_run)
+                return {"changes": describe_differences(found)}
+            case _:
+                raise ValueError("change_queue wants an action, a name and a table of settings")
+
+    def _describe_queues(self) -> Json:
+        return describe_queues(self.settings.queues, self._live.changes, self.queue_endpoints)
 
     def _close(
         self,
@@ -432,8 +574,10 @@ class BrokerServer:
             if self._books is not None:
                 self._books.close(durable=durable)
                 self._books = None
+            if self._opened is not None:
+                self._opened.ports.close_retired()
             for endpoint in endpoints:
-                endpoint.close(linger=_LAST_WORDS)
+                endpoint.close(linger=LAST_WORDS)
             if self._observers is not None:
                 self._observers.stop()
                 self._observers = None
@@ -446,7 +590,7 @@ class BrokerServer:
             if self._context is None:
                 context.term()
             for endpoint in endpoints:
-                endpoint.wait_until_free(at_most=_LAST_WORDS)
+                endpoint.wait_until_free(at_most=LAST_WORDS)
 
     # ---- the broker's thread -------------------------------------------------------------------
 
@@ -478,11 +622,10 @@ class BrokerServer:
         assert opened is not None
         opened.watch.watch_me()
         try:
+            self._loop_thread = threading.get_ident()
             while not self._stop_asked.is_set():
                 opened.loop.run_once()
-                while not self._new_routers.empty():
-                    router, self._router = self._new_routers.get()
-                    opened.loop.replace_router(router, self._router)
+                self._carry_out_orders(opened)
             self._drain(opened)
             self._report = unfinished(opened.machine, kept=opened.journal.keeps_payloads)
         finally:
@@ -492,12 +635,22 @@ class BrokerServer:
                 opened.watch.stop()
                 self._opened = None
 
+    def _carry_out_orders(self, opened: _Opened) -> None:
+        """Do what other threads asked for, and close the ports of removed queues."""
+        while not self._orders.empty():
+            work, done = self._orders.get()
+            try:
+                done.set_result(work())
+            except BaseException as error:  # noqa: BLE001 -- for whoever asked
+                done.set_exception(error)
+        opened.ports.close_due()
+
     def _drain(self, opened: _Opened) -> None:
         """Let running attempts finish, and send what is still to be sent."""
         opened.loop.drain()
-        grace = self._config.timers.drain_grace if self._grace is None else self._grace
+        grace = self.settings.timers.drain_grace if self._grace is None else self._grace
         self._turn(opened, until=opened.machine.is_idle, at_most=grace)
-        self._turn(opened, until=lambda: opened.loop.has_sent_everything, at_most=_LAST_WORDS)
+        self._turn(opened, until=lambda: opened.loop.has_sent_everything, at_most=LAST_WORDS)
         self._turn(opened, until=lambda: opened.loop.has_no_peers, at_most=_PARTING)
 
     def _turn(self, opened: _Opened, *, until: Callable[[], bool], at_most: float) -> None:

@@ -1,9 +1,9 @@
 """Questions the server answers itself, because the machine knows no sockets and no versions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
 from attrs import asdict
 
@@ -14,6 +14,8 @@ from paintmq.config import BrokerConfig, QueueConfig
 from paintmq.errors import PaintMQError
 from paintmq.plugin.catalog import Catalog
 from paintmq.plugin.options import describe_options
+from paintmq.settings.differences import Difference
+from paintmq.settings.queue_changes import Changes
 from paintmq.statistics import BrokerStatistics
 from paintmq.task import Json, TaskId
 from paintmq.transport.addresses import is_loopback
@@ -26,12 +28,18 @@ _VERSION = version("paintmq")  # at import: an upgrade may replace the metadata 
 
 ADMIN_SUBJECTS = frozenset(
     {
-        "backup",
-        "dead_drop",
-        "dead_requeue",
-        "drain_worker",
-        "reload",
         "shutdown",
+        "reload",
+        "backup",
+        "change_queue",
+        "drain_worker",
+        "cordon",
+        "uncordon",
+        "preload",
+        "cancel_tasks",
+        "move_tasks",
+        "dead_requeue",
+        "dead_drop",
         "statistics_of_all",
     }
 )
@@ -139,6 +147,44 @@ def describe_endpoints(
             for name, queue in queues.items()
         },
     }
+
+
+def describe_differences(found: Iterable[Difference]) -> Json:
+    """Return what a reload or a change came to, with values as a settings file has them."""
+    return [
+        {
+            "key": each.key,
+            "before": _as_json(each.before),
+            "after": _as_json(each.after),
+            "late": each.late,
+        }
+        for each in found
+    ]
+
+
+def describe_queues(
+    queues: Mapping[str, QueueConfig], changes: Changes, endpoints: Mapping[str, str]
+) -> Json:
+    """Return each queue's settings and state, and which of it an operator changed."""
+    return {
+        name: {
+            "settings": {key: _as_json(value) for key, value in asdict(queue).items()},
+            "endpoint": endpoints.get(name, ""),
+            "state": changes[name].state if name in changes else "open",
+            "changed": [*sorted(changes[name].settings)] if name in changes else [],
+        }
+        for name, queue in queues.items()
+    }
+
+
+def _as_json(value: Any) -> Json:
+    match value:
+        case tuple() | list():
+            return [_as_json(each) for each in value]
+        case Mapping():
+            return {str(key): _as_json(each) for key, each in value.items()}
+        case _:
+            return cast("Json", value)
 
 
 def describe_journal(broker: BrokerConfig, recovered: Recovered) -> str:

@@ -73,6 +73,15 @@ CREATE TABLE log (
 """
 
 
+_SETTING = """
+CREATE TABLE IF NOT EXISTS setting (
+    name TEXT PRIMARY KEY,
+    value BLOB NOT NULL,
+    row_check BLOB NOT NULL
+) WITHOUT ROWID
+"""
+
+
 @frozen
 class StoredPayload:
     """A row of ``payload`` whose checksum was right."""
@@ -155,6 +164,16 @@ class Database:
         ).fetchone()
         self._last_sequence = row[0] if row else 0
         return (row[0], row[1]) if row else (0, 0.0)
+
+    def changes(self) -> str | None:
+        """Return the settings that operators changed; None if the row is damaged."""
+        tables = "SELECT count(*) FROM sqlite_master WHERE name = 'setting'"
+        if not self._connection.execute(tables).fetchone()[0]:
+            return ""
+        row = self._connection.execute("SELECT value, row_check FROM setting").fetchone()
+        if row is None:
+            return ""
+        return row[0].decode() if checksum(row[0]) == row[1] else None
 
     def missing_log_rows(self) -> int:
         """Return how many of the last ``LOG_LOOKED_AT`` rows are missing in the log."""
@@ -257,6 +276,10 @@ class Database:
             batch.changed_tasks(),
         )
         run_all("INSERT OR REPLACE INTO payload VALUES (?, ?, ?, ?, ?, ?, ?)", batch.new_payloads())
+        if batch.changes is not None:
+            self._connection.execute(_SETTING)  # journals of earlier versions lack it
+            row = batch.changes, checksum(batch.changes)
+            self._connection.execute("INSERT OR REPLACE INTO setting VALUES ('changes', ?, ?)", row)
         failpoint("commit.after_record")
         return freed
 

@@ -8,6 +8,7 @@ from attrs import define, field, frozen
 
 from paintmq.broker.records import (
     BrokerBooted,
+    SettingsChanged,
     TaskAccepted,
     TaskChanged,
     TaskPurged,
@@ -44,6 +45,8 @@ class RowBatch:
     """Tasks whose stored inputs or outputs go."""
     freed: list[str] = field(factory=list[str], init=False)
     """Files of payloads that came and went within the batch."""
+    changes: bytes | None = field(default=None, init=False)
+    """What operators have changed in settings, if that is new."""
     last_sequence: int = field(default=0, init=False)
     _accepted: dict[TaskId, tuple[int, bytes]] = field(
         factory=dict[TaskId, tuple[int, bytes]], init=False
@@ -69,6 +72,9 @@ class RowBatch:
                 data = encode_task_record(record, b"", stands)
             case TaskPurged(task_id):
                 self._purge(task_id)
+                data = encode_record(record)
+            case SettingsChanged(changes):
+                self.changes = changes.encode()
                 data = encode_record(record)
             case BrokerBooted():
                 data = encode_record(record)

@@ -8,7 +8,14 @@ from typing import Any
 
 import msgspec
 
-from paintmq.broker.records import BrokerBooted, Record, TaskAccepted, TaskChanged, TaskPurged
+from paintmq.broker.records import (
+    BrokerBooted,
+    Record,
+    SettingsChanged,
+    TaskAccepted,
+    TaskChanged,
+    TaskPurged,
+)
 from paintmq.task import PayloadInfo, TaskError, TaskId, TaskRequest, TaskState
 from paintmq.task_status import TaskStatus
 
@@ -53,6 +60,8 @@ def encode_record(record: Record) -> bytes:
             fields = {"task_id": task_id, "event": event, "status": status}
         case TaskPurged(task_id):
             fields = {"task_id": task_id}
+        case SettingsChanged(changes, at):
+            fields = {"changes": changes, "at": at}
     return _encoder.encode({"record": type(record).__name__, **fields})
 
 
@@ -80,6 +89,8 @@ def decode_record(data: bytes) -> Record:
         kind = fields["record"]
         if kind == "BrokerBooted":
             return BrokerBooted(fields["incarnation"], fields["at"])
+        if kind == "SettingsChanged":
+            return SettingsChanged(fields["changes"], fields["at"])
         task_id = TaskId(fields["task_id"])
         if kind == "TaskPurged":
             return TaskPurged(task_id)

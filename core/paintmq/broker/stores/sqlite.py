@@ -138,6 +138,8 @@ class SqliteStore(Store):
         missing = database.missing_log_rows()
         if missing:
             notes.append(f"the log lacks {missing} records")
+        if (changes := database.changes()) is None:
+            notes.append("what operators changed in queues is damaged: the settings' own are used")
         tasks: list[StoredTask] = []
         damaged: list[TaskId] = []
         for row in database.tasks():
@@ -152,6 +154,7 @@ class SqliteStore(Store):
             damaged=tuple(damaged),
             notes=tuple(notes),
             logged=() if self._read_after is None else database.records_after(self._read_after),
+            changes=changes or "",
         )
 
     def _compare(self, sequence: int, known: int) -> list[str]:

@@ -14,6 +14,7 @@ from paintmq.storing import (
     PayloadKey,
     Record,
     Recovered,
+    SettingsChanged,
     Store,
     TaskChanged,
     TaskPurged,
@@ -62,6 +63,10 @@ class Diary(Store):
             tasks=tuple(replay(records).values()),
             durable_sequence=self._durable,
             last_time=max((float(at) for _, at, _ in entries), default=0.0),
+            changes=next(
+                (each.changes for each in reversed(records) if isinstance(each, SettingsChanged)),
+                "",
+            ),
         )
 
     def append(self, entry: Entry) -> None:
