@@ -1,6 +1,9 @@
+from tests.harness.shared_memory_trio import Trio
+
 from paintmq.broker.records import TaskPurged
 from paintmq.broker.stores import PayloadKey
 from paintmq.broker.stores.payload_cache import PayloadCache, payload_keys, payloads_kept
+from paintmq.shared_memory.ranges import place_of
 from paintmq.task import Fence, TaskState
 from paintmq.testing.example_tasks import make_payload
 from paintmq.testing.store_contract import accepted, changed, finished
@@ -13,6 +16,7 @@ from paintmq.wire.messages import (
     Submit,
     WhoAreYou,
 )
+from paintmq.wire.transfer import Pieces
 
 TASK = accepted("1", b"one", b"two")
 IN0, IN1 = (PayloadKey(TASK.request.id, "in", name) for name in "01")
@@ -137,3 +141,27 @@ def test_records_of_other_tasks_are_passed_over() -> None:
 def test_messages_without_payloads_keep_and_need_none() -> None:
     assert payloads_kept(Heartbeat(), [], [TASK]) == {}
     assert payload_keys(WhoAreYou()) == []
+
+
+def test_inputs_of_a_dead_letter_leave_memory_that_their_client_uses_again() -> None:
+    """The client is told that its task has ended, and writes other inputs to the same place."""
+    client, cache = Trio().client(), PayloadCache(True)
+    content = bytes(200_000)
+    (data,) = client.submit(content, TASK.request.id).payloads
+    place = place_of(data)
+    assert place is not None
+    key = PayloadKey(TASK.request.id, "in", "0")
+    cache.put(key, data)
+
+    cache.follow([changed(TASK, TaskState.DEAD)])
+    place.file.whole()[place.reference.offset : place.reference.offset + 1_000] = b"x" * 1_000
+
+    assert cache.get(key) == content
+
+
+def test_the_pieces_that_a_payload_came_in_are_kept_as_they_are_and_counted() -> None:
+    cache, pieces = PayloadCache(True), Pieces((b"one", b"two"), 6)
+
+    cache.put(IN0, pieces)
+
+    assert (cache.get(IN0), cache.bytes) == (pieces, 6)
