@@ -54,6 +54,8 @@ class RouterEndpoint:
     statistics: ShellStatistics = field(factory=ShellStatistics)
     """Counts the connections that are cut."""
     address: str = ""
+    other_socket: Socket | None = field(default=None, init=False)
+    """By which more arrives, if there is one."""
     _users: dict[PeerId, Allowed] = field(factory=dict[PeerId, Allowed], init=False)
     """The key of each connection, with its terms when the connection began."""
     _edition: tuple[int, int] = field(default=(0, 0), init=False)
@@ -69,7 +71,7 @@ class RouterEndpoint:
     @property
     def sockets(self) -> tuple[Socket, ...]:
         """The sockets to poll."""
-        return (self.socket,)
+        return (self.socket,) if self.other_socket is None else (self.socket, self.other_socket)
 
     @property
     def keeps_work_apart(self) -> bool:
@@ -238,10 +240,6 @@ class PushPullEndpoint(RouterEndpoint):
     _pipes: BrokerPipes = field(init=False)
 
     @property
-    def sockets(self) -> tuple[Socket, ...]:
-        return (self.socket, self._pipes.results)
-
-    @property
     def keeps_work_apart(self) -> bool:
         return True
 
@@ -258,6 +256,7 @@ class PushPullEndpoint(RouterEndpoint):
             strangers=self.strangers,
             statistics=self.statistics,
         )
+        self.other_socket = self._pipes.results
         RouterEndpoint.bind(self, host, port)
 
     def receive(self) -> tuple[PeerId, list[Buffer]] | None:

@@ -37,6 +37,8 @@ class Listeners:
         self._wasted = self._charged = 0.0
         self._someone_asks = True
         """Whether a connection may have come that is to be let in."""
+        self._looked_at = False
+        """Whether connections were inspected since then."""
 
     def sockets(self, *, clients: bool = True) -> Iterator[Socket]:
         """Yield the sockets to poll; ``clients``: whether those of clients are among them."""
@@ -66,7 +68,7 @@ class Listeners:
         return [
             endpoint
             for endpoint in self._endpoints
-            if endpoint in unread or any(socket in ready for socket in endpoint.sockets)
+            if endpoint.socket in ready or endpoint.other_socket in ready or endpoint in unread
         ]
 
     def mark_unread(self, endpoint: RouterEndpoint) -> None:
@@ -101,12 +103,14 @@ class Listeners:
         """Admit as many waiting connections as there is time for; call it after reading."""
         if self._gate is None:
             return
+        if not (self._someone_asks or self._looked_at or len(self._gate)):
+            return  # what was wasted is charged before anybody is let in
+        self._looked_at = False
         wasted = self._wasted + sum(endpoint.wasted for endpoint in self._endpoints)
         if wasted > self._charged:
             self._gate.charge(wasted - self._charged, now=now)
             self._charged = wasted
-        if self._someone_asks or len(self._gate):
-            self._gate.let_in(now=now, is_calm=not self._unread)
+        self._gate.let_in(now=now, is_calm=not self._unread)
 
     def wait(self, *, now: float) -> float:
         """Return the seconds until there is something to do even if nothing arrives."""
@@ -121,6 +125,7 @@ class Listeners:
 
     def inspect_connections(self, *, now: float) -> None:
         """Inspect all connections, including those from which nothing was ever received."""
+        self._looked_at = True
         unread = [*self._unread, *self._held_back]
         behind = [each.inspect(now=now, read_empty=each not in unread) for each in self._endpoints]
         self._inspect_at = now + (NEXT_INSPECTION_SECONDS if any(behind) else INSPECTION_SECONDS)
