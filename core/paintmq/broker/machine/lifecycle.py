@@ -16,7 +16,7 @@ from paintmq.broker.machine.leases import RUN_LIMIT_MARGIN
 from paintmq.broker.machine.retention import Retention, finished_message
 from paintmq.broker.machine.retry import RetryPolicy
 from paintmq.broker.machine.step import DeadlineKey, StepBuilder
-from paintmq.broker.machine.tasks import TaskEntry
+from paintmq.broker.machine.tasks import NO_TIMERS, TaskEntry
 from paintmq.broker.machine.transitions import ENDING_EVENTS, Event, TimerKind
 from paintmq.broker.machine.zombies import ZombieAttempts
 from paintmq.broker.scheduling.scheduler import Scheduler
@@ -148,6 +148,8 @@ class Lifecycle:
     def _waiting_timers(
         self, entry: TaskEntry, status: TaskStatus, *, now: float
     ) -> dict[TimerKind, float]:
+        if entry.expires_at is None and not status.excluded:
+            return NO_TIMERS
         timers: dict[TimerKind, float] = {}
         if entry.expires_at is not None:
             timers["expire"] = entry.expires_at

@@ -9,7 +9,7 @@ from attrs import define, field
 
 from paintmq.broker.accounting.happening import Happening, Note
 from paintmq.broker.machine import transitions
-from paintmq.broker.machine.tasks import TaskEntry, TaskTable
+from paintmq.broker.machine.tasks import NO_TIMERS, TaskEntry, TaskTable
 from paintmq.broker.machine.transitions import Event, TimerKind
 from paintmq.broker.records import Record, TaskAccepted, TaskChanged, TaskPurged
 from paintmq.deadlines import Deadlines
@@ -107,7 +107,7 @@ class StepBuilder:
         transitions.check(entry.status.state, Event.PURGE, None, ())
         self._records.append(TaskPurged(entry.id))
         self.tasks.remove(entry)
-        self._replace_timers(entry, {})
+        self._replace_timers(entry, NO_TIMERS)
 
     def set_timers(self, entry: TaskEntry, timers: dict[TimerKind, float]) -> None:
         """Replace the task's timers by these, given with the time at which each falls due."""

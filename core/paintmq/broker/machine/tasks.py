@@ -16,6 +16,9 @@ from paintmq.plugin.catalog import CheckedTask
 from paintmq.task import FINAL_STATES, PeerId, TaskId, TaskRequest, TaskState
 from paintmq.task_status import TaskStatus
 
+NO_TIMERS: dict[TimerKind, float] = {}
+"""Of most tasks that wait, all of which share it."""
+
 
 @define
 class TaskEntry:
@@ -33,7 +36,7 @@ class TaskEntry:
     """Clients to be told, in the order they asked; changed only by ``TaskTable``."""
     confirmed: tuple[PeerId, ...] = ()
     """Clients of its owner that have said that they have the result."""
-    timers: dict[TimerKind, float] = field(factory=dict[TimerKind, float], init=False)
+    timers: dict[TimerKind, float] = field(default=NO_TIMERS, init=False)
     """When each falls due; replaced by ``StepBuilder`` alone, never changed."""
     id: TaskId = field(init=False)
     input_bytes: int = field(init=False)
