@@ -29,7 +29,7 @@ from paintmq.broker.records import Recovered
 from paintmq.broker.shell.clock import BrokerClock
 from paintmq.broker.shell.containment import Containment
 from paintmq.broker.shell.disk_watch import DiskWatch
-from paintmq.broker.shell.intake import BUSY_RECORDS, Intake
+from paintmq.broker.shell.intake import BUSY_RECORDS, IDLE_RECORDS, Intake
 from paintmq.broker.shell.loop_latency import LoopLatency
 from paintmq.broker.shell.machine_driver import MachineDriver
 from paintmq.broker.shell.reception import Reception
@@ -282,6 +282,7 @@ class BrokerLoop:
         has_more = True
         for _ in range(BUDGET):
             if not self._has_room():
+                self._hear_light_clients(endpoint, now)
                 self._listeners.hold_back(endpoint)
                 return
             if has_more and reception.reads_ahead:
@@ -299,8 +300,10 @@ class BrokerLoop:
         self._listeners.mark_unread(endpoint)
 
     def _hear_light_clients(self, endpoint: RouterEndpoint, now: float) -> None:
-        """Handle what clients say that say little, though the time for clients is used up."""
-        reception = self._reception
+        """Handle what clients say that say little, though the others must wait."""
+        reception, journal = self._reception, self._journal
+        if journal.sequence - journal.durable >= IDLE_RECORDS:
+            return
         if self._intake.hears_light and reception.reads_ahead:
             received = endpoint.receive()
             if received is not None:
