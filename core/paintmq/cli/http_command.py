@@ -35,7 +35,7 @@ MAX_SILENT = 256
 
 TOKEN_VARIABLE = "PAINTMQ_HTTP_TOKEN"
 """The operator's token itself, instead of a file."""
-MAX_WEBSOCKET_MESSAGE = 4 * 1024 * 1024
+MAX_WEBSOCKET_MESSAGE = 8 * 1024 * 1024
 
 
 def add_to(app: typer.Typer) -> None:
@@ -103,6 +103,7 @@ def serve(connect: str | None, config: Path | None) -> None:
             body=wanted.max_body_bytes, bodies=wanted.max_bytes, requests=wanted.max_requests
         ),
         apis,
+        rates=tasks.rates,
         probes={"/healthz": probes.alive, "/readyz": probes.ready},
     )
     connections = wanted.max_requests + MAX_WAITING + MAX_SILENT

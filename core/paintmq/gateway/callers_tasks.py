@@ -5,7 +5,8 @@ Rule: every route of every API goes through here, so no API can show a caller an
 
 # ruff: noqa: ASYNC109 -- as the client's own time-outs
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from paintmq.errors import InvalidTaskError, RejectedError, TaskUnknownError
 from paintmq.gateway.followed import FollowedTasks
 from paintmq.gateway.identity import MARK_DIGITS, TaskIds, may_reach
 from paintmq.gateway.quotas import Quotas
+from paintmq.gateway.rates import Rates
 from paintmq.gateway.refusal import RefusedRequestError
 from paintmq.gateway.task_listing import described, described_row
 from paintmq.http_api import Caller
@@ -41,6 +43,11 @@ class CallersTasks:
     client: AsyncClient
     ids: TaskIds
     followed: FollowedTasks = field(factory=FollowedTasks, kw_only=True)
+    rates: Rates = field(factory=lambda: Rates(time.monotonic), kw_only=True)
+    when_submitted: list[Callable[[Caller, AsyncTaskHandle], None]] = field(
+        factory=list[Callable[[Caller, AsyncTaskHandle], None]], init=False
+    )
+    """Called with each task that was accepted."""
     quotas: Quotas = field(init=False)
 
     @quotas.default
@@ -74,6 +81,8 @@ class CallersTasks:
             raise
         self.quotas.follow(caller, handle)
         self.followed.add(handle)
+        for tell in self.when_submitted:
+            tell(caller, handle)
         return handle
 
     async def _accepted(self, task: Task, queue: str) -> AsyncTaskHandle:
@@ -88,9 +97,12 @@ class CallersTasks:
             raise
 
     async def _unfinished(self, caller: Caller) -> list[TaskId]:
-        own = evolve(caller, role="user")
-        rows = await self.rows(own)
+        rows = await self.own_rows(caller)
         return [TaskId(row["id"]) for row in rows if not TaskState(row["state"]).is_final]
+
+    async def own_rows(self, caller: Caller) -> list[Mapping[str, Any]]:
+        """Return the newest of the caller's own tasks, an admin's too, in order of acceptance."""
+        return await self.rows(evolve(caller, role="user"), newest=True)
 
     async def find(self, caller: Caller, task_id: str) -> AsyncTaskHandle:
         """Return a handle of the caller's task, if need be a new one, whose result comes from the

@@ -146,9 +146,11 @@ class Guard:
         try:
             # It lasts for hours and holds little, as a request that waits does.
             with self.slots.waits(admitted.caller.name):
-                await self.app(scope, receive, send)
+                await self.app(scope, receive, self._while_known(admitted, send))
         except RefusedRequestError:
             await send({"type": "websocket.close", "code": TOO_MUCH_WAITS})
+        except _LeftError:
+            logger.info("a WebSocket was closed: its token is no longer good")
 
     # --------------------------------------------------------------------------------------------
 
@@ -178,6 +180,18 @@ class Guard:
             check_ambient(address, headers, method)
         scope["state"]["caller"] = caller
         return _Admitted(api, caller, address, headers)
+
+    def _while_known(self, admitted: _Admitted, send: Send) -> Send:
+        """Return a ``send`` that ends a WebSocket whose token has ended meanwhile."""
+
+        async def send_if_known(message: Message) -> None:
+            is_message = message["type"] == "websocket.send"
+            if is_message and admitted.caller.name and self.callers.of(admitted.headers) is None:
+                await send({"type": "websocket.close", "code": 1008, "reason": "token"})
+                raise _LeftError
+            await send(message)
+
+        return send_if_known
 
     async def _refuse(
         self, scope: Scope, receive: Receive, send: Send, refusal: RefusedRequestError

@@ -147,6 +147,22 @@ PATHS: dict[str, dict[str, Any]] = {
     "/v1/dead/{id}/requeue": {
         "post": _operation("Try one again (admin)", {"200": _answer("", _OBJECT)}, _ID)
     },
+    "/v1/ws": {
+        "get": _operation(
+            "Follow tasks by WebSocket, submit and cancel; see core/OPERATING.md",
+            {"101": {"description": "It is a WebSocket."}, "426": _answer("It was no upgrade.")},
+            _query("task", "string", "follow this task alone, until it has ended"),
+            _query("previews", "string", "with the picture so far", enum=["1"]),
+        )
+    },
+    "/v1/events": {
+        "get": _operation(
+            "Follow tasks by Server-Sent Events",
+            {"200": {"description": "A stream.", "content": {"text/event-stream": {}}}},
+            _query("task", "string", "follow this task alone, until it has ended"),
+            _query("previews", "string", "with the picture so far", enum=["1"]),
+        )
+    },
     "/v1/me": {"get": _operation("Tell who one is", {"200": _answer("", _OBJECT)})},
 }
 

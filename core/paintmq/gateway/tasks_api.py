@@ -2,6 +2,8 @@
 
 import asyncio
 import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -13,6 +15,7 @@ from starlette.types import ASGIApp
 
 from paintmq.errors import InvalidTaskError, PaintMQError
 from paintmq.gateway.answers import ResultAnswer, error_fields, status_of
+from paintmq.gateway.live.routes import LiveRoutes
 from paintmq.gateway.refusal import RefusedRequestError
 from paintmq.gateway.representation import picture_form
 from paintmq.gateway.request_tasks import fields_of_request
@@ -32,7 +35,13 @@ _RESULT_PARAMETERS = ("wait", "output", "format", "quality")
 
 def tasks_api(services: HttpServices) -> HttpApi:
     """Return the API ``v1``."""
-    own, service = TaskRoutes(services), ServiceRoutes(services)
+    own, service, live = TaskRoutes(services), ServiceRoutes(services), LiveRoutes(services)
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        async with services.tasks.swept(), live.open():
+            yield
+
     return HttpApi(
         name="v1",
         prefixes=("/v1",),
@@ -46,8 +55,9 @@ def tasks_api(services: HttpServices) -> HttpApi:
             Route("/v1/tasks/{id}/preview", own.preview, methods=["GET"]),
             Route("/v1/tasks/{id}/why", own.why, methods=["GET"]),
             *service.routes(),
+            *live.routes(),
         ],
-        lifespan=services.tasks.swept,
+        lifespan=lifespan,
     )
 
 
