@@ -13,6 +13,7 @@ from paintmq.cli import (
     dead_commands,
     doctor_command,
     drain_command,
+    events_command,
     http_command,
     keys_command,
     models_command,
@@ -23,6 +24,7 @@ from paintmq.cli import (
     run_command,
     service_commands,
     simulate_command,
+    stats_command,
     status_command,
     task_commands,
 )
@@ -62,6 +64,8 @@ def make_app() -> typer.Typer:
     run_command.add_to(app)
     service_commands.add_to(app)
     status_command.add_to(app)
+    stats_command.add_to(app)
+    events_command.add_to(app)
     task_commands.add_to(app)
     dead_commands.add_to(app)
     drain_command.add_to(app)

@@ -11,12 +11,13 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from cattrs import structure
 
 from paintmq.client.async_task_handle import AsyncTaskHandle, checked_timeout, wait_for_answer
 from paintmq.client.client import DEFAULT_ENDPOINT
+from paintmq.client.event_reader import EventReader
 from paintmq.client.journal import journal_for
 from paintmq.client.reachability import none_answers
 from paintmq.client.result import Result
@@ -209,6 +210,27 @@ class AsyncClient:
     async def statistics(self) -> BrokerStatistics:
         """Return the statistics of the broker and of every queue."""
         return structure(await self.ask("statistics"), BrokerStatistics)
+
+    async def events(
+        self,
+        *,
+        queue: str = "",
+        model: str = "",
+        tenant: str = "",
+        task: str = "",
+        after: int | None = None,
+        follow: bool = True,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield what happens to tasks, workers and queues; see ``Client.events``."""
+        filters: dict[str, Json] = {"queue": queue, "model": model, "tenant": tenant, "task": task}
+        reader = EventReader(filters, after if follow or after is not None else 0)
+        while True:
+            answer: Any = await self.ask("events", timeout=ASK_SECONDS, **reader.question())
+            for event in reader.take(answer):
+                yield event
+            if not follow and not answer["more"]:
+                return
+            await asyncio.sleep(reader.pause)
 
     async def ask(
         self, subject: str, *, timeout: float | None = ASK_SECONDS, **arguments: Json

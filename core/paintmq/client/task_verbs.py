@@ -4,12 +4,13 @@ import queue
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from time import monotonic
-from typing import Literal, overload
+from time import monotonic, sleep
+from typing import Any, Literal, overload
 
 from cattrs import structure
 
 from paintmq.client.control import Control
+from paintmq.client.event_reader import EventReader
 from paintmq.client.followed_task import FollowedTask
 from paintmq.client.result import Result
 from paintmq.client.session import Session
@@ -194,6 +195,48 @@ class TaskVerbs:
     def statistics(self) -> BrokerStatistics:
         """Return the statistics of the broker and of every queue."""
         return structure(self.ask("statistics"), BrokerStatistics)
+
+    def events(
+        self,
+        *,
+        queue: str = "",
+        model: str = "",
+        tenant: str = "",
+        task: str = "",
+        after: int | None = None,
+        follow: bool = True,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield what happens to tasks, workers and queues: plain tables, oldest first.
+
+        Each has a ``number``, ``at`` (broker time, Unix seconds), a ``kind`` (``task``, ``worker``,
+        ``queue``) and an ``event``; of tasks ``task_id``, ``state``, ``model``, ``queue``,
+        ``tenant``, ``worker``, ``attempt`` and, after a failure, ``error`` and ``detail``. A key
+        that is no admin's is told of its own tasks alone.
+
+        Args:
+            queue: of this queue alone; empty: of all.
+            model: of this model alone.
+            tenant: of this tenant's tasks alone.
+            task: of the task with this id alone.
+            after: the number of the last event that is known already: what came after it, as far
+                as the broker still has it, is yielded first. 0: all that it has. None: only what
+                comes from now on.
+            follow: go on for ever; else end with the last event there is.
+
+        An event of the kind ``broker`` tells of gaps: ``missed`` (with a ``count``) where some are
+        gone, ``restarted`` where the broker was. A reader that is slow costs nobody anything.
+
+        Raises:
+            RejectedError: the broker keeps no events (``monitoring.enabled``), or is older.
+        """
+        filters: dict[str, Json] = {"queue": queue, "model": model, "tenant": tenant, "task": task}
+        reader = EventReader(filters, after if follow or after is not None else 0)
+        while True:
+            answer: Any = self.ask("events", timeout=ASK_SECONDS, **reader.question())
+            yield from reader.take(answer)
+            if not follow and not answer["more"]:
+                return
+            sleep(reader.pause)
 
     def _submitted(self, task: Task, *, even_if_refused: bool) -> TaskHandle:
         """Submit a task and wait out what passes; a refusal may come as a handle that has ended."""

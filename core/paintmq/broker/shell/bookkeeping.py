@@ -7,20 +7,25 @@ there by the journal's log.
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from attrs import define, evolve, field
 from cattrs.errors import ClassValidationError
 
+from paintmq.broker.accounting.chronicle import Chronicle
+from paintmq.broker.accounting.events import EventLog, Filter, Told
 from paintmq.broker.accounting.ledger import Books, Ledger, read_books
 from paintmq.broker.accounting.report import report
 from paintmq.broker.accounting.sketch import Sketch
-from paintmq.broker.machine import BrokerMachine
+from paintmq.broker.machine import BrokerMachine, Credentials
 from paintmq.broker.records import Recovered
+from paintmq.broker.stores.history_table import Wanted
 from paintmq.broker.stores.journal import Journal
 from paintmq.broker.stores.statistics_file import StatisticsFile, read_books_at
 from paintmq.statistics import BrokerStatistics
+from paintmq.task import Json
 
 MOST_UNCOUNTED = 512
 """Happenings after which they are counted, whatever time it is."""
@@ -38,8 +43,11 @@ class Bookkeeping:
 
     _journal: Journal
     _path: Path | None
-    """Of the file; None: nothing outlives a broker without a durable journal."""
+    """Of the file; None: nothing outlives a broker without a durable journal, history included."""
     ledger: Ledger = field(factory=Ledger, init=False)
+    log: EventLog = field(factory=EventLog, init=False)
+    _chronicle: Chronicle = field(factory=Chronicle, init=False)
+    _machine: BrokerMachine | None = field(default=None, init=False)
     _earlier: Books | None = field(default=None, init=False)
     _file: StatisticsFile | None = field(default=None, init=False)
     _look_at: float = field(default=0.0, init=False)
@@ -71,12 +79,16 @@ class Bookkeeping:
                 "from what it holds, so totals may be too low",
                 off,
             )
+        self._file = StatisticsFile(self._path)
+        self._file.open()
         if self._path is not None:
-            self._file = StatisticsFile(self._path)
-            self._file.open()
             # From here on a broker that is killed leaves books, and the records after them.
             self._file.write_books(self.ledger.books(recovered.durable_sequence))
             self._write_at = now + WRITE_SECONDS
+
+    def watch(self, machine: BrokerMachine) -> None:
+        """Write the history of this machine from now on."""
+        self._machine = machine
 
     def __call__(self, *, now: float) -> None:
         """Do what is due."""
@@ -84,8 +96,10 @@ class Bookkeeping:
         if len(self.ledger.waiting) >= MOST_UNCOUNTED or now >= self._look_at:
             self._settle(now)
 
-    def statistics(self, machine: BrokerMachine, *, now: float) -> BrokerStatistics:
+    def statistics(self, *, now: float) -> BrokerStatistics:
         """Return what stands now, and all that was counted."""
+        machine = self._machine
+        assert machine is not None
         self._settle(now)
         running = ((entry.request.model, entry.request.tenant) for entry in machine.leased())
         shown = report(machine.statistics(now=now), self.ledger, running)
@@ -94,20 +108,28 @@ class Bookkeeping:
     def close(self, *, durable: bool) -> None:
         """Write the books a last time, unless the journal could not be closed properly."""
         if self._file is not None:
-            if durable:
+            if durable and self._path is not None:
                 self.ledger.settle()
                 self._file.write_books(self.ledger.books(self._journal.sequence))
             self._file.close()
 
     def _settle(self, now: float) -> None:
-        self.ledger.settle()
+        self.log.add(self.ledger.settle(), now=now)
         if now >= self._look_at:
             self._look_at = now + LOOK_SECONDS
             self.ledger.look(now)
             self._write_down(now)
+            self._write_history(now)
+
+    def _write_history(self, now: float) -> None:
+        if self._machine is not None and self._file is not None:
+            counts = self._machine.statistics(now=now)
+            points = self._chronicle.take(self.ledger, counts, now=now)
+            if points:
+                self._file.write_points(points, now)
 
     def _write_down(self, now: float) -> None:
-        if self._file is None:
+        if self._file is None or self._path is None:
             return
         if self._held is not None and self._held[0] <= self._journal.durable:
             self._file.write_books(self._held[1])
@@ -117,6 +139,33 @@ class Bookkeeping:
             sequence = self._journal.sequence
             self._held = sequence, self.ledger.books(sequence)
 
+    def history(self, arguments: Mapping[str, Json], *, now: float) -> Json:
+        """Return a part of the history, or that it is being read: then ask again.
+
+        Raises:
+            ValueError: the arguments make no sense.
+        """
+        assert self._file is not None
+        answer = self._file.read_history(_wanted(arguments, now))
+        return {"state": "reading"} if answer is None else {"state": "done", "history": answer}
+
+    def events(self, arguments: Mapping[str, Json], reader: Credentials, *, now: float) -> Told:
+        """Return the events after a number that this reader may be told.
+
+        Raises:
+            ValueError: the arguments make no sense.
+        """
+        self._settle(now)
+        after = arguments.get("after", 0)
+        if not isinstance(after, int):
+            raise ValueError(f"after = {after!r} is no number of an event")  # noqa: TRY004 -- theirs
+        names = {key: arguments.get(key, "") for key in ("queue", "model", "tenant", "task")}
+        for key, value in names.items():
+            if not isinstance(value, str):
+                raise ValueError(f"{key} = {value!r} is no name")  # noqa: TRY004 -- as above
+        wanted = Filter(**{key: str(value) for key, value in names.items()})
+        return self.log.tell(after, wanted, reader.sees, is_admin=reader.is_admin)
+
     def _watch_commits(self) -> None:
         journal = self._journal
         if self._watched is not None and self._watched[0] <= journal.durable:
@@ -124,6 +173,22 @@ class Bookkeeping:
             self._watched = None
         if self._watched is None and journal.sequence > journal.durable:
             self._watched = journal.sequence, time.perf_counter()
+
+
+def _wanted(arguments: Mapping[str, Json], now: float) -> Wanted:
+    match arguments:
+        case {
+            "kind": "total" | "queue" | "model" as kind,
+            "name": str(name),
+            "since": int(since) | float(since),
+            "until": int(until) | float(until),
+        } if since <= until <= now + 60:
+            return Wanted(kind=kind, name=name, since=since, until=until)
+        case _:
+            raise ValueError(
+                "history wants a kind (total, queue or model), a name, and since and until in"
+                " broker time, Unix seconds"
+            )
 
 
 def _read_earlier(path: Path) -> Books | None:

@@ -245,6 +245,7 @@ class Reception:
             self._subjects,
             is_admin=credentials.is_admin,
             knows=lambda task_id: self._machine.knows(task_id, credentials),
+            credentials=credentials,
         )
         if answered is not None:
             self._sender.send_now(peer, answered)

@@ -37,6 +37,7 @@ from paintmq.broker.shell.plugin_events import ObserverThread, start_observers
 from paintmq.broker.shell.queue_ports import LAST_WORDS, QueuePorts
 from paintmq.broker.shell.recovery_notes import log_recovery
 from paintmq.broker.shell.server_control import (
+    ForReader,
     Subject,
     back_up,
     describe_differences,
@@ -474,13 +475,12 @@ class BrokerServer:
             rng=rng,
             observe=None if books is None else books.ledger.waiting.append,
         )
+        if books is not None:
+            books.watch(machine)
 
         def counted() -> BrokerStatistics:
             now = clock.now()
-            if books is None:
-                known = machine.statistics(now=now)
-            else:
-                known = books.statistics(machine, now=now)
+            known = (books or machine).statistics(now=now)
             return evolve(known, shell=statistics, loop=loop.turns.durations())
 
         subjects: dict[str, Subject] = {
@@ -497,8 +497,11 @@ class BrokerServer:
                 self._plugins.describe_router(self._router),
             ),
             "models": lambda _: describe_models(catalog),
-            "statistics": lambda _: describe_statistics(without_names(counted())),
-            "statistics_of_all": lambda _: describe_statistics(counted()),
+            "statistics": ForReader(
+                lambda _, who: describe_statistics(
+                    counted() if who.is_admin else without_names(counted())
+                )
+            ),
             "turns": lambda _: loop.turns.describe(),
             "shutdown": self._shutdown,
             "reload": self._reload,
@@ -507,6 +510,14 @@ class BrokerServer:
             "backup": partial(back_up, journal, config.broker),
             "story": partial(tell_story, journal),
         }
+        if books is not None:
+            subjects["history"] = lambda asked: books.history(asked, now=clock.now())
+            subjects["events"] = ForReader(
+                lambda asked, who: {
+                    "incarnation": incarnation,
+                    **books.events(asked, who, now=clock.now()).to_json(),
+                }
+            )
         self._observers = start_observers(self._plugins, statistics)
         loop = BrokerLoop(
             machine=machine,

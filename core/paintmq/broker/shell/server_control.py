@@ -5,8 +5,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from attrs import asdict
+from attrs import asdict, frozen
 
+from paintmq.broker.machine import NO_KEYS, Credentials
 from paintmq.broker.records import Recovered
 from paintmq.broker.stores import journal_folder
 from paintmq.broker.stores.journal import Journal
@@ -21,7 +22,15 @@ from paintmq.task import Json, TaskId
 from paintmq.transport.addresses import is_loopback
 from paintmq.wire.messages import PROTOCOL_VERSION, Answer, Ask
 
-Subject: TypeAlias = Callable[[Mapping[str, Json]], Json]
+
+@frozen
+class ForReader:
+    """A subject whose answer depends on who asks."""
+
+    tell: Callable[[Mapping[str, Json], Credentials], Json]
+
+
+Subject: TypeAlias = Callable[[Mapping[str, Json]], Json] | ForReader
 
 
 _VERSION = version("paintmq")  # at import: an upgrade may replace the metadata while we run
@@ -40,14 +49,10 @@ ADMIN_SUBJECTS = frozenset(
         "move_tasks",
         "dead_requeue",
         "dead_drop",
-        "statistics_of_all",
     }
 )
 """Subjects that change things for others: with keys in use, they take an admin's key."""
 
-
-WIDER_FOR_ADMINS = {"statistics": "statistics_of_all"}
-"""Subjects that an admin gets a fuller answer to."""
 
 TASK_SUBJECTS = frozenset({"story"})
 """Those of one task, which whoever asks must be allowed to learn of."""
@@ -59,6 +64,7 @@ def answer(
     *,
     is_admin: bool,
     knows: Callable[[TaskId], bool] = lambda _: False,
+    credentials: Credentials = NO_KEYS,
 ) -> Answer | None:
     """Return the answer; None if the subject is not in the table and so the machine's.
 
@@ -73,12 +79,15 @@ def answer(
             f"`paintmq why TASK --story --journal FOLDER` reads the log on the broker's machine"
         )
         return Answer(request_id=ask.request_id, error=reason)
-    name = WIDER_FOR_ADMINS.get(ask.subject, ask.subject) if is_admin else ask.subject
-    subject = subjects.get(name) or subjects.get(ask.subject)
+    subject = subjects.get(ask.subject)
     if subject is None:
         return None
     try:
-        return Answer(request_id=ask.request_id, value=subject(ask.arguments))
+        if isinstance(subject, ForReader):
+            value = subject.tell(ask.arguments, credentials)
+        else:
+            value = subject(ask.arguments)
+        return Answer(request_id=ask.request_id, value=value)
     except (ValueError, OSError, PaintMQError) as error:
         return Answer(request_id=ask.request_id, error=str(error))
 

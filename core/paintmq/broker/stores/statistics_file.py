@@ -1,4 +1,4 @@
-"""The file ``statistics.db`` beside a journal: the counts, so that they survive a restart.
+"""The file ``statistics.db`` beside a journal: counts that survive a restart, and their history.
 
 It is a file of its own, so that it never delays a commit of the journal, and may be deleted: the
 counts then begin anew. A thread of its own writes it; whatever is wrong with it is told once, and
@@ -10,13 +10,18 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from paintmq.broker.accounting.chronicle import Point, Series
+from paintmq.broker.stores import history_table
+from paintmq.broker.stores.history_table import HistoryTable, Wanted
 from paintmq.process import private_files
 from paintmq.statistics import is_worth_a_line
+from paintmq.task import Json
 
 SCHEMA_VERSION = 1
 LAST_WORDS = 5.0
@@ -24,7 +29,10 @@ LAST_WORDS = 5.0
 MOST_WAITING = 64
 """Writings that may wait for a slow disk; further ones are left out."""
 
-_SCHEMA = """
+MOST_ANSWERS = 32
+"""Answers that wait to be fetched; the oldest goes first."""
+
+_BOOKS = """
 CREATE TABLE IF NOT EXISTS books (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), json TEXT)
 """
 
@@ -42,6 +50,9 @@ class StatisticsFile:
         self.failures = 0
         """How often something could not be written or read."""
         self._connection: sqlite3.Connection | None = None
+        self._history = HistoryTable()
+        self._answers: dict[Wanted, Json] = {}
+        """Of questions about the history; None: it is being read."""
         self._work: queue.Queue[Work | None] = queue.Queue(MOST_WAITING)
         self._thread = threading.Thread(target=self._run, name="paintmq-statistics", daemon=True)
 
@@ -64,7 +75,9 @@ class StatisticsFile:
             _check_version(connection)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute(_SCHEMA)
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            connection.execute(_BOOKS)
+            connection.execute(history_table.SCHEMA)
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         except BaseException:
             connection.close()
@@ -74,6 +87,27 @@ class StatisticsFile:
     def write_books(self, books: dict[str, Any]) -> None:
         """Write the counts, soon. Never waits."""
         self.do(lambda connection: _put(connection, books))
+
+    def write_points(self, points: Mapping[Series, Point], now: float) -> None:
+        """Add points to the history, soon. Never waits."""
+        self.do(lambda connection: self._history.write(connection, points, now))
+
+    def read_history(self, wanted: Wanted) -> Json:
+        """Return a part of the history; None: it is being read, ask again. Never waits."""
+        if self._answers.get(wanted) is not None:
+            return self._answers.pop(wanted)
+        if wanted not in self._answers and self.do(partial(self._read, wanted)):
+            self._answers[wanted] = None
+            while len(self._answers) > MOST_ANSWERS:
+                del self._answers[next(iter(self._answers))]
+        return None
+
+    def _read(self, wanted: Wanted, connection: sqlite3.Connection) -> None:
+        try:
+            self._answers[wanted] = self._history.read(connection, wanted)
+        except BaseException:
+            self._answers[wanted] = {"length": wanted.length, "points": []}
+            raise
 
     def do(self, work: Work) -> bool:
         """Have the file's thread do something with the database; False if it is far behind."""

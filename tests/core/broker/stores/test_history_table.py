@@ -1,0 +1,113 @@
+"""The history in its file: made up from below, over restarts, and within its bounds."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from paintmq.broker.accounting.chronicle import HOUR, KEPT, MINUTE, SECOND, TOTAL, Point
+from paintmq.broker.accounting.sketch import Sketch
+from paintmq.broker.stores.history_table import SCHEMA, HistoryTable, Wanted
+
+START = 1_796_000_400.0
+"""The beginning of an hour."""
+
+
+@pytest.fixture
+def connection() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as it:
+        it.execute(SCHEMA)
+        yield it
+
+
+def point(succeeded: int = 1) -> Point:
+    made = Point(seconds=1.0, waiting=2.0, succeeded=succeeded)
+    for _ in range(succeeded):
+        made.run.add(0.5)
+    return made
+
+
+def kept(connection: sqlite3.Connection, length: int) -> dict[int, Point]:
+    rows = connection.execute("SELECT at, point FROM history WHERE length = ?", (length,))
+    return {at: json.loads(text) for at, text in rows}
+
+
+def live(table: HistoryTable, connection: sqlite3.Connection, first: int, last: int) -> None:
+    for second in range(first, last):
+        table.write(connection, {TOTAL: point()}, START + second)
+
+
+def test_seconds_become_minutes_and_minutes_hours(connection: sqlite3.Connection) -> None:
+    table = HistoryTable()
+    live(table, connection, 0, 3_661)
+    minutes = table.read(connection, Wanted(since=START, until=START + 5_000))
+    hours = table.read(connection, Wanted(since=START - 30 * 86_400, until=START + 5_000))
+
+    assert minutes["length"] == MINUTE
+    assert [each["succeeded"] for each in minutes["points"]] == [60] * 61
+    assert minutes["points"][0]["waiting"] == 2.0
+    assert minutes["points"][0]["throughput"] == 1.0
+    assert minutes["points"][0]["run_p50"] == pytest.approx(0.5, rel=0.03)
+    assert hours["length"] == HOUR
+    assert [each["succeeded"] for each in hours["points"]] == [3_600]
+
+
+def test_a_restart_in_the_middle_of_a_minute_loses_nothing(connection: sqlite3.Connection) -> None:
+    live(HistoryTable(), connection, 0, 90)
+    live(HistoryTable(), connection, 100, 185)
+    table = HistoryTable()
+    minutes = table.read(connection, Wanted(since=START, until=START + 6_000))
+
+    assert [each["succeeded"] for each in minutes["points"]] == [60, 50, 60]
+
+
+def test_two_points_of_one_second_are_added(connection: sqlite3.Connection) -> None:
+    table = HistoryTable()
+    table.write(connection, {TOTAL: point(), ("queue", "q"): point()}, START + 0.1)
+    table.write(connection, {TOTAL: point(2)}, START + 0.9)
+    seconds = table.read(connection, Wanted(since=START, until=START + 1))
+    of_queue = table.read(connection, Wanted(kind="queue", name="q", since=START, until=START + 1))
+
+    assert [each["succeeded"] for each in seconds["points"]] == [3]
+    assert [each["succeeded"] for each in of_queue["points"]] == [1]
+
+
+def test_what_is_too_old_goes(connection: sqlite3.Connection) -> None:
+    table = HistoryTable()
+    live(table, connection, 0, 130)
+    table.write(connection, {TOTAL: point()}, START + KEPT[SECOND] + 200)
+    table.write(connection, {TOTAL: point()}, START + KEPT[MINUTE] + 500)
+
+    assert len(kept(connection, SECOND)) == 1
+    assert START not in kept(connection, MINUTE)
+    assert kept(connection, HOUR)
+
+
+def test_the_file_has_a_bound(connection: sqlite3.Connection) -> None:
+    table = HistoryTable(most_bytes=400_000)
+    wide = Point(seconds=1.0, succeeded=300, run=Sketch(dict.fromkeys(range(300), 1), 1.0, 1.0))
+    for second in range(1_500):
+        table.write(connection, {TOTAL: wide}, START + second)
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    size = connection.execute("PRAGMA page_size").fetchone()[0]
+
+    # Between two looks, a minute's points come on top.
+    assert pages * size < 400_000 + 80 * 5_000
+    assert max(kept(connection, SECOND)) == int(START) + 1_499
+
+
+def test_a_bound_that_is_too_small_does_not_hang(connection: sqlite3.Connection) -> None:
+    table = HistoryTable(most_bytes=1)
+    live(table, connection, 0, 3)
+
+    assert kept(connection, SECOND).keys() == {int(START) + 1, int(START) + 2}
+
+
+def test_a_write_that_fails_leaves_nothing_half_done(connection: sqlite3.Connection) -> None:
+    table = HistoryTable()
+    with pytest.raises(sqlite3.Error):
+        table.write(connection, {TOTAL: point(), ("queue", None): point()}, START)  # type: ignore[dict-item]  # on purpose
+    assert not kept(connection, SECOND)
+    assert not connection.in_transaction
