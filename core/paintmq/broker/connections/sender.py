@@ -13,7 +13,8 @@ that memory holds a few transfers for each peer, not all results of a client tha
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from math import inf
 from typing import TypeAlias
 
 from attrs import define, evolve, field
@@ -50,9 +51,10 @@ LINK_BYTES = 8 * MIB
 """While a link holds more than this, no further transfer is begun."""
 CLOCK_MESSAGES = 8
 """Messages between two looks at the clock; one with payloads, or an answer, is followed by one."""
-LINGER_SECONDS = 0.002
+LINGER_SECONDS: Mapping[type, float] = {Accepted: 0.002, AttemptRecorded: 0.005}
 """For which a confirmation waits for something else to go to the same peer. Alone it would wake a
-process that has nothing to do yet, and take the processor from the next step of the same task."""
+process that has nothing to do yet, and take the processor from the next step of the same task. A
+worker merely stops repeating itself; a program may wait to hear that its task was accepted."""
 LINGERING_MESSAGES = 32
 """Of one peer, with which the wait is over."""
 LINK_MESSAGES = 256
@@ -64,7 +66,6 @@ PREVIEW_LINE = 64
 
 _WITH_PAYLOADS = frozenset({Assign, Finished})
 """Messages whose payloads are looked up when they are sent."""
-_MAY_LINGER = frozenset({Accepted, AttemptRecorded})
 _STAMPED = frozenset({Accepted, Welcome, WorkerWelcome})
 """Messages with a field that is filled in when they leave."""
 _MAY_TAKE_LONG = frozenset({Assign, Answer})
@@ -105,10 +106,13 @@ class Sender:
         waits = self._outbox or self._lingering or self._fetching
         return not waits and not self._peers.any_marked
 
-    @property
-    def lingers(self) -> bool:
-        """Whether something waits for others to leave with it: see ``LINGER_SECONDS``."""
-        return bool(self._lingering)
+    def linger(self) -> float:
+        """Return for how many seconds what waits for company may still do so; infinity: for ever,
+        as nothing does.
+        """
+        if not self._lingering:
+            return inf
+        return min([until for _, until in self._lingering.values()]) - self._clock()
 
     @property
     def has_failures(self) -> bool:
@@ -130,9 +134,12 @@ class Sender:
             if kind is BrokerHeartbeat and peer.is_behind:
                 continue  # what waits for it shows as well that the broker lives
             peer.hold(outgoing)
-            if kind in _MAY_LINGER and peer.line_length < LINGERING_MESSAGES:
-                if peer.id not in self._lingering:
-                    self._lingering[peer.id] = peer, self._clock() + LINGER_SECONDS
+            seconds = LINGER_SECONDS.get(kind)
+            if seconds is not None and peer.line_length < LINGERING_MESSAGES:
+                until = self._clock() + seconds
+                known = self._lingering.get(peer.id)
+                if known is None or known[1] > until:
+                    self._lingering[peer.id] = peer, until
             else:
                 self._peers.mark(peer)
                 self._lingering.pop(peer.id, None)

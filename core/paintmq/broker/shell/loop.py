@@ -21,7 +21,7 @@ from paintmq.broker.connections.endpoints import RouterEndpoint
 from paintmq.broker.connections.listeners import Listeners
 from paintmq.broker.connections.peers import PeerTable
 from paintmq.broker.connections.reassembly import ReassemblyBudget
-from paintmq.broker.connections.sender import LINGER_SECONDS, Sender
+from paintmq.broker.connections.sender import Sender
 from paintmq.broker.machine import BrokerMachine
 from paintmq.broker.machine.reconfiguration import Reconfiguration
 from paintmq.broker.recording.observing import Observer, Recorder
@@ -226,8 +226,7 @@ class BrokerLoop:
             wait = min(wait, RETRY_SECONDS)
         if self._listeners.any_held_back:
             wait = min(wait, self._intake.wait or wait)
-        if self._sender.lingers:
-            wait = min(wait, LINGER_SECONDS)
+        wait = min(wait, max(0.0, self._sender.linger()))
         deadline = self._machine.next_deadline()
         if deadline is not None:
             wait = min(wait, deadline - self._clock.now())

@@ -1,6 +1,7 @@
 """What leaves the broker, when, and what is said when a payload is lost."""
 
 from collections.abc import Callable
+from math import inf
 
 from attrs import define, evolve, field
 
@@ -380,7 +381,7 @@ def test_a_confirmation_waits_a_moment_for_company() -> None:
     stage.say(recorded(1))
     assert stage.turn() == []
     assert stage.wire.heard == []
-    assert stage.sender.lingers
+    assert stage.sender.linger() == LINGER_SECONDS[AttemptRecorded]
     assert not stage.sender.has_sent_everything
 
     stage.say(BrokerHeartbeat())
@@ -393,7 +394,7 @@ def test_a_confirmation_that_finds_no_company_leaves_alone() -> None:
     stage = Stage()
     stage.say(recorded(1))
     stage.turn()
-    stage.seconds[:] = [LINGER_SECONDS, LINGER_SECONDS]
+    stage.seconds[:] = 2 * [LINGER_SECONDS[AttemptRecorded]]
     stage.turn()
 
     assert [type(each.message) for each in stage.wire.heard] == [AttemptRecorded]
@@ -417,6 +418,17 @@ def test_a_confirmation_for_a_peer_that_left_waits_for_nothing() -> None:
     stage.turn()
 
     assert stage.sender.has_sent_everything
+
+
+def test_what_may_wait_shortest_says_when_all_leaves() -> None:
+    stage = Stage()
+    assert stage.sender.linger() == inf
+    stage.say(recorded(1))
+    stage.say(Accepted(task_id=TaskId("1" * 32), queue="q", durable_sequence=0))
+    stage.say(recorded(2))
+    stage.turn()
+
+    assert stage.sender.linger() == LINGER_SECONDS[Accepted]
 
 
 def recorded(number: int) -> AttemptRecorded:
