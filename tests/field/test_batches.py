@@ -25,7 +25,7 @@ class TestOneBadPicture:
         ("content", "reason"),
         [
             (b"", "the file is empty"),
-            (bytes(range(20)), "not a readable PNG, JPEG, WebP or TIFF image"),
+            (bytes(range(20)), "not a readable image (PNG, JPEG, WEBP, TIFF, GIF, BMP, AVIF"),
             (b"\x89PNG\r\n\x1a\n broken", "its header is damaged"),
         ],
     )

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from tests.harness.instant_session import CommandLine, pixels_of
 from tests.harness.sample_pictures import mask, names_in, picture
 
+from paintmq.cli import picture_files
 from paintmq.client.task import Task
 
 
@@ -34,6 +36,58 @@ class TestWhatIsLeftOut:
 
         assert (done.status, done.err) == (0, "")
         assert len(names_in(command.folder / "out")) == 1
+
+    @pytest.mark.parametrize("name", ["scan.bmp", "anim.GIF", "web.avif", "old.dib"])
+    def test_a_picture_of_a_format_that_is_only_read_is_taken_and_becomes_png(
+        self, command: CommandLine, name: str
+    ) -> None:
+        kind = {".GIF": "GIF", ".avif": "AVIF"}.get(Path(name).suffix, "BMP")
+        (command.folder / "in").mkdir()
+        Image.new("RGB", (8, 6), "red").save(command.folder / "in" / name, kind)
+
+        for extra in ([], ["--format", "same"]):
+            done = command.paint("in", "-m", mask(command.folder / "m.png"), "-o", "out", *extra)
+
+            assert (done.status, done.err) == (0, "")
+            assert names_in(command.folder / "out") == [f"{Path(name).stem}.png"]
+
+    def test_a_mask_may_be_a_bitmap(self, command: CommandLine) -> None:
+        sound(command.folder / "in", 1)
+        (command.folder / "masks").mkdir()
+        Image.new("L", (8, 6), 255).save(command.folder / "masks" / "p0.bmp")
+
+        assert command.paint("in", "-m", "masks", "-o", "out").status == 0
+
+    def test_an_animation_is_refused_before_any_work(self, command: CommandLine) -> None:
+        (command.folder / "in").mkdir()
+        frames = [Image.new("RGB", (8, 6), each) for each in ("red", "blue")]
+        frames[0].save(
+            command.folder / "in" / "a.gif", save_all=True, append_images=frames[1:], duration=50
+        )
+
+        done = command.paint("in", "-m", mask(command.folder / "m.png"), "-o", "out")
+
+        assert done.status == 2
+        assert "a.gif: the file holds 2 images; send one at a time" in done.err
+
+    def test_pictures_that_need_a_library_are_named_with_what_to_install(
+        self, command: CommandLine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(picture_files, "is_readable", lambda kind: False)
+        caches = (picture_files._lacks, picture_files._readable_suffixes)
+        for each in caches:
+            each.cache_clear()
+        sound(command.folder / "in", 1)
+        (command.folder / "in" / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(8))
+
+        done = command.paint("in", "-m", mask(command.folder / "m.png"), "-o", "out")
+        for each in caches:
+            each.cache_clear()
+
+        assert done.status == 0
+        assert done.notes == [
+            "1 picture left out: pip install 'paintmq[heic]' lets it be read: IMG_1.HEIC"
+        ]
 
     def test_pictures_in_sub_folders_are_counted(self, command: CommandLine) -> None:
         sound(command.folder / "in", 1)

@@ -176,7 +176,9 @@ class TestStandardStreams:
         assert done.returncode == 1
         assert done.stderr == ("error: cannot write to standard output: No space left on device\n")
 
-    @pytest.mark.parametrize("arguments", ["models list --json", "models list", "config"])
+    @pytest.mark.parametrize(
+        "arguments", ["models list --json", "models list", "config", "--help", "run --help"]
+    )
     def test_a_reader_that_has_left_is_status_141_without_a_word(
         self, tmp_path: Path, arguments: str
     ) -> None:

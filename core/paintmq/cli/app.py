@@ -30,7 +30,7 @@ from paintmq.cli import (
 )
 from paintmq.cli.failures import FAILED, exit_status, report, unexpected
 from paintmq.cli.log_setup import logging_restored
-from paintmq.cli.standard_streams import is_of_output, output_failed
+from paintmq.cli.standard_streams import READER_GONE, is_of_output, output_failed
 from paintmq.errors import PaintMQError
 
 
@@ -99,6 +99,8 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
             return output_failed(error)
         return _unexpected(error)
     except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # rich has met it, and left
+            return READER_GONE
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except Exception as error:  # noqa: BLE001 -- the last resort: rule 2 of this package
         return _unexpected(error)

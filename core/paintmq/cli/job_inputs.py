@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, BinaryIO
 from attrs import define, field, frozen
 
 from paintmq.cli.failures import CommandError
-from paintmq.cli.picture_files import STANDARD_STREAM, is_stream
+from paintmq.cli.picture_files import STANDARD_STREAM, is_stream, readable_formats
 from paintmq.cli.result_files import LARGEST_SIDES
 from paintmq.cli.shown_names import shown
+from paintmq.errors import InvalidInputError
 from paintmq.image.files import FORMATS_BY_SUFFIX
 
 if TYPE_CHECKING:
@@ -99,11 +100,12 @@ class InputReader:
         return data
 
     def _checked_size(self, data: bytes, path: Path, *, name: str) -> tuple[int, int]:
-        from paintmq.image.files import size_of_file
+        from paintmq.image.files import header_of_file
 
-        width, height = size_of_file(data)
-        if not width:
-            raise CommandError(_unreadable(data))
+        try:
+            width, height = header_of_file(data, name=name)
+        except InvalidInputError as error:
+            raise CommandError(_unreadable(data, str(error).removeprefix(f"{name}: "))) from error
         limits = self.limits
         if max(width, height) > limits.max_side or width * height > limits.max_pixels:
             raise CommandError(
@@ -141,9 +143,12 @@ def _standard_input() -> BinaryIO:
     return sys.stdin.buffer
 
 
-def _unreadable(data: bytes) -> str:
-    from paintmq.image.files import format_of
+def _unreadable(data: bytes, reason: str) -> str:
+    from paintmq.image.formats import format_of
 
-    text = "not a readable PNG, JPEG, WebP or TIFF image"
     kind = format_of(data)
-    return f"{text}: it begins as {kind.upper()}, and its header is damaged" if kind else text
+    if kind is None:
+        return f"not a readable image ({', '.join(readable_formats())})"
+    if reason.endswith(" is damaged"):
+        return f"not a readable image: it begins as {kind.upper()}, and its header is damaged"
+    return reason

@@ -8,19 +8,24 @@ Rule 2: what is left out of a folder is counted and told, and one bad entry stop
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 from attrs import define, field, frozen
 
 from paintmq.cli.failures import CommandError
 from paintmq.cli.shown_names import listed, shown, stem_of
-from paintmq.image.files import FORMATS_BY_SUFFIX, format_of
+from paintmq.image.files import is_readable
+from paintmq.image.formats import (
+    EXTRAS,
+    FORMATS_BY_SUFFIX,
+    READ_ONLY_BY_SUFFIX,
+    ImageFormat,
+    format_of,
+)
 
 STANDARD_STREAM = Path("-")
 """Stands for standard input, and for standard output."""
-
-JPEG_SUFFIXES = (".jfif", ".jpe", ".jif", ".jfi", ".pjpeg", ".pjp")
-"""Other endings of JPEG files; programs write them, and nothing else goes by these names."""
 
 _LOOKED_AT = 5_000
 """Entries of sub-folders that are counted at most when they are left out."""
@@ -71,6 +76,8 @@ class Found:
     faults: list[Fault] = field(factory=list[Fault])
     others: list[Path] = field(factory=list[Path])
     """Files in folders that are no pictures by their names."""
+    lacking: dict[str, list[Path]] = field(factory=dict[str, list[Path]])
+    """Pictures of formats that need something installed, by what."""
     earlier: list[Path] = field(factory=list[Path])
     """Results of earlier runs."""
     below: Counter[str] = field(factory=Counter[str])
@@ -84,6 +91,12 @@ class Found:
             yield (
                 f"{_count(len(self.others), 'file')} left out, of no format that is read: "
                 + listed([Path(each.name) for each in self.others])
+            )
+        for extra, paths in self.lacking.items():
+            yield (
+                f"{_count(len(paths), 'picture')} left out: pip install '{extra}' lets"
+                f" {'them' if len(paths) > 1 else 'it'} be read: "
+                + listed([Path(each.name) for each in paths])
             )
         if self.earlier:
             yield f"{_count(len(self.earlier), 'result')} of earlier runs left out: " + listed(
@@ -132,8 +145,32 @@ def is_stream(path: Path) -> bool:
 
 
 def is_picture_name(name: str) -> bool:
-    suffix = name[len(stem_of(name)) :].lower()
-    return suffix in FORMATS_BY_SUFFIX or suffix in JPEG_SUFFIXES
+    """Return whether a file's name has the ending of a format that can be read here."""
+    return name[len(stem_of(name)) :].lower() in _readable_suffixes()
+
+
+def is_result_name(name: str) -> bool:
+    """Return whether a file's name has the ending of a format that can be written."""
+    return name[len(stem_of(name)) :].lower() in FORMATS_BY_SUFFIX
+
+
+@cache
+def _readable_suffixes() -> frozenset[str]:
+    readable = (suffix for suffix, kind in READ_ONLY_BY_SUFFIX.items() if not _lacks(kind))
+    return frozenset([*FORMATS_BY_SUFFIX, *readable])
+
+
+def readable_formats() -> list[str]:
+    """Return the names of the formats that can be read here."""
+    kinds = dict.fromkeys([*FORMATS_BY_SUFFIX.values(), *READ_ONLY_BY_SUFFIX.values()])
+    return [kind.upper() for kind in kinds if not _lacks(kind)]
+
+
+@cache
+def _lacks(kind: ImageFormat) -> str:
+    """Return what must be installed to read a format; empty when it can be read."""
+    extra = EXTRAS.get(kind, "")
+    return "" if not extra or is_readable(kind) else extra
 
 
 @define
@@ -143,6 +180,7 @@ class _Search:
     apart: Collection[Path]
     found: Found = field(factory=Found, init=False)
     _seen: set[str] = field(factory=set[str], init=False)
+    _suffixes: frozenset[str] = field(factory=_readable_suffixes, init=False)
 
     def add_named(self, path: Path) -> None:
         """Take a file that the user named, whatever it is called."""
@@ -170,7 +208,7 @@ class _Search:
         self._enter(folder, folder, os.path.realpath(folder))
         after = len(self.found.pictures) + len(self.found.faults) + len(self.found.earlier)
         if before == after and self.found.below["pictures"] == 0:
-            known = ", ".join(FORMATS_BY_SUFFIX)
+            known = ", ".join(sorted(_readable_suffixes()))
             self.found.faults.append(Fault(folder, f"no images in this folder ({known})"))
 
     def _enter(self, folder: Path, root: Path, real: str) -> None:
@@ -198,8 +236,13 @@ class _Search:
         path = place.path / entry.name
         if not self._is_new(f"{place.real}/{entry.name}"):
             return
-        if not is_picture_name(entry.name) and not _is_nameless_picture(entry):
-            self.found.others.append(path)
+        suffix = entry.name[len(stem_of(entry.name)) :].lower()
+        if suffix not in self._suffixes and not _is_nameless_picture(entry):
+            kind = READ_ONLY_BY_SUFFIX.get(suffix)
+            if kind is None:
+                self.found.others.append(path)
+            else:
+                self.found.lacking.setdefault(_lacks(kind), []).append(path)
         elif not entry.is_file():
             reason = "a link to nothing" if entry.is_symlink() else "not a file"
             self.found.faults.append(Fault(path, reason))

@@ -9,11 +9,10 @@ from attrs import field, frozen
 
 from paintmq.cli.failures import CommandError
 from paintmq.cli.picture_files import (
-    JPEG_SUFFIXES,
     STANDARD_STREAM,
     Fault,
     Picture,
-    is_picture_name,
+    is_result_name,
     is_stream,
 )
 from paintmq.cli.shown_names import shown
@@ -69,7 +68,7 @@ def place_results(
 
 def suffix_for(picture: Picture, wishes: Wishes) -> str:
     """Return the ending, with its dot, of a result that is not named by ``output``."""
-    if wishes.format == "same" and is_picture_name(picture.name):
+    if wishes.format == "same" and is_result_name(picture.name):
         return picture.path.suffix
     return f".{wishes.format}" if wishes.format not in ("", "same") else ".png"
 
@@ -79,8 +78,6 @@ def image_format(place: Path, wishes: Wishes) -> str:
     suffix = place.suffix.lower()
     if suffix in FORMATS_BY_SUFFIX:
         return suffix
-    if suffix in JPEG_SUFFIXES:
-        return ".jpg"
     return f".{wishes.format}" if wishes.format not in ("", "same") else ".png"
 
 
@@ -94,7 +91,7 @@ def prepare_folders(places: Sequence[Path], wishes: Wishes) -> list[str]:
         Why the folders cannot be used, a line each.
     """
     problems = []
-    for folder in sorted({each.parent for each in places if not is_stream(each)}):
+    for folder in _folders_of(places):
         try:
             if refusal := _missing_levels(folder, places, wishes):
                 problems.append(refusal)
@@ -109,6 +106,14 @@ def prepare_folders(places: Sequence[Path], wishes: Wishes) -> list[str]:
                 f"{shown(folder)}: cannot be written to: {error.strerror}; name another with -o"
             )
     return problems
+
+
+def _folders_of(places: Sequence[Path]) -> list[Path]:
+    """Return the folders in which files are to be made; many files lie in one."""
+    by_folder: dict[str, list[Path]] = {}
+    for place in places:
+        by_folder.setdefault(os.path.dirname(place), []).append(place)  # noqa: PTH120 -- of many
+    return sorted(each[0].parent for each in by_folder.values() if not all(map(is_stream, each)))
 
 
 class NameLimits:
@@ -158,7 +163,7 @@ def _check(wishes: Wishes, *, several: bool) -> None:
         if several:
             raise CommandError(f"-o {shown(output)}: one result can go there, not several")
         return
-    known = is_picture_name(output.name)
+    known = is_result_name(output.name)
     if several:
         if known:
             raise CommandError(
@@ -183,8 +188,6 @@ def _check(wishes: Wishes, *, several: bool) -> None:
 
 
 def _kind(suffix: str) -> str:
-    if suffix in JPEG_SUFFIXES:
-        return "jpeg"
     return FORMATS_BY_SUFFIX.get(suffix, "")
 
 

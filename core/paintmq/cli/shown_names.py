@@ -2,6 +2,7 @@
 
 import os
 import unicodedata
+from functools import lru_cache
 from pathlib import Path
 
 
@@ -36,6 +37,7 @@ def same_spelling(name: str) -> str:
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
+@lru_cache(maxsize=65_536)
 def stem_of(name: str) -> str:
     """Return a file's name without its ending, as ``Path.stem``, but fit for many thousands."""
     return os.path.splitext(name)[0]  # noqa: PTH122

@@ -13,6 +13,7 @@ PIL, numpy and OpenCV are imported where they are used: a client that only sends
 
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -54,6 +55,8 @@ __all__ = [
     "encode_image",
     "facts_of_file",
     "format_of",
+    "header_of_file",
+    "is_readable",
     "size_of_file",
     "to_8_bits",
 ]
@@ -81,6 +84,27 @@ def size_of_file(data: Buffer) -> tuple[int, int]:
         return _open(data, "image").size
     except InvalidInputError:
         return 0, 0
+
+
+def header_of_file(data: Buffer, *, name: str = "image") -> tuple[int, int]:
+    """Return (width, height) from the header of a file that holds one picture.
+
+    Raises:
+        InvalidInputError: why it cannot be read; also of an animation or several pages.
+    """
+    file = _open(data, name)
+    check_single(file.metadata.frames, name)
+    return file.size
+
+
+def check_single(frames: int, name: str) -> None:
+    """Refuse animations and files of several pages.
+
+    Raises:
+        InvalidInputError: there is more than one picture.
+    """
+    if frames != 1:
+        raise InvalidInputError(f"{name}: the file holds {frames} images; send one at a time")
 
 
 @frozen
@@ -111,10 +135,7 @@ def decode_image(
     """
     file = _open(data, name)
     check_pixels(*file.size, limits or Limits(), name)
-    if file.metadata.frames != 1:
-        raise InvalidInputError(
-            f"{name}: the file holds {file.metadata.frames} images; send one at a time"
-        )
+    check_single(file.metadata.frames, name)
     try:
         return file.decode(name)
     except InvalidInputError:
@@ -247,6 +268,12 @@ _READERS: dict[ImageFormat, str] = {
     "heic": "pi_heif.as_plugin:HeifImageFile",
     "jxl": "pillow_jxl.JpegXLImagePlugin:JXLImageFile",
 }
+
+
+def is_readable(kind: ImageFormat) -> bool:
+    """Return whether what reads a format is installed; nothing is loaded for that."""
+    package = _READERS[kind].partition(":")[0].partition(".")[0]
+    return find_spec(package) is not None
 
 
 def _reader(kind: ImageFormat, name: str) -> "Callable[[BytesIO], ImageFile]":

@@ -8,6 +8,7 @@ from tests.harness.sample_pictures import picture, promise_of_pixels
 from paintmq.cli.failures import CommandError
 from paintmq.cli.image_jobs import ImageJob
 from paintmq.cli.job_inputs import InputReader, LoadedJob
+from paintmq.cli.picture_files import readable_formats
 from paintmq.config import Limits
 
 
@@ -44,11 +45,10 @@ def test_a_photograph_that_lies_on_its_side_may_have_an_upright_mask(tmp_path: P
     ("content", "reason"),
     [
         (b"", "the file is empty"),
-        (b"text", "not a readable PNG, JPEG, WebP or TIFF image"),
+        (b"text", f"not a readable image ({', '.join(readable_formats())})"),
         (
             b"\x89PNG\r\n\x1a\n broken",
-            "not a readable PNG, JPEG, WebP or TIFF image: it begins as PNG, and its header is"
-            " damaged",
+            "not a readable image: it begins as PNG, and its header is damaged",
         ),
     ],
 )
