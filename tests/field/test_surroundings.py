@@ -73,6 +73,16 @@ class TestNoHome:
         ]
 
     @pytest.mark.usefixtures("homeless")
+    def test_doctor_tells_it_among_all_else_that_it_finds(self, command: CommandLine) -> None:
+        done = command("doctor")
+
+        lines = done.out.splitlines()
+        (journal,) = [line for line in lines if line.split()[1:2] == ["journal"]]
+        assert done.status == 1
+        assert journal.startswith("problem journal  this user has no home folder to keep")
+        assert any(line.split()[1:2] == ["ports"] for line in lines), "it goes on"
+
+    @pytest.mark.usefixtures("homeless")
     def test_a_library_raises_the_same_in_words(self) -> None:
         with pytest.raises(ConfigError, match="durable=PATH"):
             Client(durable=True)

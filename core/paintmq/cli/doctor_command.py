@@ -24,17 +24,18 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     read = service_settings(config)
     settings = read.config
     manager = installed_plugins(settings.plugins)
+    examined = examination.examined
     found = [
-        *surroundings(read),
+        *examined("system", lambda: surroundings(read)),
         *examination.software(),
         *examination.machine(),
         examination.sharing(settings),
         *examination.files(settings),
         *examination.plugins(manager, settings),
-        *examination.models(settings),
-        *examination.journal(settings.broker, manager.stores),
-        *examination.keys(settings.broker, settings.queues),
-        *examination.ports(settings),
+        *examined("models", lambda: examination.models(settings)),
+        *examined("journal", lambda: examination.journal(settings.broker, manager.stores)),
+        *examined("keys", lambda: examination.keys(settings.broker, settings.queues)),
+        *examined("ports", lambda: examination.ports(settings)),
     ]
     if as_json:
         print(json.dumps([asdict(each) for each in found], indent=2))

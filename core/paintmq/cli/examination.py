@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -37,6 +37,16 @@ class Finding:
     verdict: Literal["ok", "note", "problem"]
     text: str
     """What was found and, for a problem, the remedy."""
+
+
+def examined(subject: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """Return what a check finds; where it cannot even be made, as without a home folder, that is
+    its finding and the other checks are made all the same.
+    """
+    try:
+        return list(look())
+    except (PaintMQError, OSError) as error:
+        return [Finding(subject, "problem", str(error))]
 
 
 def software() -> Iterator[Finding]:
