@@ -229,7 +229,7 @@ class HttpConfig:
         "", "file of the tokens of paintmq http tokens; empty: in the platform's data folder"
     )
     apis: tuple[str, ...] = setting(
-        ("v1", "openai", "a1111"), "what is served, in this order; see: paintmq plugins"
+        ("v1", "openai", "a1111", "studio"), "what is served, in this order; see: paintmq plugins"
     )
     options: Mapping[str, Mapping[str, Json]] = table(
         dict[str, Mapping[str, Json]], "options of an API, by its name"
