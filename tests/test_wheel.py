@@ -97,6 +97,7 @@ DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
     "pynvml": "nvidia-ml-py",
     "skimage": "scikit-image",
+    "socketio": "python-socketio",
     "zmq": "pyzmq",
 }
 """Of modules that are called otherwise than what brings them."""

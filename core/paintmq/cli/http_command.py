@@ -2,8 +2,11 @@
 
 import os
 import secrets
+import signal
+import threading
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -46,14 +49,34 @@ def add_to(app: typer.Typer) -> None:
 
 
 def http(
-    context: typer.Context, connect: ConnectOption = None, config: ConfigOption = None
+    context: typer.Context,
+    sign_in: Annotated[
+        bool,
+        typer.Option(
+            "--sign-in", help="Print a link that signs a browser in, once, within ten minutes."
+        ),
+    ] = False,
+    tethered: Annotated[
+        bool, typer.Option("--tethered", help="Stop when standard input ends: for launchers.")
+    ] = False,
+    connect: ConnectOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """Take tasks by HTTP and hand them to a broker; needs the extra http."""
     if context.invoked_subcommand is None:
-        serve(connect, config)
+        if tethered:
+            threading.Thread(target=_end_with_input, name="tether", daemon=True).start()
+        serve(connect, config, sign_in=sign_in)
 
 
-def serve(connect: str | None, config: Path | None) -> None:
+def _end_with_input() -> None:
+    # Not through sys.stdin, whose lock a thread that waits in it would hold at exit.
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def serve(connect: str | None, config: Path | None, *, sign_in: bool = False) -> None:
     """Serve until a signal ends it."""
     try:
         import starlette  # noqa: F401 -- only whether it is there
@@ -110,6 +133,8 @@ def serve(connect: str | None, config: Path | None) -> None:
     file_limit.allow(file_limit.RESERVE + connections)
     scheme = "https" if wanted.certificate else "http"
     note(f"serving {scheme}://{f'[{host}]' if ':' in host else host}:{port} for {endpoint}")
+    if sign_in:
+        note(f"to paint in a browser, open {_sign_in_link(callers, wanted, port)}")
     server = uvicorn.Server(
         uvicorn.Config(
             guard,
@@ -140,6 +165,18 @@ def serve(connect: str | None, config: Path | None) -> None:
         raise ServiceFailedError("the gateway's client has ended by itself: the log says how")
     if not server.started:
         raise ServiceFailedError("the gateway did not start: the log says why")
+
+
+def _sign_in_link(callers: "Callers", wanted: "HttpConfig", port: int) -> str:
+    """Return an address that signs a browser in as the operator, once."""
+    assert callers.links is not None
+    now = time.time_ns() / 1e9
+    host = wanted.hosts[0] if wanted.hosts else f"localhost:{port}"
+    scheme = "https" if wanted.certificate or wanted.behind_proxy else "http"
+    from paintmq.gateway.tokens import OPERATOR
+
+    ticket = callers.links.make(OPERATOR, now=now)
+    return f"{scheme}://{host}{wanted.root_path}/login?ticket={ticket}"
 
 
 def _listen(wanted: "HttpConfig") -> "socket.socket":

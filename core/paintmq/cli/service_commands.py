@@ -38,6 +38,7 @@ from paintmq.transport.addresses import tcp_endpoint
 
 if TYPE_CHECKING:
     from paintmq.broker.shell.server import BrokerServer
+    from paintmq.cli.gateway_process import GatewayProcess
     from paintmq.config import Config
     from paintmq.node.directions import Directions
     from paintmq.node.fleet import NodeFleet
@@ -57,12 +58,23 @@ def add_to(app: typer.Typer) -> None:
     app.command("reload")(reload)
 
 
-def up(config: ConfigOption = None) -> None:
+def up(
+    with_http: Annotated[
+        bool,
+        typer.Option(
+            "--http", help="Start the HTTP gateway too, and print a link that signs a browser in."
+        ),
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
     """Start a broker and its workers: this machine's, or what `node.launcher` says; Ctrl-C stops
     them in order.
     """
+    from paintmq.cli.gateway_process import GatewayProcess, check_extra
     from paintmq.node.fleet import make_fleet
 
+    if with_http:
+        check_extra()
     with Signals() as signals, ExitStack() as stack:
         server, settings, plugins = _started_broker(config, stack)
         fleet = make_fleet(
@@ -74,7 +86,10 @@ def up(config: ConfigOption = None) -> None:
         fleet.start()
         server.follow_queues(lambda: fleet.follow(server_directions(server)))
         stack.callback(_stop_nodes, fleet, settings, server)
-        _serve(server, signals)
+        gateway = None
+        if with_http:
+            gateway = stack.enter_context(GatewayProcess(server.client_endpoint, config))
+        _serve(server, signals, gateway)
     _exit_as_told(signals)
 
 
@@ -261,13 +276,21 @@ def _stop_broker(server: "BrokerServer") -> None:
     note(f"stopped; {left}")
 
 
-def _serve(server: "BrokerServer", signals: Signals) -> None:
-    """Wait for a signal to stop, or for the broker to end by itself; on SIGHUP reload."""
+def _serve(
+    server: "BrokerServer", signals: Signals, gateway: "GatewayProcess | None" = None
+) -> None:
+    """Wait for a signal to stop, or for the broker to end by itself; on SIGHUP reload.
+
+    Raises:
+        ServiceFailedError: the gateway has ended by itself.
+    """
     from paintmq.broker.shell.server_control import describe_differences
 
     while (arrived := signals.wait_at_most(_LOOK)) in (None, signal.SIGHUP):
         if server.failure is not None:
             return  # stopping it tells why
+        if gateway is not None:
+            gateway.check()
         if arrived is None:
             continue
         try:

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import define, field
 from starlette.requests import Request
@@ -18,7 +18,9 @@ from paintmq.gateway.apis.faults import ApiError
 from paintmq.gateway.callers_tasks import CallersTasks
 from paintmq.gateway.delivery import disconnected
 from paintmq.gateway.guard import SLOT
+from paintmq.gateway.services import HttpServices
 
+T = TypeVar("T")
 Watch = Callable[[Progress], Awaitable[None]]
 """Called with a running task's progress, now and after each change."""
 
@@ -80,7 +82,19 @@ class Jobs:
 class Work:
     """What an API hands its tasks to."""
 
-    tasks: CallersTasks
+    services: HttpServices
+
+    @property
+    def tasks(self) -> CallersTasks:
+        return self.services.tasks
+
+    async def made(self, results: Sequence[Result], make: Callable[[], T]) -> T:
+        """Return ``make()``, of these results, in a thread, once there is room to decode them."""
+        taken = sum(len(each) if isinstance(each, bytes) else each.nbytes
+                    for result in results for each in result.outputs.values())  # fmt: skip
+        # Once as arrays, once as files.
+        async with self.services.room.room_for(2 * taken):
+            return await asyncio.to_thread(make)
 
     async def run(
         self, request: Request, tasks: Iterable[Task], job: Job, watch: Watch | None = None

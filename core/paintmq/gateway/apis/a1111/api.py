@@ -70,7 +70,7 @@ class A1111Options:
 def a1111_api(services: HttpServices) -> HttpApi:
     """Return the API ``a1111``."""
     options = parse_options(A1111Options, services.options)
-    return A1111Api(Work(services.tasks), ModelCards(services.client), options).http_api()
+    return A1111Api(Work(services), ModelCards(services.client), options).http_api()
 
 
 @define(eq=False)
@@ -199,7 +199,7 @@ class A1111Api:
         plan = await asyncio.to_thread(make_plan, await self.cards.get(name), asked)
         job = self._job(make_plan.__name__.removeprefix("plan_"), len(plan.tasks))
         results = await self._run(request, plan, job)
-        pictures = await asyncio.to_thread(_pictures, plan, results)
+        pictures = await self.work.made(results, partial(_pictures, plan, results))
         info = info_of(
             asked, name, seed=plan.seed, size=plan.size, pictures=len(pictures), begun=job.begun
         )

@@ -49,7 +49,7 @@ def iopaint_api(services: HttpServices) -> HttpApi:
         events = make_events()
     except ImportError as error:
         raise ConfigError(f"{error}: pip install 'paintmq[iopaint-ui]'") from error
-    work, cards = Work(services.tasks), ModelCards(services.client)
+    work, cards = Work(services), ModelCards(services.client)
     return IOPaintApi(work, cards, options, events).http_api()
 
 
@@ -187,7 +187,8 @@ class IOPaintApi:
             if painting.task is not None:
                 watch = partial(self._watched, owner, asked.sd_steps)
                 (result,) = await self.work.run(request, [painting.task], Job(name, 1), watch)
-            data = await asyncio.to_thread(painting.finished, result)
+            results = [] if result is None else [result]
+            data = await self.work.made(results, partial(painting.finished, result))
         finally:
             await self.events.finished(owner)
         headers = {"x-seed": str(painting.seed)}
@@ -226,7 +227,7 @@ class IOPaintApi:
         options: dict[str, Json] = {"scale": asked.scale} if card.enlarges else {}
         task = card.task({"image": asked.data}, options)
         (result,) = await self.work.run(request, [task], Job(asked.name, 1))
-        data = await asyncio.to_thread(_png_of, result)
+        data = await self.work.made([result], partial(_png_of, result))
         return Response(data, media_type="image/png")
 
     async def plugin_mask(self, request: Request) -> Response:
@@ -236,7 +237,7 @@ class IOPaintApi:
             raise wrong(f"plugin {asked.name} makes no masks", "name", status=422)
         task = card.task({"image": asked.data}, {"output": "mask"})
         (result,) = await self.work.run(request, [task], Job(asked.name, 1))
-        data = await asyncio.to_thread(foreground_mask, result.image)
+        data = await self.work.made([result], partial(_mask_of, result))
         return Response(data, media_type="image/png")
 
     async def switch_plugin_model(self, request: Request) -> Response:
@@ -256,3 +257,7 @@ class IOPaintApi:
 
 def _png_of(result: Result) -> bytes:
     return encode_image(result.image, "png", icc_profile=result.icc_profile)
+
+
+def _mask_of(result: Result) -> bytes:
+    return foreground_mask(result.image)

@@ -68,7 +68,7 @@ class OpenAiOptions:
 def openai_api(services: HttpServices) -> HttpApi:
     """Return the API ``openai``."""
     options = parse_options(OpenAiOptions, services.options)
-    return OpenAiApi(Work(services.tasks), ModelCards(services.client), options).http_api()
+    return OpenAiApi(Work(services), ModelCards(services.client), options).http_api()
 
 
 @define(eq=False)
@@ -158,7 +158,7 @@ class OpenAiApi:
         if asked.stream:
             return EventStream(partial(self._stream, request, asked, plan, kind), _log)
         results = await self.work.run(request, plan.tasks, Job(kind, len(plan.tasks)))
-        pictures = await asyncio.to_thread(pictures_of, plan, results, asked)
+        pictures = await self.work.made(results, partial(pictures_of, plan, results, asked))
         return JSONResponse(
             {
                 **self._facts(asked, plan),
@@ -185,7 +185,7 @@ class OpenAiApi:
             await tell(f"{kind}.partial_image", {**facts, **part})
 
         results = await self.work.run(request, plan.tasks, Job(kind, len(plan.tasks)), watch)
-        for picture in await asyncio.to_thread(pictures_of, plan, results, asked):
+        for picture in await self.work.made(results, partial(pictures_of, plan, results, asked)):
             end: dict[str, Json] = {"b64_json": text_of(picture), "usage": USAGE}
             await tell(f"{kind}.completed", {**facts, **end})
 
