@@ -110,7 +110,7 @@ class Limits:
     max_task_bytes: int = setting(512 * MIB, "all inputs of one task", validator=_positive)
     max_bytes_in_flight: int = setting(4096 * MIB, "inputs the broker holds", validator=_positive)
     max_spent_bytes: int = setting(
-        512 * MIB, "results kept although their clients have them", validator=_positive
+        128 * MIB, "results kept although their clients have them", validator=_positive
     )
     max_tasks: int = setting(200_000, "unfinished tasks in the broker", validator=_positive)
     max_pixels: int = setting(64_000_000, "one image", validator=_positive)
