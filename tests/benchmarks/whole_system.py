@@ -1,12 +1,12 @@
 """What a task costs from a program's call to its result: broker, node and client as real processes.
 
-    python -m tests.benchmarks.whole_system [--seconds 5] [--durability memory process full]
+    python -m tests.benchmarks.whole_system [--seconds 5] [--durability memory process full] [--tcp]
 
 The model does next to nothing, so all of it is the system's own. Cases: small tasks one after the
 other and many at once, pictures of 12.6 MB (four at once), and tasks that pile up without a worker.
 Beside them, in the same run, the same bytes go there and back through a broker of thirty lines that
 promises nothing: compare with that, and processor time rather than rates, on a machine that others
-use too. Prints one line a case.
+use too. ``--tcp`` switches shared memory off. Prints one line a case.
 """
 
 import argparse
@@ -98,7 +98,7 @@ def percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[int(len(values) * share)]
 
 
-def measure(durability: str, seconds: float) -> None:
+def measure(durability: str, seconds: float, *, tcp: bool = False) -> None:
     """Print the cases of a broker with that durability."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -109,6 +109,7 @@ def measure(durability: str, seconds: float) -> None:
             PAINTMQ_BROKER__PORT="0",
             PAINTMQ_BROKER__DURABILITY=durability,
             PAINTMQ_WORKERS__COUNT="1",
+            PAINTMQ_TRANSPORT__SHARED_MEMORY=str(not tcp).lower(),
         )
         broker = stack.enter_context(CommandProcess(["broker"], environment))
         endpoint = broker.wait_for_line(r"tcp://[0-9.]+:\d+")[0]
@@ -216,6 +217,7 @@ def measure_raw(seconds: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--tcp", action="store_true", help="without shared memory")
     parser.add_argument(
         "--durability",
         nargs="+",
@@ -225,7 +227,7 @@ def main() -> None:
     arguments = parser.parse_args()
     measure_raw(arguments.seconds)
     for durability in arguments.durability:
-        measure(durability, arguments.seconds)
+        measure(durability, arguments.seconds, tcp=arguments.tcp)
 
 
 if __name__ == "__main__":
