@@ -233,6 +233,8 @@ class SessionLoop:
         self.reachability.connecting()
         if self.machine.gave_up:
             self.reachability.gave_up()
-        self._connection.close()
+        earlier = self._connection
+        earlier.close()
         self._connection = Connection(self._context, self.endpoint, self.key)
+        self._connection.arena.take_over(earlier.arena)
         self.obey(self.machine.opened(now=time.monotonic()))

@@ -93,6 +93,13 @@ class ClientArena(PayloadSharing):
         """Let go of the inputs of a task that has ended: the broker needs them no longer."""
         self._sent.pop(task_id, None)
 
+    def take_over(self, earlier: "ClientArena") -> None:
+        """Keep what an earlier connection has sent in place, until its tasks have ended too.
+
+        The broker still has them, and another thread may be putting something there just now.
+        """
+        self._sent.update(earlier._sent)
+
     def take_released(self) -> bytes:
         """Return what to tell the broker of results that were let go of; empty for nothing."""
         offsets = []

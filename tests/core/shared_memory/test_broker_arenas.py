@@ -269,3 +269,19 @@ def test_memory_is_shared_with_nobody_where_it_is_switched_off() -> None:
     arenas = Arenas.make(enabled=False)
 
     assert (arenas.client_end(), arenas.worker_end()) == (None, None)
+
+
+def test_inputs_stay_in_place_when_their_client_connects_anew(trio: Trio) -> None:
+    """The broker has their tasks still, and another thread may be about to put an input."""
+    before, after = trio.client(), trio.client()
+    submitted = before.submit(PICTURE)
+    after.arena.take_over(before.arena)
+    ranges = before.arena._inputs
+    assert ranges is not None
+
+    del before
+    assert ranges.used_bytes > 0
+    assert bytes(trio.worker().assign(submitted).payloads[0]) == PICTURE
+    after.arena.ended(TASK)
+
+    assert ranges.used_bytes == 0
