@@ -27,6 +27,7 @@ from paintmq.cli import (
     stats_command,
     status_command,
     task_commands,
+    top_command,
 )
 from paintmq.cli.failures import FAILED, exit_status, report, unexpected
 from paintmq.cli.log_setup import logging_restored
@@ -66,6 +67,7 @@ def make_app() -> typer.Typer:
     status_command.add_to(app)
     stats_command.add_to(app)
     events_command.add_to(app)
+    top_command.add_to(app)
     task_commands.add_to(app)
     dead_commands.add_to(app)
     drain_command.add_to(app)

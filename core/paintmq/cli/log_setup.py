@@ -6,23 +6,40 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from paintmq.cli.failures import CommandError
+
 LEVEL_VARIABLE = "PAINTMQ_LOG"
+FORMAT_VARIABLE = "PAINTMQ_LOG_FORMAT"
 
 _logger = logging.getLogger("paintmq")
 
 
 def log_to_stderr(default: str = "info") -> None:
-    """Send the log to stderr, one line per record; ``PAINTMQ_LOG`` names another level."""
+    """Send the log to stderr, one line per record.
+
+    ``PAINTMQ_LOG`` names another level, ``PAINTMQ_LOG_FORMAT=json`` has lines for programs.
+
+    Raises:
+        CommandError: there is no such format.
+    """
     name = os.environ.get(LEVEL_VARIABLE) or default
     level = logging.getLevelNamesMapping().get(name.upper(), logging.INFO)
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(level)
-    handler.setFormatter(
-        logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s", "%H:%M:%S")
-    )
+    handler.setFormatter(_formatter(os.environ.get(FORMAT_VARIABLE) or "text"))
     _logger.handlers = [handler]
     _logger.setLevel(min(level, logging.WARNING))  # others may listen: ``last_warning``
     _logger.propagate = False
+
+
+def _formatter(name: str) -> logging.Formatter:
+    if name == "json":
+        from paintmq.cli.log_format import JsonFormatter
+
+        return JsonFormatter()
+    if name != "text":
+        raise CommandError(f"{FORMAT_VARIABLE}={name}: there are json or text")
+    return logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s", "%H:%M:%S")
 
 
 @contextmanager

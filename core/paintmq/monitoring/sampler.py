@@ -3,16 +3,17 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from attrs import evolve
 
 from paintmq.config import MonitoringConfig
-from paintmq.errors import PaintMQError
+from paintmq.monitoring.collector import Collector
 from paintmq.monitoring.history import History, Sample
 from paintmq.monitoring.system_meter import SystemMeter
-from paintmq.statistics import BrokerStatistics
+from paintmq.statistics import BrokerStatistics, SystemMetrics
 
 if TYPE_CHECKING:
     from paintmq.plugin.manager import PluginManager
@@ -39,9 +40,16 @@ class StatisticsSampler:
         self.history = History()
         self._config = config
         self._plugins = plugins
-        self._ask = ask
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._meter: SystemMeter | None = None
+        self._queues = Collector("the queues", ask, self._stopping.is_set)
+        self._system = Collector("the machine's load", self._read_system)
+
+    @property
+    def failures(self) -> Mapping[str, int]:
+        """How often each collector has failed."""
+        return {each.name: each.failures for each in (self._queues, self._system)}
 
     def start(self) -> None:
         if not self._config.enabled:
@@ -63,22 +71,34 @@ class StatisticsSampler:
             logger.warning("an observer of statistics does not return and is left behind")
 
     def _run(self) -> None:
-        meter = SystemMeter() if self._config.collect_system_metrics else None
         try:
             while not self._stopping.wait(self._config.metrics_interval):
-                self._take(meter)
+                self._take()
         finally:
-            if meter is not None:
-                meter.close()
+            self._close_meter()
 
-    def _take(self, meter: SystemMeter | None) -> None:
-        try:
-            statistics = self._ask() if self._config.collect_queue_metrics else BrokerStatistics()
-        except (PaintMQError, TimeoutError, RuntimeError) as error:
-            if not self._stopping.is_set():
-                logger.warning("no sample of the queues: %s", error)
+    def _take(self) -> None:
+        statistics: BrokerStatistics | None = BrokerStatistics()
+        if self._config.collect_queue_metrics:
+            statistics = self._queues()
+        if statistics is None or self._stopping.is_set():
             return
-        if meter is not None:
-            statistics = evolve(statistics, system=meter.read())
+        if self._config.collect_system_metrics:
+            statistics = evolve(statistics, system=self._system())
         self.history.add(Sample(time.monotonic(), statistics))
         self._plugins.deliver_statistics(statistics)
+
+    def _read_system(self) -> SystemMetrics:
+        if self._meter is None:
+            self._meter = SystemMeter()
+        try:
+            return self._meter.read()
+        except BaseException:
+            self._close_meter()  # a new one may find what this one has lost
+            raise
+
+    def _close_meter(self) -> None:
+        meter, self._meter = self._meter, None
+        if meter is not None:
+            with suppress(Exception):  # a driver that is gone cannot be closed either
+                meter.close()

@@ -96,7 +96,7 @@ def test_a_broker_that_does_not_answer_costs_a_sample_and_not_the_sampler(
         make(ask)
         assert observer.shown.acquire(timeout=30)
 
-    assert "no sample of the queues: draining" in caplog.text
+    assert "the queues cannot be collected (RejectedError: draining)" in caplog.text
 
 
 def test_a_disabled_sampler_starts_no_thread(make: Callable[..., StatisticsSampler]) -> None:

@@ -38,6 +38,8 @@ _SCRATCH = "paintmq-host-"
 _MODULE = "paintmq.worker.host"
 
 logger = logging.getLogger(__name__)
+models_words = logging.getLogger("paintmq.worker")
+"""What models print and log, by worker, line by line."""
 
 
 def sweep_scratch() -> None:
@@ -218,7 +220,7 @@ class HostProcess:
     def _note_line(self, line: bytes) -> None:
         text = _overwritten(line).decode(errors="replace").rstrip()
         self._last_lines.append(text)
-        logger.debug("%s: %s", self.name, text)
+        models_words.info("%s: %s", self.name, text)
 
     def is_stopped(self) -> bool:
         """Return whether the system has stopped the process (SIGSTOP): it cannot beat."""
