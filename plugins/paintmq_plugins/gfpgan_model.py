@@ -26,7 +26,7 @@ class FaceRestoration(Model):
 
     def load(self, device: Device) -> None:
         self._device = set_up_torch(device)
-        descriptor = load_by_spandrel(self.weights, self.spec.weights[0])
+        descriptor = load_by_spandrel(self.weights, self.spec.weights[0], purpose="FaceSR")
         self._network = descriptor.model.eval().to(self._device)
 
     def run(self, batch: Sequence[Request], context: RunContext) -> Sequence[Outputs]:

@@ -16,7 +16,7 @@ class LamaInpainting(TorchEraser):
     _network: torch.nn.Module
 
     def build(self, device: torch.device) -> None:
-        descriptor = load_by_spandrel(self.weights, self.spec.weights[0])
+        descriptor = load_by_spandrel(self.weights, self.spec.weights[0], purpose="Inpainting")
         # spandrel leaves masked models in training mode, in which batch normalisation would learn
         # from every picture it is shown.
         self._network = descriptor.model.eval().to(device)

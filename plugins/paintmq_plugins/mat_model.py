@@ -25,7 +25,9 @@ class MatInpainting(TorchEraser):
     _label: torch.Tensor
 
     def build(self, device: torch.device) -> None:
-        descriptor = load_by_spandrel(self.weights, self.spec.weights[0], extra_architectures=True)
+        descriptor = load_by_spandrel(
+            self.weights, self.spec.weights[0], purpose="Inpainting", extra_architectures=True
+        )
         # spandrel's wrapper draws a latent vector of its own; the generator inside takes ours.
         network = descriptor.model.eval().to(device).model
         assert isinstance(network, torch.nn.Module)

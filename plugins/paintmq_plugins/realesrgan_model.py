@@ -31,7 +31,9 @@ class RealEsrganUpscaling(Model):
 
     def load(self, device: Device) -> None:
         self._device = set_up_torch(device)
-        descriptor = load_by_spandrel(self.weights, self.spec.weights[0])
+        descriptor = load_by_spandrel(
+            self.weights, self.spec.weights[0], purpose="SR", scale=NETWORK_SCALE
+        )
         self._dtype = torch.float16 if device.kind == "cuda" else torch.float32
         self._network = descriptor.model.eval().to(self._device, self._dtype)
 

@@ -22,6 +22,7 @@ from paintmq.errors import ModelError
 from paintmq.model import Device, WeightFile, WeightFinder
 from paintmq.weights import check_runnable_weights, kind_of
 from paintmq_plugins.ncnn_weights import read_ncnn
+from paintmq_plugins.network_checks import Purpose, check_network
 
 if TYPE_CHECKING:
     from spandrel import ModelDescriptor
@@ -90,13 +91,18 @@ def load_torchscript(
 
 
 def load_by_spandrel(
-    weights: WeightFinder, file: WeightFile, *, extra_architectures: bool = False
+    weights: WeightFinder,
+    file: WeightFile,
+    *,
+    purpose: Purpose,
+    scale: int | None = None,
+    extra_architectures: bool = False,
 ) -> "ModelDescriptor[torch.nn.Module]":
     """Let spandrel tell the architecture from a weight file's tensors, and build it.
 
     Raises:
         WeightsMissingError: the file is not on this machine.
-        ModelError: it cannot be used.
+        ModelError: it cannot be used, or holds a network for another purpose or scale.
     """
     import_spandrel()
     from spandrel import ModelLoader, UnsupportedModelError, canonicalize_state_dict
@@ -107,12 +113,14 @@ def load_by_spandrel(
         spandrel_extra_arches.install(ignore_duplicates=True)
     state = canonicalize_state_dict(load_state_dict(weights, file))
     try:
-        return ModelLoader(device="cpu").load_from_state_dict(state)
+        network = ModelLoader(device="cpu").load_from_state_dict(state)
     except UnsupportedModelError as error:
         raise ModelError(
             f"the weights {file.name} are of no architecture that spandrel knows",
             code="weights_unreadable",
         ) from error
+    check_network(network, weights.path(file.name).name, purpose=purpose, scale=scale)
+    return network
 
 
 def import_spandrel() -> None:

@@ -55,7 +55,7 @@ _REFRESH = 0.1
 _HOPELESS = (
     *("unknown_model", "invalid_option", "invalid_task", "not_allowed"),
     *("load_failed", "model_unavailable"),
-    *("weights_missing", "weights_untrusted", "weights_unreadable"),
+    *("weights_missing", "weights_untrusted", "weights_unreadable", "weights_unsuitable"),
     *("download_failed", "download_damaged", "download_refused"),
 )
 """Errors that every further picture would meet as well."""
