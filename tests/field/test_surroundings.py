@@ -2,11 +2,14 @@
 
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import which
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -366,3 +369,46 @@ class TestSystems:
 
         with pytest.raises(SystemExit, match="error: this is win32"):
             main()
+
+
+@pytest.mark.slow
+class TestOtherUsers:
+    """In namespaces of the kernel, which need no rights where they are allowed at all."""
+
+    def run_as(self, tmp_path: Path, *namespace: str, script: str) -> CompletedProcess[str]:
+        picture(tmp_path / "a.png")
+        mask(tmp_path / "m.png")
+        program = ["unshare", *namespace]
+        if which("unshare") is None or subprocess.run([*program, "true"], check=False).returncode:
+            pytest.skip("this system allows no such namespace")
+        command = f"{shlex.quote(sys.executable)} -P -m paintmq"
+        return subprocess.run(
+            [*program, "bash", "-c", script.replace("PAINTMQ", command)],
+            cwd=tmp_path,
+            env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def test_a_user_id_that_nobody_has_and_no_home_hinder_no_picture(self, tmp_path: Path) -> None:
+        user = ("-U", "--map-user=12345", "--map-group=12345")
+
+        done = self.run_as(tmp_path, *user, script="PAINTMQ run opencv a.png -m m.png -o o.png")
+
+        assert (done.returncode, names_in(tmp_path)) == (0, ["a.png", "m.png", "o.png"])
+        assert "Traceback" not in done.stderr
+
+    def test_a_read_only_system_is_told_with_what_to_set(self, tmp_path: Path) -> None:
+        read_only = "mount --make-rprivate / && mount -o remount,ro,bind / &&"
+        tried = f"{read_only} PAINTMQ run opencv a.png -m m.png -o o.png"
+
+        done = self.run_as(tmp_path, "-r", "-m", script=tried)
+
+        if "mount:" in done.stderr or (tmp_path / "o.png").exists():
+            pytest.skip("nothing can be made read-only here, or the test's folder is elsewhere")
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("error: ")
+        assert "TMPDIR" in line or "name another with -o" in line
