@@ -11,6 +11,7 @@ from tests.harness.trial_manager import SOME_QUEUES, make_task, wait_for_accepta
 from paintmq import MonitoringConfig, QueueManager, Task, TaskState, TaskType
 from paintmq.config import QueueConfig, RouterConfig
 from paintmq.errors import (
+    ConfigError,
     InvalidOptionError,
     RejectedError,
     TaskRejectedError,
@@ -250,3 +251,37 @@ def test_the_router_is_the_configured_one(plugins: PluginManager) -> None:
 
     with pytest.raises(Exception, match="'nope' is not installed"):
         manager.route_task(make_task())
+
+
+# ---- queues that change --------------------------------------------------------------------------
+
+
+def test_queues_come_change_and_go_while_a_manager_runs(plugins: PluginManager) -> None:
+    with embedded_manager(plugins=plugins, workers=0, queues=SOME_QUEUES) as manager:
+        manager.add_queue("mine", {"requirements": {"models": ["small"]}})
+        assert manager.queues["mine"] == QueueConfig(models=("small",))
+        manager.update_queue("mine", capacity=1, models=("sm*",))
+        handle = manager.send_task("mine", make_task("small"))
+        wait_for_acceptance(handle)
+
+        manager.remove_queue("mine")
+
+        assert "mine" not in manager.queues
+        with pytest.raises(UnknownQueueError):
+            manager.send_task("mine", make_task("small"))
+        assert manager.control.queues().keys() == SOME_QUEUES.keys()
+        assert manager.control.cancel_tasks(model="small") == 1
+        with pytest.raises(ConfigError, match="there is no queue 'mine'"):
+            manager.remove_queue("mine")
+
+
+def test_changed_queues_are_there_at_the_next_start_of_the_manager(plugins: PluginManager) -> None:
+    manager = embedded_manager(plugins=plugins, workers=0, queues=SOME_QUEUES)
+    with manager:
+        manager.add_queue("mine", QueueConfig(capacity=7))
+        manager.remove_queue("first")
+        manager.update_queue("second", capacity=9)
+
+    with manager:
+        found = {name: queue.capacity for name, queue in manager.queues.items()}
+        assert found == {"second": 9, "mine": 7}

@@ -1,4 +1,4 @@
-"""``paintmq drain``: have one worker leave in order."""
+"""``paintmq drain``, ``cordon`` and ``uncordon``: workers, or nodes, leave or rest in order."""
 
 from typing import Annotated, Any
 
@@ -9,6 +9,8 @@ from paintmq.cli.common_options import ConfigOption, ConnectOption, connected
 
 def add_to(app: typer.Typer) -> None:
     app.command("drain")(drain)
+    app.command("cordon")(cordon)
+    app.command("uncordon")(uncordon)
 
 
 def drain(
@@ -32,3 +34,25 @@ def drain(
         which: Any = {"session": session} if session else {}
         client.ask("drain_worker", name=worker, grace=grace, **which)
     print(f"{worker}: takes nothing more, and leaves within {grace:g} s")
+
+
+def cordon(
+    name: Annotated[str, typer.Argument(help="A worker's name, or a node's.")],
+    connect: ConnectOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Give a worker, or a whole node, no more tasks; it stays connected, until `uncordon`."""
+    with connected(connect, config) as client:
+        workers = client.control.cordon(name)
+    print(f"given no more tasks: {', '.join(workers)}")
+
+
+def uncordon(
+    name: Annotated[str, typer.Argument(help="The name that was cordoned.")],
+    connect: ConnectOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """End `cordon`."""
+    with connected(connect, config) as client:
+        workers = client.control.uncordon(name)
+    print(f"given tasks again: {', '.join(workers) or 'none that is connected'}")

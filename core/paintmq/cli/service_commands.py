@@ -33,6 +33,7 @@ from paintmq.cli.tether import Tether
 from paintmq.errors import PaintMQError
 from paintmq.process import allocator, file_limit
 from paintmq.process.garbage_collector import calm_collector
+from paintmq.process.service_manager import ALIVE, READY, STOPPING, tell
 from paintmq.process.switch_interval import shared_often
 from paintmq.transport.addresses import tcp_endpoint
 
@@ -235,11 +236,14 @@ def _work(supervisor: "NodeSupervisor", signals: Signals) -> None:
     Raises:
         ServiceFailedError: the node failed.
     """
+    tell(READY)
     while not supervisor.wait(0.0):
+        tell(ALIVE)
         arrived = signals.wait_at_most(_LOOK)
         if arrived == signal.SIGHUP:
             note("a node has nothing to reload; its broker chooses the router")
         elif arrived is not None:
+            tell(STOPPING)
             note("stopping: running tasks are finished or handed back")
             return
     if supervisor.failure is not None:
@@ -286,11 +290,13 @@ def _serve(
     """
     from paintmq.broker.shell.server_control import describe_differences
 
+    tell(READY)
     while (arrived := signals.wait_at_most(_LOOK)) in (None, signal.SIGHUP):
         if server.failure is not None:
             return  # stopping it tells why
         if gateway is not None:
             gateway.check()
+        tell(ALIVE)
         if arrived is None:
             continue
         try:
@@ -302,6 +308,7 @@ def _serve(
             note(f"settings read again: router {server.router_name}")
             for line in change_lines(describe_differences(found)):
                 note(line)
+    tell(STOPPING)
     note("stopping: running tasks are finished or handed back; again to stop at once")
 
 

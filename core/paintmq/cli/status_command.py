@@ -102,7 +102,8 @@ def _worker_table(workers: Any) -> "Table":
     table = plain_table("worker", "queue", "device", "resident", "running")
     table.title, table.title_justify = "\nWorkers", "left"
     for each in workers:
-        state = "draining" if each["draining"] else ", ".join(each["running"]) or "idle"
+        state = "cordoned" if each.get("cordoned") else ""
+        state = "draining" if each["draining"] else state or ", ".join(each["running"]) or "idle"
         state = "in trouble" if each.get("trouble") else state
         if silent := each.get("silent"):
             state = f"silent {duration(silent)}"

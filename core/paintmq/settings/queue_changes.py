@@ -42,9 +42,6 @@ def with_changes(config: Config, changes: Changes) -> Config:
     Raises:
         ConfigError: together they make no sense: every problem, one a line.
     """
-    rewritten = without_requirements(
-        {"queues": {name: change.settings for name, change in changes.items()}}
-    )
     tables: dict[str, Any] = {}
     queues: dict[str, QueueConfig] = {}
     for name, queue in config.queues.items():
@@ -52,12 +49,11 @@ def with_changes(config: Config, changes: Changes) -> Config:
             queues[name] = queue
         elif not changes[name].removed:
             queues[name] = queue
-            tables[name] = {**_table(queue), **rewritten.table["queues"][name]}
+            tables[name] = {**_table(queue), **changes[name].settings}
     for name, change in changes.items():
         if name not in config.queues and not change.removed:
-            tables[name] = rewritten.table["queues"][name]
-    problems = [*rewritten.problems]
-    problems += [rewritten.as_written(line) for line in problems_in({"queues": tables})]
+            tables[name] = dict(change.settings)
+    problems = problems_in({"queues": tables})
     if not problems:
         made = structure_config({"queues": tables}).queues
         queues |= {name: made[name] for name in tables}
@@ -80,6 +76,7 @@ def changed(
     Raises:
         ConfigError: there is no such queue, or there is already, or no such action.
     """
+    settings = _without_requirements(name, settings)
     before = changes.get(name, QueueChange())
     in_file = name in config.queues
     exists = not before.removed and (in_file or name in changes)
@@ -117,6 +114,14 @@ def changed(
     if (action == "remove" and not in_file) or (after == QueueChange() and in_file):
         del kept[name]
     return kept
+
+
+def _without_requirements(name: str, settings: Mapping[str, Json]) -> Mapping[str, Json]:
+    rewritten = without_requirements({"queues": {name: settings}})
+    if rewritten.problems:
+        raise ConfigError("\n".join(rewritten.problems))
+    queue: Mapping[str, Json] = rewritten.table["queues"][name]
+    return queue
 
 
 def to_text(changes: Changes) -> str:

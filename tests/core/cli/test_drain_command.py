@@ -23,4 +23,14 @@ def test_a_worker_that_is_not_there_is_refused_naming_those_that_are(
     status, _, errors = operated.command("drain", "node/cpu-9")
 
     assert status == 2
-    assert "no worker 'node/cpu-9'; connected: node/cpu-0" in errors
+    assert "no worker or node 'node/cpu-9'; connected: node/cpu-0" in errors
+
+
+def test_a_cordoned_node_is_shown_as_such_until_it_is_uncordoned(operated: OperatedBroker) -> None:
+    operated.start_worker("node/cpu-0")
+
+    assert operated.command("cordon", "node")[1] == "given no more tasks: node/cpu-0\n"
+    assert "cordoned" in operated.command("status")[1]
+    assert operated.command("uncordon", "node")[1] == "given tasks again: node/cpu-0\n"
+    assert "cordoned" not in operated.command("status")[1]
+    assert operated.command("uncordon", "node")[0] == 2

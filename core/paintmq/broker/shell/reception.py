@@ -24,10 +24,11 @@ from paintmq.broker.connections.peers import Endpoint, Peer, PeerTable, Unreacha
 from paintmq.broker.connections.reassembly import ReassemblyBudget
 from paintmq.broker.connections.sender import Sender
 from paintmq.broker.machine import BrokerMachine
+from paintmq.broker.shell.audit import note_order
 from paintmq.broker.shell.containment import Containment
 from paintmq.broker.shell.intake import AHEAD, LIGHT, SLICE
 from paintmq.broker.shell.machine_driver import MachineDriver
-from paintmq.broker.shell.server_control import Subject, answer
+from paintmq.broker.shell.server_control import ORDERS, Subject, answer
 from paintmq.config import Limits
 from paintmq.errors import VersionMismatchError, WireError
 from paintmq.shared_memory.broker_arenas import Arenas
@@ -240,6 +241,8 @@ class Reception:
             return
         began = time.thread_time()
         credentials = peer.endpoint.credentials_of(peer.id)
+        if ask.subject in ORDERS:
+            note_order(ask, peer.id, credentials)
         answered = answer(
             ask,
             self._subjects,

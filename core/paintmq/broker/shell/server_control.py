@@ -53,6 +53,9 @@ ADMIN_SUBJECTS = frozenset(
 )
 """Subjects that change things for others: with keys in use, they take an admin's key."""
 
+ORDERS = ADMIN_SUBJECTS - {"statistics_of_all"}
+"""Those that change something: the log says who gave them."""
+
 
 TASK_SUBJECTS = frozenset({"story"})
 """Those of one task, which whoever asks must be allowed to learn of."""
