@@ -77,6 +77,11 @@ class Fence:
     attempt: int
     """Counts the attempts of one task from 1."""
 
+    def __hash__(self) -> int:
+        # A key names the task as well, so this is enough to tell its attempts apart, and a fifth
+        # of the work for what is looked up twenty times a task.
+        return self.attempt
+
 
 @frozen(kw_only=True)
 class PayloadInfo:

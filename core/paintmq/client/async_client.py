@@ -13,8 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
-from cattrs import structure
-
 from paintmq.client.async_task_handle import AsyncTaskHandle, checked_timeout, wait_for_answer
 from paintmq.client.client import DEFAULT_ENDPOINT
 from paintmq.client.event_reader import EventReader
@@ -209,6 +207,8 @@ class AsyncClient:
 
     async def statistics(self) -> BrokerStatistics:
         """Return the statistics of the broker and of every queue."""
+        from cattrs import structure  # it takes longer to import than all of a client
+
         return structure(await self.ask("statistics"), BrokerStatistics)
 
     async def events(

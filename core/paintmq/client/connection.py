@@ -4,6 +4,7 @@ import logging
 import re
 from collections import deque
 from collections.abc import Sequence
+from math import inf
 from time import monotonic
 
 import zmq
@@ -18,12 +19,16 @@ from paintmq.transport.key_files import PeerKey
 from paintmq.transport.multipart import send_frames
 from paintmq.transport.sockets import Context, Socket, connect, dealer
 from paintmq.wire.codec import Parts
-from paintmq.wire.link import Delivery, Link
-from paintmq.wire.messages import FromClient, Heartbeat, Submit
+from paintmq.wire.link import COALESCED_ITEMS, Delivery, Link
+from paintmq.wire.messages import FromClient, Heartbeat, ResultReceived, Submit
 
 logger = logging.getLogger(__name__)
 
 _ENDPOINT = re.compile(r"tcp://.+:[0-9]{1,5}|ipc://.+|inproc://.+")
+
+CONFIRM_AFTER = 0.01
+"""Seconds a confirmation of a result waits for another message to go with: the next submission of a
+program that runs one task after the other. The broker only forgets the result so much later."""
 
 _READ, _READ_OR_WRITE = int(zmq.POLLIN), int(zmq.POLLIN | zmq.POLLOUT)
 
@@ -75,6 +80,9 @@ class Connection:
         self._may_read = False
         """Something has come, as far as the last wait could tell."""
         self._unsent: deque[list[Buffer]] = deque()
+        self._confirmations: list[ResultReceived] = []
+        self._confirm_at = inf
+        """When they are sent though nothing else is."""
         self._submitting: dict[TaskId, None] = {}
         """Submissions that may not have left yet: repeating one would only lengthen the line."""
 
@@ -84,7 +92,11 @@ class Connection:
         Raises:
             WireError: it is larger than the protocol allows.
         """
-        self._link.send(message)
+        if isinstance(message, ResultReceived):
+            self._confirm_at = min(self._confirm_at, monotonic() + CONFIRM_AFTER)
+            self._confirmations.append(message)
+        else:
+            self._link.send(message)
 
     def submit(
         self, message: Submit, payloads: Sequence[Payload], parts: Parts | None = None
@@ -113,11 +125,26 @@ class Connection:
             except zmq.Again:
                 break
             deliveries += self._link.receive([frame.buffer for frame in frames])
+            if not int(self._socket.getsockopt(zmq.EVENTS)) & _READ:
+                break  # to ask takes half of what an attempt in vain does
         return deliveries
 
-    def send_what_may_go(self) -> None:
-        """Send what the socket takes without blocking; the rest follows when there is room."""
+    def send_what_may_go(self, *, at_once: bool = False) -> None:
+        """Send what the socket takes without blocking; the rest follows when there is room.
+
+        Confirmations of results wait a little, unless ``at_once``, for something to go with.
+        """
         self._link.share(self.arena.take_released())
+        if self._confirmations and (
+            at_once
+            or not self._link.is_idle
+            or len(self._confirmations) >= COALESCED_ITEMS
+            or self._confirm_at <= monotonic()
+        ):
+            for confirmation in self._confirmations:
+                self._link.send(confirmation)
+            self._confirmations.clear()
+            self._confirm_at = inf
         while self._socket is not None:
             if not self._unsent:
                 self._unsent.extend(self._link.outgoing())
@@ -131,23 +158,33 @@ class Connection:
                 return
             self._unsent.popleft()
 
-    def wait(self, waker: int, seconds: float) -> None:
-        """Wait for a message, for room to send, or for the waker to become readable."""
+    def wait(self, waker: int, seconds: float) -> bool:
+        """Wait for a message, for room to send, or for the waker to become readable.
+
+        Returns whether the waker is.
+        """
         wanted = _READ_OR_WRITE if self._unsent else _READ
         if self._watched != (waker, wanted):
             self._watched = (waker, wanted)
             self._poller.register(waker, _READ)
             if self._socket is not None:
                 self._poller.register(self._socket, wanted)
-        ready = self._poller.poll(int(seconds * 1000) + 1)
-        self._may_read = any(source is self._socket for source, _ in ready)
+        if self._confirmations:
+            seconds = min(seconds, max(0.0, self._confirm_at - monotonic()))
+        self._may_read = woken = False
+        for source, _ in self._poller.poll(int(seconds * 1000) + 1):
+            if source == waker:
+                woken = True
+            else:
+                self._may_read = True
+        return woken
 
     def flush(self, seconds: float) -> None:
         """Send everything that is queued, for ``seconds`` at most."""
         if self._socket is None:
             return
         deadline = monotonic() + seconds
-        self.send_what_may_go()
+        self.send_what_may_go(at_once=True)
         while (self._unsent or not self._link.is_idle) and (left := deadline - monotonic()) > 0:
             # A large submission leaves in bursts, each let go by credits that have to be read.
             self._socket.poll(int(left * 1000) + 1, _READ_OR_WRITE if self._unsent else _READ)

@@ -195,18 +195,18 @@ class ClientMachine:
 
     def _received(self, message: ToClient, now: float) -> list[Command]:
         match message:
+            case Finished():
+                return self._finished(message)
+            case Accepted():
+                return self._accepted(message, now)
             case BrokerHeartbeat():
                 return []
             case Welcome():
                 return self._welcome(message, now)
-            case Accepted():
-                return self._accepted(message, now)
             case Rejected():
                 return self._rejected(message, now)
             case Progressed(task_id=task_id):
                 return self._progressed(task_id, message, now)
-            case Finished():
-                return self._finished(message)
             case UnknownTask(task_id):
                 return self._unknown(task_id, now)
             case CancelAnswered(task_id, answer):

@@ -50,9 +50,13 @@ class Mailbox:
         """Wake the session's thread, with or without an order."""
         self._wakeup.set()
 
-    def take(self) -> deque[Order | Submission]:
-        """Return the orders so far, oldest first."""
-        self._wakeup.clear()
+    def take(self, *, woken: bool = True) -> deque[Order | Submission]:
+        """Return the orders so far, oldest first.
+
+        ``woken``: the wake-up was seen, and is over. Without it, one may be on its way.
+        """
+        if woken:
+            self._wakeup.clear()
         # Those that are put in meanwhile wake the thread again.
         orders, count = self._orders, len(self._orders)
         return deque([orders.popleft() for _ in range(count)])

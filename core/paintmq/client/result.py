@@ -151,7 +151,7 @@ def result_of(message: Finished, payloads: Sequence[Payload]) -> Result:
 
 
 def _value(info: PayloadInfo, payload: Payload) -> "NDArray[Any] | bytes":
-    from paintmq.image import array_from_payload, check_payload
+    from paintmq.image.payloads import array_from_payload, check_payload
 
     if info.kind == "array":
         return array_from_payload(info, payload)

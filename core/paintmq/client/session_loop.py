@@ -23,6 +23,7 @@ from paintmq.client.commands import (
 from paintmq.client.connection import Connection
 from paintmq.client.followed_task import FollowedTask
 from paintmq.client.followed_tasks import FollowedTasks
+from paintmq.client.in_flight import LIMIT
 from paintmq.client.journal import ClientJournal
 from paintmq.client.machine import ClientMachine
 from paintmq.client.mailbox import Mailbox, Order, Submission
@@ -37,6 +38,10 @@ from paintmq.transport.key_files import PeerKey
 from paintmq.transport.sockets import Context, new_context
 from paintmq.wire.codec import Parts
 from paintmq.wire.messages import FromClient, Heartbeat, Rejected, Submit, ToClient, Welcome
+
+MOST_ENCODED = 2 * LIMIT
+"""Submissions kept as they were encoded, until they are sent: a long line of them is encoded again,
+which takes less than its memory is worth."""
 
 logger = logging.getLogger(__name__)
 
@@ -107,8 +112,8 @@ class SessionLoop:
         deadline = self.machine.next_deadline()
         wait = 3600.0 if deadline is None else max(0.0, deadline - time.monotonic())
         self._connection.send_what_may_go()
-        self._connection.wait(mailbox.fileno(), wait)
-        for order in mailbox.take():
+        woken = self._connection.wait(mailbox.fileno(), wait)
+        for order in mailbox.take(woken=woken):
             self._carry_out(order)
         self._take_messages()
         # Sends what these orders and messages gave rise to, in as few messages as it fits into.
@@ -200,7 +205,7 @@ class SessionLoop:
     def _submit(self, order: Submission) -> None:
         task_id = order.request.id
         self._payloads[task_id] = order.payloads
-        if order.parts is not None:
+        if order.parts is not None and len(self._parts) < MOST_ENCODED:
             self._parts[task_id] = order.parts
         self.machine.take_in(order.request, now=time.monotonic(), patient=order.patient)
 

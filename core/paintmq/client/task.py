@@ -48,6 +48,10 @@ Put: TypeAlias = Callable[[memoryview], Placed | None]
 """Copies an input into shared memory, if it can."""
 
 
+_PRIORITY, _TENANT, _MAX_ATTEMPTS = 0, "", 3
+"""What a task has that was given nothing else."""
+
+
 @frozen
 class PreparedTask:
     """A task ready to be sent: the request, and the bytes of its inputs in the same order."""
@@ -87,11 +91,11 @@ class Task:
     task_type: str
     config: Mapping[str, Any]
     inputs: Mapping[str, Input] = field(factory=dict, repr=summary_of)
-    priority: int = field(default=0, kw_only=True)
+    priority: int = field(default=_PRIORITY, kw_only=True)
     deadline: float | None = field(default=None, kw_only=True)
-    tenant: str = field(default="", kw_only=True)
+    tenant: str = field(default=_TENANT, kw_only=True)
     idempotency_key: str | None = field(default=None, kw_only=True)
-    max_attempts: int = field(default=3, kw_only=True)
+    max_attempts: int = field(default=_MAX_ATTEMPTS, kw_only=True)
     run_limit: float | None = field(default=None, kw_only=True)
     cancel_on_disconnect: bool = field(default=False, kw_only=True)
     strict: bool = field(default=False, kw_only=True)
@@ -102,6 +106,24 @@ class Task:
         set_(self, "task_type", checked_task_type(self.task_type))
         set_(self, "config", checked_config(self.config))
         set_(self, "inputs", _checked_inputs(self.inputs))
+        if not self._is_plain():
+            self._check_settings()
+        set_(self, "id", self._checked_id())
+
+    def _is_plain(self) -> bool:
+        """Whether nothing was given but what the task is: as with most, and they are many."""
+        return (
+            self.priority is _PRIORITY
+            and self.max_attempts is _MAX_ATTEMPTS
+            and self.cancel_on_disconnect is False
+            and self.strict is False
+            and self.deadline is None
+            and self.run_limit is None
+            and self.idempotency_key is None
+            and self.tenant is _TENANT
+        )
+
+    def _check_settings(self) -> None:
         check_priority(self.priority)
         check_seconds("deadline", self.deadline)
         check_seconds("run_limit", self.run_limit)
@@ -111,7 +133,6 @@ class Task:
         check_flag("strict", self.strict)
         if self.idempotency_key is not None:
             check_text("idempotency_key", self.idempotency_key)
-        set_(self, "id", self._checked_id())
 
     @property
     def model(self) -> str:
@@ -125,6 +146,8 @@ class Task:
     @property
     def options(self) -> dict[str, Json]:
         """The config without what PaintMQ itself reads."""
+        if len(self.config) == 1:  # the model
+            return {}
         return {k: v for k, v in self.config.items() if k not in ("model", "device")}
 
     def prepare(self, *, queue: str = "", put: Put | None = None) -> PreparedTask:
@@ -137,7 +160,8 @@ class Task:
                 shape or dtype that no model takes.
             InvalidTaskError: the queue is no name.
         """
-        check_text("queue", queue)
+        if queue:
+            check_text("queue", queue)
         # Whoever repeats a key is answered by comparing digests: they must not be forged.
         keyed = self.idempotency_key is not None
         described = [
@@ -181,7 +205,7 @@ class Task:
 
 
 def _checked_inputs(inputs: object) -> dict[str, Input]:
-    if not isinstance(inputs, Mapping):
+    if type(inputs) is not dict and not isinstance(inputs, Mapping):
         raise InvalidInputError(
             f"inputs must be a mapping such as {{'image': image}}, not {shown(inputs)}"
         )
@@ -196,6 +220,8 @@ def _checked_name(name: object) -> str:
 
 
 def _checked_input(name: str, value: object) -> Input:
+    if type(value) is bytes:
+        return value
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)  # the caller may change its buffer before the task is sent
     if isinstance(value, str | os.PathLike):
@@ -224,7 +250,7 @@ def _check_file(name: str, path: Path) -> None:
 def _described(
     name: str, value: Input, put: Put | None, *, cryptographic: bool
 ) -> tuple[PayloadInfo, Payload]:
-    from paintmq.image import bytes_of_array, payload_of_array, payload_of_bytes
+    from paintmq.image.payloads import bytes_of_array, payload_of_array, payload_of_bytes
 
     if isinstance(value, Path):
         value = _read(name, value)

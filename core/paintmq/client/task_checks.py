@@ -34,7 +34,7 @@ def checked_task_type(task_type: object) -> str:
 
 
 def checked_config(config: object) -> dict[str, Any]:
-    if not isinstance(config, Mapping):
+    if type(config) is not dict and not isinstance(config, Mapping):
         raise InvalidTaskError(
             f"config must be a mapping such as {{'model': 'opencv'}}, not {shown(config)}"
         )
@@ -63,6 +63,8 @@ def checked_config(config: object) -> dict[str, Any]:
 
 def _plain(name: str, value: object, depth: int) -> Json:
     """Return the value as JSON has it, NumPy's numbers included."""
+    if type(value) is str and len(value) <= MAX_TEXT and value.isascii():
+        return value
     match value:
         case None | bool():
             return value

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from time import monotonic, sleep
 from typing import Any, Literal, overload
 
-from cattrs import structure
-
 from paintmq.client.control import Control
 from paintmq.client.event_reader import EventReader
 from paintmq.client.followed_task import FollowedTask
@@ -194,6 +192,8 @@ class TaskVerbs:
 
     def statistics(self) -> BrokerStatistics:
         """Return the statistics of the broker and of every queue."""
+        from cattrs import structure  # it takes longer to import than all of a client
+
         return structure(self.ask("statistics"), BrokerStatistics)
 
     def events(

@@ -39,11 +39,15 @@ EXTRAS: dict[ImageFormat, str] = {"heic": "paintmq[heic]", "jxl": "paintmq[jxl]"
 
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _JXL_CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
+_FIRST = frozenset({b"\x89", b"\xff", b"R", b"I", b"M", b"G", b"B", b"\0"})
+"""First bytes of every format but those whose name comes at the fifth."""
 
 
 def format_of(data: Buffer) -> ImageFormat | None:
     """Return which of our formats the first bytes announce, or None."""
     head = bytes(data[:64])
+    if head[:1] not in _FIRST and head[4:8] != b"ftyp":
+        return None
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"
     if head.startswith(b"\xff\xd8\xff"):

@@ -30,8 +30,9 @@ class Wakeup:
             self._write.send(b"\0")
 
     def clear(self) -> None:
+        # One read empties it, as hardly more than a byte is ever in it.
         with contextlib.suppress(BlockingIOError):
-            while self._read.recv(4096):
+            while len(self._read.recv(4096)) == 4096:
                 pass
         self._is_set = False
 

@@ -5,7 +5,7 @@ Whatever the bytes, ``decode`` returns a message or raises WireError: any other 
 """
 
 from collections.abc import Callable
-from typing import Any, TypeAlias, cast
+from typing import Any, Never, TypeAlias, cast
 
 import attrs
 import msgspec
@@ -38,6 +38,7 @@ class _Codec:
         self.name = cls.__name__
         self.has_task_id = "task_id" in names
         self.has_fence = "fence" in names
+        self.is_submit = cls is m.Submit
         self.max_body_bytes = LARGE_BODY_BYTES if cls in LARGE else MAX_BODY_BYTES
         carried = frozenset(names & {"task_id", "fence"})
         self.schema = Schema(cls, carried)
@@ -56,7 +57,7 @@ class _Codec:
         task_id, fence = NO_TASK, NO_FENCE
         if self.has_task_id:
             task_id = bytes.fromhex(message.task_id)
-        elif isinstance(message, m.Submit):
+        elif self.is_submit:
             task_id = bytes.fromhex(message.task.id)
         if self.has_fence:
             fence = message.fence
@@ -65,26 +66,25 @@ class _Codec:
             body = _ENCODER.encode(self.schema.to_wire(message))
             if body == _EMPTY_MAP:
                 body = b""
-        self.check_size(len(body))
+        if len(body) > self.max_body_bytes:
+            self.refuse_size(len(body))
         return Header(self.kind, len(body), task_id, fence), body
 
     def decode(self, header: Header, body: Buffer) -> m.Message:
         if self.blank is not None and not body:
             return self.blank
-        carried: dict[str, Any] = {}
         task_id = TaskId(header.task_id.hex())
+        carried: tuple[Any, ...] = ()
         if self.has_task_id:
-            carried["task_id"] = task_id
-        if self.has_fence:
-            carried["fence"] = header.fence
+            carried = (task_id, header.fence) if self.has_fence else (task_id,)
         if self.bodiless:
             if body:
                 raise WireError(f"{self.name} has no body")
-            return self.make(**carried)
-        message: m.Message = self.schema.from_wire(
-            self.decoder.decode(body or _EMPTY_MAP), **carried
-        )
-        if isinstance(message, m.Submit) and message.task.id != task_id:
+            made: m.Message = self.schema.made_of(carried)
+            return made
+        wire = self.decoder.decode(body) if body else self.decoder.decode(_EMPTY_MAP)
+        message: m.Message = self.schema.from_wire(wire, carried)
+        if self.is_submit and cast("m.Submit", message).task.id != task_id:
             raise WireError("the header of a Submit names another task than its body")
         return message
 
@@ -93,11 +93,8 @@ class _Codec:
         if body:
             self.decoder.decode(body)
 
-    def check_size(self, size: int) -> None:
-        if size > self.max_body_bytes:
-            raise WireError(
-                f"{self.name} of {size} bytes is too large: {self.max_body_bytes} at most"
-            )
+    def refuse_size(self, size: int) -> Never:
+        raise WireError(f"{self.name} of {size} bytes is too large: {self.max_body_bytes} at most")
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -159,7 +156,8 @@ def decode_body(header: Header, body: Buffer) -> m.Message:
     codec = _CODEC_OF_KIND.get(header.kind)
     if codec is None:
         raise WireError(f"there is no message of kind {header.kind:#04x}")
-    codec.check_size(len(body))
+    if len(body) > codec.max_body_bytes:
+        codec.refuse_size(len(body))
     try:
         return codec.decode(header, body)
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:

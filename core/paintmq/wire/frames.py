@@ -35,6 +35,8 @@ _WORK = frozenset({CHUNK, *(form.kind for form in _FORMS.values() if form.work)}
 _LAYOUT = Struct(">2sBBHHII16sQI")
 HEADER_BYTES = _LAYOUT.size
 
+_new = tuple.__new__
+
 _MAX_INCARNATION = (1 << 63) - 1
 
 
@@ -52,18 +54,20 @@ class Header(NamedTuple):
     sequence: int = 0
     """Of the burst within its transfer, from 0."""
 
-    def pack(self) -> bytes:
+    def pack(self, *, frames: int = 0) -> bytes:
+        """Return its bytes, with so many payload frames unless it says how many itself."""
+        kind, body_bytes, task_id, fence, own, number, sequence = self
         return _LAYOUT.pack(
             MAGIC,
             m.FRAMING_VERSION,
-            self.kind,
-            self.sequence,
-            self.frames,
-            self.number,
-            self.body_bytes,
-            self.task_id,
-            self.fence.incarnation,
-            self.fence.attempt,
+            kind,
+            sequence,
+            own or frames,
+            number,
+            body_bytes,
+            task_id,
+            fence.incarnation,
+            fence.attempt,
         )
 
 
@@ -85,7 +89,8 @@ def unpack_header(data: Buffer, offset: int = 0) -> Header:
     if incarnation > _MAX_INCARNATION:
         raise WireError("an incarnation has 63 bits at most")
     fence = Fence(incarnation, attempt) if incarnation or attempt else NO_FENCE
-    return Header(kind, body_bytes, task_id, fence, frames, number, sequence)
+    # As Header(...) does, by a call less: it is made for every message.
+    return _new(Header, (kind, body_bytes, task_id, fence, frames, number, sequence))
 
 
 def is_work(head: Buffer) -> bool:

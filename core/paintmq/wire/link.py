@@ -14,6 +14,7 @@ direction is dropped. Whatever mattered is sent again after the welcome.
 
 from collections import deque
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from attrs import frozen
 
@@ -31,7 +32,7 @@ from paintmq.wire.frames import (
     unpack_header,
 )
 from paintmq.wire.message_class import message_forms
-from paintmq.wire.messages import Message, payloads_of
+from paintmq.wire.messages import Message
 from paintmq.wire.sharing import PayloadSharing
 from paintmq.wire.transfer import (
     INLINE_BYTES,
@@ -60,6 +61,7 @@ _CREDIT_STEP = WINDOW // 2
 """Credits are returned in steps of half a window, which keeps the sender going."""
 
 _HELLOS = frozenset(cls for cls, form in message_forms().items() if form.hello)
+_PAYLOADS = {cls: form.payloads for cls, form in message_forms().items() if form.payloads}
 _WORK = frozenset(cls for cls, form in message_forms().items() if form.work)
 
 
@@ -71,8 +73,7 @@ class LinkLimits:
     """Payload bytes of one message; one is reassembled at a time."""
 
 
-@frozen
-class Delivery:
+class Delivery(NamedTuple):
     """A message that has arrived whole, with its payloads in the order of ``payloads_of``."""
 
     message: Message
@@ -87,8 +88,7 @@ class Delivery:
         return tuple(map(joined, self.received))
 
 
-@frozen
-class _Item:
+class _Item(NamedTuple):
     """A message that fits into the next ZeroMQ message, small payloads included."""
 
     head: bytes
@@ -163,17 +163,16 @@ class Link:
             ValueError: the payloads are not those the message describes.
             WireError: the message is too large to be sent.
         """
-        infos = payloads_of(message)
+        kind = type(message)
+        infos = _PAYLOADS[kind](message) if kind in _PAYLOADS else ()
         total = _checked_size(message, infos, payloads) if infos or payloads else 0
         header, body = parts or encode_parts(message, check=check)
-        if type(message) in _HELLOS:
+        if kind in _HELLOS:
             self._start_anew()
         if total <= INLINE_BYTES:
-            header = header._replace(frames=len(infos)) if infos else header
-            head = header.pack() + body
-            apart = self.work_apart and type(message) in _WORK
-            line = self._work if apart else self._small
-            line.append(_Item(head, tuple(map(joined, payloads)), total))
+            head = header.pack(frames=len(infos)) + body
+            line = self._work if self.work_apart and kind in _WORK else self._small
+            line.append(_Item(head, tuple(map(joined, payloads)) if payloads else (), total))
             self._queued_bytes += len(head) + total
         elif (
             self.sharing is not None
@@ -231,52 +230,59 @@ class Link:
         head = frames[0]
         if len(head) > MAX_HEAD_BYTES:
             raise WireError(f"a head of {len(head)} bytes is too large: {MAX_HEAD_BYTES} at most")
-        view = memoryview(head)
+        view, size, count = memoryview(head), len(head), len(frames)
         deliveries: list[Delivery] = []
         offset, used, items = 0, 1, 0
-        while offset < len(head) or items == 0:
+        while offset < size or items == 0:
             header = unpack_header(head, offset)
             start = offset + HEADER_BYTES
             offset = start + header.body_bytes
-            if offset > len(head):
+            if offset > size:
                 raise WireError("the body is not as long as its header says")
-            if used + header.frames > len(frames):
-                raise WireError("payload frames are missing")
             if (items := items + 1) > MAX_ITEMS:
                 raise WireError(f"more than {MAX_ITEMS} messages in one")
-            payloads = frames[used : used + header.frames]
-            used += header.frames
-            deliveries += self._received(header, view[start:offset], payloads)
-        if used != len(frames):
+            payloads: Sequence[Buffer] = ()
+            if header.frames:
+                payloads = frames[used : used + header.frames]
+                used += header.frames
+                if used > count:
+                    raise WireError("payload frames are missing")
+            body = view[start:offset]
+            if header.kind == CHUNK:
+                deliveries += self._burst_received(header, payloads)
+            elif header.kind == CREDIT:
+                self._credit_received(header.number)
+            elif header.kind == SHARE:
+                if self.sharing is not None:  # else the peer gets no answer, and sends bytes
+                    self.share(self.sharing.heard(body))
+            else:
+                deliveries += self._message_received(header, body, payloads)
+        if used != count:
             raise WireError("payload frames that belong to no message")
         return deliveries
 
-    def _received(self, header: Header, body: Buffer, payloads: Sequence[Buffer]) -> list[Delivery]:
-        if header.kind == CREDIT:
-            # Late credits from before a hello may come on top of a whole window.
-            if header.number > 2 * WINDOW:
-                raise WireError(f"a credit of {header.number} is more than can be under way")
-            self._under_way = max(0, self._under_way - header.number)
-            return []
-        if header.kind == CHUNK:
-            return self._burst_received(header, payloads)
-        if header.kind == SHARE:
-            if self.sharing is not None:  # else the peer gets no answer, and sends bytes
-                self.share(self.sharing.heard(body))
-            return []
-        return self._message_received(header, body, payloads)
+    def _credit_received(self, bursts: int) -> None:
+        # Late credits from before a hello may come on top of a whole window.
+        if bursts > 2 * WINDOW:
+            raise WireError(f"a credit of {bursts} is more than can be under way")
+        self._under_way = max(0, self._under_way - bursts)
 
     def _message_received(
         self, header: Header, body: Buffer, payloads: Sequence[Buffer]
     ) -> list[Delivery]:
         message = decode_body(header, body)
-        if type(message) in _HELLOS:
+        kind = type(message)
+        if kind in _HELLOS:
             self._start_anew()
         if self.sharing is not None and header.sequence != REFERENCES:
             self.sharing.arrived(message)
-        infos = payloads_of(message)
+        infos = _PAYLOADS[kind](message) if kind in _PAYLOADS else ()
         if not infos and not payloads and header.number == 0:
             return [Delivery(message)]  # most messages bring no payloads
+        if header.number == header.sequence == 0 and len(infos) == len(payloads) == 1:
+            payload = payloads[0]  # and most others a small one
+            if len(payload) == infos[0].size <= INLINE_BYTES:
+                return [Delivery(message, (payload,))]
         sizes = [info.size for info in infos]
         total = sum(sizes)
         if len(sizes) > MAX_PAYLOADS:
@@ -344,21 +350,23 @@ class Link:
         payloads: list[Buffer] = []
         head_bytes = payload_bytes = 0
         while line and len(heads) < COALESCED_ITEMS:
-            item = line[0]
-            head_bytes += len(item.head)
-            payload_bytes += item.payload_bytes
-            too_big = (
+            head, frames, size = line[0]
+            head_bytes += len(head)
+            payload_bytes += size
+            if heads and (
                 head_bytes > _COALESCED_BYTES
                 or payload_bytes > _COALESCED_BYTES
-                or 1 + len(payloads) + len(item.payloads) > MAX_FRAMES
-            )
-            if heads and too_big:
+                or len(payloads) + len(frames) > MAX_PAYLOADS
+            ):
+                head_bytes -= len(head)
+                payload_bytes -= size
                 break
-            heads.append(item.head)
-            payloads += item.payloads
-            self._queued_bytes -= len(item.head) + item.payload_bytes
+            heads.append(head)
+            if frames:
+                payloads += frames
             line.popleft()
-        return [b"".join(heads), *payloads]
+        self._queued_bytes -= head_bytes + payload_bytes
+        return [b"".join(heads) if len(heads) > 1 else heads[0], *payloads]
 
     def _next_burst(self) -> list[Buffer]:
         transfer = self._transfers[0]
@@ -379,6 +387,10 @@ def _checked_size(
         ValueError: they are not.
         WireError: they are too many.
     """
+    if len(infos) == len(payloads) == 1:
+        size = size_of(payloads[0])
+        if size == infos[0].size:
+            return size
     sizes = [size_of(payload) for payload in payloads]
     if sizes != [info.size for info in infos]:
         raise ValueError(

@@ -38,6 +38,16 @@ def test_what_is_added_is_sent_once() -> None:
     assert take(requests) == []
 
 
+def test_a_cancel_is_sent_once_until_it_is_to_be_repeated() -> None:
+    requests = InFlight()
+    requests.add(cancel(1))
+    assert take(requests) == [cancel(1)]
+    requests.add(cancel(1))
+    assert take(requests) == []
+    requests.repeat(cancel(1))
+    assert take(requests) == [cancel(1)]
+
+
 def test_what_is_to_be_repeated_is_sent_again() -> None:
     requests = InFlight()
     requests.add(task(1))

@@ -21,6 +21,7 @@ from tests.harness.trial_node import (
 
 from paintmq.image import payload_of_array
 from paintmq.node.supervisor import NodeSupervisor
+from paintmq.wire.codec import _CODECS
 from paintmq.wire.messages import (
     AttemptCrashed,
     AttemptFailed,
@@ -96,6 +97,7 @@ def test_a_result_that_no_message_can_hold_fails_its_task_and_the_node_works_on(
     broker.hear(WorkerHello)
     large, good = make_job(1), make_job(2)
     monkeypatch.setattr("paintmq.worker.agent.readable_messages.MAX_PAYLOADS", 0)
+    monkeypatch.setattr(_CODECS[AttemptSucceeded], "max_body_bytes", 10)
     broker.assign(large)
 
     failed, _ = broker.hear(AttemptFailed, large)

@@ -268,3 +268,14 @@ def test_a_message_with_a_field_that_has_no_form_is_a_mistake_of_ours() -> None:
 
     with pytest.raises(TypeError, match="`what`"):
         Schema(Odd)
+
+
+def test_a_message_that_does_more_when_it_is_made_cannot_be_one() -> None:
+    """It would be decoded without: the decoder fills the fields itself."""
+
+    @attrs.frozen
+    class Checked:
+        size: int = attrs.field(validator=attrs.validators.ge(0))
+
+    with pytest.raises(TypeError, match="Checked does more"):
+        Schema(Checked)

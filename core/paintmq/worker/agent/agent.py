@@ -9,14 +9,14 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 from attrs import evolve, frozen
 
 from paintmq.errors import ConfigError, WireError
 from paintmq.identifiers import new_peer_id
 from paintmq.model import ModelSpec
-from paintmq.task import TaskId
+from paintmq.task import Buffer, TaskId
 from paintmq.transport.key_files import PeerKey
 from paintmq.transport.sockets import Context
 from paintmq.wire.messages import (
@@ -232,9 +232,11 @@ class WorkerAgent:
             if deliveries is None:
                 break
             for delivery in deliveries:
-                self._delivered(cast("ToWorker", delivery.message), delivery.received)
+                message: ToWorker = delivery.message  # type: ignore[assignment]  # from a broker
+                self._delivered(message, delivery.received)
                 if self._broker is not broker:
                     return  # what else came by the old one was meant for a session that has ended
+        self._carry_out(self._machine.go_on(now=self._clock()))
 
     def _delivered(self, message: ToWorker, payloads: Sequence[Payload]) -> None:
         match message:
@@ -253,7 +255,7 @@ class WorkerAgent:
                 self._known.doubt(reason)
             case _:
                 pass
-        self._carry_out(self._machine.receive(message, now=self._clock()))
+        self._carry_out(self._machine.hear(message, now=self._clock()))
 
     def _send_to_broker(self, message: FromWorker) -> None:
         broker = self._broker
@@ -263,12 +265,17 @@ class WorkerAgent:
         if leaves and isinstance(message, AttemptReturned) and not message.cancelled:
             self.handed_back[message.task_id] = None
         payloads = self._payloads.to_broker(message)
-        readable = as_readable(message, payloads)
-        if readable is message:
+        try:
             broker.send(message, payloads)
-            return
+        except (WireError, ValueError):
+            self._send_instead(broker, message, payloads)
+
+    def _send_instead(
+        self, broker: BrokerConnection, message: FromWorker, payloads: Sequence[Buffer]
+    ) -> None:
         objection = objection_to(message, payloads)
         logger.warning("%s: %s cannot be sent: %s", self.name, type(message).__name__, objection)
+        readable = as_readable(message, payloads)
         if readable is not None:
             broker.send(readable)
 
@@ -280,6 +287,8 @@ class WorkerAgent:
 
     def _carry_out(self, commands: list[Command]) -> None:
         """Carry out the machine's commands, in order."""
+        if not commands:
+            return
         if self._journal is not None:
             self._journal.write(self._machine.handed_over)
         for command in commands:
@@ -299,6 +308,7 @@ class WorkerAgent:
                     self._dismissed = True
                     if self._host is not None:
                         self._host.kill()
+                    self._note_host_ended()
                 case Reconnect(reason):
                     self._known.doubt(reason)
                     logger.info("%s: connecting again: %s", self.name, reason)
@@ -312,6 +322,10 @@ class WorkerAgent:
                     self.has_left = True
 
     # ---- the host ------------------------------------------------------------------------------
+
+    def _note_host_ended(self) -> None:
+        if self._journal is not None:
+            self._journal.write(self._machine.handed_over, host_ended=True)
 
     def _start_host(self) -> None:
         setup = self._setup
@@ -361,6 +375,7 @@ class WorkerAgent:
             self._end_host(host)
             dismissed, now = self._dismissed, self._clock()
             self._carry_out(self._machine.host_exited(detail, lines=host.last_lines, now=now))
+            self._note_host_ended()
             if not dismissed:
                 self._report_death(detail, host.last_lines, now=now)
 

@@ -71,8 +71,13 @@ class BrokerConnection:
         self._watch()
 
     def send(self, message: FromWorker, payloads: Sequence[Buffer] = ()) -> None:
-        """Queue the message for ``flush``."""
-        self._link.send(message, payloads)
+        """Queue the message for ``flush``, if the broker can read it: models have made parts of it.
+
+        Raises:
+            WireError: it could not.
+            ValueError: the payloads are not those that it describes.
+        """
+        self._link.send(message, payloads, check=True)
 
     def flush(self) -> None:
         """Hand to ZeroMQ what it takes now."""

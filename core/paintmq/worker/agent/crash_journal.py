@@ -86,14 +86,18 @@ class CrashJournal:
         """Where this worker's hosts are to note which batch they are at."""
         return MarkPlace(str(self.path), self._run)
 
-    def write(self, handed_over: Sequence[HandedOver]) -> None:
+    def write(self, handed_over: Sequence[HandedOver], *, host_ended: bool = False) -> None:
         """Record what the host has from now on; return once it is written.
+
+        A note is left as it is when batches have merely ended: the host, as long as it lives, has
+        cleared its mark of them. ``host_ended``: it does not, so its mark means nothing.
 
         Where there is no room for the note, the work goes on without: only a crash of the whole
         node would then go unseen.
         """
         batches = tuple(handed_over)
-        if batches == self._written:
+        is_noted = all(batch in self._written for batch in batches)
+        if is_noted and (not host_ended or len(batches) == len(self._written)):
             return
         rows = [
             [batch.number, batch.size, [[task, *astuple(fence)] for task, fence in batch.keys]]

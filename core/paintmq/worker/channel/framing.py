@@ -188,10 +188,25 @@ class FrameReader:
                 raise WireError("payloads in an arena, and there is none")
             self._payloads = self.incoming.view(frame.place, sizes)
             return True
+        if sizes and sum(sizes) <= len(self._pending):
+            self._payloads = self._take_small(sizes)
+            return True
         buffers = [bytearray(size) for size in sizes]
         self._payloads = [*buffers]
         self._open.extend(memoryview(buffer) for buffer in buffers if buffer)
         return True
+
+    def _take_small(self, sizes: Sequence[int]) -> list[Buffer]:
+        """Return payloads that have arrived already: views of one copy of them all."""
+        total = sum(sizes)
+        view = memoryview(bytes(self._pending[:total]))
+        del self._pending[:total]
+        payloads: list[Buffer] = []
+        start = 0
+        for size in sizes:
+            payloads.append(view[start : start + size])
+            start += size
+        return payloads
 
     def _take_frame(self) -> "_Frame | None":
         if len(self._pending) < _HEADER.size:

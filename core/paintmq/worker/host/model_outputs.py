@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LONGEST_NAME = 255
+FEW = 16
+"""Outputs whose descriptions fit into a message whatever their names: a kilobyte and a half each,
+of the 64 that there are."""
 _ANY_TASK = TaskId("0" * 32)
 MOST_DIMENSIONS = 8
 _COMPARISONS = 10_000
@@ -177,6 +180,8 @@ def _overlap(left: "NDArray[Any]", right: "NDArray[Any]") -> bool:
 
 def _check_description(infos: Sequence[PayloadInfo]) -> None:
     """Refuse outputs whose names and shapes alone fill more than a message."""
+    if len(infos) <= FEW:
+        return
     try:
         encode(AttemptSucceeded(task_id=_ANY_TASK, fence=NO_FENCE, outputs=tuple(infos), ran=0.0))
     except WireError as error:

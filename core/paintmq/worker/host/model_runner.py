@@ -21,7 +21,7 @@ from paintmq.image import payload_of_array
 from paintmq.model import Device, Model, ModelSpec, Outputs, Request
 from paintmq.plugin.answers import MOST_MB, whole_number
 from paintmq.plugin.options import nearest
-from paintmq.process.memory import device_memory_used_mb, resident_mb
+from paintmq.process.memory import MemoryGauge, device_memory_used_mb
 from paintmq.shared_memory.ranges import place_of
 from paintmq.task import Buffer, PayloadInfo
 from paintmq.weights import WeightFolder
@@ -99,6 +99,7 @@ class ModelRunner:
     _models: dict[str, Model] = field(factory=dict[str, Model], init=False)
     _shares: bool = field(default=False, init=False)
     """It has read inputs in memory that is shared, and is not its own to answer for."""
+    _memory: MemoryGauge = field(factory=MemoryGauge, init=False)
     _unended: int = field(default=0, init=False)
     """Attempts of the current batch that have no Outcome yet."""
 
@@ -285,11 +286,8 @@ class ModelRunner:
         self._unended -= len(outcomes)
         if not self._unended:
             self._mark.clear()
-        message = AttemptsEnded(
-            batch=order.batch,
-            outcomes=tuple(outcomes),
-            memory_mb=resident_mb(without_shared=self._shares),
-        )
+        memory_mb = self._memory.resident_mb(without_shared=self._shares, now=time.monotonic())
+        message = AttemptsEnded(batch=order.batch, outcomes=tuple(outcomes), memory_mb=memory_mb)
         self._send(message, buffers)
 
     def _note_damage(self, error: BaseException) -> None:

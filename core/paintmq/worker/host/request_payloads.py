@@ -101,8 +101,12 @@ def _seed(options: Any, item: RunItem, payloads: Sequence[Buffer]) -> int:
         for info, data in zip(item.inputs, payloads, strict=True)
     ]  # the same for the same bytes, whichever digest came with them
     about = [options_to_json(options), inputs]
-    text = json.dumps(about, sort_keys=True)
+    text = _SORTED.encode(about)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+
+
+_SORTED = json.JSONEncoder(sort_keys=True)
+"""The same text as ``json.dumps`` would make, which makes an encoder each time."""
 
 
 def _missing(spec: ModelSpec, wanted: InputSpec) -> InvalidInputError:

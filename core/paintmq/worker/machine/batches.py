@@ -118,6 +118,8 @@ class Batches:
     waiting: deque[Batch] = field(factory=deque[Batch], init=False)
     sent: deque[Batch] = field(factory=deque[Batch], init=False)
     _count: int = field(default=0, init=False)
+    _outline: list[tuple[int, int]] = field(factory=list[tuple[int, int]], init=False)
+    _handed_over: tuple[HandedOver, ...] = field(default=(), init=False)
 
     @property
     def running(self) -> Batch | None:
@@ -126,9 +128,17 @@ class Batches:
 
     @property
     def handed_over(self) -> tuple[HandedOver, ...]:
-        return tuple(
-            HandedOver(batch.number, tuple(batch.attempts), batch.size) for batch in self.sent
-        )
+        # It is asked for after every event, and seldom another than before. Attempts only leave.
+        outline = [(batch.number, len(batch.attempts)) for batch in self.sent]
+        if outline != self._outline:
+            known = {(each.number, len(each.keys)): each for each in self._handed_over}
+            self._outline = outline
+            self._handed_over = tuple(
+                known.get((batch.number, len(batch.attempts)))
+                or HandedOver(batch.number, tuple(batch.attempts), batch.size)
+                for batch in self.sent
+            )
+        return self._handed_over
 
     def next_to_tell(self) -> float:
         """Return when ``pop_untold`` is worth calling; infinity: not for now."""

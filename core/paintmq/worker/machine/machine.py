@@ -70,10 +70,18 @@ class WorkerMachine:
 
     def receive(self, message: ToWorker, *, now: float) -> list[Command]:
         """The broker said this."""
+        return self.hear(message, now=now) + self.go_on(now=now)
+
+    def hear(self, message: ToWorker, *, now: float) -> list[Command]:
+        """The broker said this, and perhaps more: call ``go_on`` after the last."""
         if self._left:
             return []
         self._connection.heard(now=now)
-        return self._handle(message, now=now) + self._advance(now=now)
+        return self._handle(message, now=now)
+
+    def go_on(self, *, now: float) -> list[Command]:
+        """Do what can be done now, after what was heard."""
+        return self._advance(now=now)
 
     def receive_from_host(self, message: FromHost, *, now: float) -> list[Command]:
         """The model host said this. What it says after its end was decided changes nothing."""
@@ -164,6 +172,10 @@ class WorkerMachine:
 
     def _handle(self, message: ToWorker, *, now: float) -> list[Command]:
         match message:
+            case AttemptRecorded(task_id, fence):
+                return self._answers.recorded((task_id, fence))
+            case Assign(assignments):
+                return self._accept(assignments, now=now)
             case BrokerHeartbeat():
                 pass  # hearing anything is what counts
             case WorkerWelcome():
@@ -175,12 +187,8 @@ class WorkerMachine:
                 return [Reconnect("the broker does not know this session")] if known else []
             case Refused():
                 self._connection.refused(now=now)
-            case Assign(assignments):
-                return self._accept(assignments, now=now)
             case Abandon():
                 return self._abandon(message, now=now)
-            case AttemptRecorded(task_id, fence):
-                return self._answers.recorded((task_id, fence))
             case Preload(model):
                 self._host.want(model)
             case Drain(grace):

@@ -193,3 +193,34 @@ def test_journals_lie_where_the_session_keeps_its_files(
 
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     assert runtime_folder().name.startswith("paintmq-")
+
+
+def test_a_batch_that_is_over_costs_no_note_and_answers_for_nothing(tmp_path: Path) -> None:
+    first = open_journal(tmp_path / "run")
+    first.write([BOTH, NEXT])
+    begin(first, 1)
+    begin(first, 0)
+    before = first.path.read_bytes()
+    first.write([NEXT])
+    first.write([])
+    assert first.path.read_bytes() == before
+    leave(first)
+
+    second = open_journal(tmp_path / "run")
+    assert second.found is None
+    second.close()
+
+
+def test_the_mark_of_a_host_that_ended_in_a_batch_means_nothing_once_that_was_noted(
+    tmp_path: Path,
+) -> None:
+    first = open_journal(tmp_path / "run")
+    first.write([BOTH])
+    begin(first, 1)
+    first.write([])
+    first.write([], host_ended=True)
+    leave(first)
+
+    second = open_journal(tmp_path / "run")
+    assert second.found is None
+    second.close()
