@@ -501,7 +501,7 @@ RULES: Sequence[BrokenRule] = (
         "a message may be as large as it likes",
         "I14",
         _Codec,
-        "check_size",
+        "refuse_size",
         _nothing,
         "a_body_above_its_limit_is_refused_before_it_is_read",
     ),
