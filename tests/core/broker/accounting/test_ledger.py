@@ -13,9 +13,17 @@ from paintmq.broker.accounting.ledger import OTHER, Books, Ledger, read_books
 from paintmq.broker.accounting.report import report, without_names
 from paintmq.broker.accounting.tally import Throughput
 from paintmq.broker.machine import BrokerMachine
-from paintmq.broker.records import StoredTask, replay
+from paintmq.broker.records import (
+    BrokerBooted,
+    StoredTask,
+    TaskAccepted,
+    TaskChanged,
+    TaskPurged,
+    replay,
+)
 from paintmq.statistics import BrokerStatistics
 from paintmq.task import PeerId, TaskError, TaskState
+from paintmq.task_status import TaskStatus
 from paintmq.testing.example_tasks import make_request
 from paintmq.wire.messages import (
     AttemptCrashed,
@@ -316,3 +324,39 @@ def test_a_note_of_a_worker_alone_counts_nothing() -> None:
     ledger.waiting.append(Note("joined", worker=PeerId(b"w").decode()))
     assert len(ledger.settle()) == 1
     assert not ledger.workers
+
+
+def test_a_task_that_goes_to_another_queue_is_counted_there() -> None:
+    ledger, request = Ledger(), make_request("a")
+    there = TaskStatus(state=TaskState.QUEUED, queue="there", accepted_at=1.0, rank=1.0)
+    ledger.waiting += [
+        ("accept", request, there.changed(queue="here"), TaskState.SUBMITTED),
+        Note("moved", queue="here", model=request.model),
+        ("move", request, there, TaskState.QUEUED),
+        ("cancel", request, there.changed(state=TaskState.CANCELLED), TaskState.QUEUED),
+    ]
+    ledger.settle()
+
+    counts = {name: (cell.accepted, cell.cancelled) for (name, _), cell in ledger.cells.items()}
+    assert counts == {"here": (0, 0), "there": (1, 1)}
+
+
+def test_a_requeued_dead_letter_is_replayed_too_and_other_records_count_nothing() -> None:
+    ledger, request = Ledger(), make_request("a")
+    dead = TaskStatus(state=TaskState.DEAD, queue="q", accepted_at=1.0, rank=1.0)
+    ledger.replay(
+        [
+            BrokerBooted(1, 1.0),
+            TaskAccepted(request, dead.changed(state=TaskState.QUEUED)),
+            TaskChanged(request.id, "finish", dead),
+            TaskChanged(request.id, "revive", dead.changed(state=TaskState.QUEUED)),
+            TaskChanged(request.id, "requeue", dead.changed(state=TaskState.QUEUED)),
+            TaskChanged(request.id, "finish", dead.changed(state=TaskState.EXPIRED)),
+            TaskPurged(request.id),
+        ],
+        {},
+    )
+
+    cell = ledger.cell("q", request.model)
+    assert (cell.accepted, cell.dead, cell.expired, cell.unfinished) == (1, 0, 1, 0)
+    assert cell.retries == 1
