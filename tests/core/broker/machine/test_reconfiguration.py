@@ -132,6 +132,27 @@ class TestRemoval:
         assert broker.status(task).state is TaskState.SUCCEEDED
         assert broker.status(task).attempt == 1
 
+    def test_tasks_of_other_queues_stay_where_they_are(self) -> None:
+        broker = waiting_broker()
+        task = broker.submit(request(1, queue="b"))
+
+        reconfigure(broker, {"b": B})
+
+        assert broker.heard(ALICE, Progressed) == []
+        assert broker.status(task).queue == "b"
+
+    def test_what_comes_back_too_late_has_expired_and_goes_nowhere(self) -> None:
+        broker = ready(queues={"a": A, "b": B})
+        task = broker.submit(request(1, queue="a", expires_in=5.0))
+        (item,) = broker.assigned(W1)
+        broker.start(item)
+        reconfigure(broker, {"b": B})
+        broker.now += 6.0
+
+        fail(broker, item, retryable=True)
+
+        assert broker.status(task).state is TaskState.EXPIRED
+
     def test_a_queue_may_come_back(self) -> None:
         broker = waiting_broker()
         reconfigure(broker, {"b": B})
@@ -240,6 +261,17 @@ class TestOrders:
             "kept": "",
         }
         assert "there are a, b, c" in broker.ask("move_tasks", to="d", queue="a").error
+
+    def test_an_order_leaves_tasks_that_do_not_match_alone(self) -> None:
+        broker = waiting_broker()
+        task = broker.submit(request(1, queue="a"))
+
+        assert broker.ask("cancel_tasks", queue="b").value == {"cancelled": 0, "more": 0}
+        assert broker.ask("cancel_tasks", queue="a", model="x").value == {
+            "cancelled": 0,
+            "more": 0,
+        }
+        assert broker.status(task).state is TaskState.QUEUED
 
     def test_an_order_about_tasks_says_which(self) -> None:
         broker = waiting_broker()
