@@ -89,7 +89,7 @@ class Ledger:
         seconds = now - self.at
         if seconds > 0:
             for cell in self.cells.values():
-                cell.throughput.look(cell.succeeded, seconds)
+                cell.throughput.look(cell.succeeded, seconds, now - self.since)
             self.at = now
 
     def _count(self, transition: Transition) -> None:

@@ -1,6 +1,6 @@
 """What is counted of a queue's tasks for one model, of a tenant, of a worker. Pure."""
 
-from math import exp
+from math import expm1
 
 from attrs import define, field
 
@@ -14,6 +14,8 @@ WINDOWS = (60.0, 300.0, 900.0)
 class Throughput:
     """Successes a second, as exponential moving averages over ``WINDOWS``.
 
+    While counting is younger than a window, its average is over what has been counted so far.
+
     Averages of two add up, so those of a queue's models give the queue's.
     """
 
@@ -21,12 +23,19 @@ class Throughput:
     seen: int = 0
     """The count when it was last looked at."""
 
-    def look(self, count: int, seconds: float) -> None:
-        """Take in what a counter has become after that many seconds, which are greater than 0."""
+    def look(self, count: int, seconds: float, age: float) -> None:
+        """Take in what a counter has become.
+
+        Args:
+            count: the counter now.
+            seconds: since it was last looked at, greater than 0.
+            age: seconds since counting began, at least ``seconds``.
+        """
         rate, self.seen = max(0, count - self.seen) / seconds, count
         for place, window in enumerate(WINDOWS):
-            kept = exp(-seconds / window)
-            self.rates[place] = self.rates[place] * kept + rate * (1 - kept)
+            # Without the divisor, an average that begins with nothing would be too low for long.
+            weight = expm1(-seconds / window) / expm1(-max(age, seconds) / window)
+            self.rates[place] += weight * (rate - self.rates[place])
 
 
 @define

@@ -210,13 +210,21 @@ def test_a_task_of_a_queue_that_is_not_configured_any_more_is_still_shown() -> N
 def test_throughput_follows_the_rate_and_fades() -> None:
     throughput = Throughput()
     for second in range(1, 3601):
-        throughput.look(2 * second, 1.0)
+        throughput.look(2 * second, 1.0, second)
     steady = list(throughput.rates)
-    throughput.look(7200, 60.0)
+    throughput.look(7200, 60.0, 3660)
 
     assert steady == pytest.approx([2.0, 2.0, 2.0], rel=0.02)
     assert throughput.rates[0] == pytest.approx(2.0 / 2.71828, rel=0.02)
     assert throughput.rates[2] > throughput.rates[1] > throughput.rates[0]
+
+
+def test_a_young_count_is_averaged_over_its_own_age() -> None:
+    throughput = Throughput()
+    for second in range(1, 11):
+        throughput.look(5 * second, 1.0, second)
+
+    assert throughput.rates == pytest.approx([5.0, 5.0, 5.0])
 
 
 def test_looking_twice_at_one_moment_changes_nothing(watched: Watched) -> None:
