@@ -128,7 +128,8 @@ def test_a_router_takes_over_with_tasks_in_flight_and_a_wrong_file_changes_nothi
     def by_command() -> None:
         file.write_text("")
         answer = run_command("reload", "--connect", endpoint, environment=environment)
-        assert answer.stdout == "settings read again: router model-affinity\n"
+        assert answer.stdout.startswith("settings read again: router model-affinity\n")
+        assert 'router.name: "one-first" -> "model-affinity", at once' in answer.stdout
         file.write_text(settings("trial"))
         run_command("reload", "--connect", endpoint, environment=environment)
 

@@ -21,7 +21,7 @@ _TROUBLE_AFTER = 1.0
 def none_answers(endpoint: str, timeout: float | None, key: PeerKey | None = None) -> str:
     """Describe a time-out: what can be known of an address without talking to a broker there."""
     reason = _reason(endpoint, key)
-    why = f": {reason}" if reason else "; something listens there, but says nothing a broker would"
+    why = f": {reason}" if reason else "; what listens there does not answer as a broker does"
     return f"no broker answers at {endpoint} within {timeout} s{why}"
 
 

@@ -61,7 +61,7 @@ def test_waiting_ends_with_the_first_answer() -> None:
     [
         ("tcp://no-such-machine.invalid:5", ": no machine is known by the name no-such-machine"),
         ("tcp://127.0.0.1:1", ": Connection refused"),
-        ("inproc://elsewhere", "; something listens there"),
+        ("inproc://elsewhere", "; what listens there does not answer"),
     ],
 )
 def test_a_time_out_says_what_can_be_known_of_the_address(endpoint: str, reason: str) -> None:
