@@ -3,7 +3,6 @@
 import json
 from typing import Annotated, Any
 
-import tomli
 import typer
 
 from paintmq.cli.change_lines import change_lines
@@ -168,6 +167,8 @@ def _parsed(settings: list[str]) -> dict[str, Json]:
     Raises:
         CommandError: something is not KEY=VALUE.
     """
+    import tomli  # here, as `paintmq --help` has no use for it
+
     found: dict[str, Json] = {}
     for each in settings:
         key, equals, text = each.partition("=")

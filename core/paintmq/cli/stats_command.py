@@ -1,6 +1,5 @@
 """``paintmq stats``: how much a broker did, how fast, and how that went over time."""
 
-import csv
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -213,6 +212,8 @@ def sparkline(values: Sequence[float]) -> str:
 
 def write_csv(path: Path, history: Mapping[tuple[str, str], Any]) -> None:
     """Write one line a point: of what, and when, in local time with its offset."""
+    import csv
+
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         heading: list[str] | None = None

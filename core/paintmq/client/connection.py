@@ -194,6 +194,7 @@ class Connection:
 
     def close(self, linger: float = 0.0) -> None:
         """Close at once; what ZeroMQ still holds gets ``linger`` seconds, in its own thread."""
+        self.arena.close()
         if self._socket is not None:
             self._socket.close(int(linger * 1000))
 

@@ -1,6 +1,5 @@
 """The broker's arenas: it makes them, grants places in them, and checks what peers say of them."""
 
-import os
 from collections.abc import Sequence
 from weakref import WeakSet
 
@@ -8,9 +7,8 @@ from attrs import define, field, frozen
 
 from paintmq.errors import WireError
 from paintmq.shared_memory.memory_file import MemoryFile, make_file
-from paintmq.shared_memory.ranges import Ranges, Taken, place_of, view_of
+from paintmq.shared_memory.ranges import Ranges, Taken, place_of, view_or_copy
 from paintmq.shared_memory.reference import (
-    HEADER_BYTES,
     NO_ROOM,
     PAGE,
     Reference,
@@ -105,10 +103,20 @@ class Arenas:
         return cls(make_file(PAGE) if enabled else None)
 
     def client_end(self) -> "ClientEnd | None":
-        return None if self._proof is None else ClientEnd(self, self._proof)
+        return None if self._proof is None else ClientEnd(self, self._proof.secret)
 
     def worker_end(self) -> "WorkerEnd | None":
-        return None if self._proof is None else WorkerEnd(self, self._proof)
+        return None if self._proof is None else WorkerEnd(self, self._proof.secret)
+
+    def greeting(self) -> bytes:
+        """Return what to say to a peer that has introduced itself; empty once closed."""
+        return b"" if self._proof is None else say_prove(self._proof.where)
+
+    def close_all(self) -> None:
+        """Let go of every file, so that none stays open until garbage is collected."""
+        self._proof = None
+        self._open.clear()
+        self._grants.clear()
 
     @property
     def grants(self) -> int:
@@ -124,7 +132,7 @@ class Arenas:
 
     def close(self, arena: Arena) -> None:
         """Grant nothing more in it; what lies there stays until it is not needed any more."""
-        del self._open[arena.file.arena]
+        self._open.pop(arena.file.arena, None)
         self._grants = {k: each for k, each in self._grants.items() if each.arena is not arena}
 
     def grant(self, assignment: Assignment, reference: Reference) -> Span:
@@ -165,7 +173,9 @@ class Arenas:
             ):
                 raise WireError("a result in shared memory that was not granted to it")
         return tuple(
-            _view(file, Reference(file.where, each.offset, taken.fence), info.size, held=taken)
+            view_or_copy(
+                file, Reference(file.where, each.offset, taken.fence), info.size, held=taken
+            )
             for each, info in zip(references, message.outputs, strict=True)
         )
 
@@ -189,14 +199,14 @@ class ClientEnd(PayloadSharing):
     """The broker's end of a connection to a client."""
 
     _arenas: Arenas
-    _proof: MemoryFile
+    _secret: bytes
     _arena: Arena | None = field(default=None, init=False)
     _lent: dict[int, list[object]] = field(factory=dict[int, list[object]], init=False)
     """What holds the places of results that the client may be reading."""
 
     def greeting(self) -> bytes:
         """Return what to say to a peer that has introduced itself."""
-        return say_prove(self._proof.where)
+        return self._arenas.greeting()
 
     def heard(self, said: Buffer) -> bytes:
         match kind_of(said):
@@ -209,7 +219,7 @@ class ClientEnd(PayloadSharing):
         return b""
 
     def _proven(self, secret: bytes) -> bytes:
-        if secret != self._proof.secret:
+        if secret != self._secret:
             raise WireError("this is no proof of having memory in common")
         if self._arena is None:
             self._arena = self._arenas.open()
@@ -251,7 +261,7 @@ class ClientEnd(PayloadSharing):
             if reference.where.arena != file.arena or end > INPUT_BYTES:
                 raise WireError("an input that lies outside its client's arena")
         return tuple(
-            _view(file, Reference(file.where, each.offset, each.fence), info.size)
+            view_or_copy(file, Reference(file.where, each.offset, each.fence), info.size)
             for each, info in zip(found, infos, strict=True)
         )
 
@@ -270,15 +280,15 @@ class WorkerEnd(PayloadSharing):
     """The broker's end of a connection to a worker."""
 
     _arenas: Arenas
-    _proof: MemoryFile
+    _secret: bytes
     _proven: bool = field(default=False, init=False)
 
     def greeting(self) -> bytes:
         """Return what to say to a peer that has introduced itself."""
-        return say_prove(self._proof.where)
+        return self._arenas.greeting()
 
     def heard(self, said: Buffer) -> bytes:
-        if kind_of(said) != PROOF or bytes(said[1:]) != self._proof.secret:
+        if kind_of(said) != PROOF or bytes(said[1:]) != self._secret:
             raise WireError("this is no proof of having memory in common")
         self._proven = True
         return b""
@@ -311,13 +321,3 @@ class WorkerEnd(PayloadSharing):
 
     def close(self) -> None:
         self._proven = False
-
-
-def _view(file: MemoryFile, reference: Reference, size: int, *, held: object = None) -> Buffer:
-    try:
-        return view_of(file, reference, size, held=held)
-    except WireError:
-        # A process has only so many mappings. What is read now holds the place no longer.
-        if reference.offset % PAGE:
-            raise
-        return os.pread(file.descriptor, size, reference.offset + HEADER_BYTES)

@@ -8,7 +8,7 @@ from attrs import define, field, frozen
 
 from paintmq.errors import WireError
 from paintmq.shared_memory.memory_file import open_file
-from paintmq.shared_memory.ranges import Ranges, place_of, view_of
+from paintmq.shared_memory.ranges import Ranges, place_of, view_of, view_or_copy
 from paintmq.shared_memory.reference import (
     HEADER_BYTES,
     PAGE,
@@ -70,7 +70,7 @@ class ClientArena(PayloadSharing):
 
     def put(self, data: memoryview) -> Placed | None:
         """Copy an input into the arena; None if there is none, or no room in it."""
-        inputs = self._inputs
+        inputs = self._inputs  # once: the session's thread may close us meanwhile
         if inputs is None:
             return None
         taken = inputs.take(place_bytes(data.nbytes))
@@ -99,6 +99,10 @@ class ClientArena(PayloadSharing):
         The broker still has them, and another thread may be putting something there just now.
         """
         self._sent.update(earlier._sent)
+
+    def close(self) -> None:
+        """Let go of the file; what is viewed of it stays where it is."""
+        self._inputs = None
 
     def take_released(self) -> bytes:
         """Return what to tell the broker of results that were let go of; empty for nothing."""
@@ -152,7 +156,7 @@ class ClientArena(PayloadSharing):
             if reference.where.arena != file.arena or reference.offset < self._outputs_begin:
                 raise WireError("a result that lies in no arena of ours")
             lent = _Lent(reference.offset, self._released)
-            payloads.append(view_of(file, reference, info.size, private=True, held=lent))
+            payloads.append(view_or_copy(file, reference, info.size, private=True, held=lent))
         return tuple(payloads)
 
     def arrived(self, message: Message) -> None:

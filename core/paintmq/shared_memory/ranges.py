@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import resource
 import threading
 from bisect import insort
 from collections import deque
@@ -10,12 +11,27 @@ from attrs import define, field
 
 from paintmq.errors import WireError
 from paintmq.shared_memory.memory_file import MemoryFile
-from paintmq.shared_memory.reference import HEADER_BYTES, Reference, has_header, place_bytes
+from paintmq.shared_memory.reference import (
+    HEADER_BYTES,
+    PAGE,
+    Reference,
+    has_header,
+    place_bytes,
+)
 from paintmq.task import Buffer
 from paintmq.units import MIB
 
 KEPT_BYTES = 64 * MIB
 """Memory that is kept while nothing lies there: fresh memory costs more than a copy."""
+
+MOST_PLACES = 4_096
+"""Mapped by a process at a time, and at most a quarter of the files it may open: Python keeps a
+descriptor with each mapping, and a program that keeps thousands of results needs its own too."""
+MOST_RANGES = 4_096
+"""In use of an arena at a time: finding a gap looks at each of them."""
+
+_mapped: list[None] = []
+"""One for each place that is mapped; a list, as finalizers may run in any thread at any time."""
 
 
 class Place(mmap.mmap):
@@ -34,6 +50,9 @@ class Place(mmap.mmap):
     def is_as_written(self) -> bool:
         """Whether it holds what it was mapped for: its fence is still in front of it."""
         return has_header(self[:HEADER_BYTES], self.reference.fence, self.payload_bytes)
+
+    def __del__(self) -> None:
+        _mapped.pop()
 
 
 def place_of(payload: object) -> Place | None:
@@ -62,13 +81,46 @@ def view_of(
         raise WireError(f"{size} bytes at {reference.offset} are no place in an arena")
     flags = mmap.MAP_PRIVATE if private else mmap.MAP_SHARED
     access = mmap.PROT_READ | (mmap.PROT_WRITE if private else 0)
+    if len(_mapped) >= most_places():
+        raise WireError(f"a place in an arena cannot be mapped: {len(_mapped)} are mapped already")
     try:
         place = Place(file.descriptor, length, flags=flags, prot=access, offset=reference.offset)
     except OSError as error:
         raise WireError(f"a place in an arena cannot be mapped: {error.strerror}") from error
+    _mapped.append(None)
     place.reference, place.file, place.payload_bytes = reference, file, size
     place.held = held
     return memoryview(place).toreadonly()[HEADER_BYTES : HEADER_BYTES + size]
+
+
+def view_or_copy(
+    file: MemoryFile,
+    reference: Reference,
+    size: int,
+    *,
+    private: bool = False,
+    held: object = None,
+) -> Buffer:
+    """Return the payload as ``view_of`` does, or a copy where this process can map no more.
+
+    A copy does not keep the place in use.
+
+    Raises:
+        WireError: there is no such place.
+    """
+    try:
+        return view_of(file, reference, size, private=private, held=held)
+    except WireError:
+        begin = reference.offset + HEADER_BYTES
+        if reference.offset % PAGE or not 0 < reference.offset <= file.size - place_bytes(size):
+            raise
+        return os.pread(file.descriptor, size, begin)
+
+
+def most_places() -> int:
+    """Return how many places this process may map at a time."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MOST_PLACES if files == resource.RLIM_INFINITY else min(MOST_PLACES, files // 4)
 
 
 @define(eq=False)
@@ -103,6 +155,8 @@ class Ranges:
         """
         with self._lock:
             self._take_back()
+            if len(self._used) >= MOST_RANGES:
+                return None
             start = self._begin
             for begin, end in self._used:
                 if begin - start >= length:

@@ -6,7 +6,7 @@ from attrs import define, field
 
 from paintmq.errors import WireError
 from paintmq.shared_memory.memory_file import MemoryFile, open_file
-from paintmq.shared_memory.ranges import place_of, view_of
+from paintmq.shared_memory.ranges import place_of, view_of, view_or_copy
 from paintmq.shared_memory.reference import (
     HEADER_BYTES,
     NO_ROOM,
@@ -58,7 +58,7 @@ class OpenArenas:
             if file is None:
                 raise WireError("a payload lies in an arena that cannot be opened from here")
             here = reference._replace(where=file.where)
-            payloads.append(view_of(file, here, info.size, private=True))
+            payloads.append(view_or_copy(file, here, info.size, private=True))
         return tuple(payloads)
 
 
@@ -120,6 +120,9 @@ def put_into_room(inputs: Sequence[Buffer], outputs: Sequence[Buffer]) -> list[B
         begin = offset + HEADER_BYTES
         whole[offset:begin] = header(room.fence, view.nbytes).ljust(HEADER_BYTES, b"\0")
         whole[begin : begin + view.nbytes] = view
-        placed.append(view_of(file, Reference(file.where, offset, room.fence), view.nbytes))
+        try:
+            placed.append(view_of(file, Reference(file.where, offset, room.fence), view.nbytes))
+        except WireError:  # this process can map no more
+            return None
         offset += place_bytes(view.nbytes)
     return placed

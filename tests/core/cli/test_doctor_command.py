@@ -20,6 +20,7 @@ def _healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         surroundings, "surroundings", lambda _: [Finding("around", "ok", "around well")]
     )
+    monkeypatch.setattr(examination, "sharing", lambda _: Finding("sharing", "ok", "sharing well"))
     for name in EXAMINATIONS:
         well = Finding(name, "ok", f"{name} well")
         monkeypatch.setattr(examination, name, lambda *arguments, well=well: [well])
@@ -31,7 +32,8 @@ def test_everything_is_looked_at_and_nothing_wrong_ends_in_status_0(
     assert run_command_line(["doctor"]) == 0
 
     lines = capsys.readouterr().out.splitlines()
-    names = ("around", *EXAMINATIONS)
+    names = ["around", *EXAMINATIONS]
+    names.insert(names.index("machine") + 1, "sharing")
     assert [line.split() for line in lines] == [["ok", name, name, "well"] for name in names]
 
 

@@ -1,15 +1,19 @@
 """Payloads by reference: whole, to whom they belong, and to nobody else, whatever a peer claims."""
 
+import resource
+from pathlib import Path
+
 import numpy as np
 import pytest
 from tests.harness.link_pair import OTHER, TASK
 from tests.harness.shared_memory_trio import FENCE, Trio, finished, request_of, succeeded
 
 from paintmq.errors import WireError
-from paintmq.shared_memory import broker_arenas
+from paintmq.shared_memory import broker_arenas, ranges
 from paintmq.shared_memory.broker_arenas import INPUT_BYTES, Arenas
+from paintmq.shared_memory.memory_file import make_file
 from paintmq.shared_memory.ranges import Ranges, place_of
-from paintmq.shared_memory.reference import REFERENCE_BYTES, Span, packed
+from paintmq.shared_memory.reference import PAGE, REFERENCE_BYTES, Reference, Span, packed
 from paintmq.shared_memory.said import say_proof, say_released
 from paintmq.shared_memory.worker_arenas import put_into_room
 from paintmq.task import Fence
@@ -285,3 +289,53 @@ def test_inputs_stay_in_place_when_their_client_connects_anew(trio: Trio) -> Non
     after.arena.ended(TASK)
 
     assert ranges.used_bytes == 0
+
+
+def test_a_process_that_can_map_no_more_gets_copies_and_keeps_no_place(
+    trio: Trio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, worker = trio.client(), trio.worker()
+    assigned = worker.assign(client.submit(PICTURE))
+    outputs = put_into_room(assigned.payloads, [RESULT])
+    assert outputs is not None
+    told = worker.succeed(outputs)
+    monkeypatch.setattr(ranges, "most_places", lambda: 0)
+    ended = client.finish(told.payloads)
+
+    assert [bytes(payload) for payload in ended.payloads] == [RESULT]
+    assert place_of(ended.payloads[0]) is None
+    assert client.arena.put(memoryview(PICTURE)) is None
+    assert client.arena.take_released()
+
+
+def test_as_many_places_are_mapped_as_a_quarter_of_the_files_a_process_may_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (40, 40))
+    file = make_file(64 * PAGE)
+    assert file is not None
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    payloads = [
+        ranges.view_or_copy(file, Reference(file.where, PAGE * at, 1), 100) for at in range(1, 60)
+    ]
+    opened = len(list(Path("/proc/self/fd").iterdir())) - before
+
+    assert opened <= 10
+    assert {len(payload) for payload in payloads} == {100}
+    with pytest.raises(WireError, match="no place in an arena"):
+        ranges.view_or_copy(file, Reference(file.where, PAGE * 63, 1), 5_000)
+
+
+def test_no_file_stays_open_once_both_ends_have_let_go(trio: Trio) -> None:
+    before = sorted(Path("/proc/self/fd").iterdir())
+    client = trio.client()
+    delivery = client.submit(PICTURE)
+    client.arena.close()
+    client.arena.ended(TASK)
+    client.end.close()
+    trio.arenas.close_all()
+    del delivery
+
+    assert len(list(Path("/proc/self/fd").iterdir())) < len(before)
+    assert trio.arenas.client_end() is None
+    assert trio.arenas.worker_end() is None

@@ -51,7 +51,8 @@ def test_every_subject_of_a_question_is_described() -> None:
     first_column = re.findall(r"^\| (`.*?`) \| ", questions, re.MULTILINE)
 
     named = {name for cell in first_column for name in re.findall(r"`(\w+)`", cell)}
-    assert named == {*machines, *ADMIN_SUBJECTS, "endpoints", "models", "story", "turns", "version"}
+    shells = {"endpoints", "events", "history", "models", "queues", "story", "turns", "version"}
+    assert named == {*machines, *ADMIN_SUBJECTS, *shells}
 
 
 def test_every_state_is_named() -> None:

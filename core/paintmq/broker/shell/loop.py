@@ -142,6 +142,10 @@ class BrokerLoop:
             arenas=arenas,
         )
 
+    def stop_sharing(self) -> None:
+        """Let go of the memory shared with peers; there must be no turn after it."""
+        self._reception.stop_sharing()
+
     @property
     def has_sent_everything(self) -> bool:
         """Whether everything the machine wanted to send has been handed to the sockets."""

@@ -233,6 +233,12 @@ class Reception:
             is_client = isinstance(hello, ClientHello)
             peer.share(self._arenas.client_end() if is_client else self._arenas.worker_end())
 
+    def stop_sharing(self) -> None:
+        """Let go of all memory that was shared: its files are closed now, not some time later."""
+        for peer in self._peers:
+            peer.stop_sharing()
+        self._arenas.close_all()
+
     def _ask(self, peer: Peer, ask: Ask, now: float) -> None:
         """Answer a question, unless the peer has used up its share of time for long answers."""
         if not peer.may_ask(now=now):

@@ -643,6 +643,7 @@ class BrokerServer:
             try:
                 self._close(opened.context, opened.endpoints, opened.wakeup, opened.journal)
             finally:
+                opened.loop.stop_sharing()
                 opened.watch.stop()
                 self._opened = None
 
