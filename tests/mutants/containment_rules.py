@@ -9,7 +9,7 @@ from paintmq.broker.scheduling.guarded_router import GuardedRouter
 from paintmq.broker.shell.containment import Containment
 from paintmq.client import followed_task, in_flight, session
 from paintmq.client.window import Place
-from paintmq.gateway import guard
+from paintmq.gateway import request_body
 from paintmq.plugin import answers, catalog
 from paintmq.worker.agent import readable_messages
 
@@ -119,7 +119,7 @@ CONTAINMENT_RULES: tuple[BrokenRule, ...] = (
     BrokenRule(
         "a body may trickle as long as it likes",
         "I25",
-        guard,
+        request_body,
         "SLOWEST_BODY",
         1e-9,
         "a_body_that_trickles_is_given_up_on",
