@@ -61,9 +61,10 @@ class Job:
 class ScriptedBroker:
     """One ROUTER on a port of the system's choice; welcomes workers and records what they say."""
 
-    def __init__(self, *, heartbeat: float = 1.0) -> None:
+    def __init__(self, *, heartbeat: float = 1.0, incarnation: int = 1) -> None:
         self.context = new_context()
         self._heartbeat = heartbeat
+        self._incarnation = incarnation
         self._socket = router(self.context)
         self.endpoint = bind(self._socket, "127.0.0.1", 0, purpose="a test")
         self._links: dict[PeerId, Link] = {}
@@ -127,7 +128,11 @@ class ScriptedBroker:
             message = delivery.message
             if isinstance(message, WorkerHello):
                 self.peer = peer
-                link.send(WorkerWelcome(incarnation=1, heartbeat=self._heartbeat, lease=30.0))
+                link.send(
+                    WorkerWelcome(
+                        incarnation=self._incarnation, heartbeat=self._heartbeat, lease=30.0
+                    )
+                )
             if isinstance(message, Heartbeat) and not self.silent:
                 link.send(BrokerHeartbeat())
             self.heard.append(

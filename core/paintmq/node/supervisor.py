@@ -267,6 +267,7 @@ class _NodeLoop:
                 agent.move_to(*plan.home_of(agent.profile))
             except ConfigError as error:
                 logger.warning("%s stays where it is: %s", agent.name, error)
+                agent.move_to(agent.profile.queue, agent.endpoint)
 
     def _close(self) -> None:
         for agent in self._agents:

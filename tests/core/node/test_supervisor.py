@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -313,22 +314,96 @@ def test_a_node_without_a_queue_for_its_device_says_so() -> None:
         node.start()
 
 
-def test_a_worker_stays_away_from_another_broker_and_comes_back_when_it_is_known(
+PATIENT = WorkerTimers(beats_missed=1000)
+"""Waits as long as it takes for its node to be told whose broker it is."""
+
+
+def at(broker: ScriptedBroker, incarnation: int) -> Directions:
+    return Directions(endpoints={"cpu": broker.endpoint}, queues={}, incarnation=incarnation)
+
+
+def test_a_worker_runs_what_a_restarted_broker_gave_it_before_it_knew_that_it_is_its_own(
     broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
 ) -> None:
     known = KnownBroker(incarnation=2)  # the scripted broker is number 1
-    node = make_node(known=known)
+    node = make_node(known=known, worker_timers=PATIENT)
     broker.hear(WorkerHello)
+    at_once, later = make_job(1), make_job(2)
+    broker.assign(at_once)
     assert known.wait_for_doubt(30)
     assert known.take_doubt() == f"another broker answers at {broker.endpoint}"
+    broker.assign(later)
+    beat, _ = broker.hear(Heartbeat)
+    assert beat.running == ()  # nothing of a broker that may be anybody's is begun
+    assert child_processes() == set()
 
     known.incarnation = 1
-    node.follow(Directions(endpoints={"cpu": broker.endpoint}, queues={}, incarnation=1))
+    node.follow(at(broker, 1))
 
+    broker.hear(AttemptSucceeded, at_once)
+    broker.hear(AttemptSucceeded, later)
+    assert WorkerHello not in {type(heard.message) for heard in broker.heard}
+
+
+def test_a_worker_asks_again_where_it_was_sent_to_a_broker_that_is_another_again(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    known = KnownBroker(incarnation=2)
+    node = make_node(known=known, worker_timers=PATIENT)
     broker.hear(WorkerHello)
+    broker.assign(make_job(1))
+    assert known.wait_for_doubt(30)
+    known.take_doubt()
+
+    known.incarnation = 3
+    node.follow(at(broker, 3))
+
+    assert known.wait_for_doubt(30)
+    assert known.take_doubt() == f"another broker answers at {broker.endpoint}"
+    assert child_processes() == set()
+    known.incarnation = 1
+    node.follow(at(broker, 1))
+    broker.hear(AttemptSucceeded, make_job(1))
+
+
+def test_a_worker_stays_away_from_another_broker_and_comes_back_when_it_is_known(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    known = KnownBroker(incarnation=2)
+    node = make_node(known=known, worker_timers=WorkerTimers(beats_missed=1))
+    _, first = broker.hear(WorkerHello)
+    assert known.wait_for_doubt(30)
+    until = time.monotonic() + 30.0
+    while known.take_doubt() != "the broker is silent":
+        assert known.wait_for_doubt(until - time.monotonic())
+
+    known.incarnation = 1
+    node.follow(at(broker, 1))
+
+    hello, _ = broker.hear(WorkerHello)
+    assert hello.replaces == first.peer
     job = make_job(1)
     broker.assign(job)
     broker.hear(AttemptSucceeded, job)
+
+
+def test_a_worker_leaves_another_broker_with_a_goodbye_once_it_knows_where_its_own_is(
+    broker: ScriptedBroker, make_node: Callable[..., NodeSupervisor]
+) -> None:
+    """Whatever the other one gave it meanwhile goes to others at once."""
+    known = KnownBroker(incarnation=2)
+    node = make_node(known=known, worker_timers=PATIENT)
+    broker.hear(WorkerHello)
+    broker.assign(make_job(1))
+    assert known.wait_for_doubt(30)
+
+    with ScriptedBroker(incarnation=2) as own:
+        node.follow(at(own, 2))
+
+        broker.hear(WorkerGoodbye)
+        own.hear(WorkerHello)
+        own.assign(make_job(2))
+        own.hear(AttemptSucceeded, make_job(2))
 
 
 def test_a_worker_takes_what_it_runs_along_to_another_queue(

@@ -19,12 +19,14 @@ from paintmq.model import ModelSpec
 from paintmq.task import Buffer, TaskId
 from paintmq.transport.key_files import PeerKey
 from paintmq.transport.sockets import Context
+from paintmq.wire.link import Delivery
 from paintmq.wire.messages import (
     Assign,
     AttemptReturned,
     FromWorker,
     Refused,
     ToWorker,
+    WorkerGoodbye,
     WorkerWelcome,
 )
 from paintmq.wire.transfer import Payload
@@ -158,10 +160,20 @@ class WorkerAgent:
         self._carry_out(self._machine.drain(grace, now=self._clock()))
 
     def move_to(self, queue: str, endpoint: str) -> None:
-        """Connect to this queue from now on, with all that it holds; nothing if it is there."""
+        """Connect to this queue from now on, with all that it holds, as the known broker says.
+
+        Where it is there, and did not know whose broker that is, it looks again.
+        """
+        if self._broker is not None:
+            self._look_again(self._broker)
         is_there = (queue, endpoint) == (self.profile.queue, self.endpoint)
         if self.has_left or (is_there and self._broker is not None):
             return
+        if self._broker is not None and self._broker.held_back:
+            # Nothing of what it gave us was taken: let it give that to others at once.
+            self._broker.send(WorkerGoodbye())
+            self._broker.flush()
+            self._disconnect(linger=0.2)
         profile = evolve(self._setup.profile, queue=queue)
         self._setup = evolve(self._setup, endpoint=endpoint, profile=profile)
         self._machine.moved(queue)
@@ -213,6 +225,17 @@ class WorkerAgent:
         )
         self._carry_out(self._machine.connected(peer, now=self._clock()))
 
+    def _reconnect(self, reason: str) -> None:
+        self._known.doubt(reason)
+        is_known = self._broker is None or not self._broker.held_back
+        # No goodbye: if it is ours, started again, it must wait for us to come back.
+        self._disconnect()
+        if is_known:
+            logger.info("%s: connecting again: %s", self.name, reason)
+            self._connect()
+        else:
+            logger.info("%s: stays away until it is told where its broker is", self.name)
+
     def _disconnect(self, *, linger: float = 0.0) -> None:
         if self._broker is not None:
             self._broker.close(linger=linger)
@@ -231,23 +254,53 @@ class WorkerAgent:
                 return
             if deliveries is None:
                 break
-            for delivery in deliveries:
-                message: ToWorker = delivery.message  # type: ignore[assignment]  # from a broker
-                self._delivered(message, delivery.received)
-                if self._broker is not broker:
-                    return  # what else came by the old one was meant for a session that has ended
+            if not self._take(deliveries):
+                return
         self._carry_out(self._machine.go_on(now=self._clock()))
+
+    def _take(self, deliveries: Sequence[Delivery]) -> bool:
+        """Heed what came by the present connection; return whether more of it may be read now."""
+        broker = self._broker
+        for place, delivery in enumerate(deliveries):
+            message: ToWorker = delivery.message  # type: ignore[assignment]  # from a broker
+            if isinstance(message, WorkerWelcome) and not self._known.accepts(message.incarnation):
+                self._wait_to_be_told(message, deliveries[place:])
+                return False
+            self._delivered(message, delivery.received)
+            if self._broker is not broker:
+                return False  # the rest was meant for a session that has ended
+        return True
+
+    def _wait_to_be_told(self, welcome: WorkerWelcome, deliveries: Sequence[Delivery]) -> None:
+        """Heed nothing that this broker says until ``move_to`` tells where ours is.
+
+        If it is ours, started again, it has given this session tasks by now. Were the session
+        ended, each of them would be lost and count as an attempt. So it is kept, by heartbeats,
+        for as long as a broker may be silent.
+        """
+        assert self._broker is not None
+        logger.info("%s: %s is another broker than before", self.name, self.endpoint)
+        self._broker.hold(deliveries)
+        self._known.doubt(f"another broker answers at {self.endpoint}")
+        self._carry_out(self._machine.receive(welcome, now=self._clock()))
+
+    def _look_again(self, broker: BrokerConnection) -> None:
+        """Go on with a broker that is known by now; ask again about one that is not."""
+        match broker.held_back[:1]:
+            case [Delivery(message=WorkerWelcome(incarnation=number))]:
+                pass
+            case _:
+                return
+        if not self._known.accepts(number):
+            self._known.doubt(f"another broker answers at {self.endpoint}")
+        elif self._take(broker.release()):
+            self._carry_out(self._machine.go_on(now=self._clock()))
+            self._flush()
 
     def _delivered(self, message: ToWorker, payloads: Sequence[Payload]) -> None:
         match message:
             case Assign():
                 self._payloads.assigned(message, payloads)
-            case WorkerWelcome(incarnation=number) if not self._known.accepts(number):
-                # No goodbye: if it is ours, started again, it must wait for us to come back.
-                logger.info("%s: %s is another broker than before", self.name, self.endpoint)
-                self._known.doubt(f"another broker answers at {self.endpoint}")
-                self._disconnect()
-                return
             case WorkerWelcome() if self._broker is not None:
                 self._broker.open_pipes(message)
             case Refused(reason):
@@ -310,10 +363,7 @@ class WorkerAgent:
                         self._host.kill()
                     self._note_host_ended()
                 case Reconnect(reason):
-                    self._known.doubt(reason)
-                    logger.info("%s: connecting again: %s", self.name, reason)
-                    self._disconnect()
-                    self._connect()
+                    self._reconnect(reason)
                 case ReleaseInputs(task_id, fence):
                     self._payloads.release_inputs((task_id, fence))
                 case ReleaseOutputs(task_id, fence):

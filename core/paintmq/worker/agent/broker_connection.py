@@ -44,6 +44,8 @@ class BrokerConnection:
         self._link.sharing = WorkerArenas()
         self._blocked: deque[list[Buffer]] = deque()
         self._blocked_ways: set[bool] = set()
+        self.held_back: Sequence[Delivery] = ()
+        """What is not read yet because it is open whose broker this is, its welcome first."""
         self._watch()
 
     def receive(self) -> list[Delivery] | None:
@@ -56,6 +58,18 @@ class BrokerConnection:
         if frames is None:
             return None
         return self._link.receive([frame.buffer for frame in frames])
+
+    def hold(self, deliveries: Sequence[Delivery]) -> None:
+        """Keep these, and leave what follows them in the sockets, until ``release`` is called."""
+        self.held_back = deliveries
+        for socket in self._sockets.sockets:
+            self._readiness.forget(socket)
+
+    def release(self) -> Sequence[Delivery]:
+        """Return what was held back; what follows it is announced again."""
+        deliveries, self.held_back = self.held_back, ()
+        self._watch()
+        return deliveries
 
     def open_pipes(self, welcome: WorkerWelcome) -> None:
         """Use the pipes that the broker names, if it names any; harmless to repeat."""
@@ -95,5 +109,7 @@ class BrokerConnection:
         self._sockets.close(linger=linger)
 
     def _watch(self) -> None:
+        if self.held_back:
+            return  # it would be announced in every turn; each turn flushes anyway
         for socket, write in self._sockets.watched(self._blocked_ways):
             self._readiness.watch(socket, self._ready, write=write)

@@ -3,6 +3,8 @@
 Addresses are used again: a broker goes, another one starts on a port that it had. Each start of a
 broker has a number, its incarnation, which it tells on the port for clients and in every welcome.
 Agents compare the two. Whoever knows the port for clients asks there again when one of them doubts.
+Until then an agent reads nothing more from a broker that it does not know, and keeps the session:
+if it is its own, started again, it may have given that session tasks.
 """
 
 import threading
