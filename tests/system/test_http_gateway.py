@@ -208,7 +208,7 @@ def test_models_and_statistics_can_be_asked_for(site: Site) -> None:
         ("/v1/tasks/ABC", 404),
         ("/v1/nothing", 404),
         ("/v1/health/", 404),
-        ("/", 404),
+        ("/nothing", 404),
     ],
 )
 def test_what_is_not_there_is_not_found_and_nobody_is_sent_elsewhere(

@@ -58,13 +58,15 @@ class Journal:
         self.asked: set[int] = set()
         self.answers: list[tuple[int, str]] = []
         self.ends: dict[int, list[str]] = {}
+        self.ids: dict[int, str] = {}
+        """Of tasks whose ids the gateway made."""
         self.contradictions: list[str] = []
         self.alarms = 0
         for line in path.read_text().splitlines():
             self._read(line.split())
 
     def task_id(self, number: int) -> str:
-        return task_id(self.name, number, self.owner)
+        return self.ids.get(number) or task_id(self.name, number, self.owner)
 
     def _read(self, line: list[str]) -> None:
         match line:
@@ -78,6 +80,10 @@ class Journal:
                 before = self.ends.setdefault(int(number), [state, answer])
                 if before != [state, answer]:
                     self.contradictions.append(f"{number} as {before} and {state} {answer}")
+            case ["id", number, task]:
+                first = self.ids.setdefault(int(number), task)
+                if first != task:
+                    self.contradictions.append(f"{number} under two ids, {first} and {task}")
             case ["alarm", count]:
                 self.alarms = max(self.alarms, int(count))
             case _:
