@@ -69,7 +69,8 @@ class CallersTasks:
             raise RefusedRequestError(403, "role", "a token for figures alone submits no tasks")
         self.check_broker()
         task_id = self.ids.new(caller, task.idempotency_key)
-        own = evolve(task, id=task_id, tenant=caller.tenant or task.tenant, idempotency_key=None)
+        # The key stays: inputs of a task that may be repeated get digests that cannot be forged.
+        own = evolve(task, id=task_id, tenant=caller.tenant or task.tenant)
         queue = await self._queue_for(caller, own, queue)
         if not self.quotas.knows(caller):
             await self.quotas.take_over(caller, await self._unfinished(caller))

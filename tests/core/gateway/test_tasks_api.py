@@ -11,6 +11,7 @@ from attrs import define, field
 
 from paintmq.client.result import Progress, Result
 from paintmq.config import HttpConfig
+from paintmq.digests import is_cryptographic
 from paintmq.errors import (
     InvalidOptionError,
     NoRoomError,
@@ -265,6 +266,17 @@ def test_an_accepted_task_is_described(site: Site, client: ScriptedClient) -> No
     assert (status, answer["id"], answer["state"]) == (202, ID, "queued")
     assert (answer["queue"], answer["step"], answer["total"]) == ("cpu-light", 1, 4)
     assert client.submitted[0].config["model"] == "opencv"
+
+
+def test_inputs_of_a_task_with_a_key_get_digests_that_cannot_be_forged(
+    site: Site, client: ScriptedClient
+) -> None:
+    body = b'{"model": "x", "inputs": {"data": "AAAA"}, "idempotency_key": "order-17"}'
+    assert [site.ask("POST", "/v1/tasks", body)[0] for _ in range(2)] == [202, 202]
+
+    first, again = [task.prepare().request for task in client.submitted]
+    assert first == again
+    assert is_cryptographic(first.inputs[0].digest)
 
 
 def test_an_image_may_be_the_body(site: Site, client: ScriptedClient) -> None:
