@@ -50,18 +50,17 @@ class Log:
         self.leases = 0
         self.revived = 0
         self._incarnation = 0
-        self._purged_before_boot: set[int] = set()
 
     def endings_of(self, task: str) -> set[str]:
         return {life.end["state"] for life in self.lives.get(task, ()) if life.end is not None}
 
-    def known_to_the_last_broker(self) -> list[Life]:
-        """Return the lives that it found or accepted; of one that was revived, the last."""
+    def counted(self) -> list[Life]:
+        """Return what counters of all brokers together count: of a life revived, the last."""
         return [
             life
             for lives in self.lives.values()
             for life, following in zip(lives, [*lives[1:], None], strict=True)
-            if id(life) not in self._purged_before_boot and (following is None or life.purged)
+            if following is None or life.purged
         ]
 
     def add(self, record: dict[str, Any], wrong: list[str]) -> None:
@@ -69,8 +68,6 @@ class Log:
             case "BrokerBooted":
                 self.boots += 1
                 self._incarnation = record["incarnation"]
-                purged = [life for lives in self.lives.values() for life in lives if life.purged]
-                self._purged_before_boot = {id(life) for life in purged}
             case "TaskAccepted":
                 self._accept(record, wrong)
             case "TaskPurged":

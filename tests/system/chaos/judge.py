@@ -180,10 +180,10 @@ def check_table(path: Path, log: Log, wrong: list[str]) -> None:
 
 
 def check_statistics(said: Any, log: Log, wrong: list[str]) -> None:
-    """Every counter of the last broker is what a recount of its life gives."""
+    """Every counter, which survives kills of the broker, is what a recount of the log gives."""
     statistics = said["statistics"]
     standing = {"queued": "waiting", "leased": "running", "loading": "running"}
-    states = [life.status["state"] for life in log.known_to_the_last_broker()]
+    states = [life.status["state"] for life in log.counted()]
     recount = Counter(standing.get(state, state) for state in states)
     counted: Counter[str] = Counter()
     for queue in statistics["queues"].values():
