@@ -141,6 +141,9 @@ def test_a_router_that_does_not_return_is_replaced_by_first_come_first_served(
     assert "first come, first served from now on" in answer["router_fault"]
 
 
+# Slow, as slow tests run without coverage: while an exception for another thread is pending,
+# CPython 3.11 does not let a traced thread enter any function, so that the watch itself would spin.
+@pytest.mark.slow
 def test_a_function_that_cannot_be_interrupted_ends_the_broker_with_a_reason(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
