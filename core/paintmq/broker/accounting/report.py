@@ -1,13 +1,12 @@
 """The statistics that are shown: the machine's state now, and the counts of the ledger. Pure."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 from attrs import evolve
 
 from paintmq.broker.accounting.ledger import Ledger
-from paintmq.broker.accounting.sketch import merged
-from paintmq.broker.accounting.tally import Cell
+from paintmq.broker.accounting.tally import Cell, ModelTally, Rejections, together
 from paintmq.statistics import (
     BrokerStatistics,
     ModelStatistics,
@@ -29,31 +28,44 @@ def report(
         models[model] += 1
         tenants[ledger.tenant(tenant).name] += 1
     cells = list(ledger.cells.values())
+    by_queue, by_model = defaultdict[str, list[Cell]](list), defaultdict[str, list[Cell]](list)
+    for cell in cells:
+        by_queue[cell.queue].append(cell)
+        by_model[cell.model].append(cell)
     queues = dict(now.queues)
-    for name in {cell.queue for cell in cells} - queues.keys():
+    for name in by_queue.keys() - queues.keys():
         queues[name] = QueueStatistics(name=name, port=0, updated_at=now.updated_at)
-    queues = {name: _queue(queue, ledger) for name, queue in queues.items()}
-    rates = _rates(cells)
+    queues = {
+        name: _queue(queue, together(by_queue[name]), ledger.rejections.get(name))
+        for name, queue in queues.items()
+    }
+    for name in ledger.models.keys() - by_model.keys():
+        by_model[name] = []
+    whole = together(cells)
+    one, five, fifteen = whole.throughput.rates
     codes = Counter[str]()
     for each in ledger.rejections.values():
         codes.update(each.codes)
     return evolve(
         now,
         queues=queues,
-        accepted=sum(cell.accepted for cell in cells),
+        accepted=whole.accepted,
         rejected=codes.total(),
         rejected_by=dict(codes),
-        retries=sum(cell.retries for cell in cells),
-        leases_lost=sum(cell.leases_lost for cell in cells),
-        crashes=sum(cell.crashes for cell in cells),
+        retries=whole.retries,
+        leases_lost=whole.leases_lost,
+        crashes=whole.crashes,
         since=ledger.since,
-        throughput_1m=rates[0],
-        throughput_5m=rates[1],
-        throughput_15m=rates[2],
-        wait=merged(cell.wait for cell in cells).summary(),
-        run=merged(cell.run for cell in cells).summary(),
-        total_time=merged(cell.total for cell in cells).summary(),
-        models=_models(cells, ledger, models),
+        throughput_1m=one,
+        throughput_5m=five,
+        throughput_15m=fifteen,
+        wait=whole.wait.summary(),
+        run=whole.run.summary(),
+        total_time=whole.total.summary(),
+        models={
+            name: _model(name, together(its), ledger.models.get(name), models[name])
+            for name, its in sorted(by_model.items())
+        },
         by_worker={name: _worker(name, ledger) for name in ledger.workers},
         tenants=_tenants(ledger, tenants),
     )
@@ -64,77 +76,56 @@ def without_names(statistics: BrokerStatistics) -> BrokerStatistics:
     return evolve(statistics, tenants={}, by_worker={})
 
 
-def _queue(queue: QueueStatistics, ledger: Ledger) -> QueueStatistics:
-    cells = [cell for cell in ledger.cells.values() if cell.queue == queue.name]
-    codes = ledger.rejections[queue.name].codes if queue.name in ledger.rejections else {}
-    rates = _rates(cells)
+def _queue(queue: QueueStatistics, counted: Cell, rejections: Rejections | None) -> QueueStatistics:
+    codes = {} if rejections is None else rejections.codes
+    one, five, fifteen = counted.throughput.rates
     return evolve(
         queue,
-        accepted=sum(cell.accepted for cell in cells),
-        succeeded=sum(cell.succeeded for cell in cells),
-        failed=sum(cell.failed for cell in cells),
-        cancelled=sum(cell.cancelled for cell in cells),
-        expired=sum(cell.expired for cell in cells),
-        dead=sum(cell.dead for cell in cells),
+        accepted=counted.accepted,
+        succeeded=counted.succeeded,
+        failed=counted.failed,
+        cancelled=counted.cancelled,
+        expired=counted.expired,
+        dead=counted.dead,
         rejected=sum(codes.values()),
         rejected_by=dict(codes),
-        retries=sum(cell.retries for cell in cells),
-        leases_lost=sum(cell.leases_lost for cell in cells),
-        crashes=sum(cell.crashes for cell in cells),
-        throughput_1m=rates[0],
-        throughput_5m=rates[1],
-        throughput_15m=rates[2],
-        wait=merged(cell.wait for cell in cells).summary(),
-        run=merged(cell.run for cell in cells).summary(),
-        total=merged(cell.total for cell in cells).summary(),
+        retries=counted.retries,
+        leases_lost=counted.leases_lost,
+        crashes=counted.crashes,
+        throughput_1m=one,
+        throughput_5m=five,
+        throughput_15m=fifteen,
+        wait=counted.wait.summary(),
+        run=counted.run.summary(),
+        total=counted.total.summary(),
     )
 
 
-def _rates(cells: Iterable[Cell]) -> tuple[float, float, float]:
-    one, five, fifteen = 0.0, 0.0, 0.0
-    for cell in cells:
-        rates = cell.throughput.rates
-        one, five, fifteen = one + rates[0], five + rates[1], fifteen + rates[2]
-    return one, five, fifteen
-
-
-def _models(
-    cells: Iterable[Cell], ledger: Ledger, running: Mapping[str, int]
-) -> dict[str, ModelStatistics]:
-    by_model: dict[str, list[Cell]] = {name: [] for name in ledger.models}
-    for cell in cells:
-        by_model.setdefault(cell.model, []).append(cell)
-    return {name: _model(name, its, ledger, running) for name, its in sorted(by_model.items())}
-
-
-def _model(
-    name: str, cells: list[Cell], ledger: Ledger, running: Mapping[str, int]
-) -> ModelStatistics:
-    tally = ledger.models.get(name)
-    unfinished = sum(cell.unfinished for cell in cells)
-    at_work = min(running.get(name, 0), unfinished)
+def _model(name: str, counted: Cell, tally: ModelTally | None, running: int) -> ModelStatistics:
+    tally = tally or ModelTally(name)
+    at_work = min(running, counted.unfinished)
     return ModelStatistics(
         name=name,
-        accepted=sum(cell.accepted for cell in cells),
-        waiting=unfinished - at_work,
+        accepted=counted.accepted,
+        waiting=counted.unfinished - at_work,
         running=at_work,
-        succeeded=sum(cell.succeeded for cell in cells),
-        failed=sum(cell.failed for cell in cells),
-        cancelled=sum(cell.cancelled for cell in cells),
-        expired=sum(cell.expired for cell in cells),
-        dead=sum(cell.dead for cell in cells),
-        retries=sum(cell.retries for cell in cells),
-        crashes=sum(cell.crashes for cell in cells),
-        warm_starts=sum(cell.warm_starts for cell in cells),
-        cold_starts=sum(cell.cold_starts for cell in cells),
-        loads=0 if tally is None else tally.loads,
-        load_failures=0 if tally is None else tally.load_failures,
-        evictions=0 if tally is None else tally.evictions,
-        throughput_1m=_rates(cells)[0],
-        wait=merged(cell.wait for cell in cells).summary(),
-        run=merged(cell.run for cell in cells).summary(),
-        total=merged(cell.total for cell in cells).summary(),
-        load=merged(() if tally is None else (tally.load,)).summary(),
+        succeeded=counted.succeeded,
+        failed=counted.failed,
+        cancelled=counted.cancelled,
+        expired=counted.expired,
+        dead=counted.dead,
+        retries=counted.retries,
+        crashes=counted.crashes,
+        warm_starts=counted.warm_starts,
+        cold_starts=counted.cold_starts,
+        loads=tally.loads,
+        load_failures=tally.load_failures,
+        evictions=tally.evictions,
+        throughput_1m=counted.throughput.rates[0],
+        wait=counted.wait.summary(),
+        run=counted.run.summary(),
+        total=counted.total.summary(),
+        load=tally.load.summary(),
     )
 
 

@@ -118,11 +118,3 @@ class Sketch:
 def upper_bound(bucket: int) -> float:
     """Return the seconds at which a bucket ends."""
     return exp((bucket + 1 - _SHIFT) / _SCALE)
-
-
-def merged(sketches: Iterable[Sketch]) -> Sketch:
-    """Return what all of these have counted together."""
-    together = Sketch()
-    for sketch in sketches:
-        together.merge(sketch)
-    return together

@@ -1,5 +1,6 @@
 """What is counted of a queue's tasks for one model, of a tenant, of a worker. Pure."""
 
+from collections.abc import Iterable
 from math import expm1
 
 from attrs import define, field
@@ -37,6 +38,10 @@ class Throughput:
             weight = expm1(-seconds / window) / expm1(-max(age, seconds) / window)
             self.rates[place] += weight * (rate - self.rates[place])
 
+    def add(self, other: "Throughput") -> None:
+        """Add the averages of others' successes."""
+        self.rates = [mine + its for mine, its in zip(self.rates, other.rates, strict=True)]
+
 
 @define
 class Cell:
@@ -64,6 +69,32 @@ class Cell:
     def unfinished(self) -> int:
         ended = self.succeeded + self.failed + self.cancelled + self.expired + self.dead
         return self.accepted - ended
+
+    def add(self, other: "Cell") -> None:
+        """Count the tasks of another cell here too."""
+        self.accepted += other.accepted
+        self.succeeded += other.succeeded
+        self.failed += other.failed
+        self.cancelled += other.cancelled
+        self.expired += other.expired
+        self.dead += other.dead
+        self.retries += other.retries
+        self.crashes += other.crashes
+        self.leases_lost += other.leases_lost
+        self.warm_starts += other.warm_starts
+        self.cold_starts += other.cold_starts
+        self.wait.merge(other.wait)
+        self.run.merge(other.run)
+        self.total.merge(other.total)
+        self.throughput.add(other.throughput)
+
+
+def together(cells: Iterable[Cell]) -> Cell:
+    """Return what all of these cells have counted, as one of no queue and no model."""
+    result = Cell("", "")
+    for cell in cells:
+        result.add(cell)
+    return result
 
 
 @define

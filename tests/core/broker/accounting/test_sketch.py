@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paintmq.broker.accounting.sketch import GROWTH, LEAST, MOST, Sketch, merged
+from paintmq.broker.accounting.sketch import GROWTH, LEAST, MOST, Sketch
 from paintmq.statistics import BOUNDS, Durations
 
 durations = st.lists(st.floats(LEAST, MOST, exclude_min=True), min_size=1, max_size=60)
@@ -31,7 +31,8 @@ def test_a_quantile_is_within_two_and_a_half_percent_of_the_true_one(values: lis
 
 @given(durations, durations)
 def test_merging_is_counting_together(one: list[float], other: list[float]) -> None:
-    together = merged([sketch_of(one), sketch_of(other)])
+    together = sketch_of(one)
+    together.merge(sketch_of(other))
 
     assert together.buckets == sketch_of(one + other).buckets
     assert together.count == len(one) + len(other)
