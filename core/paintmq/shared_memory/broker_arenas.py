@@ -195,32 +195,41 @@ class Arenas:
 
 
 @define(eq=False)
-class ClientEnd(PayloadSharing):
-    """The broker's end of a connection to a client."""
+class _BrokerEnd(PayloadSharing):
+    """What the broker's ends of all connections do."""
 
     _arenas: Arenas
     _secret: bytes
-    _arena: Arena | None = field(default=None, init=False)
-    _lent: dict[int, list[object]] = field(factory=dict[int, list[object]], init=False)
-    """What holds the places of results that the client may be reading."""
 
     def greeting(self) -> bytes:
         """Return what to say to a peer that has introduced itself."""
         return self._arenas.greeting()
 
+    def _check_proof(self, said: Buffer) -> None:
+        if kind_of(said) != PROOF or bytes(said[1:]) != self._secret:
+            raise WireError("this is no proof of having memory in common")
+
+
+@define(eq=False)
+class ClientEnd(_BrokerEnd):
+    """The broker's end of a connection to a client."""
+
+    _arena: Arena | None = field(default=None, init=False)
+    _lent: dict[int, list[object]] = field(factory=dict[int, list[object]], init=False)
+    """What holds the places of results that the client may be reading."""
+
     def heard(self, said: Buffer) -> bytes:
         match kind_of(said):
             case kind if kind == PROOF:
-                return self._proven(bytes(said[1:]))
+                self._check_proof(said)
+                return self._open_arena()
             case kind if kind == RELEASED:
                 self._released(released_said(said))
             case _:
                 raise WireError("a client says of shared memory what only a broker may say")
         return b""
 
-    def _proven(self, secret: bytes) -> bytes:
-        if secret != self._secret:
-            raise WireError("this is no proof of having memory in common")
+    def _open_arena(self) -> bytes:
         if self._arena is None:
             self._arena = self._arenas.open()
         if self._arena is None:
@@ -276,20 +285,13 @@ class ClientEnd(PayloadSharing):
 
 
 @define(eq=False)
-class WorkerEnd(PayloadSharing):
+class WorkerEnd(_BrokerEnd):
     """The broker's end of a connection to a worker."""
 
-    _arenas: Arenas
-    _secret: bytes
     _proven: bool = field(default=False, init=False)
 
-    def greeting(self) -> bytes:
-        """Return what to say to a peer that has introduced itself."""
-        return self._arenas.greeting()
-
     def heard(self, said: Buffer) -> bytes:
-        if kind_of(said) != PROOF or bytes(said[1:]) != self._secret:
-            raise WireError("this is no proof of having memory in common")
+        self._check_proof(said)
         self._proven = True
         return b""
 
