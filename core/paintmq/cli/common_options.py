@@ -32,12 +32,33 @@ ConnectOption: TypeAlias = Annotated[
     typer.Option("--connect", metavar="ENDPOINT", help="The broker, as tcp://HOST:PORT."),
 ]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ExpiresOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WHEN",
+        help="In 90d, 12h or 4w, or a date: the last day it is good, as 2027-12-31 (UTC).",
+    ),
+]
 
 _KEPT_AFTER_USE = 1.0
 """Seconds that an embedded broker keeps a result after it was taken."""
 
 PATIENCE = 5.0
 """Seconds to wait for a broker: one on another continent answers within one, a busy one in two."""
+
+
+def expiry_of(expires: str | None, *, now: float) -> float | None:
+    """Return the moment that an ``ExpiresOption`` names, Unix seconds; None for none.
+
+    Raises:
+        CommandError: it names none, or one that has passed.
+    """
+    from paintmq.transport.key_terms import parse_expiry
+
+    try:
+        return None if expires is None else parse_expiry(expires, now=now)
+    except ValueError as error:
+        raise CommandError(f"--expires: {error}") from error
 
 
 def service_settings(file: Path | None, *, serves: bool = False) -> "Settings":

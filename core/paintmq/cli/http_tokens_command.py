@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paintmq.cli.common_options import ConfigOption, JsonOption, service_settings
+from paintmq.cli.common_options import (
+    ConfigOption,
+    ExpiresOption,
+    JsonOption,
+    expiry_of,
+    service_settings,
+)
 from paintmq.cli.failures import CommandError, note
 from paintmq.user_folders import data_folder
 
@@ -61,26 +67,16 @@ def add(
         int | None,
         typer.Option(metavar="N", help="Unfinished tasks at once. [default: no limit]"),
     ] = None,
-    expires: Annotated[
-        str | None,
-        typer.Option(
-            metavar="WHEN",
-            help="In 90d, 12h or 4w, or a date: the last day it is good, as 2027-12-31 (UTC).",
-        ),
-    ] = None,
+    expires: ExpiresOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Make a token, and print it this once: only its hash is kept."""
     from paintmq.gateway.tokens import ROLES, Token, checked
-    from paintmq.transport.key_terms import parse_expiry
 
     known = next((each for each in ROLES if each == role), None)
     if known is None:
         raise CommandError(f"--role {role}: use one of {', '.join(ROLES)}")
-    try:
-        expires_at = None if expires is None else parse_expiry(expires, now=_now())
-    except ValueError as error:
-        raise CommandError(f"--expires: {error}") from error
+    expires_at = expiry_of(expires, now=_now())
     token = Token(
         name=name,
         hash="",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paintmq.cli.common_options import JsonOption
+from paintmq.cli.common_options import ExpiresOption, JsonOption, expiry_of
 from paintmq.cli.failures import CommandError
 from paintmq.cli.status_command import duration
 
@@ -40,13 +40,7 @@ def add(
     folder: FolderArgument,
     name: NameArgument,
     role: Annotated[str, typer.Option(help="client, worker or admin.")] = "client",
-    expires: Annotated[
-        str | None,
-        typer.Option(
-            metavar="WHEN",
-            help="In 90d, 12h or 4w, or a date: the last day it is good, as 2027-12-31 (UTC).",
-        ),
-    ] = None,
+    expires: ExpiresOption = None,
     queues: Annotated[
         str | None,
         typer.Option(
@@ -73,14 +67,11 @@ def add(
     from attrs import evolve
 
     from paintmq.transport.key_files import ROLES, add_key
-    from paintmq.transport.key_terms import KeyTerms, parse_expiry
+    from paintmq.transport.key_terms import KeyTerms
 
     if role not in ROLES:
         raise CommandError(f"--role {role}: use one of {', '.join(ROLES)}")
-    try:
-        not_after = None if expires is None else parse_expiry(expires, now=_now())
-    except ValueError as error:
-        raise CommandError(f"--expires: {error}") from error
+    not_after = expiry_of(expires, now=_now())
     claims = {"tenant": tenant, "max_priority": max_priority, "quota": quota}
     try:
         terms = evolve(
