@@ -210,6 +210,14 @@ class TestPausing:
         assert rejection(broker).reason == "queue a takes no new tasks: an operator drains it"
         assert [item.task.id for item in broker.assigned(W1)] == [task.id]
 
+    def test_a_task_goes_to_a_queue_that_is_not_drained_if_there_is_one(self) -> None:
+        broker = waiting_broker(a=A, b=B)
+        reconfigure(broker, {"a": A, "b": B}, closed=("a",))
+
+        task = broker.submit(request(1))
+
+        assert broker.status(task).queue == "b"
+
 
 class TestOtherSettings:
     def test_another_capacity_and_another_limit_count_at_once(self) -> None:
