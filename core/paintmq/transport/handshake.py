@@ -5,6 +5,7 @@ handshake to whoever watches the socket. So a socket of its own is connected and
 is sent, and the connection that waits is left alone.
 """
 
+import socket as tcp
 from time import monotonic
 
 import zmq
@@ -22,6 +23,10 @@ _FAILED = (
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
+_SIGNATURE = b"\xff\0\0\0\0\0\0\0\1\x7f"
+_VERSION = b"\3"
+_MECHANISM = slice(12, 32)
+"""Of a greeting of ZMTP 3 (https://rfc.zeromq.org/spec/37/): signature, version, mechanism."""
 
 
 def why_refused(endpoint: str, key: PeerKey | None, patience: float) -> str:
@@ -43,6 +48,9 @@ def why_refused(endpoint: str, key: PeerKey | None, patience: float) -> str:
             if event != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
                 return _in_words(event, key)
             failed = event  # perhaps the next try tells more
+            if key is None and _asks_for_key(endpoint, ends):
+                # It hangs up as soon as it has read ours: whether ZeroMQ has read its is a race.
+                return _in_words(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, key)
     except zmq.ZMQError:
         return ""
     finally:
@@ -51,6 +59,28 @@ def why_refused(endpoint: str, key: PeerKey | None, patience: float) -> str:
         socket.close(0)
         context.term()
     return _in_words(failed, key) if failed else ""
+
+
+def _asks_for_key(endpoint: str, ends: float) -> bool:
+    """Return whether the greeting there names CURVE; waits until ``ends`` at most.
+
+    Only the beginning of ours is sent, so that the other side has nothing to object to.
+    """
+    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+    greeting = b""
+    try:
+        left = max(0.001, ends - monotonic())
+        with tcp.create_connection((host.strip("[]"), int(port)), timeout=left) as connection:
+            connection.sendall(_SIGNATURE + _VERSION)
+            while len(greeting) < _MECHANISM.stop and (left := ends - monotonic()) > 0:
+                connection.settimeout(left)
+                part = connection.recv(_MECHANISM.stop)
+                if not part:
+                    break
+                greeting += part
+    except (OSError, ValueError):  # it hangs up, or listens elsewhere than on TCP
+        return False
+    return greeting[_MECHANISM].rstrip(b"\0") == b"CURVE"
 
 
 def _in_words(event: int, key: PeerKey | None) -> str:

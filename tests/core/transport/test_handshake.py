@@ -1,6 +1,7 @@
 """Why a connection comes to nothing: each cause in its own words, and what to do."""
 
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,31 @@ def test_a_key_file_of_another_broker_is_told_as_that(keys: Path, keyed: str) ->
 
 def test_a_broker_that_asks_for_a_key_says_where_to_name_it(keyed: str) -> None:
     assert "it asks for a key" in why_refused(keyed, None, PATIENCE)
+
+
+def test_that_it_asks_for_a_key_is_told_however_quickly_it_hangs_up(keyed: str) -> None:
+    """Each second try or so, ZeroMQ has not read its greeting before it is gone."""
+    said = {why_refused(keyed, None, PATIENCE) for _ in range(20)}
+
+    assert said == {"it asks for a key: name yours with broker.key (PAINTMQ_BROKER__KEY=FILE)"}
+
+
+def test_what_greets_as_nothing_known_is_no_zeromq_or_asks_for_a_key() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def answer() -> None:
+            for _ in range(2):  # ZeroMQ's own try, and the look at the greeting
+                connection, _ = other.accept()
+                connection.sendall(b"SSH-2.0-OpenSSH\r\n")
+                connection.close()
+            other.close()
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        said = why_refused(f"tcp://127.0.0.1:{other.getsockname()[1]}", None, 1.0)
+        answering.join()
+
+    assert said == "it speaks no ZeroMQ, or asks for a key (broker.key)"
 
 
 def test_a_key_shown_to_a_broker_without_keys_is_one_too_many(keys: Path, keyless: str) -> None:
