@@ -35,7 +35,7 @@ class Life:
         """Leases that a worker gave back which could run nothing: no model host started there."""
         self.purged = False
         self.poison = False
-        self.output_digest = ""
+        self.output_digests: list[str] = []
 
     def charges(self) -> str:
         return ", ".join(f"{self.status[name]} {name}" for name in COUNTERS)

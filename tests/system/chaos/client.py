@@ -1,19 +1,20 @@
 """A program that submits checksummed tasks and keeps a journal of what it was told.
 
-Usage: client.py NAME PORT JOURNAL SEED [KEY_FILE]. It may be killed at any moment; started again,
-it takes up what it had not finished. It submits until a file named ``JOURNAL.stop`` exists, then
-waits for the rest and exits. The journal's lines are ``submit N``, ``ask N`` (to cancel it),
-``cancel N ANSWER``, ``end N STATE DIGEST``, and ``alarm K`` when the broker had forgotten what it
-had accepted.
+Usage: client.py NAME PORT JOURNAL SEED PAUSE [KEY_FILE]. It may be killed at any moment; started
+again, it takes up what it had not finished. It submits, with a pause of so many seconds after each
+task, until a file named ``JOURNAL.stop`` exists, then waits for the rest and exits. The journal's
+lines are ``submit N``, ``ask N`` (to cancel it), ``cancel N ANSWER``, ``end N STATE DIGEST``, and
+``alarm K`` when the broker had forgotten what it had accepted.
 """
 
 import random
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TextIO
 
-from task_plan import is_cancelled, is_poison, key_of, payload_of, tenant_of
+from task_plan import is_cancelled, is_echoed, is_poison, key_of, payload_of, tenant_of
 
 from paintmq import Client, Task
 from paintmq.client.task_handle import TaskHandle
@@ -24,7 +25,13 @@ IN_FLIGHT = 200
 
 class Program:
     def __init__(
-        self, name: str, endpoint: str, journal: Path, seed: int, key: Path | None = None
+        self,
+        name: str,
+        endpoint: str,
+        journal: Path,
+        seed: int,
+        pause: float,
+        key: Path | None = None,
     ) -> None:
         self._name, self._journal = name, journal
         self._rng = random.Random(
@@ -32,6 +39,7 @@ class Program:
         )
         self._client = Client(endpoint, name=name, key=key)
         self._lock = threading.Lock()
+        self._pause = pause
         self._room = threading.Semaphore(IN_FLIGHT)
         self._file: TextIO = journal.open("a", buffering=1)
         self._stop = Path(f"{journal}.stop")
@@ -48,6 +56,7 @@ class Program:
                 self._write(f"submit {number}")
                 self._submit(number)
                 number += 1
+                time.sleep(self._pause)
         for _ in range(IN_FLIGHT):
             self._room.acquire()
         self._note_alarms()
@@ -78,7 +87,11 @@ class Program:
 
     def _ended(self, number: int, handle: TaskHandle) -> None:
         try:
-            digest = bytes(handle.result(0).outputs["digest"]).decode()
+            outputs = handle.result(0).outputs
+            digest = bytes(outputs["digest"]).decode()
+            data = payload_of(self._name, number)
+            if outputs.get("echo", b"") != (data if is_echoed(data) else b""):
+                digest = "another-echo"
             self._write(f"end {number} succeeded {digest}")
         except TaskNotCompletedError as error:
             state = error.state.value if error.state is not None else error.code
@@ -119,5 +132,6 @@ if __name__ == "__main__":
         f"tcp://127.0.0.1:{sys.argv[2]}",
         Path(sys.argv[3]),
         int(sys.argv[4]),
-        Path(sys.argv[5]) if sys.argv[5:] else None,
+        float(sys.argv[5]),
+        Path(sys.argv[6]) if sys.argv[6:] else None,
     ).run()

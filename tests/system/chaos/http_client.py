@@ -1,7 +1,7 @@
 """As ``client.py``, by HTTP: threads that submit, fetch what comes of it, and write it down.
 
-Usage: http_client.py NAME PORT JOURNAL TOKEN_FILE. A request that fails is made again, to the same
-gateway or to the next one: the idempotency key makes it the same task.
+Usage: http_client.py NAME PORT JOURNAL TOKEN_FILE PAUSE. A request that fails is made again, to the
+same gateway or to the next one: the idempotency key makes it the same task.
 """
 
 import base64
@@ -22,9 +22,9 @@ PATIENCE = 10.0
 
 
 class Program:
-    def __init__(self, name: str, port: int, journal: Path, token_file: Path) -> None:
+    def __init__(self, name: str, port: int, journal: Path, token_file: Path, pause: float) -> None:
         self._name, self._port, self._journal = name, port, journal
-        self._token_file = token_file
+        self._token_file, self._pause = token_file, pause * THREADS
         self._lock = threading.Lock()
         self._file = journal.open("a", buffering=1)
         self._stop = Path(f"{journal}.stop")
@@ -47,6 +47,7 @@ class Program:
     def _work(self) -> None:
         while (number := self._number()) is not None:
             self._write(f"end {number} {self._outcome(number)}")
+            time.sleep(self._pause)
 
     def _number(self) -> int | None:
         with self._lock:
@@ -107,4 +108,6 @@ class Program:
 
 
 if __name__ == "__main__":
-    Program(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4])).run()
+    Program(
+        sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]), float(sys.argv[5])
+    ).run()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from broker_log import Life, Log, digest_of, read_log
-from task_plan import is_poison, payload_of, result_of, task_id
+from task_plan import is_echoed, is_poison, payload_of, result_of, task_id
 
 CRASHES, LOSSES, UNDELIVERED, FAILURES = 3, 200, 400, 20
 """The limits that the run was started with."""
@@ -102,7 +102,14 @@ def check_ownership(log: Log, journals: list[Journal], wrong: list[str]) -> None
             wrong.append(f"{planned[task]} was given another task's input")
         for life in lives if task in planned else []:
             life.poison = is_poison(*planned[task])
-            life.output_digest = digest_of(result_of(*planned[task]).encode())
+            life.output_digests = outputs_of(*planned[task])
+
+
+def outputs_of(client: str, number: int) -> list[str]:
+    """Return the digests of what the model should answer, in order of its outputs' names."""
+    data = payload_of(client, number)
+    digests = [digest_of(result_of(client, number).encode())]
+    return [*digests, digest_of(data)] if is_echoed(data) else digests
 
 
 def check_life(life: Life, wrong: list[str], *, was_cancelled: bool) -> None:
@@ -115,7 +122,7 @@ def check_life(life: Life, wrong: list[str], *, was_cancelled: bool) -> None:
     deserved = {"succeeded"} if not life.poison else {"dead"}
     if state not in deserved | ({"cancelled"} if was_cancelled else set()):
         wrong.append(f"{task} is {state}, poison: {life.poison}, cancelled: {was_cancelled}")
-    if state == "succeeded" and [o["digest"] for o in end["outputs"]] != [life.output_digest]:
+    if state == "succeeded" and [o["digest"] for o in end["outputs"]] != life.output_digests:
         wrong.append(f"{task} was answered with another digest")
     spent = (
         end["crashes"] >= CRASHES

@@ -6,11 +6,12 @@ Starts a broker, nodes and clients that know each other only through proxies, an
 every fraction of a second: kill -9, SIGSTOP, SIGTERM, black holes, resets, delays. What died is
 started again at once, sooner than its peers notice; what is dead is requeued. ``--timers default``
 is the installation that people have, ``--gateway`` adds clients by HTTP, ``--keys`` gives every
-peer a key, ``--clock`` starts each broker at another date, ``--disk`` keeps the journal on a small
-disk that runs full. It goes on until there were ``--faults``, and up to twice
-as long for ``--tasks``, which a machine that is too busy then finishes unhurt. At the end
-everything heals, the clients wait for their last results, and ``judge.py`` compares their journals
-with the broker's log. Only processes started here are ever signalled.
+peer a key, ``--clock`` starts each process at another date or with a clock that stands still,
+``--disk`` keeps the journal on a small disk that runs full, ``--durability full`` waits for the
+disk with each commit, ``--pause`` bounds the load. It goes on until there were ``--faults``,
+and up to twice as long for ``--tasks``, which a machine that is too busy then finishes unhurt. At
+the end everything heals, the clients wait for their last results, and ``judge.py`` compares their
+journals with the broker's log. Only processes started here are ever signalled.
 """
 
 import argparse
@@ -21,7 +22,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -37,6 +37,7 @@ from proxy import Proxy
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parents[2]))
 
+from tests.harness.free_ports import free_ports
 from tests.harness.small_disk import SmallDisk, small_tmpfs
 
 NODES = ("node-a", "node-b")
@@ -47,7 +48,7 @@ PATIENCE = 2.0
 CONFIG = """
 [broker]
 port = {client_port}
-durability = "process"
+durability = "{durability}"
 journal = "{journal}"
 keys = "{keys}"
 
@@ -92,8 +93,8 @@ retry_most = 2.0
 PACE = {"quick": 1.0, "default": 4.0}
 """How much time lies between two faults: who is patient needs longer to recover."""
 DISK_BYTES = 256 * 1024 * 1024
-DATES = (0.0, 3600.0, -3600.0, 86_400.0 * 1.5, -86_400.0 * 1.5, 86_400.0 * 3, -86_400.0 * 3)
-"""Seconds by which the clock of a broker's machine may be wrong when it starts."""
+DATES = ("0", "stopped", "3600", "-3600", "129600", "-129600", "259200", "-259200")
+"""What the clock of a process's machine may be when it starts: seconds wrong, or standing still."""
 HTTP_CLIENT, GATEWAY = "http-a", "gateway"
 
 
@@ -116,6 +117,7 @@ class Run:
             keys=self.keys or "",
             folder=folder,
             transport=chosen.transport,
+            durability=chosen.durability,
         )
         self.config.write_text(settings + (QUICK_TIMERS if chosen.timers == "quick" else ""))
         self.to_clients, self.to_workers = Proxy(self.client_port), Proxy(self.queue_port)
@@ -171,6 +173,7 @@ class Run:
         }
         for name in CLIENTS:
             arguments = [name, to_clients, self.journal(name), str(self.chosen.seed)]
+            arguments.append(str(self.chosen.pause))
             key = [] if self.keys is None else [str(self.keys / f"{name}.key")]
             commands[name] = [python, client, *arguments, *key]
         if self.chosen.gateway:
@@ -178,8 +181,8 @@ class Run:
             serve = [python, "-m", "paintmq", "http", "--config", config, "--connect", endpoint]
             commands[GATEWAY] = serve
             arguments = [HTTP_CLIENT, str(self.http_port), self.journal(HTTP_CLIENT)]
-            token = str(self.folder / "token")
-            commands[HTTP_CLIENT] = [python, str(HERE / "http_client.py"), *arguments, token]
+            arguments += [str(self.folder / "token"), str(self.chosen.pause)]
+            commands[HTTP_CLIENT] = [python, str(HERE / "http_client.py"), *arguments]
         return commands
 
     def make_keys(self) -> None:
@@ -206,8 +209,8 @@ class Run:
     def start(self, name: str) -> None:
         log = (self.folder / f"{name}.log").open("ab")
         environment = self.environment()
-        if name == "broker" and self.chosen.clock:
-            environment["CHAOS_CLOCK"] = str(self.rng.choice(DATES))
+        if self.chosen.clock:
+            environment["CHAOS_CLOCK"] = self.rng.choice(DATES)
         self.processes[name] = subprocess.Popen(
             self.commands[name],
             stdout=log,
@@ -406,14 +409,6 @@ class Run:
                 process.wait()
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=120.0, help="at least")
@@ -426,7 +421,9 @@ def main() -> int:
     )
     parser.add_argument("--gateway", action="store_true", help="clients by HTTP, too")
     parser.add_argument("--keys", action="store_true", help="every peer shows a key of its own")
-    parser.add_argument("--clock", action="store_true", help="brokers that start at other dates")
+    parser.add_argument("--clock", action="store_true", help="clocks that are wrong or stopped")
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds between two submissions")
+    parser.add_argument("--durability", choices=["process", "full"], default="process")
     parser.add_argument("--disk", action="store_true", help="the journal's disk runs full")
     parser.add_argument(
         "--keep", type=Path, help="folder for logs and journals; else a temporary one"

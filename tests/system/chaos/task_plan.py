@@ -36,6 +36,11 @@ def payload_of(client: str, number: int) -> bytes:
     return (block * (size // 32 + 1))[:size]
 
 
+def is_echoed(payload: bytes) -> bool:
+    """Return whether the model gives the payload back: the large ones, by shared memory."""
+    return len(payload) > 1000
+
+
 def result_of(client: str, number: int) -> str:
     """Return the text that the model answers with."""
     return hashlib.sha256(payload_of(client, number)).hexdigest()

@@ -1,4 +1,7 @@
-"""Answers with the SHA-256 of its input, after a while; or kills its own process."""
+"""Answers with the SHA-256 of its input, after a while; or kills its own process.
+
+What is large comes back, too: inputs and outputs of that size travel by shared memory.
+"""
 
 import hashlib
 import os
@@ -7,6 +10,9 @@ import threading
 from collections.abc import Sequence
 
 from paintmq.model import Device, Model, Outputs, Request, RunContext
+
+ECHOED = 1000
+"""Inputs of more bytes are given back."""
 
 
 class ChaosModel(Model):
@@ -25,4 +31,6 @@ class ChaosModel(Model):
         else:
             context.raise_if_cancelled()
         self._never.wait(request.options.seconds / 2)
-        return {"digest": hashlib.sha256(request.inputs["data"]).hexdigest().encode()}
+        data = request.inputs["data"]
+        digest = hashlib.sha256(data).hexdigest().encode()
+        return {"digest": digest, "echo": data} if len(data) > ECHOED else {"digest": digest}
