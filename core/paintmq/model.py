@@ -67,6 +67,9 @@ class InputSpec:
     """``image``: decoded to uint8 (or uint16) of shape (H, W, 3) or (H, W, 4), RGB(A); ``mask``:
     decoded to uint8 (H, W), 255 = fill; ``data``: bytes, handed over as they are."""
     summary: str = ""
+    needs_surroundings: bool = False
+    """Of a mask: the model fills from what is left around it, so a mask that covers the whole
+    picture is refused. Otherwise the result of an inpainting task says so in its note."""
 
 
 @frozen(kw_only=True)

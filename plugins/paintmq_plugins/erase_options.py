@@ -8,7 +8,12 @@ from paintmq.model import InputSpec, Job
 
 ERASE_INPUTS = (
     InputSpec(name="image", summary="the picture, 8 or 16 bits, with or without alpha"),
-    InputSpec(name="mask", kind="mask", summary="white where the picture is to be filled"),
+    InputSpec(
+        name="mask",
+        kind="mask",
+        summary="white where the picture is to be filled, but not all of it",
+        needs_surroundings=True,
+    ),
 )
 
 

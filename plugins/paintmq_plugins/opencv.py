@@ -44,7 +44,12 @@ SPEC = ModelSpec(
     options=OpenCvOptions,
     inputs=(
         InputSpec(name="image", summary="the picture, 8 or 16 bits, with or without alpha"),
-        InputSpec(name="mask", kind="mask", summary="white where the picture is to be filled"),
+        InputSpec(
+            name="mask",
+            kind="mask",
+            summary="white where the picture is to be filled, but not all of it",
+            needs_surroundings=True,
+        ),
     ),
     devices=("cpu",),
     effort="light",

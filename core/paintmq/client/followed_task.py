@@ -192,6 +192,7 @@ class FollowedTask:
         return sum(info.size for info in self._finished[0].outputs) if self._finished else 0
 
     def progress(self) -> Progress:
+        remark = self._remark()
         with self._lock:
             news, preview = self._news, self._preview
             progress = Progress(
@@ -201,7 +202,7 @@ class FollowedTask:
                 queue=self._queue,
                 worker=self._worker,
                 attempt=self._attempt,
-                note=news.note if news else "",
+                note=remark or (news.note if news else ""),
                 waiting_for=self._waiting_for,
             )
         if preview is None:
@@ -210,6 +211,16 @@ class FollowedTask:
 
         message, payload = preview
         return evolve(progress, preview=array_from_payload(message.preview[0], payload))
+
+    def _remark(self) -> str:
+        """Return the note of the result; empty while there is none."""
+        if self._finished is None:
+            return ""
+        message, payloads = self._finished
+        for info, payload in zip(message.outputs, payloads, strict=False):
+            if info.name == "note":
+                return bytes(payload).decode("utf-8", "replace")
+        return ""
 
     def wait(self, timeout: float | None) -> bool:
         """Wait for the ending; return False if the time is up before."""

@@ -31,6 +31,7 @@ class Progress:
     attempt: int = 0
     """Counts the attempts from 1; 0 before the first."""
     note: str = ""
+    """Why the last attempt was given up; of a task that succeeded, the note of its result."""
     waiting_for: str = ""
     """Why no worker takes the task now, for people; empty when one soon will."""
     preview: "NDArray[np.uint8] | None" = field(default=None, eq=False)

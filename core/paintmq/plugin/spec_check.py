@@ -175,6 +175,11 @@ def _wrong_input(spec: Any) -> str:
             return f"input {item.name!r}: kind {shown(item.kind)} is none of image, mask, data"
         if not isinstance(item.required, bool):
             return f"input {item.name!r}: required {shown(item.required)} is neither True nor False"
+        if not isinstance(item.needs_surroundings, bool):
+            found = shown(item.needs_surroundings)
+            return f"input {item.name!r}: needs_surroundings {found} is neither True nor False"
+        if item.needs_surroundings and item.kind != "mask":
+            return f"input {item.name!r}: needs_surroundings is for masks, not for {item.kind}"
         _check_text(item.summary, f"the summary of input {item.name!r}")
     return ""
 

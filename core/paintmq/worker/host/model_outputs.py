@@ -46,6 +46,8 @@ def make_outputs(
         named["image"] = original.pixels.with_filled(named.get("image"))
     if original.icc_profile is not None and "image" in named:
         named.setdefault("icc_profile", original.icc_profile)
+    if original.note:
+        named["note"] = _with_note(named.get("note"), original.note)
     if len(named) > MAX_PAYLOADS:
         raise ModelError(
             f"the model returned {len(named)} outputs; at most {MAX_PAYLOADS} can be sent",
@@ -104,6 +106,12 @@ def are_shared(returned: Sequence[object]) -> bool:
             if number != other and _overlap(array, another):
                 return True
     return False
+
+
+def _with_note(returned: object, ours: str) -> bytes:
+    """Return our note, and the model's after it if it gave one."""
+    theirs = bytes(returned) if isinstance(returned, bytes | bytearray | memoryview) else b""
+    return b"; ".join(filter(None, [ours.encode(), theirs]))
 
 
 def _by_name(returned: Any) -> dict[str, Any]:

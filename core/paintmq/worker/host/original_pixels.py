@@ -76,6 +76,8 @@ class Original:
     icc_profile: bytes | None
     cryptographic: bool = False
     """Whether outputs have SHA-256 digests; see ``wants_cryptographic``."""
+    note: str = ""
+    """What the client should know of what it asked for; told with the result."""
 
     @classmethod
     def of(cls, item: RunItem, request: Request) -> "Original":
@@ -84,13 +86,17 @@ class Original:
         # A model whose options say that this job extends the picture returns a larger one.
         extends = getattr(request.options, "extends", False) is True
         pixels: OriginalPixels | None = None
+        note = ""
         may_paint_anywhere = item.task_type != TaskType.INPAINT or extends
         if not may_paint_anywhere and image is not None and mask is not None:
             pixels = OriginalPixels.of(image, mask)
+            if mask.all():
+                note = "the mask covers the whole picture, so nothing of it was kept"
         return cls(
             pixels=pixels,
             icc_profile=request.icc_profile,
             cryptographic=wants_cryptographic(item),
+            note=note,
         )
 
 

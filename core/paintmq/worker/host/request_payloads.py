@@ -55,7 +55,10 @@ def make_request(
                 inputs[wanted.name] = decoded.pixels
                 icc_profile = icc_profile or decoded.icc_profile
             case "mask":
-                inputs[wanted.name] = mask_from_payload(info, data, limits, must_fill=must_fill)
+                mask = mask_from_payload(info, data, limits, must_fill=must_fill)
+                if wanted.needs_surroundings and item.task_type == TaskType.INPAINT:
+                    _check_surroundings(mask, spec, wanted)
+                inputs[wanted.name] = mask
             case "data":
                 inputs[wanted.name] = _data(info, data)
     for value in inputs.values():
@@ -113,6 +116,14 @@ def _missing(spec: ModelSpec, wanted: InputSpec) -> InvalidInputError:
     what = f" ({wanted.summary})" if wanted.summary else ""
     how = f"give it in the task's inputs, as inputs={{{wanted.name!r}: ...}}"
     return InvalidInputError(f"model {spec.name} needs input {wanted.name!r}{what}: {how}")
+
+
+def _check_surroundings(mask: "NDArray[Any]", spec: ModelSpec, wanted: InputSpec) -> None:
+    if mask.all():
+        raise InvalidInputError(
+            f"{wanted.name}: all of it is white, so nothing is left of the picture for model"
+            f" {spec.name} to fill from; white is where to fill, black what to keep"
+        )
 
 
 def _data(info: PayloadInfo, data: Buffer) -> "bytes | NDArray[Any]":

@@ -47,8 +47,23 @@ def prepared(
 
 
 def held(original: Original, result: Any) -> "NDArray[Any]":
-    ((info, data),) = make_outputs(original, {"image": result}, Limits())
+    (info, data), *_ = make_outputs(original, {"image": result}, Limits())
     return np.frombuffer(data, info.dtype).reshape(info.shape)
+
+
+@pytest.mark.parametrize(
+    ("returned", "told"), [({}, ""), ({"note": b"seed 7"}, "; seed 7"), ({"note": "no bytes"}, "")]
+)
+def test_a_mask_over_everything_is_told_in_the_note(returned: dict[str, Any], told: str) -> None:
+    whole = np.full_like(MASK, 255)
+    _, original = prepared(payload_of_array("image", IMAGE), payload_of_array("mask", whole))
+    _, partly = prepared(payload_of_array("image", IMAGE), payload_of_array("mask", MASK))
+
+    outputs = make_outputs(original, {"image": IMAGE, **returned}, Limits())
+    notes = [bytes(data).decode() for info, data in outputs if info.name == "note"]
+
+    assert notes == ["the mask covers the whole picture, so nothing of it was kept" + told]
+    assert partly.note == ""
 
 
 def test_only_inpainting_is_held_to_the_mask() -> None:

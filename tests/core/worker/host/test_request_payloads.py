@@ -99,6 +99,23 @@ def test_a_mask_that_fills_nothing_is_refused_where_filling_is_the_task(task_typ
         assert not make_request(SPEC, item, data, Limits()).inputs["mask"].any()
 
 
+@pytest.mark.parametrize("needed", [True, False])
+@pytest.mark.parametrize("task_type", ["inpaint", "plugin"])
+def test_a_mask_that_leaves_nothing_is_refused_where_a_model_fills_from_what_is_left(
+    task_type: str, needed: bool
+) -> None:
+    mask = InputSpec(name="mask", kind="mask", needs_surroundings=needed)
+    spec = evolve(SPEC, inputs=(InputSpec(name="image"), mask))
+    whole = payload_of_array("mask", np.full_like(MASK, 255))
+    item, data = make_item(payload_of_array("image", IMAGE), whole, task_type=task_type)
+
+    if needed and task_type == "inpaint":
+        with pytest.raises(InvalidInputError, match="mask: all of it is white, so nothing is left"):
+            make_request(spec, item, data, Limits())
+    else:
+        assert make_request(spec, item, data, Limits()).inputs["mask"].all()
+
+
 def test_bytes_that_do_not_match_their_digest_are_refused() -> None:
     """I20: the way there."""
     info, _ = payload_of_array("image", IMAGE)
