@@ -68,7 +68,7 @@ class TestWhatIsLeftOut:
         done = command.paint("in", "-m", mask(command.folder / "m.png"), "-o", "out")
 
         assert done.status == 2
-        assert "a.gif: the file holds 2 images; send one at a time" in done.err
+        assert "a.gif: the file holds 2 images; --page 1 takes the first" in done.err
 
     def test_pictures_that_need_a_library_are_named_with_what_to_install(
         self, command: CommandLine, monkeypatch: pytest.MonkeyPatch

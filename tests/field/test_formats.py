@@ -5,11 +5,30 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.harness.instant_session import CommandLine, pixels_of
 from tests.harness.sample_pictures import mask, names_in, picture, promise_of_pixels
 
 from paintmq.client.task import Task
-from paintmq.image.files import encode_image, format_of
+from paintmq.image.files import decode_image, encode_image, format_of
+
+
+class TestPages:
+    def test_one_page_of_files_that_hold_several_can_be_chosen(self, command: CommandLine) -> None:
+        folder, pages = command.folder / "in", [Image.new("L", (8, 6), each) for each in (9, 200)]
+        folder.mkdir()
+        for name in ("a.gif", "b.tif", "c.webp"):
+            pages[0].save(folder / name, save_all=True, append_images=pages[1:])
+        picture(folder / "d.png")
+        m = mask(command.folder / "m.png")
+
+        done = command.paint("in", "-m", m, "-o", "out", "--page", "2")
+
+        assert done.status == 1
+        assert done.errors == ["in/d.png: there is no page 2: the file holds one page"]
+        for name in ("a.png", "b.png", "c.png"):
+            written = decode_image((command.folder / "out" / name).read_bytes())
+            assert abs(int(written.pixels[0, 0, 0]) - 200) < 4
 
 
 class TestFormats:

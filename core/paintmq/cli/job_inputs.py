@@ -34,6 +34,8 @@ class InputReader:
 
     limits: "Limits"
     kinds: "Mapping[str, str]" = field(factory=dict[str, str])
+    page: int | None = None
+    """Of pictures whose files hold several, counted from 1; None: those are refused."""
     _shared: dict[Path, bytes] = field(factory=dict[Path, bytes], init=False)
     """What one file for all pictures holds."""
 
@@ -44,6 +46,8 @@ class InputReader:
             CommandError: one cannot be read or used; the text does not name the picture itself.
         """
         image = self._read(job.image)
+        if self.page is not None:
+            image = self._page(image, self.page)
         width, height = self._checked_size(image, job.image, name="image")
         self._check_format(job, width, height)
         inputs = {"image": image}
@@ -99,13 +103,24 @@ class InputReader:
             raise CommandError("the file is empty")
         return data
 
+    def _page(self, data: bytes, number: int) -> bytes:
+        from paintmq.image.pages import page_of_file
+
+        try:
+            return page_of_file(data, number, self.limits)
+        except InvalidInputError as error:
+            raise CommandError(_unreadable(data, str(error).removeprefix("image: "))) from error
+
     def _checked_size(self, data: bytes, path: Path, *, name: str) -> tuple[int, int]:
         from paintmq.image.files import header_of_file
 
         try:
             width, height = header_of_file(data, name=name)
         except InvalidInputError as error:
-            raise CommandError(_unreadable(data, str(error).removeprefix(f"{name}: "))) from error
+            reason = _unreadable(data, str(error).removeprefix(f"{name}: "))
+            if name == "image":
+                reason = reason.replace("send one at a time", "--page 1 takes the first")
+            raise CommandError(reason) from error
         limits = self.limits
         if max(width, height) > limits.max_side or width * height > limits.max_pixels:
             raise CommandError(

@@ -86,6 +86,9 @@ def run(
     quality: Annotated[
         int | None, typer.Option(min=1, max=100, help="Of jpg and webp results.")
     ] = None,
+    page: Annotated[
+        int | None, typer.Option(min=1, help="Which one of files that hold several pictures.")
+    ] = None,
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave alone what has a result: to go on.")
     ] = False,
@@ -181,7 +184,7 @@ def run(
             strict=strict,
         )
     kinds = {each.name: each.kind for each in spec.inputs} if spec is not None else {}
-    reader = InputReader(settings.config.limits, kinds)
+    reader = InputReader(settings.config.limits, kinds, page)
     shared = {each.name: each.place for each in others if each.place and not each.is_paired}
     if strict:
         check_all(plan, reader, shared)

@@ -92,9 +92,19 @@ def header_of_file(data: Buffer, *, name: str = "image") -> tuple[int, int]:
     Raises:
         InvalidInputError: why it cannot be read; also of an animation or several pages.
     """
+    metadata, size = facts_and_size(data, name)
+    check_single(metadata.frames, name)
+    return size
+
+
+def facts_and_size(data: Buffer, name: str) -> tuple[Metadata, tuple[int, int]]:
+    """Return what stands beside the pixels of a file, and its (width, height) as it lies.
+
+    Raises:
+        InvalidInputError: why it cannot be read.
+    """
     file = _open(data, name)
-    check_single(file.metadata.frames, name)
-    return file.size
+    return file.metadata, file.size
 
 
 def check_single(frames: int, name: str) -> None:
@@ -240,7 +250,7 @@ def _open(data: Buffer, name: str) -> _PillowFile | _TiffFile:
     if kind == "tiff":
         return _TiffFile(open_tiff(bytes(data), name))
     plain = {"png": plain_png, "jpeg": plain_jpeg, "webp": plain_webp}.get(kind)
-    reader = _reader(kind, name)
+    reader = reader_of(kind, name)
     try:
         if plain is None:
             content, metadata = bytes(data), Metadata()
@@ -276,7 +286,12 @@ def is_readable(kind: ImageFormat) -> bool:
     return find_spec(package) is not None
 
 
-def _reader(kind: ImageFormat, name: str) -> "Callable[[BytesIO], ImageFile]":
+def reader_of(kind: ImageFormat, name: str) -> "Callable[[BytesIO], ImageFile]":
+    """Return Pillow's class for files of a format.
+
+    Raises:
+        InvalidInputError: it needs something that is not installed.
+    """
     module, _, class_name = _READERS[kind].partition(":")
     try:
         reader: Callable[[BytesIO], ImageFile] = getattr(import_module(module), class_name)
@@ -328,7 +343,7 @@ def _finished(
             pixels = np.dstack([table[pixels[:, :, 0]], pixels[:, :, 1:]])
         pixels = np.concatenate([np.repeat(pixels[:, :, :1], 3, axis=2), pixels[:, :, 1:]], axis=2)
     return DecodedImage(
-        np.ascontiguousarray(_turn_upright(pixels, metadata.orientation)),
+        np.ascontiguousarray(turn_upright(pixels, metadata.orientation)),
         kind,
         rgb_profile(metadata.icc_profile),
         is_grey=is_grey,
@@ -363,7 +378,7 @@ def _in_8_bits(pixels: "NDArray[Any]", photometric: int) -> "Image.Image":
     return Image.frombytes("CMYK", size, high[:, :, :4].tobytes())
 
 
-def _turn_upright(pixels: "NDArray[Any]", orientation: int) -> "NDArray[Any]":
+def turn_upright(pixels: "NDArray[Any]", orientation: int) -> "NDArray[Any]":
     """Undo an EXIF orientation, 1 to 8 (CIPA DC-008, table 8)."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)

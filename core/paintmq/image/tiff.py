@@ -66,11 +66,7 @@ def open_tiff(data: bytes, name: str) -> TiffPage:
     Raises:
         InvalidInputError: the file is damaged.
     """
-    try:
-        pages = read_directories(data)
-    except (ValueError, KeyError, struct.error) as error:
-        raise InvalidInputError(f"{name}: the TIFF file is damaged") from error
-    full = [page for page in pages if not page.get(tags.SUBFILE, 0) & _REDUCED] or pages
+    full = tiff_pages(data, name)
     page = max(full, key=_area)
     rivals = sum(other is not page and 4 * _area(other) > _area(page) for other in full)
     orientation = page.get(tags.ORIENTATION, 1)
@@ -88,6 +84,23 @@ def open_tiff(data: bytes, name: str) -> TiffPage:
         frames=1 + rivals,
     )
     return TiffPage(data, page, metadata)
+
+
+def tiff_pages(data: bytes, name: str) -> list[Directory]:
+    """Return the pages that are no smaller versions of others, in order.
+
+    Raises:
+        InvalidInputError: the file is damaged.
+    """
+    pages = _pages(data, name)
+    return [page for page in pages if not page.get(tags.SUBFILE, 0) & _REDUCED] or pages
+
+
+def _pages(data: bytes, name: str) -> list[Directory]:
+    try:
+        return read_directories(data)
+    except (ValueError, KeyError, struct.error) as error:
+        raise InvalidInputError(f"{name}: the TIFF file is damaged") from error
 
 
 def check_layout(tiff: TiffPage, name: str) -> None:

@@ -47,6 +47,10 @@ class Directory:
     """Values of the tags that hold bytes or fractions."""
     is_cut: bool = False
     """Part of the layout lies outside of the file."""
+    place: int = 0
+    """Where in the file it begins."""
+    link: int = 0
+    """Where in the file the place of the next one stands."""
 
     def get(self, tag: int, default: int) -> int:
         values = self.tags.get(tag)
@@ -89,7 +93,7 @@ def _read_directory(data: bytes, place: int, order: str, *, is_big: bool) -> tup
         raise ValueError(f"a directory of {count} tags")
     step = struct.calcsize(order + entry) + inline
     first = place + struct.calcsize(order + head)
-    page = Directory(order)
+    page = Directory(order, place=place, link=first + count * step)
     for number in range(count):
         at = first + number * step
         tag, kind, items = struct.unpack_from(order + entry, data, at)
@@ -107,8 +111,18 @@ def _read_directory(data: bytes, place: int, order: str, *, is_big: bool) -> tup
             page.tags[tag] = struct.unpack(f"{order}{items}{_CODES[kind]}", body)
         else:
             page.raw[tag] = body
-    (following,) = struct.unpack_from(order + link, data, first + count * step)
+    (following,) = struct.unpack_from(order + link, data, page.link)
     return page, following
+
+
+def with_page(data: bytes, page: Directory) -> bytes:
+    """Return the file with one of its pages alone: nothing but the links to pages is changed."""
+    is_big = data[2:4] in (b"+\0", b"\0+")
+    link, first = (f"{page.order}Q", 8) if is_big else (f"{page.order}I", 4)
+    changed = bytearray(data)
+    struct.pack_into(link, changed, first, page.place)
+    struct.pack_into(link, changed, page.link, 0)
+    return bytes(changed)
 
 
 def with_directory(data: bytes, page: Directory, changes: dict[int, Values | None]) -> bytes:
