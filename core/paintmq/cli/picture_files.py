@@ -8,7 +8,7 @@ Rule 2: what is left out of a folder is counted and told, and one bad entry stop
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from attrs import define, field, frozen
@@ -221,8 +221,8 @@ class _Search:
         except OSError as error:
             self.found.faults.append(Fault(folder, f"cannot be read: {error.strerror}"))
             return
-        stems = {stem_of(each.name) for each in listed}
-        place = _Folder(folder, root, folder.relative_to(root), real, stems)
+        names = [each.name for each in listed]
+        place = _Folder(folder, root, folder.relative_to(root), real, names)
         folders = []
         for entry in listed:
             if entry.is_dir():
@@ -233,10 +233,11 @@ class _Search:
             self._add_folder(entry, folder, root, real)
 
     def _add_entry(self, entry: "os.DirEntry[str]", place: "_Folder") -> None:
-        path = place.path / entry.name
-        if not self._is_new(f"{place.real}/{entry.name}"):
+        name = entry.name
+        if not self._is_new(f"{place.real}/{name}"):
             return
-        suffix = entry.name[len(stem_of(entry.name)) :].lower()
+        path = place.path / name
+        suffix = name[len(stem_of(name)) :].lower()
         if suffix not in self._suffixes and not _is_nameless_picture(entry):
             kind = READ_ONLY_BY_SUFFIX.get(suffix)
             if kind is None:
@@ -246,15 +247,15 @@ class _Search:
         elif not entry.is_file():
             reason = "a link to nothing" if entry.is_symlink() else "not a file"
             self.found.faults.append(Fault(path, reason))
-        elif self._is_own_result(entry.name, place.stems):
+        elif self._is_own_result(entry.name, place):
             self.found.earlier.append(path)
         else:
             self.found.pictures.append(Picture(path, place.path, place.root, place.below))
 
-    def _is_own_result(self, name: str, stems: Collection[str]) -> bool:
+    def _is_own_result(self, name: str, place: "_Folder") -> bool:
         stem = stem_of(name)
         return stem.endswith(self.own_endings) and any(
-            stem.endswith(ending) and stem.removesuffix(ending) in stems
+            stem.endswith(ending) and stem.removesuffix(ending) in place.stems
             for ending in self.own_endings
         )
 
@@ -287,7 +288,7 @@ class _Search:
         return is_new
 
 
-@frozen
+@frozen(slots=False)
 class _Folder:
     """A folder whose entries are looked at."""
 
@@ -296,8 +297,12 @@ class _Folder:
     below: Path
     real: str
     """Its path without links."""
-    stems: Collection[str]
-    """The names in it, without endings."""
+    _names: Collection[str]
+
+    @cached_property
+    def stems(self) -> Collection[str]:
+        """Return the names in it without endings: asked for where results of earlier runs lie."""
+        return frozenset(map(stem_of, self._names))
 
 
 def _is_nameless_picture(entry: "os.DirEntry[str]") -> bool:

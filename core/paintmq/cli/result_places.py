@@ -75,7 +75,7 @@ def suffix_for(picture: Picture, wishes: Wishes) -> str:
 
 def image_format(place: Path, wishes: Wishes) -> str:
     """Return the format of the file there: an ending that ``encode_image`` knows."""
-    suffix = place.suffix.lower()
+    suffix = os.path.splitext(place)[1].lower()  # noqa: PTH122 -- of many
     if suffix in FORMATS_BY_SUFFIX:
         return suffix
     return f".{wishes.format}" if wishes.format not in ("", "same") else ".png"
@@ -233,12 +233,15 @@ def _told_apart(
     rename: Callable[[dict[int, Picture]], dict[int, Path]],
 ) -> list[Path]:
     """Return the places, those that several pictures share renamed."""
-    sharing: dict[Path, dict[int, Picture]] = {}
-    for number, (picture, place) in enumerate(zip(pictures, places, strict=True)):
-        sharing.setdefault(place, {})[number] = picture
+    numbers: dict[str, list[int]] = {}  # by text, which is made once; a Path is slow to compare
+    for number, place in enumerate(places):
+        numbers.setdefault(str(place), []).append(number)
+    if len(numbers) == len(places):
+        return places
     told = list(places)
-    for group in sharing.values():
-        if len(group) > 1:
+    for shared in numbers.values():
+        if len(shared) > 1:
+            group = {number: pictures[number] for number in shared}
             for number, place in rename(group).items():
                 told[number] = place
     return told
