@@ -7,11 +7,22 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import attrs
 
+from paintmq.statistics import GpuMetrics, SystemMetrics
 from paintmq.task import Fence, PayloadInfo, TaskError, TaskId, TaskRequest, TaskState
 from paintmq.wire import messages as m
 from paintmq.wire.frames import KIND_OF
 
-MAPS = (TaskRequest, PayloadInfo, Fence, TaskError, m.Assignment, m.ResidentModel)
+MAPS = (
+    TaskRequest,
+    PayloadInfo,
+    Fence,
+    TaskError,
+    m.Assignment,
+    m.ResidentModel,
+    m.LogLine,
+    SystemMetrics,
+    GpuMetrics,
+)
 """What stands inside bodies."""
 _NAMES: dict[object, str] = {
     TaskId: "task id",

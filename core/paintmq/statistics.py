@@ -183,6 +183,10 @@ class GpuMetrics:
     memory_total_mb: int
     utilisation: float
     """Fraction of the time it was computing, from 0 to 1."""
+    temperature: float = 0.0
+    """Degrees Celsius; 0 where the driver does not tell."""
+    power: float = 0.0
+    """Watts; 0 where the driver does not tell."""
 
 
 @frozen(kw_only=True)
@@ -196,9 +200,28 @@ class SystemMetrics:
     memory_used_mb: int
     memory_total_mb: int
     process_memory_mb: int
-    """Resident memory of this process."""
+    """Resident memory of the process that measures: the broker's or the node's."""
     process_threads: int
     gpus: tuple[GpuMetrics, ...] = ()
+    cores: int = 0
+    """Cores that may be kept busy, by hardware, affinity and control groups; 0: not told."""
+    memory_limit_mb: int = 0
+    """Memory that may be filled, by hardware and control groups; 0: not told."""
+    memory_in_group_mb: int = 0
+    """Memory that the control group fills, of which the limit is; 0: not told."""
+
+
+@frozen(kw_only=True)
+class NodeStatistics:
+    """A machine with workers, as one of them measured it last."""
+
+    name: str
+    workers: int = 0
+    """Connected workers on it."""
+    age: float = 0.0
+    """Seconds since it was measured."""
+    system: SystemMetrics | None = None
+    """None: its workers are of an older version, or do not measure (``monitoring``)."""
 
 
 def is_worth_a_line(count: int) -> bool:
@@ -230,6 +253,8 @@ class ShellStatistics:
     """Exceptions that were contained: each is in the log, with the input that caused it."""
     events_dropped: int = 0
     """Records that observing plugins were too slow for."""
+    log_lines_dropped: int = 0
+    """Lines of models that were dropped, as there were too many."""
 
 
 @frozen(kw_only=True)
@@ -281,6 +306,10 @@ class BrokerStatistics:
     by_worker: Mapping[str, WorkerStatistics] = field(factory=dict[str, WorkerStatistics])
     """Shown to admins alone, as ``tenants``; everybody is an admin where no keys are asked for."""
     tenants: Mapping[str, TenantStatistics] = field(factory=dict[str, TenantStatistics])
+    log_lines: int = 0
+    """Lines that models have printed and logged since it started, as far as it was told of them."""
+    nodes: Mapping[str, NodeStatistics] = field(factory=dict[str, NodeStatistics])
+    """Machines with connected workers; shown to admins alone."""
     estimate_error: float = 0.0
     """How far the scheduler's expected run times are from the measured ones of late, as a share of
     the longer of the two: 0 is exact, 0.5 is off by a factor of two."""

@@ -15,10 +15,11 @@ Both need the extra ``prometheus``.
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from paintmq.statistics import BOUNDS, BrokerStatistics, Durations
+from paintmq.statistics import BOUNDS, BrokerStatistics, Durations, GpuMetrics, SystemMetrics
+from paintmq.units import MIB
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -67,6 +68,7 @@ def metrics(statistics: BrokerStatistics) -> "Iterator[Metric]":
     yield from _of_queues(statistics)
     yield from _of_models(statistics)
     yield from _of_names(statistics)
+    yield from _of_nodes(statistics)
     yield from _of_broker(statistics)
 
 
@@ -161,6 +163,49 @@ def _of_names(statistics: BrokerStatistics) -> "Iterator[Metric]":
     )
 
 
+def _of_nodes(statistics: BrokerStatistics) -> "Iterator[Metric]":
+    """Give the load of machines, as they were measured last."""
+    nodes = [(each.name, each.system) for each in statistics.nodes.values() if each.system]
+    gpus = [
+        ((name, str(place), gpu.name), gpu)
+        for name, system in nodes
+        for place, gpu in enumerate(system.gpus)
+    ]
+
+    def of_node(name: str, text: str, read: Callable[[SystemMetrics], float]) -> "Metric":
+        return _gauge(name, text, ["node"], [((node,), read(system)) for node, system in nodes])
+
+    def of_gpu(name: str, text: str, read: Callable[[GpuMetrics], float]) -> "Metric":
+        values = [(labels, read(gpu)) for labels, gpu in gpus]
+        return _gauge(name, text, ["node", "gpu", "gpu_name"], values)
+
+    yield of_node("paintmq_node_cpu_ratio", "Cores in use, of all.", lambda it: it.cpu)
+    yield of_node("paintmq_node_load1", "Load average over one minute.", lambda it: it.load)
+    yield of_node("paintmq_node_cores", "Cores that may be kept busy.", lambda it: it.cores)
+    yield of_node(
+        "paintmq_node_memory_used_bytes", "Memory in use.", lambda it: it.memory_used_mb * MIB
+    )
+    yield of_node(
+        "paintmq_node_memory_bytes",
+        "Memory that may be filled, by hardware and control groups.",
+        lambda it: (it.memory_limit_mb or it.memory_total_mb) * MIB,
+    )
+    yield of_node(
+        "paintmq_node_memory_group_used_bytes",
+        "Memory that the node's control group fills; 0 without a limit.",
+        lambda it: it.memory_in_group_mb * MIB,
+    )
+    yield of_gpu("paintmq_gpu_utilisation_ratio", "Time it computed.", lambda it: it.utilisation)
+    yield of_gpu(
+        "paintmq_gpu_memory_used_bytes", "Its memory in use.", lambda it: it.memory_used_mb * MIB
+    )
+    yield of_gpu("paintmq_gpu_memory_bytes", "Its memory.", lambda it: it.memory_total_mb * MIB)
+    yield of_gpu(
+        "paintmq_gpu_temperature_celsius", "0: its driver does not tell.", lambda it: it.temperature
+    )
+    yield of_gpu("paintmq_gpu_power_watts", "0: its driver does not tell.", lambda it: it.power)
+
+
 def _of_broker(statistics: BrokerStatistics) -> "Iterator[Metric]":
     def gauge(name: str, text: str, value: float) -> "Metric":
         return _gauge(name, text, [], [((), value)])
@@ -172,6 +217,7 @@ def _of_broker(statistics: BrokerStatistics) -> "Iterator[Metric]":
         [((code,), count) for code, count in statistics.rejected_by.items()],
     )
     yield gauge("paintmq_clients", "Connected clients.", statistics.clients)
+    yield _counter("paintmq_log_lines", "Lines of models.", [], [((), statistics.log_lines)])
     yield gauge("paintmq_held_bytes", "Input and output held.", statistics.bytes_in_flight)
     yield gauge("paintmq_broker_uptime_seconds", "Since the broker started.", statistics.uptime)
     yield gauge(
@@ -212,6 +258,7 @@ def _of_broker(statistics: BrokerStatistics) -> "Iterator[Metric]":
                 "slow_peers_dropped",
                 "faults",
                 "events_dropped",
+                "log_lines_dropped",
             )
         ],
     )

@@ -2,6 +2,7 @@
 
 import random
 
+from paintmq.statistics import GpuMetrics, SystemMetrics
 from paintmq.task import Buffer, Fence, PayloadInfo, TaskError, TaskId, TaskRequest, TaskState
 from paintmq.wire import messages as m
 from paintmq.wire.codec import encode
@@ -9,6 +10,15 @@ from paintmq.wire.frames import CHUNK, CREDIT, HEADER_BYTES, KIND_OF, Header, un
 
 _TASK = TaskId("0123456789abcdef" * 2)
 _FENCE = Fence(7, 3)
+_SYSTEM = SystemMetrics(
+    cpu=0.5,
+    load=1.0,
+    memory_used_mb=1,
+    memory_total_mb=2,
+    process_memory_mb=1,
+    process_threads=3,
+    gpus=(GpuMetrics(name="a", memory_used_mb=1, memory_total_mb=2, utilisation=0.5),),
+)
 _PAYLOADS = (
     PayloadInfo(name="image", size=12, digest="0" * 64, kind="array", dtype="uint8", shape=(2, 6)),
     PayloadInfo(name="mask", size=3, digest="0" * 64, kind="file", width=9, height=9),
@@ -75,6 +85,8 @@ def sample_messages() -> list[m.Message]:
         m.ModelUnloaded(model="opencv", error="no"),
         m.Draining(),
         m.WorkerGoodbye(),
+        m.ModelLogged(lines=(m.LogLine(text="x", level=20, tasks=(_TASK,), age=1.0),), dropped=2),
+        m.NodeMeasured(system=_SYSTEM),
         m.WorkerWelcome(incarnation=7, heartbeat=5.0, lease=30.0, tasks_port=1, results_port=2),
         m.Assign((m.Assignment(task=_REQUEST, fence=_FENCE, run_limit=60.0),)),
         m.Abandon(task_id=_TASK, fence=_FENCE, grace=5.0),

@@ -3,10 +3,12 @@
 Installed by ``write_trial_distribution`` as a third party would, so that model hosts find it.
 """
 
+import ctypes
 import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -106,6 +108,8 @@ class Trial(Model):
                 time.sleep(options.seconds)
             case "print":
                 os.write(1, 20_000 * b"\r 7%|=>      |" + b"\xff\x00 no end of a line")
+            case "speak":
+                _speak(context)
             case "child":
                 _leave_a_child_behind(options.note)
             case "daemon":
@@ -116,6 +120,17 @@ class Trial(Model):
                 pass
         filled = np.full_like(request.inputs["image"], 200)
         return {"image": filled}
+
+
+def _speak(context: RunContext) -> None:
+    """Say something in each of the ways that there are."""
+    print("printed")  # noqa: T201 -- as models do
+    print("to stderr", file=sys.stderr)  # noqa: T201
+    context.logger.warning("logged")
+    warnings.warn("warned", stacklevel=1)
+    ctypes.CDLL(None).puts(b"put by C")
+    os.write(2, b"written to the descriptor\n")
+    print("without an end of line", end="")  # noqa: T201
 
 
 def _spin_in_c(seconds: float) -> None:

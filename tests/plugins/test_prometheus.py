@@ -13,14 +13,38 @@ from attrs import evolve
 from paintmq.broker.accounting.sketch import Sketch
 from paintmq.statistics import (
     BrokerStatistics,
+    GpuMetrics,
     ModelStatistics,
+    NodeStatistics,
     QueueStatistics,
+    SystemMetrics,
     TenantStatistics,
     WorkerStatistics,
 )
 from paintmq_plugins import prometheus
 
 parser = pytest.importorskip("prometheus_client.parser", reason="the extra prometheus is not here")
+
+
+GPU = GpuMetrics(
+    name="H200",
+    memory_used_mb=1,
+    memory_total_mb=2,
+    utilisation=0.5,
+    temperature=61.0,
+    power=300.5,
+)
+LOAD = SystemMetrics(
+    cpu=0.25,
+    load=1.5,
+    memory_used_mb=10,
+    memory_total_mb=100,
+    memory_limit_mb=50,
+    process_memory_mb=1,
+    process_threads=1,
+    gpus=(GPU,),
+)
+OLD_NODE = NodeStatistics(name="old", workers=1)
 
 
 def figures() -> BrokerStatistics:
@@ -43,6 +67,7 @@ def figures() -> BrokerStatistics:
         rejected_by={"queue_full": 4},
         models={"lama": ModelStatistics(name="lama", loads=2, load=runs.summary())},
         tenants={odd: TenantStatistics(name=odd, accepted=5)},
+        nodes={"n": NodeStatistics(name="n", workers=1, system=LOAD), "old": OLD_NODE},
         by_worker={"w": WorkerStatistics(name="w", succeeded=3, run_seconds=9.5)},
     )
 
@@ -76,6 +101,12 @@ def test_every_figure_is_read_back_by_the_official_parser() -> None:
     assert value("paintmq_tenant_tasks_accepted_total", tenant=odd) == 5
     assert value("paintmq_worker_run_seconds_total", worker="w") == 9.5
     assert value("paintmq_tasks_unaccounted") == 0
+    assert value("paintmq_node_cpu_ratio", node="n") == 0.25
+    assert value("paintmq_node_memory_bytes", node="n") == 50 << 20
+    gpu = {"node": "n", "gpu": "0", "gpu_name": "H200"}
+    assert value("paintmq_gpu_power_watts", **gpu) == 300.5
+    assert value("paintmq_gpu_temperature_celsius", **gpu) == 61
+    assert ("paintmq_node_cpu_ratio", frozenset({("node", "old")})) not in read
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")

@@ -16,6 +16,7 @@ from paintmq.cli import (
     events_command,
     http_command,
     keys_command,
+    logs_command,
     models_command,
     new_plugin,
     plugins_command,
@@ -67,6 +68,7 @@ def make_app() -> typer.Typer:
     status_command.add_to(app)
     stats_command.add_to(app)
     events_command.add_to(app)
+    logs_command.add_to(app)
     top_command.add_to(app)
     task_commands.add_to(app)
     dead_commands.add_to(app)

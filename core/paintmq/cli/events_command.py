@@ -41,9 +41,7 @@ def events(
 def line(event: Any) -> str:
     """Return an event as a line for a reader."""
     if event["kind"] == "broker":
-        if event["event"] == "restarted":
-            return "-- the broker was started anew: events before that are gone --"
-        return f"-- {event['count']} events are gone, maybe some of these --"
+        return gap_line(event, "events")
     when = f"{datetime.fromtimestamp(event['at']).astimezone():%H:%M:%S.%f}"[:-3]
     subject = event["task_id"] if event["kind"] == "task" else event["worker"] or event["queue"]
     words = [f"{event['number']:>7}", when, f"{event['event']:<13}", subject]
@@ -60,3 +58,10 @@ def line(event: Any) -> str:
     if detail := event.get("detail"):
         words.append(f"({detail})")
     return "  ".join(words)
+
+
+def gap_line(note: Any, what: str) -> str:
+    """Return what is lacking, as a line; ``what``: events, or lines of a log."""
+    if note["event"] == "restarted":
+        return f"-- the broker was started anew: {what} before that are gone --"
+    return f"-- {note['count']} {what} are gone, maybe some of these --"

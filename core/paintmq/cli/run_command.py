@@ -121,6 +121,9 @@ def run(
         ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show what the model prints and logs.")
+    ] = False,
     connect: ConnectOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -139,6 +142,7 @@ def run(
     from paintmq.cli.preview_files import PreviewFolder
     from paintmq.cli.result_files import ResultWriter
     from paintmq.cli.result_places import Wishes
+    from paintmq.cli.run_log import shown_log
     from paintmq.cli.run_session import open_session
     from paintmq.cli.signals import StopFlag
     from paintmq.client.task import Task
@@ -212,8 +216,11 @@ def run(
             checked = catalog.check(first.prepare(queue=queue).request)
             if not quiet and (text := estimate_note(checked)):
                 note(text)
-        with open_session(endpoint, settings, config, plugins, spec=spec, queue=queue) as session:
-            status = work.through(session)
+        with (
+            open_session(endpoint, settings, config, plugins, spec=spec, queue=queue) as session,
+            shown_log(session, wanted=verbose) as heard,
+        ):
+            status = work.through(heard)
     raise typer.Exit(status)
 
 

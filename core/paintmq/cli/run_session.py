@@ -42,9 +42,11 @@ class Session:
     """A place to send tasks to."""
 
     submit: "Callable[[Task], TaskHandle]"
-    ask: "Callable[[str], Json]"
+    ask: "Callable[..., Json]"
     trouble: Callable[[], str] = str
     """Tells why the workers that this command was to start are not there, if they are not."""
+    is_own: bool = False
+    """Nobody else uses the broker."""
 
 
 def _wait_for_a_worker(ask: "Callable[[str], Json]") -> None:
@@ -112,6 +114,7 @@ def open_session(
             submit=lambda task: manager.send_task(queue or manager.route_task(task), task),
             ask=manager.ask,
             trouble=lambda: warning.text,
+            is_own=True,
         )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from paintmq.cli.common_options import ConfigOption, ConnectOption, JsonOption, connected
+from paintmq.cli.node_load import COLUMNS, load_cells
 from paintmq.cli.tables import plain_console, plain_table
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def status(
     console = plain_console()
     console.print(_queue_table(statistics))
     console.print(_worker_table(workers))
+    if nodes := statistics.get("nodes"):  # neither without an admin's key, nor of an older broker
+        console.print(_node_table(nodes))
     for each in workers:
         if trouble := each.get("trouble"):  # a broker of an earlier version tells of none
             console.print(indented(f"{each['name']} can run nothing now: {trouble}"), markup=False)
@@ -116,6 +119,14 @@ def _worker_table(workers: Any) -> "Table":
         )
     if not workers:
         table.add_row("none connected; start some with `paintmq node` or `paintmq up`")
+    return table
+
+
+def _node_table(nodes: Any) -> "Table":
+    table = plain_table("node", "workers", *COLUMNS)
+    table.title, table.title_justify = "\nNodes", "left"
+    for name, each in nodes.items():
+        table.add_row(name, str(each["workers"]), *load_cells(each))
     return table
 
 

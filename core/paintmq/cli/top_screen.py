@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import define, field, frozen
 
+from paintmq.cli.node_load import COLUMNS, load_cells
 from paintmq.cli.stats_command import sparkline
 from paintmq.cli.status_command import duration
 from paintmq.cli.tables import plain_table
@@ -119,7 +120,7 @@ class TopScreen:
         if self._rates:
             high = max(self._rates)
             parts.append(Text(f"done a second {sparkline(self._rates)} at most {high:.1f}"))
-        parts += [self._queues(figures.statistics), self._nodes(figures.workers)]
+        parts += [self._queues(figures.statistics), self._nodes(figures)]
         parts += [self._workers(figures, interactive), self._tasks(figures, interactive)]
         parts.append(self._models(figures.statistics))
         if interactive:
@@ -156,15 +157,17 @@ class TopScreen:
             )
         return table
 
-    def _nodes(self, workers: Sequence[Any]) -> "Table":
-        table = _table("Nodes", "node", "workers", "busy", "devices")
+    def _nodes(self, figures: Figures) -> "Table":
+        table = _table("Nodes", "node", "workers", "busy", "devices", *COLUMNS)
         nodes: dict[str, list[Any]] = {}
-        for worker in workers:
+        loads: Mapping[str, Any] = figures.statistics.get("nodes", {})
+        for worker in figures.workers:
             nodes.setdefault(worker["node"], []).append(worker)
         for name, its in sorted(nodes.items()):
             devices = sorted({worker["device_name"] or worker["device"] for worker in its})
             busy = sum(bool(worker["running"]) for worker in its)
-            table.add_row(name, str(len(its)), str(busy), ", ".join(devices))
+            load = load_cells(loads.get(name))
+            table.add_row(name, str(len(its)), str(busy), ", ".join(devices), *load)
         return table
 
     def _workers(self, figures: Figures, interactive: bool) -> "Table":

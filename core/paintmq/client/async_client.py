@@ -232,6 +232,26 @@ class AsyncClient:
                 return
             await asyncio.sleep(reader.pause)
 
+    async def logs(
+        self,
+        *,
+        worker: str = "",
+        task: str = "",
+        after: int | None = None,
+        follow: bool = True,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield what models print and log; see ``Client.logs``."""
+        reader = EventReader(
+            {"worker": worker, "task": task}, after if follow or after is not None else 0
+        )
+        while True:
+            answer: Any = await self.ask("logs", timeout=ASK_SECONDS, **reader.question())
+            for line in reader.take(answer):
+                yield line
+            if not follow and not answer["more"]:
+                return
+            await asyncio.sleep(reader.pause)
+
     async def ask(
         self, subject: str, *, timeout: float | None = ASK_SECONDS, **arguments: Json
     ) -> Json:

@@ -238,6 +238,42 @@ class TaskVerbs:
                 return
             sleep(reader.pause)
 
+    def logs(
+        self,
+        *,
+        worker: str = "",
+        task: str = "",
+        after: int | None = None,
+        follow: bool = True,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield what models print and log: plain tables, oldest first.
+
+        Each has a ``number``, ``at`` (broker time, Unix seconds), a ``kind`` and a ``worker``. Of
+        the kind ``line``: ``text``, ``level`` (``debug`` … ``critical``; "" was printed), and
+        ``tasks``, the ids of those it is of: several where a batch is one run. A ``dropped`` tells
+        by ``count`` how many lines a worker left out, as models print too much. A key that is no
+        admin's is told of the lines of its own tasks alone.
+
+        Args:
+            worker: of this worker alone; empty: of all.
+            task: of the task with this id alone.
+            after: the number of the last line that is known already; as for ``events``, whose
+                notes of the kind ``broker`` come here too.
+            follow: go on for ever; else end with the last line there is.
+
+        Raises:
+            RejectedError: the broker is older.
+        """
+        reader = EventReader(
+            {"worker": worker, "task": task}, after if follow or after is not None else 0
+        )
+        while True:
+            answer: Any = self.ask("logs", timeout=ASK_SECONDS, **reader.question())
+            yield from reader.take(answer)
+            if not follow and not answer["more"]:
+                return
+            sleep(reader.pause)
+
     def _submitted(self, task: Task, *, even_if_refused: bool) -> TaskHandle:
         """Submit a task and wait out what passes; a refusal may come as a handle that has ended."""
         try:

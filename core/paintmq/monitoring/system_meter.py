@@ -1,11 +1,13 @@
 """Reads the machine's load: processor, memory and, where there is a driver, GPUs."""
 
 import logging
+from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
+from paintmq.process.cgroups import group_memory_mb, usable_cores, usable_memory_mb
 from paintmq.statistics import GpuMetrics, SystemMetrics
 from paintmq.units import MIB
 
@@ -30,6 +32,9 @@ class SystemMeter:
             process_memory_mb=self._process.memory_info().rss // MIB,
             process_threads=self._process.num_threads(),
             gpus=self._read_gpus(),
+            cores=usable_cores(),
+            memory_limit_mb=usable_memory_mb(),
+            memory_in_group_mb=group_memory_mb(),
         )
 
     def close(self) -> None:
@@ -61,9 +66,25 @@ def _open_nvml() -> ModuleType | None:
 def _read_gpu(nvml: ModuleType, index: int) -> GpuMetrics:
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
     memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+
+    def told(read: Callable[[], float]) -> float:
+        """Return what not every device tells: a slice of one, say; 0 if it does not."""
+        try:
+            return float(read())
+        except nvml.NVMLError:
+            return 0.0
+
+    sensor = nvml.NVML_TEMPERATURE_GPU
     return GpuMetrics(
-        name=str(nvml.nvmlDeviceGetName(handle)),
+        name=_text(nvml.nvmlDeviceGetName(handle)),
         memory_used_mb=memory.used // MIB,
         memory_total_mb=memory.total // MIB,
-        utilisation=nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100,
+        utilisation=told(lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100),
+        temperature=told(lambda: nvml.nvmlDeviceGetTemperature(handle, sensor)),
+        power=told(lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000),
     )
+
+
+def _text(name: str | bytes) -> str:
+    """Return the name as text: older versions of pynvml give bytes."""
+    return name.decode(errors="replace") if isinstance(name, bytes) else name

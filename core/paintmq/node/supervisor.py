@@ -12,6 +12,7 @@ from paintmq.config import Config
 from paintmq.errors import ConfigError, PaintMQError
 from paintmq.node.capabilities import Capabilities, detect
 from paintmq.node.directions import Directions
+from paintmq.node.node_meter import NodeMeter
 from paintmq.node.worker_plan import WorkerPlan
 from paintmq.plugin.manager import PluginManager
 from paintmq.task import TaskId
@@ -22,6 +23,7 @@ from paintmq.worker.agent.agent import AgentSetup, WorkerAgent
 from paintmq.worker.agent.crash_journal import CrashJournal, runtime_folder
 from paintmq.worker.agent.host_process import sweep_scratch
 from paintmq.worker.agent.known_broker import KnownBroker
+from paintmq.worker.agent.observations import not_measured
 from paintmq.worker.agent.readiness import Readiness
 from paintmq.worker.agent.strays import sweep_strays
 from paintmq.worker.machine.profile import WorkerTimers
@@ -158,6 +160,7 @@ class NodeSupervisor:
     def _make_loop(self) -> "_NodeLoop":
         capabilities = self._found = self._capabilities or detect()
         directions = Directions(endpoints=self._queue_endpoints, queues={})
+        config = self._config.monitoring
         setups = self._plan(directions, capabilities).setups()
         logger.info(
             "node %s: %d cores, %d MB, %s; workers: %s",
@@ -167,7 +170,8 @@ class NodeSupervisor:
             ", ".join(gpu.name for gpu in capabilities.gpus) or capabilities.no_gpus_because,
             ", ".join(setup.profile.name for setup in setups) or "none",
         )
-        return _NodeLoop(setups, self._context, self._known)
+        measures = config.enabled and config.collect_system_metrics
+        return _NodeLoop(setups, self._context, self._known, NodeMeter() if measures else None)
 
     def _plan(self, directions: Directions, capabilities: Capabilities) -> WorkerPlan:
         config = self._config
@@ -188,8 +192,13 @@ class _NodeLoop:
     """One run of a node, from its agents' first hello to the last goodbye."""
 
     def __init__(
-        self, setups: Sequence[AgentSetup], context: "Context | None", known: KnownBroker
+        self,
+        setups: Sequence[AgentSetup],
+        context: "Context | None",
+        known: KnownBroker,
+        meter: NodeMeter | None,
     ) -> None:
+        self._meter = meter
         self._context = context or new_context()
         self._owns_context = context is None
         self._readiness = Readiness()
@@ -209,6 +218,7 @@ class _NodeLoop:
                 readiness=self._readiness,
                 journal=journal,
                 known=known,
+                measure=not_measured if meter is None else meter.take,
             )
             for setup, journal in zip(setups, journals, strict=True)
         ]
@@ -234,6 +244,8 @@ class _NodeLoop:
     def run(self) -> None:
         """Serve the agents until they have all left; leave nothing behind, whatever happens."""
         try:
+            if self._meter is not None:
+                self._meter.start()
             self._readiness.watch(self._wakeup.fileno(), self._wake_up)
             for agent in self._agents:
                 agent.start(found_alone=self._found == 1)
@@ -270,6 +282,8 @@ class _NodeLoop:
                 agent.move_to(agent.profile.queue, agent.endpoint)
 
     def _close(self) -> None:
+        if self._meter is not None:
+            self._meter.stop()
         for agent in self._agents:
             agent.close()
         self._agents.clear()

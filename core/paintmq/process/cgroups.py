@@ -48,6 +48,23 @@ def usable_memory_mb(*, root: Path = CGROUP_ROOT, own: Path = OWN_CGROUP) -> int
     return min(limits) // MIB
 
 
+def group_memory_mb(*, root: Path = CGROUP_ROOT, own: Path = OWN_CGROUP) -> int:
+    """Return what the smallest of our groups that is limited fills, in megabytes of 2**20 bytes; 0
+    where no group has a limit.
+    """
+    limited = [
+        (int(limit), folder / used)
+        for folders, most, used in (
+            (_version_2(root, own), "memory.max", "memory.current"),
+            (_version_1(root, own, "memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
+        )
+        for folder in folders
+        if (limit := _read(folder / most)).isdigit() and int(limit) < _UNLIMITED
+    ]
+    text = _read(min(limited)[1]) if limited else ""
+    return int(text) // MIB if text.isdigit() else 0
+
+
 def oom_kills(*, root: Path = CGROUP_ROOT, own: Path = OWN_CGROUP) -> int:
     """Return how many processes of our group were killed for memory; 0 where the system does not
     count them.

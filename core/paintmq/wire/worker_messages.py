@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 from attrs import field, frozen
 
+from paintmq.statistics import SystemMetrics
 from paintmq.task import (
     DeviceKind,
     Fence,
@@ -174,6 +175,41 @@ class WorkerGoodbye:
     """The worker leaves; whatever it held is to be given to others."""
 
 
+@frozen(kw_only=True)
+class LogLine:
+    """A line that a model, or a library below it, has printed or logged."""
+
+    text: str
+    level: int = 0
+    """As Python's: 10 debug, 20 info, 30 warning, 40 error, 50 critical; 0: it was printed."""
+    tasks: tuple[TaskId, ...] = ()
+    """Those it is of: all of a batch, as one run serves them; none: of the worker alone."""
+    age: float = 0.0
+    """Seconds since the worker has heard it."""
+
+
+@message(0x4B)
+@frozen(kw_only=True)
+class ModelLogged:
+    """What models of the worker have printed and logged; lossy by contract. Said to brokers whose
+    WorkerWelcome ``observes``.
+    """
+
+    lines: tuple[LogLine, ...] = ()
+    dropped: int = 0
+    """Lines before these that were dropped, as there were too many."""
+
+
+@message(0x4C)
+@frozen(kw_only=True)
+class NodeMeasured:
+    """The worker's machine, measured: by one worker of a node at a time, as often as its
+    heartbeats. Said to brokers whose WorkerWelcome ``observes``.
+    """
+
+    system: SystemMetrics
+
+
 FromWorker: TypeAlias = (
     WorkerHello
     | Heartbeat
@@ -187,6 +223,8 @@ FromWorker: TypeAlias = (
     | ModelUnloaded
     | Draining
     | WorkerGoodbye
+    | ModelLogged
+    | NodeMeasured
 )
 
 # ---- broker to worker --------------------------------------------------------------------------
@@ -206,6 +244,8 @@ class WorkerWelcome:
     """Of the pipe that brings this connection its tasks; 0: they come on the connection itself."""
     results_port: int = 0
     """Of the pipe that takes the results of the queue; 0: the connection itself."""
+    observes: bool = False
+    """Whether the broker takes ModelLogged and NodeMeasured; it says so to workers of version 4."""
 
 
 @frozen(kw_only=True)

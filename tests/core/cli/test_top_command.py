@@ -58,10 +58,31 @@ def task(name: str) -> dict[str, Any]:
     }
 
 
+GPU = {
+    "name": "H200",
+    "memory_used_mb": 61_440,
+    "memory_total_mb": 143_360,
+    "utilisation": 0.45,
+    "temperature": 61.0,
+    "power": 312.4,
+}
+LOAD = {
+    "cpu": 0.25,
+    "load": 1.5,
+    "cores": 8,
+    "memory_used_mb": 8192,
+    "memory_total_mb": 32_768,
+    "memory_limit_mb": 16_384,
+    "memory_in_group_mb": 0,
+    "gpus": [GPU],
+}
+
+
 @pytest.fixture
 def screen(manager: QueueManager) -> TopScreen:
     with Client(manager.endpoint) as client:
         statistics: Any = client.ask("statistics")
+    statistics["nodes"] = {"one": {"name": "one", "workers": 2, "age": 1.0, "system": LOAD}}
     screen = TopScreen()
     workers = [worker("one/cpu-0", running=["a"]), worker("one/cpu-1"), worker("two/cpu-0")]
     screen.show(Figures(statistics=statistics, workers=workers, tasks=[task("a"), task("b")]))
@@ -79,7 +100,10 @@ def test_it_shows_queues_nodes_workers_and_tasks(screen: TopScreen) -> None:
     text = seen(screen)
 
     assert re.search(r"cpu-light +0 +0", text)
-    assert re.search(r"one +2 +1 +cpu", text)
+    assert re.search(
+        r"one +2 +1 +cpu +25% of 8 +1.5 +8.0 of 16.0 GB +45%, 60.0 of 140.0 GB, 61 °C, 312 W", text
+    )
+    assert re.search(r"two +1 +0 +cpu +- +- +- +-", text)
     assert re.search(r"one/cpu-0 +cpu-light +runs 1 +4 GB +lama", text)
     assert re.search(r"a +lama +cpu-light +one/cpu-0 +running +12.0 s", text)
     assert HELP in text

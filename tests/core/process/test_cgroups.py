@@ -4,7 +4,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
-from paintmq.process.cgroups import oom_kills, usable_cores, usable_memory_mb
+from paintmq.process.cgroups import group_memory_mb, oom_kills, usable_cores, usable_memory_mb
 
 
 @pytest.fixture
@@ -79,3 +79,32 @@ def test_processes_killed_for_memory_are_counted(group: Path, tmp_path: Path) ->
 def test_a_system_without_control_groups_is_no_trouble(tmp_path: Path) -> None:
     assert cores(tmp_path) >= 1
     assert memory_mb(tmp_path) >= 1
+
+
+def group_mb(tmp_path: Path) -> int:
+    return group_memory_mb(root=tmp_path / "root", own=tmp_path / "own")
+
+
+def test_memory_in_use_is_that_of_the_tightest_group(group: Path, tmp_path: Path) -> None:
+    for folder, limit, used in ((group, 512, 100), (group.parent, 256, 200)):
+        (folder / "memory.max").write_text(f"{limit * 2**20}\n")
+        (folder / "memory.current").write_text(f"{used * 2**20}\n")
+
+    assert group_mb(tmp_path) == 200
+
+
+def test_without_a_limit_no_group_is_told_of(group: Path, tmp_path: Path) -> None:
+    (group / "memory.max").write_text("max\n")
+    (group / "memory.current").write_text("5000000000\n")
+
+    assert group_mb(tmp_path) == 0
+
+
+def test_memory_in_use_is_told_of_version_1_too(group: Path, tmp_path: Path) -> None:
+    (tmp_path / "own").write_text("5:memory:/job\n")
+    folder = tmp_path / "root" / "memory" / "job"
+    folder.mkdir(parents=True)
+    (folder / "memory.limit_in_bytes").write_text(f"{64 * 2**20}\n")
+    (folder / "memory.usage_in_bytes").write_text(f"{32 * 2**20}\n")
+
+    assert group_mb(tmp_path) == 32

@@ -8,6 +8,7 @@ import pytest
 from tests.harness.broker_harness import ready
 
 from paintmq.broker.shell.server_control import ADMIN_SUBJECTS
+from paintmq.statistics import GpuMetrics, SystemMetrics
 from paintmq.task import Fence, PayloadInfo, TaskError, TaskId, TaskRequest, TaskState
 from paintmq.wire import codec, transfer
 from paintmq.wire import messages as m
@@ -16,7 +17,17 @@ from paintmq.wire.frames import KIND_OF
 from paintmq.wire.transfer import WINDOW
 
 PAGE = (Path(__file__).parents[3] / "core" / "PROTOCOL.md").read_text()
-MAPS = (TaskRequest, PayloadInfo, Fence, TaskError, m.Assignment, m.ResidentModel)
+MAPS = (
+    TaskRequest,
+    PayloadInfo,
+    Fence,
+    TaskError,
+    m.Assignment,
+    m.ResidentModel,
+    m.LogLine,
+    SystemMetrics,
+    GpuMetrics,
+)
 ROW = r"\| 0x{kind:02X} \| {name} \| (T?F?) \| (.*) \|"
 
 
@@ -51,7 +62,17 @@ def test_every_subject_of_a_question_is_described() -> None:
     first_column = re.findall(r"^\| (`.*?`) \| ", questions, re.MULTILINE)
 
     named = {name for cell in first_column for name in re.findall(r"`(\w+)`", cell)}
-    shells = {"endpoints", "events", "history", "models", "queues", "story", "turns", "version"}
+    shells = {
+        "endpoints",
+        "events",
+        "history",
+        "logs",
+        "models",
+        "queues",
+        "story",
+        "turns",
+        "version",
+    }
     assert named == {*machines, *ADMIN_SUBJECTS, *shells}
 
 

@@ -73,7 +73,7 @@ def report(
 
 def without_names(statistics: BrokerStatistics) -> BrokerStatistics:
     """Return the statistics as whoever is no admin may see them."""
-    return evolve(statistics, tenants={}, by_worker={})
+    return evolve(statistics, tenants={}, by_worker={}, nodes={})
 
 
 def _queue(queue: QueueStatistics, counted: Cell, rejections: Rejections | None) -> QueueStatistics:

@@ -293,6 +293,15 @@ class BrokerMachine:
         entry = self._tasks.get(task_id)
         return None if entry is None else StoredTask(entry.request, entry.status)
 
+    def hello_of(self, peer: PeerId) -> WorkerHello | None:
+        """Return how a connected worker has introduced itself; None if there is none."""
+        worker = self._sessions.workers.get(peer)
+        return None if worker is None else worker.hello
+
+    def hellos(self) -> list[WorkerHello]:
+        """Return how the connected workers have introduced themselves."""
+        return [worker.hello for worker in self._sessions.workers.values()]
+
     def stored(self) -> dict[TaskId, StoredTask]:
         """Return all tasks as a restart from the journal must find them."""
         return self._tasks.stored()

@@ -16,6 +16,7 @@ from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.config import Limits, Timers
 from paintmq.task import Fence, PeerId, TaskError, TaskId
 from paintmq.wire.messages import (
+    OBSERVING_VERSION,
     Abandon,
     AttemptCrashed,
     AttemptFailed,
@@ -29,7 +30,9 @@ from paintmq.wire.messages import (
     FromWorker,
     Heartbeat,
     ModelLoaded,
+    ModelLogged,
     ModelUnloaded,
+    NodeMeasured,
     Refused,
     ToBroker,
     WorkerGoodbye,
@@ -71,6 +74,7 @@ class WorkerHandler:
                 incarnation=self._incarnation,
                 heartbeat=self._timers.heartbeat,
                 lease=self._timers.lease,
+                observes=hello.newest >= OBSERVING_VERSION,
             ),
         )
         worker = WorkerSession(peer, hello, credentials)
@@ -176,6 +180,8 @@ class WorkerHandler:
                 for entry in self._membership.held_by(peer):
                     self._life.hand_back(entry, now=now)
                 self._membership.drop(peer, now, gone=True)
+            case ModelLogged() | NodeMeasured():
+                pass  # nothing about a task depends on it: see broker/shell/observed.py
             case _:
                 assert_never(message)
 

@@ -32,6 +32,7 @@ from paintmq.broker.shell.disk_watch import DiskWatch
 from paintmq.broker.shell.intake import BUSY_RECORDS, IDLE_RECORDS, Intake
 from paintmq.broker.shell.loop_latency import LoopLatency
 from paintmq.broker.shell.machine_driver import MachineDriver
+from paintmq.broker.shell.observed import Observed
 from paintmq.broker.shell.reception import Reception
 from paintmq.broker.shell.server_control import Subject
 from paintmq.broker.shell.turn_watch import TurnWatch
@@ -87,6 +88,7 @@ class BrokerLoop:
         arenas: Arenas,
         statistics: ShellStatistics,
         watch: TurnWatch,
+        observed: Observed,
         recorder: Recorder | None = None,
         observers: Sequence[Observer] = (),
         duties: Sequence[Duty] = (),
@@ -140,6 +142,7 @@ class BrokerLoop:
             subjects=subjects,
             limits=limits,
             arenas=arenas,
+            observed=observed,
         )
 
     def stop_sharing(self) -> None:

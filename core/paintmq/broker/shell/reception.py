@@ -28,6 +28,7 @@ from paintmq.broker.shell.audit import note_order
 from paintmq.broker.shell.containment import Containment
 from paintmq.broker.shell.intake import AHEAD, LIGHT, SLICE
 from paintmq.broker.shell.machine_driver import MachineDriver
+from paintmq.broker.shell.observed import Observed
 from paintmq.broker.shell.server_control import ORDERS, Subject, answer
 from paintmq.config import Limits
 from paintmq.errors import VersionMismatchError, WireError
@@ -48,6 +49,8 @@ from paintmq.wire.messages import (
     FromBroker,
     Heartbeat,
     Message,
+    ModelLogged,
+    NodeMeasured,
     Query,
     Refused,
     Rejected,
@@ -85,8 +88,10 @@ class Reception:
         subjects: Mapping[str, Subject],
         limits: Limits,
         arenas: Arenas,
+        observed: Observed,
     ) -> None:
         self._machine = machine
+        self._observed = observed
         self._arenas = arenas
         self._driver = driver
         self._sender = sender
@@ -223,6 +228,8 @@ class Reception:
             return
         if isinstance(message, Ask):
             self._ask(peer, message, now)
+        elif isinstance(message, ModelLogged | NodeMeasured):
+            self._hear_observed(peer, message, now)
         else:
             self._give_to_machine(peer, message, payloads, now)
 
@@ -260,6 +267,15 @@ class Reception:
             self._sender.send_now(peer, answered)
         else:
             self._give_to_machine(peer, ask, (), now)
+        peer.charge(time.thread_time() - began)
+
+    def _hear_observed(self, peer: Peer, message: ModelLogged | NodeMeasured, now: float) -> None:
+        """Take in what a worker tells beside its work, unless that takes too much time."""
+        if not peer.may_ask(now=now):
+            self._observed.leave_out(peer.id, message, now=now)
+            return
+        began = time.thread_time()
+        self._observed.hear(peer.id, message, now=now)
         peer.charge(time.thread_time() - began)
 
     def _give_to_machine(

@@ -33,6 +33,7 @@ from paintmq.broker.shell.bookkeeping import Bookkeeping
 from paintmq.broker.shell.clock import BrokerClock
 from paintmq.broker.shell.live_settings import LiveSettings
 from paintmq.broker.shell.loop import BrokerLoop
+from paintmq.broker.shell.observed import Observed
 from paintmq.broker.shell.plugin_events import ObserverThread, start_observers
 from paintmq.broker.shell.queue_ports import LAST_WORDS, QueuePorts
 from paintmq.broker.shell.recovery_notes import log_recovery
@@ -478,10 +479,18 @@ class BrokerServer:
         if books is not None:
             books.watch(machine)
 
+        observed = Observed(machine, statistics)
+
         def counted() -> BrokerStatistics:
             now = clock.now()
             known = (books or machine).statistics(now=now)
-            return evolve(known, shell=statistics, loop=loop.turns.durations())
+            return evolve(
+                known,
+                shell=statistics,
+                loop=loop.turns.durations(),
+                nodes=observed.nodes(now=now),
+                log_lines=observed.lines,
+            )
 
         subjects: dict[str, Subject] = {
             "endpoints": lambda _: describe_endpoints(
@@ -509,6 +518,9 @@ class BrokerServer:
             "change_queue": self._change_queue,
             "backup": partial(back_up, journal, config.broker),
             "story": partial(tell_story, journal),
+            "logs": ForReader(
+                lambda asked, who: {"incarnation": incarnation, **observed.logs(asked, who)}
+            ),
         }
         if books is not None:
             subjects["history"] = lambda asked: books.history(asked, now=clock.now())
@@ -531,6 +543,7 @@ class BrokerServer:
             arenas=Arenas.make(enabled=config.transport.shared_memory),
             statistics=statistics,
             watch=watch,
+            observed=observed,
             recorder=self._input_log,
             observers=() if self._observers is None else (self._observers,),
             duties=() if books is None else (books,),

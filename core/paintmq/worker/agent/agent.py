@@ -35,8 +35,11 @@ from paintmq.worker.agent.crash_journal import CrashJournal
 from paintmq.worker.agent.held_payloads import HeldPayloads
 from paintmq.worker.agent.host_process import READ_BUDGET, HostProcess
 from paintmq.worker.agent.known_broker import KnownBroker
+from paintmq.worker.agent.model_log import ModelLog
+from paintmq.worker.agent.observations import Measure, Observations, not_measured
 from paintmq.worker.agent.readable_messages import as_readable, objection_to
 from paintmq.worker.agent.readiness import Readiness
+from paintmq.worker.channel.marked_output import OutputLine
 from paintmq.worker.channel.messages import (
     AttemptsEnded,
     Configure,
@@ -104,6 +107,7 @@ class WorkerAgent:
         journal: CrashJournal | None = None,
         clock: Clock = time.monotonic,
         known: KnownBroker | None = None,
+        measure: Measure = not_measured,
     ) -> None:
         self.has_left = False
         """It has drained and said goodbye; only ``close`` remains to be called."""
@@ -122,6 +126,7 @@ class WorkerAgent:
         self._kill_at = math.inf
         self._probe_at = math.inf
         self._payloads = HeldPayloads()
+        self._observations = Observations(ModelLog(setup.profile.name), measure)
         self._last_death = ""
 
     @property
@@ -184,7 +189,12 @@ class WorkerAgent:
     def next_deadline(self) -> float:
         """Return when ``tick`` is next worth calling, by the agent's clock."""
         deadline = self._machine.next_deadline()
-        return min(self._kill_at, self._probe_at, math.inf if deadline is None else deadline)
+        return min(
+            self._kill_at,
+            self._probe_at,
+            self._observations.next_deadline(),
+            math.inf if deadline is None else deadline,
+        )
 
     def tick(self) -> None:
         """Do what is due, and send what was said; to be called once in every turn of the loop."""
@@ -199,6 +209,8 @@ class WorkerAgent:
         deadline = self._machine.next_deadline()
         if deadline is not None and deadline <= now:
             self._carry_out(self._machine.tick(now=now))
+        for observed in self._observations.pop(now=now):
+            self._send_to_broker(observed)
         self._flush()
 
     def close(self) -> None:
@@ -237,6 +249,7 @@ class WorkerAgent:
             logger.info("%s: stays away until it is told where its broker is", self.name)
 
     def _disconnect(self, *, linger: float = 0.0) -> None:
+        self._observations.disconnected()
         if self._broker is not None:
             self._broker.close(linger=linger)
             self._broker = None
@@ -303,6 +316,7 @@ class WorkerAgent:
                 self._payloads.assigned(message, payloads)
             case WorkerWelcome() if self._broker is not None:
                 self._broker.open_pipes(message)
+                self._observations.welcomed(message)
             case Refused(reason):
                 logger.warning("%s: the broker refuses it: %s", self.name, reason)
                 self._known.doubt(reason)
@@ -392,6 +406,7 @@ class WorkerAgent:
             return
         logger.info("%s: started model host %d", self.name, host.process.pid)
         self._host = host
+        host.hear = self._hear_output
         self._dismissed = False
         self._probe_at = self._clock() + PROBE_AFTER
         self._readiness.watch(host.socket.fileno(), self._host_ready)
@@ -434,6 +449,9 @@ class WorkerAgent:
             self._host.read_stderr()
             if self._host.stderr_closed:  # a closed pipe is always ready: the loop would spin
                 self._readiness.forget(self._host.stderr_descriptor)
+
+    def _hear_output(self, lines: Sequence[OutputLine]) -> None:
+        self._observations.printed(lines, self._machine.handed_over, now=self._clock())
 
     def _report_death(self, detail: str, lines: Sequence[str], *, now: float) -> None:
         """Tell the operator, in full once, and in a line when the next host dies the same way."""

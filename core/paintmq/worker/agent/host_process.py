@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
@@ -25,21 +25,18 @@ from paintmq.wire.transfer import Payload
 from paintmq.worker.agent.strays import kill_strays, new_mark
 from paintmq.worker.channel.arena import ARENAS_VARIABLE, ArenaFiles
 from paintmq.worker.channel.framing import FrameReader, HostDelivery, encode, encode_unused
+from paintmq.worker.channel.marked_output import OutputLine, OutputReader
 from paintmq.worker.channel.messages import ToHost
 
 READ_BUDGET = 64
 """Reads of one turn of the loop: a busy host must not starve the broker's messages."""
 _TAIL = 40
 """Last lines of the host's output, kept to explain its death: for a fault, the traceback."""
-_LINE_LENGTH = 2000
-"""Characters of each; progress bars and binary output may contain no newline at all."""
 
 _SCRATCH = "paintmq-host-"
 _MODULE = "paintmq.worker.host"
 
 logger = logging.getLogger(__name__)
-models_words = logging.getLogger("paintmq.worker")
-"""What models print and log, by worker, line by line."""
 
 
 def sweep_scratch() -> None:
@@ -76,8 +73,10 @@ class HostProcess:
     """It has closed its standard output and error: nothing more will come."""
     _oom_kills_before: int = field(factory=oom_kills, init=False)
     _unsent: deque[memoryview] = field(factory=deque[memoryview], init=False)
+    hear: Callable[[list[OutputLine]], None] = field(default=lambda lines: None, init=False)
+    """Called with what it, or a model in it, prints and logs."""
     _last_lines: deque[str] = field(factory=lambda: deque[str](maxlen=_TAIL), init=False)
-    _partial_line: bytes = field(default=b"", init=False)
+    _output: OutputReader = field(factory=OutputReader, init=False)
 
     @classmethod
     def start(
@@ -195,7 +194,7 @@ class HostProcess:
                 return
 
     def read_stderr(self) -> bool:
-        """Log what the host, or a model in it, wrote to its standard output or error.
+        """Hear what the host, or a model in it, wrote to its standard output or error.
 
         Returns whether there was anything.
         """
@@ -204,23 +203,21 @@ class HostProcess:
             data = os.read(self.process.stderr.fileno(), 65536)
         except BlockingIOError:
             return False
-        *lines, rest = (self._partial_line + data).split(b"\n")
-        for line in lines:
-            self._note_line(line)
-        self._partial_line = _overwritten(rest)
+        if data:
+            self._heard(self._output.feed(data))
         self.stderr_closed = not data
         return bool(data)
 
     def forget_lines(self) -> None:
         """Forget what it has printed until now."""
         self._read_stderr_to_end()
+        self._heard(self._output.flush())
         self._last_lines.clear()
-        self._partial_line = b""
 
-    def _note_line(self, line: bytes) -> None:
-        text = _overwritten(line).decode(errors="replace").rstrip()
-        self._last_lines.append(text)
-        models_words.info("%s: %s", self.name, text)
+    def _heard(self, lines: list[OutputLine]) -> None:
+        if lines:
+            self._last_lines.extend(line.text for line in lines)
+            self.hear(lines)
 
     def is_stopped(self) -> bool:
         """Return whether the system has stopped the process (SIGSTOP): it cannot beat."""
@@ -266,8 +263,7 @@ class HostProcess:
         self.process.wait()
         kill_strays(self._mark)
         self._read_stderr_to_end()
-        if self._partial_line:
-            self._note_line(self._partial_line)
+        self._heard(self._output.flush())
         self.socket.close()
         if self._reader.incoming is not None:
             self._reader.incoming.close()
@@ -276,11 +272,6 @@ class HostProcess:
         assert self.process.stderr is not None
         self.process.stderr.close()
         shutil.rmtree(self.scratch, ignore_errors=True)
-
-
-def _overwritten(line: bytes) -> bytes:
-    """Return what a terminal shows of the line, after its last carriage return; not all of it."""
-    return line.rstrip(b"\r").rpartition(b"\r")[2][:_LINE_LENGTH]
 
 
 def _signal_name(number: int) -> str:

@@ -44,6 +44,7 @@ from paintmq.worker.channel.messages import (
 from paintmq.worker.host.failures import free_memory, is_device_broken, is_out_of_memory, task_error
 from paintmq.worker.host.model_outputs import are_shared, in_shared_memory, make_outputs
 from paintmq.worker.host.original_pixels import Original, wants_cryptographic
+from paintmq.worker.host.output_capture import OutputCapture
 from paintmq.worker.host.request_payloads import check_unchanged, make_request
 from paintmq.worker.host.run_context import CancelFlags, HostRunContext
 
@@ -94,6 +95,7 @@ class ModelRunner:
     _send: Send
     flags: CancelFlags = field(factory=CancelFlags)
     _mark: BatchMark = field(factory=lambda: BatchMark.at(MarkPlace()))
+    _output: OutputCapture = field(factory=OutputCapture)
     broken: str = field(default="", init=False)
     """Why this process must not be used any more; empty while it may."""
     _models: dict[str, Model] = field(factory=dict[str, Model], init=False)
@@ -166,6 +168,7 @@ class ModelRunner:
         """Run a batch and report how each attempt ended."""
         self._unended = len(order.items)
         self._mark.set(order.batch)
+        self._output.running = order.items
         self._send(BatchBegun(order.batch), ())
         spec = self._setup.specs[order.model]
         ready: list[_Ready] = []
@@ -217,6 +220,7 @@ class ModelRunner:
                 error = ModelError(self.broken, code="device_error", retryable=True)
                 self._end(order, [_failed(each.item, error)])
             else:
+                self._output.running = (each.item,)
                 self._run_together(order, [each])
 
     def _call(self, order: Run, batch: list[_Ready]) -> Sequence[Outputs]:
@@ -284,8 +288,10 @@ class ModelRunner:
         for outcome in outcomes:
             self.flags.clear((outcome.task_id, outcome.fence))
         self._unended -= len(outcomes)
+        self._output.flush()
         if not self._unended:
             self._mark.clear()
+            self._output.running = ()
         memory_mb = self._memory.resident_mb(without_shared=self._shares, now=time.monotonic())
         message = AttemptsEnded(batch=order.batch, outcomes=tuple(outcomes), memory_mb=memory_mb)
         self._send(message, buffers)

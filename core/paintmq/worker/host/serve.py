@@ -51,6 +51,7 @@ from paintmq.worker.channel.messages import (
 )
 from paintmq.worker.channel.spec_outline import spec_of
 from paintmq.worker.host.model_runner import HostSetup, ModelRunner
+from paintmq.worker.host.output_capture import OutputCapture
 from paintmq.worker.host.run_context import CancelFlags
 
 BEAT_INTERVAL = 1.0
@@ -145,16 +146,15 @@ def main(arguments: Sequence[str] = ()) -> None:
     descriptor, parent = (int(argument) for argument in arguments or sys.argv[1:])
     _become_a_child_of(parent)
     allocator.keep()
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s"
-    )
+    output = OutputCapture()
+    output.install()
     os.set_inheritable(descriptor, False)  # noqa: FBT003 -- it takes no keyword
     arenas = ArenaFiles.inherited()
     ends = (None, None) if arenas is None else arenas.ends_of_host()
     connection = HostConnection(socket.socket(fileno=descriptor), *ends)
     os.register_at_fork(after_in_child=connection.leave_in_child)
     threading.Thread(target=connection.serve_forever, name="host-io", daemon=True).start()
-    runner = _make_runner(connection)
+    runner = _make_runner(connection, output)
     connection.send(HostReady())
     while not runner.broken:
         delivery = connection.orders.get()
@@ -195,7 +195,7 @@ def _become_a_child_of(parent: int) -> None:
     faulthandler.enable()
 
 
-def _make_runner(connection: HostConnection) -> ModelRunner:
+def _make_runner(connection: HostConnection, output: OutputCapture) -> ModelRunner:
     configure = connection.orders.get().message
     if not isinstance(configure, Configure):
         raise WireError(f"a model host was first sent {type(configure).__name__}")
@@ -214,7 +214,7 @@ def _make_runner(connection: HostConnection) -> ModelRunner:
     )
     mark = BatchMark.at(configure.mark)
     os.register_at_fork(after_in_child=mark.leave_in_child)
-    return ModelRunner(setup, connection.send, connection.flags, mark)
+    return ModelRunner(setup, connection.send, connection.flags, mark, output)
 
 
 def _specs(configure: Configure) -> dict[str, ModelSpec]:

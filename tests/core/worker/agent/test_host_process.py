@@ -117,10 +117,10 @@ def test_of_what_a_host_prints_little_is_kept_and_the_end_of_it_whatever_it_is()
         for _ in range(100):
             printed.write(3000 * b"x")
             host.read_stderr()
-        assert len(host._partial_line) == 2000
+        assert [len(each.begun) for each in host._output._partial.values()] == [2000]
         printed.write(b"\none\n\n" + 2000 * b"\r 7%|=>  |" + b"\r 8%|=>  |\r\n")
         host.read_stderr()
-        assert host.last_lines[1:] == ("one", " 8%|=>  |")
+        assert host.last_lines[1:] == ("one", " 8%|=>  |"), "and nothing of what was overwritten"
         printed.write(b"\rpart\rno end \xff of a line")
 
     host.close()
