@@ -6,7 +6,8 @@ Rule 2: every payload has a file of its own, with a random number in its name. T
 it is the writer's, never what a peer claimed, and only proves that the file is whole: payloads with
 equal digests can be made on purpose, and must not come to share a file. Older versions named files
 by their SHA-256 alone, and shared them; these are still read.
-Rule 3: a file is removed only when no row names it and no thread is writing it (a pin).
+Rule 3: a file is removed only when no row names it and no thread is writing it (a pin). Removed
+files are kept for a moment, to be written again (``spare_files.py``).
 """
 
 import contextlib
@@ -20,8 +21,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from paintmq.broker.stores.disk_space import is_full
 from paintmq.broker.stores.failpoints import failpoint
-from paintmq.digests import XXH3, digest_of, matches
+from paintmq.broker.stores.payload_file import write_payload
+from paintmq.broker.stores.spare_files import SpareFiles
+from paintmq.digests import XXH3, matches
 from paintmq.task import Buffer
 
 logger = logging.getLogger(__name__)
@@ -35,39 +39,59 @@ class BlobFolder:
         self._sync = sync
         self._lock = threading.Lock()
         self._pins: Counter[str] = Counter()
+        self._spare = SpareFiles(folder / "spare")
 
     def write(self, data: Buffer) -> str:
         """Write a file and return its name. It stays pinned until ``unpin``."""
-        name = f"{secrets.token_hex(8)}.{digest_of(data).removeprefix(XXH3)}"
-        with self._lock:
-            self._pins[name] += 1
+        try:
+            return self._write(data)
+        except OSError as error:
+            if not (is_full(error) and self.drop_spare()):
+                raise
+            return self._write(data)
+
+    def _write(self, data: Buffer) -> str:
         # Not named by our process id: in a container an earlier process had the same, and may have
         # been killed while it wrote.
-        aside = self._folder / "new" / name
+        number = secrets.token_hex(8)
+        with self._lock:
+            self._pins[number] += 1
+        aside = self._folder / "new" / number
         try:
-            self._write(aside, self.path(name), data)
+            aside.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            name = f"{number}.{self._fill(aside, data).removeprefix(XXH3)}"
+            self._put_in_place(aside, self.path(name))
         except OSError:
             with contextlib.suppress(OSError):
                 aside.unlink()
-            self.unpin([name])
+            self.unpin([number])
             raise
         return name
 
-    def _write(self, aside: Path, path: Path, data: Buffer) -> None:
-        for parent in (aside.parent, path.parent):
-            parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    def _fill(self, aside: Path, data: Buffer) -> str:
+        """Write the data to a file aside, a spare one or a new one; return their digest."""
+        size = memoryview(data).nbytes
+        is_new = not self._spare.take(size, aside)
         failpoint("blob.before_write")
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        flags = os.O_CREAT | os.O_EXCL if is_new else os.O_NOFOLLOW
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CLOEXEC | flags, 0o600)
         try:
-            remaining = memoryview(data).cast("B")
-            while remaining:
-                remaining = remaining[os.write(descriptor, remaining) :]
+            resized = is_new or os.fstat(descriptor).st_size != size
+            if resized and not is_new:
+                os.ftruncate(descriptor, size)
+            # Without syncs the cache is quicker than the disk.
+            digest = write_payload(descriptor, data, past_cache=self._sync)
             failpoint("blob.after_write")
             if self._sync:
-                os.fsync(descriptor)
+                # Written over, with its size and blocks as they were: nothing else has changed.
+                os.fsync(descriptor) if resized else os.fdatasync(descriptor)
                 failpoint("blob.after_fsync")
         finally:
             os.close(descriptor)
+        return digest
+
+    def _put_in_place(self, aside: Path, path: Path) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         failpoint("blob.before_rename")
         aside.rename(path)
         failpoint("blob.after_rename")
@@ -85,19 +109,24 @@ class BlobFolder:
     def unpin(self, names: Iterable[str]) -> None:
         """Record that rows name these files now, or that they will not be used after all."""
         with self._lock:
-            for name in names:
-                self._pins[name] -= 1
-                if not self._pins[name]:
-                    del self._pins[name]
+            for number in map(number_in, names):
+                self._pins[number] -= 1
+                if not self._pins[number]:
+                    del self._pins[number]
 
     def remove(self, names: Iterable[str], *, is_named: Callable[[str], bool]) -> None:
         """Remove the files that no row names any more."""
         for name in names:
             with self._lock:
-                if name not in self._pins and not is_named(name):
+                if number_in(name) not in self._pins and not is_named(name):
                     failpoint("unlink.before")
-                    self._unlink(self.path(name))
+                    if not self._spare.keep(self.path(name)):
+                        self._unlink(self.path(name))
                     failpoint("unlink.after")
+
+    def drop_spare(self, *, older_than: float = 0.0) -> bool:
+        """Remove files that are only kept to be written again; return whether there were any."""
+        return self._spare.drop(older_than=older_than)
 
     def has(self, name: str, size: int) -> bool:
         """Return whether the file is there, of that size; ``read`` checks its content."""
@@ -134,6 +163,7 @@ class BlobFolder:
         """Remove what a crash left behind: files no row names, and files never finished."""
         limit = time.time_ns() / 1e9 - older_than
         removed = 0
+        self._spare.sweep()
         for path in self._folder.glob("*/*"):
             try:
                 found = path.lstat()
@@ -141,9 +171,12 @@ class BlobFolder:
                 continue
             if found.st_mtime > limit or not stat.S_ISREG(found.st_mode):
                 continue  # folders and links are not ours
+            if path.parent.name == "spare":
+                continue
             with self._lock:
                 unfinished = path.parent.name == "new"
-                if path.name not in self._pins and (unfinished or not is_named(path.name)):
+                pinned = number_in(path.name) in self._pins
+                if not pinned and (unfinished or not is_named(path.name)):
                     failpoint("sweep.before_unlink")
                     removed += self._unlink(path)
                     failpoint("sweep.after_unlink")
@@ -163,6 +196,11 @@ class BlobFolder:
 
     def path(self, name: str) -> Path:
         return self._folder / name[:2] / name
+
+
+def number_in(name: str) -> str:
+    """Return the number a file's name begins with, which it has before its digest is known."""
+    return name.partition(".")[0]
 
 
 def digest_in(name: str) -> str:

@@ -26,12 +26,20 @@ class Shortage:
     """
 
     def __init__(
-        self, folder: StoreFolder, *, watermark: int | None, wake: Callable[[], None]
+        self,
+        folder: StoreFolder,
+        *,
+        watermark: int | None,
+        wake: Callable[[], None],
+        drop_spare: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``wake`` tells the broker that the disk is full, or no longer."""
+        """``wake`` tells the broker that the disk is full, or no longer; ``drop_spare`` gives back
+        space that is only kept for speed, and returns whether there was any.
+        """
         self._folder = folder
         self._watermark = watermark
         self._wake = wake
+        self._drop_spare = drop_spare
         self.disk_full = False
         self._ended = threading.Event()
         self._files_lacked = False
@@ -57,6 +65,8 @@ class Shortage:
             except (OSError, sqlite3.Error) as error:
                 if not self._is_of_space(error):
                     raise
+                if self._drop_spare():
+                    continue
                 self.set_disk_full(full=True)
                 if self._folder.release_ballast():
                     logger.warning("the disk of the journal is full: used the space set aside")
@@ -119,10 +129,15 @@ class Shortage:
             return False
         self._next_disk_check = now + DISK_CHECK_SECONDS
         was_full = self.disk_full
-        full = self._folder.is_scarce(pending=pending, watermark=self._watermark)
+        full = self._is_scarce(pending) and not (
+            self._drop_spare() and not self._is_scarce(pending)
+        )
         # What refused a write may be a quota, which the file system's figures do not show.
         self.set_disk_full(full=full or (was_full and not self._folder.takes_data()))
         return was_full and not self.disk_full
+
+    def _is_scarce(self, pending: int) -> bool:
+        return self._folder.is_scarce(pending=pending, watermark=self._watermark)
 
     def set_disk_full(self, *, full: bool) -> None:
         if self.disk_full == full:

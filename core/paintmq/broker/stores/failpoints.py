@@ -17,6 +17,8 @@ POINTS = (
     "restore.before_write",
     # A task comes, runs and ends: what is decided, stored and said.
     "machine.after_step",
+    "spare.before_take",
+    "spare.after_take",
     "blob.before_write",
     "blob.after_write",
     "blob.after_fsync",
@@ -38,6 +40,8 @@ POINTS = (
     # It is forgotten, and what it leaves is cleaned up.
     "purge.after_task_row",
     "unlink.before",
+    "spare.before_keep",
+    "spare.after_keep",
     "unlink.after",
     "checkpoint.before",
     "checkpoint.after",

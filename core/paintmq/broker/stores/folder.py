@@ -3,7 +3,8 @@
 ::
 
     paintmq.db, paintmq.db-wal    the database
-    blobs/                        payloads above 256 KiB
+    blobs/                        payloads above 256 KiB; in new/ being written, in spare/ to be
+                                  written again
     lock                          held by the broker that uses the folder
     statistics.db                 counts over restarts, and their history; may be deleted
     sequence                      number of the last committed record, twice

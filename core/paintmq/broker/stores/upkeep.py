@@ -14,6 +14,7 @@ from paintmq.broker.stores.blobs import BlobFolder
 from paintmq.broker.stores.database import Database
 from paintmq.broker.stores.exhaustion import Shortage
 from paintmq.broker.stores.folder import StoreFolder
+from paintmq.broker.stores.spare_files import KEPT_SECONDS
 from paintmq.units import MIB
 
 logger = logging.getLogger(__name__)
@@ -84,12 +85,17 @@ class Upkeep:
         if not self._shortage.disk_full:
             self._folder.fill_ballast()
 
+    def drop_spare(self) -> None:
+        """Remove files that wait to be written again, if they do for a while."""
+        self._blobs.drop_spare(older_than=KEPT_SECONDS)
+
     def make_room(self) -> None:
         """Let the write-ahead log be used again from its start, so that commits need no space."""
         self._shortage.unless_short(self._checkpoint)
 
     def finish(self) -> None:
         """Leave a small database behind. All is durable already, so a full disk is no failure."""
+        self._blobs.drop_spare()
         self._shortage.unless_short(partial(self._database.checkpoint, truncate=True))
         write = partial(self._folder.write_sequence, self._durable, sync=self._sync)
         self._shortage.unless_short(write)

@@ -70,7 +70,9 @@ class Writer:
         self._blobs = blobs
         self._folder = folder
         self._wake = wake
-        self._shortage = Shortage(folder, watermark=watermark, wake=wake)
+        self._shortage = Shortage(
+            folder, watermark=watermark, wake=wake, drop_spare=blobs.drop_spare
+        )
         self._upkeep = Upkeep(
             database, blobs, folder, self._shortage, sync=sync, durable=durable_sequence
         )
@@ -215,6 +217,7 @@ class Writer:
                 self._upkeep.do_one(may_remove=not self._is_backing_up)
         if self._shortage.check_disk(pending=self._pending_bytes):
             self._upkeep.due = True
+        self._upkeep.drop_spare()
         return True
 
     def _take_batch(self) -> list[_Queued]:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from paintmq.broker.records import TaskPurged
 from paintmq.broker.stores import blobs as blobs_module
 from paintmq.broker.stores import folder as folder_module
-from paintmq.broker.stores import upkeep
+from paintmq.broker.stores import payload_file, upkeep
 from paintmq.broker.stores.blobs import BlobFolder, digest_in
 from paintmq.broker.stores.database import DATABASE_NAME
 from paintmq.broker.stores.rows import checksum
@@ -163,7 +163,13 @@ def test_payloads_with_equal_digests_do_not_share_a_file(
 ) -> None:
     """I22: digests of payloads are fast, so other bytes with the same one can be made."""
     forged = LARGE[:-1] + b"?"
-    monkeypatch.setattr(blobs_module, "digest_of", lambda _: "xxh3:" + "0" * 32)
+    write = payload_file.write_payload
+
+    def forge(descriptor: int, data: bytes, *, past_cache: bool) -> str:
+        write(descriptor, data, past_cache=past_cache)
+        return "xxh3:" + "0" * 32
+
+    monkeypatch.setattr(blobs_module, "write_payload", forge)
     monkeypatch.setattr(blobs_module, "matches", lambda digest, _: digest == "xxh3:" + "0" * 32)
     store = opened(tmp_path)
     one, two = accepted("1", LARGE), accepted("2", forged)
