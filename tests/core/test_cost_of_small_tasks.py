@@ -44,7 +44,6 @@ from paintmq.worker.agent.readiness import Readiness
 from paintmq.worker.channel.framing import FrameReader, HostDelivery, encode
 from paintmq.worker.channel.messages import (
     AttemptsEnded,
-    BatchBegun,
     Configure,
     HostLoaded,
     HostMessage,
@@ -302,7 +301,6 @@ def test_a_workers_agent_needs_few_calls_for_a_small_task() -> None:
     def run_all() -> None:
         while host.runs:
             order = host.runs.pop(0)
-            host.say(BatchBegun(order.batch))
             outcomes = tuple(
                 Outcome(task_id=i.task_id, fence=i.fence, ending="succeeded", outputs=(INFO,))
                 for i in order.items
@@ -331,7 +329,7 @@ def test_a_workers_agent_needs_few_calls_for_a_small_task() -> None:
     counted["recorded"] = calls_a_task(agent._broker_ready)
 
     assert len(peers.said) == TASKS  # one message a task, and none about its start
-    limits = {"assigned": 46, "ended": 124, "recorded": 47}
+    limits = {"assigned": 46, "ended": 116, "recorded": 42}
     assert {k: v for k, v in counted.items() if v > limits[k]} == {}
 
 
@@ -372,4 +370,4 @@ def test_a_model_host_needs_few_calls_for_a_small_task(tmp_path: Path) -> None:
 
     ended = [message for message in said if isinstance(message, AttemptsEnded)]
     assert [each.ending for message in ended for each in message.outcomes] == ["succeeded"] * TASKS
-    assert counted <= 143
+    assert counted <= 138

@@ -82,7 +82,7 @@ class WirePeer:
     def read(self) -> None:
         """Take in everything that has arrived."""
         while (frames := self._connection.receive()) is not None:
-            for delivery in self.link.receive([frame.buffer for frame in frames]):
+            for delivery in self.link.receive(frames):
                 welcome = delivery.message
                 if isinstance(welcome, WorkerWelcome) and welcome.tasks_port:
                     self._connection.open_pipes(
@@ -110,7 +110,7 @@ class WirePeer:
     def take_raw(self) -> list[bytes] | None:
         """Return the frames of the next message as they came; None when there is none."""
         frames = self._connection.receive()
-        return None if frames is None else [frame.bytes for frame in frames]
+        return None if frames is None else [bytes(frame) for frame in frames]
 
     def wait(self, *others: "WirePeer", patience: float = PATIENCE) -> None:
         """Wait until something has arrived here, or for one of the others.

@@ -104,17 +104,20 @@ class Bench:
         message = AttemptsEnded(batch=number, outcomes=(outcome(number),), memory_mb=memory_mb)
         return self.host(message)
 
-    def exit(self, detail: str = "was killed by SIGSEGV", *lines: str) -> list[Command]:
-        return self.did(self.machine.host_exited(detail, lines=lines, now=self.now))
+    def exit(
+        self, detail: str = "was killed by SIGSEGV", *lines: str, marked: int = 0
+    ) -> list[Command]:
+        exited = self.machine.host_exited(detail, lines=lines, marked=marked, now=self.now)
+        return self.did(exited)
 
-    def at(self, now: float) -> list[Command]:
+    def at(self, now: float, *, marked: int = 0) -> list[Command]:
         self.now = now
-        return self.did(self.machine.tick(now=now))
+        return self.did(self.machine.tick(marked=marked, now=now))
 
-    def until_deadline(self) -> list[Command]:
+    def until_deadline(self, *, marked: int = 0) -> list[Command]:
         deadline = self.machine.next_deadline()
         assert deadline is not None
-        return self.at(deadline)
+        return self.at(deadline, marked=marked)
 
     def said(self, commands: list[Command] | None = None) -> list[FromWorker]:
         chosen = self.commands if commands is None else commands

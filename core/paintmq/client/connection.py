@@ -16,7 +16,7 @@ from paintmq.shared_memory.client_arena import ClientArena
 from paintmq.task import Buffer, TaskId
 from paintmq.transport.curve import secure_with
 from paintmq.transport.key_files import PeerKey
-from paintmq.transport.multipart import send_frames
+from paintmq.transport.multipart import has_message, receive_frames, send_frames
 from paintmq.transport.sockets import Context, Socket, connect, dealer
 from paintmq.wire.codec import Parts
 from paintmq.wire.link import COALESCED_ITEMS, Delivery, Link
@@ -121,12 +121,12 @@ class Connection:
             return deliveries  # to try and fail would cost more than all else of such a turn
         for _ in range(MESSAGES_A_TURN):
             try:
-                frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
+                frames = receive_frames(self._socket)
             except zmq.Again:
                 break
-            deliveries += self._link.receive([frame.buffer for frame in frames])
-            if not int(self._socket.getsockopt(zmq.EVENTS)) & _READ:
-                break  # to ask takes half of what an attempt in vain does
+            deliveries += self._link.receive(frames)
+            if not has_message(self._socket):
+                break
         return deliveries
 
     def send_what_may_go(self, *, at_once: bool = False) -> None:

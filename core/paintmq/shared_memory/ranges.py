@@ -57,7 +57,9 @@ class Place(mmap.mmap):
 
 def place_of(payload: object) -> Place | None:
     """Return the place a payload lies in; None if it is in no arena."""
-    owner = payload.obj if isinstance(payload, memoryview) else None
+    if not isinstance(payload, memoryview):
+        return None
+    owner = payload.obj
     return owner if isinstance(owner, Place) else None
 
 

@@ -25,6 +25,9 @@ COPIED_BYTES = 65_536
 
 # Below what pyzmq adds for other kinds of sockets, which takes longer than to copy a small frame.
 _send: Callable[[Socket, Buffer, int, bool], object] = cast("Any", _Backend.send)
+_receive: Callable[[Socket, int, bool], zmq.Frame] = cast("Any", _Backend.recv)
+_option: Callable[[Socket, int], int] = cast("Any", _Backend.get)
+_EVENTS, _READABLE = int(zmq.EVENTS), int(zmq.POLLIN)
 _LAST = int(zmq.DONTWAIT)
 _MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
 
@@ -42,6 +45,28 @@ def send_frames(socket: Socket, frames: Sequence[Buffer]) -> None:
     for place, frame in enumerate(frames):
         size = len(frame) if type(frame) is bytes else memoryview(frame).nbytes
         _send(socket, frame, _LAST if place == last else _MORE, size <= COPIED_BYTES)
+
+
+def receive_frames(socket: Socket) -> list[Buffer]:
+    """Receive one message without waiting, its frames uncopied.
+
+    As ``socket.recv_multipart(DONTWAIT, copy=False)`` does, and asks each frame for its buffer, at
+    half of the cost for messages of many small frames.
+
+    Raises:
+        zmq.ZMQError: ``Again`` where there is none yet, among others.
+    """
+    frame: zmq.Frame = _receive(socket, _LAST, False)  # noqa: FBT003 -- it takes no keyword
+    frames: list[Buffer] = [frame.buffer]
+    while frame.more:
+        frame = _receive(socket, 0, False)  # noqa: FBT003 -- as above
+        frames.append(frame.buffer)
+    return frames
+
+
+def has_message(socket: Socket) -> bool:
+    """Whether a message can be received: to ask takes a third of what a vain attempt does."""
+    return bool(_option(socket, _EVENTS) & _READABLE)
 
 
 class MultipartReader:

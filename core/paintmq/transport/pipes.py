@@ -20,7 +20,12 @@ from paintmq.errors import ConfigError
 from paintmq.statistics import ShellStatistics
 from paintmq.task import Buffer, PeerId
 from paintmq.transport.connection_watch import ConnectionWatch
-from paintmq.transport.multipart import MultipartReader, send_frames
+from paintmq.transport.multipart import (
+    MultipartReader,
+    has_message,
+    receive_frames,
+    send_frames,
+)
 from paintmq.transport.sockets import Context, Socket, bind, connect, dealer, pull, push
 from paintmq.wire.frames import is_work
 from paintmq.wire.link import MAX_FRAMES
@@ -238,14 +243,14 @@ class WorkerConnection:
         self._results = push(self._context, connects=True)
         self._join(self._results, self._at_port(results_port))
 
-    def receive(self) -> list[zmq.Frame] | None:
+    def receive(self) -> list[Buffer] | None:
         """Return the frames of the next message, or None when there is none."""
         for socket in (self._control, self._tasks):
-            if socket is not None:
+            if socket is not None and has_message(socket):
                 try:
-                    return socket.recv_multipart(zmq.DONTWAIT, copy=False)
+                    return receive_frames(socket)
                 except zmq.Again:
-                    pass
+                    pass  # it was of a connection that has been cut
         return None
 
     def carries(self, frames: Sequence[Buffer]) -> bool:

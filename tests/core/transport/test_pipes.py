@@ -70,7 +70,7 @@ class Queue:
         """Return what the worker gets next."""
         while (frames := self.worker.receive()) is None:
             assert zmq.select(list(self.worker.sockets), [], [], AMPLE / 1000)[0]
-        return [frame.bytes for frame in frames]
+        return [bytes(frame) for frame in frames]
 
 
 @pytest.fixture

@@ -75,6 +75,8 @@ class SimulatedHost:
     say: Callable[["SimulatedHost", FromHost], None]
     die: Callable[["SimulatedHost", str], None]
     started: Callable[["SimulatedHost", TaskId], None]
+    keeps_mark: bool
+    """Its agent can see what it is at; else it is told."""
     alive: bool = True
     running: list[TaskId] = field(factory=list[TaskId], init=False)
     mark: int = field(default=0, init=False)
@@ -125,7 +127,8 @@ class SimulatedHost:
         natures = [self.behaviours[item.task_id] for item in run.items]
         self.running = [item.task_id for item in run.items]
         self.mark = run.batch
-        self._say(BatchBegun(run.batch))
+        if not self.keeps_mark:
+            self._say(BatchBegun(run.batch))
         for item in run.items:
             assert item.inputs == (input_of(item.task_id),), f"I20: {item.task_id} has other inputs"
             self.started(self, item.task_id)

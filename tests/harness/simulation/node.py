@@ -78,6 +78,11 @@ class SimulatedNode:
     def now(self) -> float:
         return self.agenda.now + self._clock
 
+    @property
+    def _keeps_marks(self) -> bool:
+        """Whether its hosts can mark what they are at, for this life of the node."""
+        return self._clock % 2 == 0
+
     def start(self, found: HandedOver | None = None) -> None:
         """Boot; ``found`` is what the crash journal says ran when the node died."""
         self._clock = self.rng.randrange(1_000_000)
@@ -183,6 +188,7 @@ class SimulatedNode:
                         say=self._host_says,
                         die=self._died,
                         started=self._task_starts,
+                        keeps_mark=self._keeps_marks,
                     )
                     if self.rng.random() < self.bad_starts:
                         self.truth.bad_starts += 1
@@ -248,7 +254,8 @@ class SimulatedNode:
         def notice() -> None:
             if host is self._host and machine is self.machine and machine is not None:
                 self._host = None
-                self._obey(machine.host_exited(detail, now=self.now))
+                exited = machine.host_exited(detail, marked=self._marked(host), now=self.now)
+                self._obey(exited)
 
         self.agenda.after(NOTICE, lambda: self._when_awake(notice))
 
@@ -285,7 +292,10 @@ class SimulatedNode:
             self._tick_at = None
             return  # the thaw schedules the next
         self._tick_at = None
-        self._obey(machine.tick(now=self.now))
+        self._obey(machine.tick(marked=self._marked(self._host), now=self.now))
+
+    def _marked(self, host: SimulatedHost | None) -> int:
+        return host.mark if host is not None and host.keeps_mark else 0
 
 
 def draw_behaviour(rng: random.Random) -> Behaviour:

@@ -208,7 +208,7 @@ class WorkerAgent:
                 self._machine.host_alive(now=now)
         deadline = self._machine.next_deadline()
         if deadline is not None and deadline <= now:
-            self._carry_out(self._machine.tick(now=now))
+            self._carry_out(self._machine.tick(marked=self._marked(), now=now))
         for observed in self._observations.pop(now=now):
             self._send_to_broker(observed)
         self._flush()
@@ -391,6 +391,10 @@ class WorkerAgent:
         if self._journal is not None:
             self._journal.write(self._machine.handed_over, host_ended=True)
 
+    def _marked(self) -> int:
+        """Return the batch that the host has marked as begun; 0 if there is none."""
+        return self._journal.marked() if self._journal is not None else 0
+
     def _start_host(self) -> None:
         setup = self._setup
         try:
@@ -412,7 +416,7 @@ class WorkerAgent:
         self._readiness.watch(host.socket.fileno(), self._host_ready)
         self._readiness.watch(host.stderr_descriptor, self._stderr_ready)
         if host.exit_descriptor >= 0:
-            self._readiness.watch(host.exit_descriptor, self._host_ready)
+            self._readiness.watch(host.exit_descriptor, self._host_ended)
         mark = self._journal.mark_place if self._journal is not None else MarkPlace()
         self._send_to_host(evolve(setup.configure, scratch=host.scratch, mark=mark))
 
@@ -435,11 +439,20 @@ class WorkerAgent:
             host.write()
             self._watch_host(host)
         self._hear_host(host, budget=READ_BUDGET)
-        if (detail := host.exit_description()) is not None:
+        if host.at_end or host.exit_descriptor < 0:
+            self._host_ended()
+
+    def _host_ended(self) -> None:
+        """See whether the host is gone, and answer for it."""
+        host = self._host
+        if host is not None and (detail := host.exit_description()) is not None:
             self._hear_host(host, budget=sys.maxsize)  # what it managed to say before
             self._end_host(host)
             dismissed, now = self._dismissed, self._clock()
-            self._carry_out(self._machine.host_exited(detail, lines=host.last_lines, now=now))
+            exited = self._machine.host_exited(
+                detail, lines=host.last_lines, marked=self._marked(), now=now
+            )
+            self._carry_out(exited)
             self._note_host_ended()
             if not dismissed:
                 self._report_death(detail, host.last_lines, now=now)

@@ -57,7 +57,7 @@ class BrokerConnection:
         frames = self._sockets.receive()
         if frames is None:
             return None
-        return self._link.receive([frame.buffer for frame in frames])
+        return self._link.receive(frames)
 
     def hold(self, deliveries: Sequence[Delivery]) -> None:
         """Keep these, and leave what follows them in the sockets, until ``release`` is called."""

@@ -15,7 +15,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from attrs import astuple, define, field
+import msgspec
+from attrs import define, field
 
 from paintmq.process import file_lock
 from paintmq.task import Fence, TaskId
@@ -86,6 +87,10 @@ class CrashJournal:
         """Where this worker's hosts are to note which batch they are at."""
         return MarkPlace(str(self.path), self._run)
 
+    def marked(self) -> int:
+        """Return the batch that a host of this worker is at, or was when it died; 0: none."""
+        return marked_batch(os.pread(self._descriptor, MARK_SIZE, 0), self._run)
+
     def write(self, handed_over: Sequence[HandedOver], *, host_ended: bool = False) -> None:
         """Record what the host has from now on; return once it is written.
 
@@ -100,11 +105,15 @@ class CrashJournal:
         if is_noted and (not host_ended or len(batches) == len(self._written)):
             return
         rows = [
-            [batch.number, batch.size, [[task, *astuple(fence)] for task, fence in batch.keys]]
+            [
+                batch.number,
+                batch.size,
+                [[task, fence.incarnation, fence.attempt] for task, fence in batch.keys],
+            ]
             for batch in batches
         ]
         note = {"boot": self._boot, "run": self._run, "batches": rows}
-        text = json.dumps(note).encode() if rows else b""
+        text = msgspec.json.encode(note) if rows else b""
         # Whoever reads after our death finds this write whole or not at all; spaces cover what
         # is left of a longer one.
         self._length = max(self._length, len(text))

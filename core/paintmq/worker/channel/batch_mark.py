@@ -5,7 +5,6 @@ it outlives host and node together. It names the journal's run: what a host of a
 writes in its last moments means nothing to the next.
 """
 
-import contextlib
 import os
 
 from attrs import define
@@ -33,11 +32,18 @@ class BatchMark:
             descriptor = -1
         return cls(descriptor, place.run)
 
-    def set(self, batch: int) -> None:
-        """Record that this batch's payloads are touched from now on."""
-        if self._descriptor >= 0:
-            with contextlib.suppress(OSError):  # memory is full: no reason to fail a task
-                os.pwrite(self._descriptor, _text(self._run, batch), 0)
+    def set(self, batch: int) -> bool:
+        """Record that this batch's payloads are touched from now on.
+
+        Returns whether the agent can see that here; else it has to be told.
+        """
+        if self._descriptor < 0:
+            return False
+        try:
+            os.pwrite(self._descriptor, _text(self._run, batch), 0)
+        except OSError:  # memory is full: no reason to fail a task
+            return False
+        return True
 
     def leave_in_child(self) -> None:
         """Close the file in a child that a model has forked: the mark is its parent's."""

@@ -145,7 +145,10 @@ class HostUnloaded:
 
 @frozen
 class BatchBegun:
-    """The batch's payloads are touched from now on: a crash may be its doing."""
+    """The batch's payloads are touched from now on: a crash may be its doing.
+
+    Only a host says so that cannot mark it where its agent looks: see ``batch_mark.py``.
+    """
 
     batch: int
 

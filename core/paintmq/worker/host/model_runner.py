@@ -3,7 +3,8 @@
 Rule 1: whatever a model raises, every attempt of the batch gets an Outcome.
 Rule 2: an attempt's bad input or failure never ends its neighbours: a failing batch is split and
 its attempts are tried one by one.
-Rule 3: a batch is marked, then announced, then touched; the mark is removed when it is over.
+Rule 3: a batch is marked, then touched; the mark is removed when it is over. Where there is no
+mark, the batch is announced instead.
 """
 
 import logging
@@ -167,9 +168,9 @@ class ModelRunner:
     def run(self, order: Run, payloads: Sequence[Buffer]) -> None:
         """Run a batch and report how each attempt ended."""
         self._unended = len(order.items)
-        self._mark.set(order.batch)
         self._output.running = order.items
-        self._send(BatchBegun(order.batch), ())
+        if not self._mark.set(order.batch):
+            self._send(BatchBegun(order.batch), ())
         spec = self._setup.specs[order.model]
         ready: list[_Ready] = []
         rest = iter(payloads)

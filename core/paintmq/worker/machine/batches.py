@@ -13,6 +13,8 @@ PUT_BACKS = 2
 TELL_AFTER = 0.05
 """Seconds a batch runs before the broker is told that it has begun. One that ends sooner says so by
 its end: two thirds of the messages about short tasks would be news that is no longer true."""
+LOOK_MOST = 2.0
+"""Most seconds between two looks whether a batch has begun."""
 
 
 @define
@@ -48,22 +50,41 @@ class Batch:
     size: int
     """How many there were at first: a crash is charged to an attempt that was alone."""
     begun: bool = field(default=False, init=False)
-    """The host has said that it has begun it: its payloads may have been touched."""
+    """The host has said, or marked, that it has begun it: its payloads may have been touched."""
     put_backs: int = field(default=0, init=False)
     """How often a host died that was to begin it next."""
     run_until: float = field(default=inf, init=False)
     stall_at: float = field(default=inf, init=False)
     tell_at: float = field(default=inf, init=False)
-    """When to tell the broker that it has begun; infinity: it has not, or was told."""
+    """When to see whether it has begun, and tell the broker; infinity: it was told, or waits for
+    the batch before it."""
+    _was_told: bool = field(default=False, init=False)
+    _look_after: float = field(default=TELL_AFTER, init=False)
+
+    def is_next(self, *, now: float) -> None:
+        """Record that the host has nothing to do before it: it begins about now."""
+        if not self._was_told:
+            self.tell_at, self._look_after = now + TELL_AFTER, TELL_AFTER
+
+    def look_later(self, *, now: float) -> None:
+        """Record that the host is not that far: it reads slowly, or has been stopped."""
+        self._look_after = min(2 * self._look_after, LOOK_MOST)
+        self.tell_at = now + self._look_after
 
     def begin(self, *, now: float) -> None:
         """Record that the host has begun it."""
-        self.begun, self.tell_at = True, now + TELL_AFTER
+        self.begun = True
+        self.is_next(now=now)
+
+    def put_back(self) -> None:
+        """Record that another host will begin it anew."""
+        self.begun, self._was_told, self.tell_at = False, False, inf
 
     def told_started(self) -> list[AttemptStarted]:
         """Return what tells the broker that it has begun, as it does not know yet."""
         if self.tell_at == inf:
             return []
+        self.begun = self._was_told = True
         self.tell_at = inf
         return [AttemptStarted(task_id=task_id, fence=fence) for task_id, fence in self.attempts]
 
@@ -146,8 +167,20 @@ class Batches:
 
     def pop_untold(self, *, now: float) -> list[AttemptStarted]:
         """Return what to tell the broker of batches that have run for a while."""
-        due = [batch for batch in self.sent if batch.tell_at <= now]
-        return [started for batch in due for started in batch.told_started()]
+        started: list[AttemptStarted] = []
+        for batch in self.sent:
+            if batch.tell_at > now:
+                continue
+            if batch.begun:
+                started += batch.told_started()
+            else:
+                batch.look_later(now=now)
+        return started
+
+    def marked(self, number: int) -> None:
+        """Record which batch the host has marked as begun; 0: none, or it keeps no mark."""
+        if number and (batch := self.find_sent(number)) is not None:
+            batch.begun = True
 
     def add(self, model: str, attempts: list[HeldAttempt]) -> None:
         self._count += 1
@@ -190,7 +223,7 @@ class Batches:
     def put_back(self) -> None:
         """Let the next host run what this one was sent and has not touched."""
         for batch in self.sent:
-            batch.tell_at = inf  # the next host will begin it anew
+            batch.put_back()
         self.waiting.extendleft(reversed([batch for batch in self.sent if batch.attempts]))
         self.sent.clear()
 

@@ -132,8 +132,11 @@ class HostControl:
     def alive(self, *, now: float) -> None:
         self._host.alive(now=now)
 
-    def exited(self, detail: str, *, lines: Sequence[str] = (), now: float) -> list[Command]:
+    def exited(
+        self, detail: str, *, lines: Sequence[str] = (), marked: int = 0, now: float
+    ) -> list[Command]:
         """The process is gone; unless we ended it, answer for what it was doing."""
+        self._batches.marked(marked)
         died, was_stuck = self._host.state is not HostState.LEAVING, self._host.stuck
         self._host.printed(lines)
         commands = self._lose_host(detail, now=now) if died else []
@@ -144,10 +147,11 @@ class HostControl:
             commands.append(Reconnect("its model host has ended at last"))  # and works again
         return commands
 
-    def watch(self, *, now: float) -> list[Command]:
+    def watch(self, *, marked: int = 0, now: float) -> list[Command]:
         """Act on what took too long."""
         if self.next_deadline() > now:
             return []
+        self._batches.marked(marked)
         return [
             *self._watch_host(now=now),
             *self._watch_exit(now=now),
@@ -260,7 +264,7 @@ class HostControl:
         self._batches.sent.remove(batch)
         self._host.batch_ended(message.memory_mb)
         if running := self._batches.running:
-            self._renew(running, now=now)
+            self._is_next(running, now=now)
         return commands
 
     def _lose_host(self, detail: str, *, timed_out: bool = False, now: float) -> list[Command]:
@@ -345,7 +349,7 @@ class HostControl:
                 batches.sent.append(batch)
                 commands.append(SendToHost(batch.order()))
                 if batch is batches.running:
-                    self._renew(batch, now=now)
+                    self._is_next(batch, now=now)
             elif batches.sent:
                 break
             else:
@@ -370,6 +374,11 @@ class HostControl:
         starts anew when the host begins it or has nothing else left to do.
         """
         batch.renew(stall_limit=self._specs[batch.model].stall_limit, now=now)
+
+    def _is_next(self, batch: Batch, *, now: float) -> None:
+        """Give its time to a batch that the host begins, now or as soon as it has read it."""
+        batch.is_next(now=now)
+        self._renew(batch, now=now)
 
     def _watch_running(self, *, now: float) -> list[Command]:
         batch = self._batches.running

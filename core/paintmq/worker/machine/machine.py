@@ -91,12 +91,15 @@ class WorkerMachine:
         """The host is known to run though it says nothing: a model may hold its interpreter."""
         self._host.alive(now=now)
 
-    def host_exited(self, detail: str, *, lines: Sequence[str] = (), now: float) -> list[Command]:
+    def host_exited(
+        self, detail: str, *, lines: Sequence[str] = (), marked: int = 0, now: float
+    ) -> list[Command]:
         """The host's process is gone; ``detail`` is its exit status or signal as text.
 
-        ``lines`` are the last that it printed.
+        ``lines`` are the last that it printed, ``marked`` is as for ``tick``.
         """
-        return self._host.exited(detail, lines=lines, now=now) + self._advance(now=now)
+        commands = self._host.exited(detail, lines=lines, marked=marked, now=now)
+        return commands + self._advance(now=now)
 
     def crashes_found(self, keys: Sequence[Key], *, alone: bool, now: float) -> list[Command]:
         """An earlier process of this worker died while it ran these (from its crash journal)."""
@@ -112,13 +115,15 @@ class WorkerMachine:
         """Its home is another queue now; the shell opens a new connection next."""
         self._profile = evolve(self._profile, queue=queue)
 
-    def tick(self, *, now: float) -> list[Command]:
-        """Do what is due."""
+    def tick(self, *, marked: int = 0, now: float) -> list[Command]:
+        """Do what is due. ``marked`` is the batch that the host has marked as begun; 0: none, or it
+        keeps no mark, and says ``BatchBegun`` instead.
+        """
         if self._left:
             return []
         return [
             *self._watch_broker(now=now),
-            *self._host.watch(now=now),
+            *self._host.watch(marked=marked, now=now),
             *self._watch_drain(now=now),
             *self._advance(now=now),
         ]

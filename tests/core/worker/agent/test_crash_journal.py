@@ -50,6 +50,18 @@ def test_a_killed_worker_leaves_what_its_host_was_at_to_its_successor(tmp_path: 
     third.close()
 
 
+def test_what_the_host_is_at_is_seen_while_it_lives(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    seen = [journal.marked()]
+    for batch in (7, 0, 8):
+        begin(journal, batch)
+        seen.append(journal.marked())
+    BatchMark.at(MarkPlace(str(journal.path), "of another life")).set(9)
+
+    assert [*seen, journal.marked()] == [0, 7, 0, 8, 0]
+    journal.close()
+
+
 def test_work_goes_on_where_there_is_no_room_for_its_notes(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

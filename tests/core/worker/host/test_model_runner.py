@@ -139,7 +139,23 @@ def test_a_batch_is_answered_in_order_with_its_own_outputs(sent: Recorder, tmp_p
     assert [payload[0] for payload in sent.payloads] == [245, 235, 225]
 
 
-def test_a_batch_is_marked_then_announced_then_touched_and_not_marked_once_it_is_over(
+def test_a_batch_that_cannot_be_marked_is_announced_before_it_is_touched(
+    sent: Recorder, tmp_path: Path
+) -> None:
+    (tmp_path / "mark").touch()
+    runner = make_runner(sent, tmp_path)
+    runner.load("alpha")
+    run(runner, 10)
+    runner._mark = BatchMark.at(MarkPlace(str(tmp_path / "mark"), "run"))
+    run(runner, 10)
+    runner._mark = BatchMark.at(MarkPlace("/dev/full", "run"))
+    run(runner, 10)
+
+    begun = [type(each) is BatchBegun for each in sent.messages[1:]]
+    assert begun == [True, False, False, True, False]
+
+
+def test_a_batch_is_marked_then_touched_and_not_marked_once_it_is_over(
     sent: Recorder, tmp_path: Path
 ) -> None:
     """What dies with the host in between, and nothing else, is found by its successor."""
@@ -158,7 +174,6 @@ def test_a_batch_is_marked_then_announced_then_touched_and_not_marked_once_it_is
 
     assert marked == [
         (HostLoaded, 0),
-        (BatchBegun, 1),
         (BatchSplit, 1),
         (AttemptsEnded, 1),
         (AttemptsEnded, 0),

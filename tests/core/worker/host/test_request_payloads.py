@@ -1,3 +1,5 @@
+import hashlib
+import json
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,11 @@ from paintmq.worker.host.request_payloads import make_request
 IMAGE = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
 MASK = np.zeros((4, 6), np.uint8)
 MASK[1:3, 2:4] = 255
+
+
+@frozen
+class Plain:
+    """No options."""
 
 
 @frozen(kw_only=True)
@@ -167,6 +174,22 @@ def seed_of(image: np.ndarray = IMAGE, options: type = Options, **asked: Any) ->
 def test_a_seed_that_was_asked_for_is_what_the_model_gets() -> None:
     assert seed_of(options=Seeded, seed=7) == 7
     assert seed_of(options=Seeded, seed=0) == 0
+
+
+def test_the_seed_of_a_task_stays_what_it_was_in_earlier_versions() -> None:
+    """A task that is tried again after an update comes out the same."""
+    task_id, fence = key_of(1)
+    task: dict[str, Any] = {"task_id": task_id, "fence": fence, "task_type": "plugin"}
+    info = PayloadInfo(name='a "ü"', size=3, digest="xxh3:00ff", kind="file")
+    plain = evolve(SPEC, options=Plain, inputs=(InputSpec(name="x", required=False),))
+    for spec, named in ((plain, {}), (evolve(plain, options=Options), {"radius": 3})):
+        request = make_request(
+            spec, RunItem(**task, options={}, inputs=(info,)), [b"abc"], Limits()
+        )
+        text = json.dumps([named, [[info.name, info.digest]]], sort_keys=True)
+        digest = hashlib.sha256(text.encode()).digest()
+
+        assert request.seed == int.from_bytes(digest[:4], "big")
 
 
 def test_without_one_the_seed_depends_on_options_and_inputs_alone() -> None:

@@ -74,6 +74,33 @@ def test_the_broker_is_not_told_that_an_attempt_has_begun_which_ends_at_once(war
     assert started.task_id == key_of(2)[0]
 
 
+def test_the_broker_is_told_of_a_start_that_the_host_has_marked_and_of_no_other(
+    warm: Bench,
+) -> None:
+    warm.assign(1)
+    assert warm.said(warm.until_deadline(marked=1)) == []
+    looked_again = warm.now
+    assert warm.said(warm.until_deadline()) == []
+    assert warm.now > looked_again + TELL_AFTER
+
+    (started,) = warm.said_of(AttemptStarted, warm.until_deadline(marked=2))
+    assert started.task_id == key_of(1)[0]
+    assert warm.said_of(AttemptStarted, warm.at(warm.now + 5.0, marked=2)) == []
+
+
+def test_a_host_that_marks_nothing_is_looked_at_less_and_less_often(warm: Bench) -> None:
+    """It may be stopped, for hours."""
+    warm.assign(1, run_limit=10_000.0)
+    looks = 0
+    while warm.now < 1_000.0:
+        warm.until_deadline()
+        warm.host(HostBeat(memory_mb=1))
+        looks += 1
+        if warm.now > 15.0:
+            break
+    assert looks <= 15
+
+
 def test_progress_is_told_after_the_start(warm: Bench) -> None:
     warm.assign(1)
     warm.begin(2)
@@ -216,9 +243,20 @@ def test_an_attempt_over_its_run_limit_is_killed_and_reported_as_timed_out(warm:
 
 
 def test_the_next_deadline_is_never_after_a_limit_of_what_runs(warm: Bench) -> None:
-    warm.assign(1, run_limit=2.0)
+    warm.assign(1, run_limit=TELL_AFTER / 2)
 
-    assert warm.machine.next_deadline() == warm.now + 2.0
+    assert warm.machine.next_deadline() == warm.now + TELL_AFTER / 2
+
+
+def test_a_host_that_can_say_nothing_is_known_by_its_mark_to_have_begun(warm: Bench) -> None:
+    """Its model holds the interpreter, and must not be run thrice because of that."""
+    warm.assign(1, run_limit=10.0)
+    warm.at(warm.now + 9.9, marked=2)
+    warm.host(HostBeat(memory_mb=1))
+    commands = warm.at(warm.now + 0.1, marked=2)
+
+    (crashed,) = warm.said_of(AttemptCrashed, commands)
+    assert (crashed.timed_out, crashed.alone) == (True, True)
 
 
 def test_an_attempt_without_progress_is_killed(warm: Bench) -> None:

@@ -63,6 +63,23 @@ def test_a_start_that_was_not_told_is_forgotten_with_the_host(warm: Bench) -> No
     assert warm.said_of(AttemptStarted, warm.at(warm.now + TELL_AFTER)) == []
 
 
+def test_the_batch_that_the_host_had_marked_is_to_blame_for_its_death(warm: Bench) -> None:
+    warm.assign(1)
+    warm.assign(2)
+
+    (crashed,) = warm.said_of(AttemptCrashed, warm.exit(marked=2))
+
+    assert (crashed.task_id, crashed.alone) == (key_of(1)[0], True)
+    assert warm.machine.held == (key_of(2),)
+
+
+def test_the_mark_of_another_batch_blames_none(warm: Bench) -> None:
+    warm.assign(1)
+
+    assert warm.said_of(AttemptCrashed, warm.exit(marked=1)) == []
+    assert warm.machine.held == (key_of(1),)
+
+
 def test_what_no_host_lives_to_begin_counts_as_a_crash_the_third_time(warm: Bench) -> None:
     """I8: a payload may kill whoever reads it; without a limit it would do so for ever."""
     warm.assign(1)
