@@ -2,11 +2,14 @@
 
 import random
 
+from attrs import evolve
+
 from paintmq.statistics import GpuMetrics, SystemMetrics
 from paintmq.task import Buffer, Fence, PayloadInfo, TaskError, TaskId, TaskRequest, TaskState
 from paintmq.wire import messages as m
 from paintmq.wire.codec import encode
-from paintmq.wire.frames import CHUNK, CREDIT, HEADER_BYTES, KIND_OF, Header, unpack_header
+from paintmq.wire.frames import CHUNK, CREDIT, HEADER_BYTES, KIND_OF, RUN, Header, unpack_header
+from paintmq.wire.runs import RUN_KINDS, encode_run
 
 _TASK = TaskId("0123456789abcdef" * 2)
 _FENCE = Fence(7, 3)
@@ -100,12 +103,35 @@ def sample_messages() -> list[m.Message]:
     ]
 
 
+def sample_runs() -> list[bytes]:
+    """Return a run of every kind that comes in runs, without payload frames, as an item."""
+    ids = [_TASK, TaskId("f" * 32)]
+    several = (
+        [m.ResultReceived(each) for each in ids],
+        [m.Submit(evolve(_REQUEST, id=each, priority=n)) for n, each in enumerate(ids)],
+        [m.Accepted(task_id=each, queue="cpu", durable_sequence=9) for each in ids],
+        [m.Finished(task_id=each, state=TaskState.SUCCEEDED, outputs=_PAYLOADS) for each in ids],
+        [
+            m.AttemptSucceeded(task_id=each, fence=Fence(7, n), outputs=_PAYLOADS, ran=float(n))
+            for n, each in enumerate(ids)
+        ],
+        [m.AttemptRecorded(task_id=each, fence=_FENCE) for each in ids],
+    )
+    runs = []
+    for members in several:
+        body = encode_run(members)
+        frames = 1 if m.payloads_of(members[0]) else 0
+        header = Header(RUN_KINDS[type(members[0])], len(body), frames=frames, sequence=RUN)
+        runs.append(header.pack() + body)
+    return runs
+
+
 class Mutator:
     """Makes inputs: messages that were damaged in one of many ways, and plain garbage."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._samples = [encode(message) for message in sample_messages()]
+        self._samples = [encode(message) for message in sample_messages()] + sample_runs()
 
     def next(self) -> bytes:
         """Return one head frame."""
@@ -133,7 +159,7 @@ class Mutator:
                 sample = rng.choice(self._samples)
                 header = self._miscounted(unpack_header(sample))
                 head = header.pack() + sample[HEADER_BYTES:]
-        sizes = [rng.choice((0, 3, 12, 100)) for _ in range(rng.choice((0, 0, 1, 2, 3)))]
+        sizes = [rng.choice((0, 3, 12, 30, 100)) for _ in range(rng.choice((0, 0, 1, 2, 3)))]
         return [head, *(bytes(size) for size in sizes)]
 
     def _miscounted(self, header: Header) -> Header:
@@ -141,7 +167,7 @@ class Mutator:
         return header._replace(
             frames=rng.choice((0, 1, 2, 0xFFFF)),
             number=rng.choice((0, 1, 2, 0xFFFF_FFFF)),
-            sequence=rng.choice((0, 1, 0xFFFF)),
+            sequence=rng.choice((0, 1, RUN, 0xFFFF)),
         )
 
     def _mutated(self, data: bytearray) -> bytearray:

@@ -95,7 +95,7 @@ def _empty(*arguments: Any, **more: Any) -> list[Any]:
 
 def _all_at_once(self: Outbox, durable: int) -> Iterator[Outgoing]:
     while self._waiting:
-        yield self._waiting.popleft()[1]
+        yield from self._waiting.popleft()[1]
 
 
 def _every_ending(self: ClientMachine, message: Finished) -> list[Command]:

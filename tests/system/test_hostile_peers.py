@@ -222,7 +222,7 @@ def test_another_version_is_told_why_it_is_refused(
     serves(broker)
 
 
-@pytest.mark.parametrize("hello", [ClientHello(oldest=4, newest=5), make_hello(oldest=4, newest=5)])
+@pytest.mark.parametrize("hello", [ClientHello(oldest=9, newest=9), make_hello(oldest=9, newest=9)])
 def test_a_peer_that_only_speaks_later_versions_is_told_so(
     broker: BrokerServer, hello: ClientHello | WorkerHello
 ) -> None:
@@ -233,7 +233,7 @@ def test_a_peer_that_only_speaks_later_versions_is_told_so(
         refused = later.hear(Refused)
 
     oldest = 1 if isinstance(hello, ClientHello) else 2
-    assert f"speaks protocol 4 to 5, this broker {oldest} to 3: update the broker" in refused.reason
+    assert f"speaks protocol 9 to 9, this broker {oldest} to 4: update the broker" in refused.reason
     serves(broker)
 
 
@@ -244,7 +244,7 @@ def test_a_worker_of_version_1_is_told_to_be_updated(broker: BrokerServer) -> No
     with WirePeer(queues[0], make_hello(newest=1)) as old:
         refused = old.hear(Refused)
 
-    assert refused.reason == "speaks protocol 1 to 1, this broker 2 to 3: update it"
+    assert refused.reason == "speaks protocol 1 to 1, this broker 2 to 4: update it"
     serves(broker)
 
 

@@ -20,6 +20,7 @@ from paintmq.errors import (
 from paintmq.model import Job, ModelSpec, Needs
 from paintmq.plugin.answers import estimate
 from paintmq.plugin.options import nearest, parse_options
+from paintmq.plugin.watched_inputs import Looks, undigested, watched
 from paintmq.task import MAX_PRIORITY, MIN_PRIORITY, DeviceKind, TaskRequest, TaskType
 
 REMEMBERED = 1_000
@@ -47,6 +48,9 @@ class CheckedTask:
     """Seconds one attempt may take."""
     result_bytes: int = 0
     """Of its largest output; 0 when unknown."""
+    looks_at_digests: bool = False
+    """Whether the plugin's estimates depend on the digests of inputs: then tasks with other inputs
+    are not like this one, however alike they are else."""
 
 
 class Catalog:
@@ -94,6 +98,9 @@ class Catalog:
         except (TypeError, ValueError, OverflowError, RecursionError):
             return self._check(request)  # its options are no JSON, which ``_check`` says better
         known = self._known.get(key)
+        if known is not None and known.looks_at_digests:
+            key = (*key, tuple([info.digest for info in request.inputs]))
+            known = self._known.get(key)
         if known is None:
             known = self._check(request)
             if len(self._known) >= REMEMBERED:
@@ -113,11 +120,16 @@ class Catalog:
             )
         try:
             options = parse_options(spec.options, request.options, model=spec.name)
+            looks = Looks()
+            inputs = watched(request.inputs, looks)
+            estimates = {
+                device: estimate(spec, Job(device=device, options=options, inputs=inputs))
+                for device in devices
+            }
             jobs = {
                 device: Job(device=device, options=options, inputs=request.inputs)
                 for device in devices
             }
-            estimates = {device: estimate(spec, job) for device, job in jobs.items()}
         except PluginStuck as stuck:
             self._stuck[spec.name] = self._stuck.get(spec.name, 0) + 1
             raise InvalidTaskError(
@@ -132,14 +144,17 @@ class Catalog:
             batch_keys={device: each.batch_key for device, each in estimates.items()},
             run_limit=request.run_limit or spec.run_limit,
             result_bytes=max(each.result_bytes for each in estimates.values()),
+            looks_at_digests=looks.at_digests,
         )
 
 
 def _what_is_checked(request: TaskRequest) -> tuple[object, ...]:
-    """Return all that the answer for a request depends on; ``_check_numbers`` aside."""
-    options = msgspec.msgpack.encode(request.options)
+    """Return all that the answer for a request depends on; ``_check_numbers`` aside, and digests
+    of its inputs, at which few models look.
+    """
+    options = msgspec.msgpack.encode(request.options) if request.options else b""
     kind = request.model, request.task_type, request.device, request.run_limit
-    return (*kind, options, request.inputs)
+    return (*kind, options, *map(undigested, request.inputs))
 
 
 def _check_task_type(spec: ModelSpec, task_type: str) -> None:

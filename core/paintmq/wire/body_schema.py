@@ -60,7 +60,7 @@ class Schema:
     def __init__(self, cls: type, carried: frozenset[str] = frozenset()) -> None:
         fields = [f for f in attrs.fields(cls) if f.name not in carried]
         fields.sort(key=lambda field: field.default is not attrs.NOTHING)  # as positions demand
-        kinds = {f.name: _field_of(f.type, f.name) for f in fields}
+        kinds = {f.name: field_of(f.type, f.name) for f in fields}
         self._class = cls
         self._names = tuple(kinds)
         self._to_wire = [(i, k.to_wire) for i, k in enumerate(kinds.values()) if k.to_wire]
@@ -68,8 +68,8 @@ class Schema:
         # What a decoder has checked needs no constructor, which takes twice as long.
         if hasattr(cls, "__attrs_post_init__") or any(f.validator or f.converter for f in fields):
             raise TypeError(f"{cls.__name__} does more when it is made than its fields say")
-        self._setters = [_setter(cls, name) for name in self._names]
-        self._carried = [_setter(cls, n) for n in ("task_id", "fence") if n in carried]
+        self._setters = [filler(cls, name) for name in self._names]
+        self._carried = [filler(cls, n) for n in ("task_id", "fence") if n in carried]
         self._get = _getter(self._names)
         self.struct = msgspec.defstruct(
             cls.__name__,
@@ -152,7 +152,7 @@ def schema_of(cls: type) -> Schema:
     return Schema(cls)
 
 
-def _setter(cls: type, name: str) -> Callable[[Any, Any], None]:
+def filler(cls: type, name: str) -> Callable[[Any, Any], None]:
     """Return what fills a slot of a value that is being made, frozen as it will be."""
     fill: Callable[[Any, Any], None] = getattr(cls, name).__set__
     return fill
@@ -198,7 +198,7 @@ _PLAIN: dict[Any, Any] = {
 }
 
 
-def _field_of(kind: Any, name: str) -> _Field:
+def field_of(kind: Any, name: str) -> _Field:
     """Return how a field of this type travels.
 
     Raises:
@@ -229,7 +229,7 @@ def _field_of(kind: Any, name: str) -> _Field:
 
 def _tuple_field(arguments: tuple[Any, ...], name: str) -> _Field:
     if arguments[-1] is not Ellipsis:
-        items = [_field_of(a, name) for a in arguments]
+        items = [field_of(a, name) for a in arguments]
         converts = [(i.to_wire, i.from_wire) for i in items]
         return _Field(
             tuple[*(i.wire_type for i in items)],  # type: ignore[misc]  # built at run time
@@ -240,7 +240,7 @@ def _tuple_field(arguments: tuple[Any, ...], name: str) -> _Field:
                 of(v) if of else v for v, (_, of) in zip(value, converts, strict=True)
             ),
         )
-    item = _field_of(arguments[0], name)
+    item = field_of(arguments[0], name)
     inner: Any = item.wire_type
     wire_type = Annotated[tuple[inner, ...], Meta(max_length=MAX_ITEMS)]
     to_wire, from_wire = item.to_wire, item.from_wire
@@ -254,7 +254,7 @@ def _tuple_field(arguments: tuple[Any, ...], name: str) -> _Field:
 
 
 def _mapping_field(kind: Any, name: str) -> _Field:
-    item = _field_of(kind, name)
+    item = field_of(kind, name)
     inner: Any = item.wire_type
     wire_type = Annotated[dict[_TEXT, inner], Meta(max_length=MAX_KEYS)]
     if item.to_wire is None:
@@ -263,7 +263,7 @@ def _mapping_field(kind: Any, name: str) -> _Field:
 
 
 def _optional_field(kind: Any, name: str) -> _Field:
-    item = _field_of(kind, name)
+    item = field_of(kind, name)
     to_wire, from_wire = item.to_wire, item.from_wire
     inner: Any = item.wire_type
     wire_type: Any = Union[inner, None]  # noqa: UP007 -- Annotated types have no |

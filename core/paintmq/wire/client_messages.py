@@ -41,7 +41,7 @@ def client_hello(name: str) -> ClientHello:
     return ClientHello(oldest=OLDEST_BROKER_VERSION, newest=PROTOCOL_VERSION, name=name)
 
 
-@message(0x02, large=True, payloads="task.inputs")
+@message(0x02, large=True, runs=True, payloads="task.inputs")
 @frozen
 class Submit:
     """Accept this task. Harmless to repeat; its input payloads follow."""
@@ -67,7 +67,7 @@ class Query:
     task_ids: tuple[TaskId, ...]
 
 
-@message(0x05)
+@message(0x05, runs=True)
 @frozen
 class ResultReceived:
     """The client has the result (RESULT_ACK); the broker may forget it after a while."""
@@ -108,9 +108,11 @@ class Welcome:
     broker's store went back in time."""
     heartbeat: float
     """Seconds between the heartbeats that the broker expects."""
+    newest: int = 3  # what a broker of version 3 leaves out: never to change
+    """The newest version that the broker speaks, told to peers of version 4 and newer."""
 
 
-@message(0x21)
+@message(0x21, runs=True)
 @frozen(kw_only=True)
 class Accepted:
     """A promise: the task will be brought to exactly one ending, whatever crashes."""
@@ -152,7 +154,7 @@ class Progressed:
     preview: tuple[PayloadInfo, ...] = ()
 
 
-@message(0x24, large=True, payloads="outputs")
+@message(0x24, large=True, runs=True, payloads="outputs")
 @frozen(kw_only=True)
 class Finished:
     """The ending of a task; its output payloads follow."""

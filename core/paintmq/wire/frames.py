@@ -24,6 +24,9 @@ SHARE = FIRST_OF_LINK + 2
 """Not a message: something is said of memory that both peers have, see ``sharing.py``."""
 REFERENCES = 0xFFFF
 """As ``sequence`` of a message outside transfers: one frame names where its payloads lie."""
+RUN = 0xFFFE
+"""As ``sequence`` outside transfers: the body tells of many messages of this kind, see
+``runs.py``."""
 
 _FORMS = message_forms()
 KIND_OF: dict[type[m.Message], int] = {cls: form.kind for cls, form in _FORMS.items()}

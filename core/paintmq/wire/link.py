@@ -8,13 +8,15 @@ image, and neither side holds more than it agreed to.
 
 Rule 1: no payload byte is copied on the way out, nor on the way in unless it came in pieces.
 Rule 2: whatever arrives, ``receive`` returns deliveries or raises WireError.
-Rule 3: a hello, sent or received, starts the connection anew: what was under way in either
+Rule 3: messages that come in large numbers are written as runs to a peer that reads them, see
+``runs.py``; neither who sends nor who receives sees a difference.
+Rule 4: a hello, sent or received, starts the connection anew: what was under way in either
 direction is dropped. Whatever mattered is sent again after the welcome.
 """
 
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from attrs import frozen
 
@@ -27,12 +29,14 @@ from paintmq.wire.frames import (
     CREDIT,
     HEADER_BYTES,
     REFERENCES,
+    RUN,
     SHARE,
     Header,
     unpack_header,
 )
 from paintmq.wire.message_class import message_forms
-from paintmq.wire.messages import Message
+from paintmq.wire.messages import RUNS_VERSION, Message, Welcome, WorkerWelcome
+from paintmq.wire.runs import MOST_SENT, RUN_KINDS, decode_run, encode_run
 from paintmq.wire.sharing import PayloadSharing
 from paintmq.wire.transfer import (
     INLINE_BYTES,
@@ -50,7 +54,7 @@ __all__ = ["Buffer", "Delivery", "Link", "LinkLimits"]
 MAX_HEAD_BYTES = 2 * MIB
 """Of a head frame: no more than a socket takes (MAXMSGSIZE)."""
 MAX_ITEMS = 256
-"""Messages in one ZeroMQ message."""
+"""Messages in one ZeroMQ message, those in runs included."""
 COALESCED_ITEMS = 32
 """Sent in one ZeroMQ message: a reader takes turns between peers message by message."""
 MAX_FRAMES = 1 + MAX_PAYLOADS
@@ -63,6 +67,9 @@ _CREDIT_STEP = WINDOW // 2
 _HELLOS = frozenset(cls for cls, form in message_forms().items() if form.hello)
 _PAYLOADS = {cls: form.payloads for cls, form in message_forms().items() if form.payloads}
 _WORK = frozenset(cls for cls, form in message_forms().items() if form.work)
+_WELCOMES = (Welcome, WorkerWelcome)
+_LONG_MEMBER = 4_096
+"""Bytes of a body beyond which a message is written alone: a run must not grow too long."""
 
 
 @frozen(kw_only=True)
@@ -95,6 +102,12 @@ class _Item(NamedTuple):
     """Header and body."""
     payloads: tuple[Buffer, ...] = ()
     payload_bytes: int = 0
+    messages: int = 1
+
+
+_Member: TypeAlias = tuple[Message, Sequence[Payload], int, Parts | None]
+"""A message that waits for others of its kind, to be written as a run with them; its payloads and
+their bytes; and what it is alone, if it was encoded before."""
 
 
 class Link:
@@ -114,6 +127,9 @@ class Link:
         self._small: deque[_Item] = deque()
         self._work: deque[_Item] = deque()
         self._transfers: deque[OutgoingTransfer] = deque()
+        self._writes_runs = False
+        self._run: list[_Member] = []
+        self._run_bytes = 0
         self._under_way = 0
         self._incoming: IncomingTransfer | None = None
         self._owed = 0
@@ -123,7 +139,7 @@ class Link:
     @property
     def is_idle(self) -> bool:
         """Whether everything sent so far was given out by ``outgoing``."""
-        waits = self._small or self._work or self._transfers
+        waits = self._small or self._work or self._transfers or self._run
         return not waits and self._owed < _CREDIT_STEP
 
     @property
@@ -143,7 +159,7 @@ class Link:
     @property
     def queued_bytes(self) -> int:
         """Bytes that were sent but not yet given out: for back-pressure."""
-        return self._queued_bytes
+        return self._queued_bytes + self._run_bytes
 
     def send(
         self,
@@ -166,14 +182,18 @@ class Link:
         kind = type(message)
         infos = _PAYLOADS[kind](message) if kind in _PAYLOADS else ()
         total = _checked_size(message, infos, payloads) if infos or payloads else 0
+        if self._writes_runs:
+            if kind in RUN_KINDS and total <= INLINE_BYTES:
+                if check and parts is None:
+                    parts = encode_parts(message, check=True)
+                self._into_run((message, payloads, total, parts))
+                return
+            self._end_run()
         header, body = parts or encode_parts(message, check=check)
         if kind in _HELLOS:
             self._start_anew()
         if total <= INLINE_BYTES:
-            head = header.pack(frames=len(infos)) + body
-            line = self._work if self.work_apart and kind in _WORK else self._small
-            line.append(_Item(head, tuple(map(joined, payloads)) if payloads else (), total))
-            self._queued_bytes += len(head) + total
+            self._into_line(message, header, body, payloads, total)
         elif (
             self.sharing is not None
             and (references := self.sharing.refer(message, payloads)) is not None
@@ -188,9 +208,66 @@ class Link:
             number, self._next_number = self._next_number, self._next_number % 0xFFFF_FFFF + 1
             self._transfers.append(OutgoingTransfer(header, body, number, payloads))
 
+    def _into_line(
+        self,
+        message: Message,
+        header: Header,
+        body: bytes,
+        payloads: Sequence[Payload],
+        total: int,
+        messages: int = 1,
+    ) -> None:
+        """Queue a message with small payloads, or a run of such."""
+        head = header.pack(frames=len(payloads)) + body
+        frames = tuple(map(joined, payloads)) if payloads else ()
+        line = self._work if self.work_apart and type(message) in _WORK else self._small
+        line.append(_Item(head, frames, total, messages))
+        self._queued_bytes += len(head) + total
+
+    def _into_run(self, member: _Member) -> None:
+        message, _, size, parts = member
+        if self._run and (
+            type(self._run[0][0]) is not type(message) or self._run_bytes + size > INLINE_BYTES
+        ):
+            self._end_run()
+        self._run.append(member)
+        self._run_bytes += size
+        if len(self._run) == MOST_SENT or (parts is not None and len(parts[1]) > _LONG_MEMBER):
+            self._end_run()
+
+    def _end_run(self) -> None:
+        """Queue what waited for others of its kind."""
+        if not self._run:
+            return
+        members, total = self._run, self._run_bytes
+        self._run, self._run_bytes = [], 0
+        if len(members) > 1:
+            messages = [member[0] for member in members]
+            try:
+                body = encode_run(messages)
+            except WireError:
+                pass  # one of them cannot be sent: the others must not suffer from it
+            else:
+                header = Header(RUN_KINDS[type(messages[0])], len(body), sequence=RUN)
+                parts = [joined(payload) for member in members for payload in member[1]]
+                frames = (b"".join(parts),) if parts else ()
+                self._into_line(messages[0], header, body, frames, total, len(members))
+                return
+        failure: WireError | None = None
+        for message, payloads, size, known in members:
+            try:
+                header, body = known or encode_parts(message)
+            except WireError as error:
+                failure = error
+            else:
+                self._into_line(message, header, body, payloads, size)
+        if failure is not None:
+            raise failure
+
     def share(self, said: bytes) -> None:
         """Queue what is said of memory that both peers have; nothing, if it is empty."""
         if said:
+            self._end_run()
             head = Header(SHARE, len(said)).pack() + said
             self._small.append(_Item(head))
             self._queued_bytes += len(head)
@@ -199,8 +276,12 @@ class Link:
         """Return the multipart messages that may be sent now, in order, each only once.
 
         Call it after every ``send`` and every ``receive``.
+
+        Raises:
+            WireError: a message that waited for others of its kind cannot be sent.
         """
         multiparts: list[list[Buffer]] = []
+        self._end_run()
         if self._owed >= _CREDIT_STEP:
             # Made here, not on arrival: credits must not pile up for a peer that reads nothing.
             credit = Header(CREDIT, number=self._owed).pack()
@@ -255,6 +336,11 @@ class Link:
             elif header.kind == SHARE:
                 if self.sharing is not None:  # else the peer gets no answer, and sends bytes
                     self.share(self.sharing.heard(body))
+            elif header.sequence == RUN and header.number == 0:
+                members = self._run_received(header, body, payloads)
+                if (items := items + len(members) - 1) > MAX_ITEMS:
+                    raise WireError(f"more than {MAX_ITEMS} messages in one")
+                deliveries += members
             else:
                 deliveries += self._message_received(header, body, payloads)
         if used != count:
@@ -274,6 +360,9 @@ class Link:
         kind = type(message)
         if kind in _HELLOS:
             self._start_anew()
+            self._writes_runs = message.newest >= RUNS_VERSION  # type: ignore[union-attr]  # a hello
+        elif isinstance(message, _WELCOMES):
+            self._writes_runs = message.newest >= RUNS_VERSION
         if self.sharing is not None and header.sequence != REFERENCES:
             self.sharing.arrived(message)
         infos = _PAYLOADS[kind](message) if kind in _PAYLOADS else ()
@@ -302,6 +391,30 @@ class Link:
         # A transfer still under way is from before a hello, or its end was lost.
         self._incoming = IncomingTransfer(message, header.number, sizes)
         return self._burst_received(header, payloads)
+
+    def _run_received(
+        self, header: Header, body: Buffer, frames: Sequence[Buffer]
+    ) -> list[Delivery]:
+        """Return the members of a run, whose payloads are one frame."""
+        messages = decode_run(header.kind, body)
+        if self.sharing is not None:
+            for message in messages:
+                self.sharing.arrived(message)
+        read = _PAYLOADS.get(type(messages[0]))
+        if read is None:
+            if frames:
+                raise WireError("a run with payloads of messages that have none")
+            return [Delivery(message) for message in messages]
+        data, start, deliveries = memoryview(frames[0] if frames else b""), 0, []
+        for message in messages:
+            payloads = []
+            for info in read(message):
+                payloads.append(bytes(data[start : start + info.size]))
+                start += info.size
+            deliveries.append(Delivery(message, tuple(payloads)))
+        if start != len(data) or start > INLINE_BYTES or len(frames) > 1:
+            raise WireError("the payloads are not those the run describes")
+        return deliveries
 
     def _resolved(
         self,
@@ -348,13 +461,15 @@ class Link:
         """Take as many small messages as one ZeroMQ message should hold."""
         heads: list[bytes] = []
         payloads: list[Buffer] = []
-        head_bytes = payload_bytes = 0
-        while line and len(heads) < COALESCED_ITEMS:
-            head, frames, size = line[0]
+        head_bytes = payload_bytes = messages = 0
+        while line and messages < COALESCED_ITEMS:
+            head, frames, size, count = line[0]
             head_bytes += len(head)
             payload_bytes += size
+            messages += count
             if heads and (
-                head_bytes > _COALESCED_BYTES
+                messages > COALESCED_ITEMS
+                or head_bytes > _COALESCED_BYTES
                 or payload_bytes > _COALESCED_BYTES
                 or len(payloads) + len(frames) > MAX_PAYLOADS
             ):

@@ -31,6 +31,8 @@ class MessageForm:
     """Whether it travels by the pipes of a ``pushpull`` queue: a task or a result."""
     hello: bool
     """Whether it starts a connection anew: see ``Link``."""
+    runs: bool
+    """Whether many may be written as one item: see ``runs``."""
     payloads: ReadPayloads | None
     """Returns the descriptions of the payload frames that follow; None: none ever do."""
 
@@ -44,6 +46,7 @@ def message(
     large: bool = False,
     work: bool = False,
     hello: bool = False,
+    runs: bool = False,
     payloads: str | ReadPayloads | None = None,
 ) -> Callable[[M], M]:
     """Declare an attrs class to be a message of this kind; put it above ``frozen``.
@@ -53,6 +56,7 @@ def message(
         large: see ``MessageForm``, as for the other flags.
         work: a task or a result.
         hello: starts the connection anew.
+        runs: many of them may be written as one item.
         payloads: the name of the field with the descriptions of its payloads, or what reads them.
 
     Raises:
@@ -68,7 +72,9 @@ def message(
                 raise ValueError(
                     f"{cls.__name__} has the kind {kind:#04x}, which is used by {other.__name__}"
                 )
-        _forms[cls] = MessageForm(kind=kind, large=large, work=work, hello=hello, payloads=read)
+        _forms[cls] = MessageForm(
+            kind=kind, large=large, work=work, hello=hello, runs=runs, payloads=read
+        )
         return cls
 
     return declare

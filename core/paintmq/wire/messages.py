@@ -24,6 +24,8 @@ Message: TypeAlias = ToBroker | FromBroker
 _READ_PAYLOADS = {
     cls: form.payloads for cls, form in message_forms().items() if form.payloads is not None
 }
+WITH_PAYLOADS = frozenset(_READ_PAYLOADS)
+"""The messages that payload frames may follow."""
 
 
 def payloads_of(message: Message) -> tuple[PayloadInfo, ...]:

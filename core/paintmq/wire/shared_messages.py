@@ -8,11 +8,14 @@ from paintmq.wire.message_class import message
 PROTOCOL_VERSION = 4
 """Peers that share no version are refused with a message that says so. Since version 2 digests may
 be XXH3, see ``digests.py``; since version 3 payloads may lie in memory that both peers have; since
-version 4 workers tell of their models' output and their machine, and tasks may carry a trace."""
+version 4 workers tell of their models' output and their machine, tasks may carry a trace, and many
+messages of a kind may be written as one item, see ``runs.py``."""
 SHARING_VERSION = 3
 """Peers that speak it are told of shared memory."""
 OBSERVING_VERSION = 4
 """Peers that speak it are told that the broker takes what there is to observe."""
+RUNS_VERSION = 4
+"""Peers that speak it are sent runs."""
 OLDEST_PROTOCOL_VERSION = 1
 """Clients of it are served: a worker answers with digests of the kind that came with the inputs."""
 OLDEST_WORKER_VERSION = 2

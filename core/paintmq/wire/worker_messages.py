@@ -86,7 +86,7 @@ class AttemptProgressed:
     preview: tuple[PayloadInfo, ...] = ()
 
 
-@message(0x43, work=True, payloads="outputs")
+@message(0x43, work=True, runs=True, payloads="outputs")
 @frozen(kw_only=True)
 class AttemptSucceeded:
     """The attempt is done; its output payloads follow. Repeated until AttemptRecorded."""
@@ -246,6 +246,8 @@ class WorkerWelcome:
     """Of the pipe that takes the results of the queue; 0: the connection itself."""
     observes: bool = False
     """Whether the broker takes ModelLogged and NodeMeasured; it says so to workers of version 4."""
+    newest: int = 3
+    """The newest version that the broker speaks, told to peers of version 4 and newer."""
 
 
 @frozen(kw_only=True)
@@ -281,7 +283,7 @@ class Abandon:
     grace: float
 
 
-@message(0x63)
+@message(0x63, runs=True)
 @frozen
 class AttemptRecorded:
     """The broker has recorded this attempt's end, or refuses it as stale: stop repeating it."""

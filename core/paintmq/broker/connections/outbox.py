@@ -5,7 +5,7 @@ reveal an acceptance that a crash may still undo.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from attrs import define, field
@@ -48,16 +48,22 @@ def weight_of(value: Json) -> int:
 class Outbox:
     """Messages in the order in which the machine sent them."""
 
-    _waiting: deque[tuple[int, Outgoing]] = field(factory=deque[tuple[int, Outgoing]], init=False)
+    _waiting: deque[tuple[int, list[Outgoing]]] = field(
+        factory=deque[tuple[int, list[Outgoing]]], init=False
+    )
+    """Those of each step, with the record that must be durable before."""
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return sum([len(outgoing) for _, outgoing in self._waiting])
 
     def add(self, sequence: int, outgoing: Iterable[Outgoing]) -> None:
         """Hold messages until that record is durable. Sequences never decrease."""
-        self._waiting.extend([(sequence, each) for each in outgoing])
+        if held := list(outgoing):
+            self._waiting.append((sequence, held))
 
-    def release(self, durable: int) -> Iterator[Outgoing]:
-        """Yield the messages that may leave now, in order."""
+    def release(self, durable: int) -> list[Outgoing]:
+        """Return the messages that may leave now, in order; they wait here no more."""
+        released: list[Outgoing] = []
         while self._waiting and self._waiting[0][0] <= durable:
-            yield self._waiting.popleft()[1]
+            released += self._waiting.popleft()[1]
+        return released

@@ -15,7 +15,7 @@ from paintmq.task import Buffer, PeerId
 from paintmq.transport.key_files import Role
 from paintmq.transport.pipes import send_waiting
 from paintmq.wire.link import Link
-from paintmq.wire.messages import Answer, FromBroker, payloads_of
+from paintmq.wire.messages import WITH_PAYLOADS, Answer, FromBroker, payloads_of
 from paintmq.wire.transfer import INLINE_BYTES
 
 MOST_ANSWERED = 200_000
@@ -133,6 +133,10 @@ class Peer:
     def hold(self, outgoing: Outgoing) -> None:
         """Append a message to its line; an answer beyond the limit is replaced by a refusal."""
         message = outgoing.send.message
+        kind = type(message)
+        if kind not in WITH_PAYLOADS and kind is not Answer:
+            self.held.append(outgoing)  # as most
+            return
         if isinstance(message, Answer):
             if self.unsent and self._answered > MOST_ANSWERED:
                 reason = "too many of your answers are unread: read them, then ask again"

@@ -23,7 +23,7 @@ from paintmq.broker.connections.outbox import Outbox, Outgoing
 from paintmq.broker.connections.peers import Peer, PeerTable, UnreachableError
 from paintmq.broker.machine import Send
 from paintmq.broker.stores import PayloadKey
-from paintmq.broker.stores.failpoints import failpoint
+from paintmq.broker.stores.failpoints import ARMED, failpoint
 from paintmq.broker.stores.journal import Journal
 from paintmq.broker.stores.payload_cache import PayloadCache, payload_keys
 from paintmq.errors import WireError
@@ -124,25 +124,34 @@ class Sender:
 
     def release(self) -> None:
         """Pass on the messages whose records have become durable."""
-        for outgoing in self._outbox.release(self._journal.durable):
-            peer = self._peers.get(outgoing.send.peer)
-            if peer is None:
-                continue  # it left, and will query its tasks when it comes back
-            kind = type(outgoing.send.message)
+        released = self._outbox.release(self._journal.durable)
+        if not released:
+            return
+        now, urgent, peer = self._clock(), dict[PeerId, Peer](), None
+        for outgoing in released:
+            send = outgoing.send
+            if peer is None or peer.id != send.peer:  # many in a row are to the same one
+                peer = self._peers.get(send.peer)
+                if peer is None:
+                    continue  # it left, and will query its tasks when it comes back
+            kind = type(send.message)
             if kind is Progressed and peer.line_length > PREVIEW_LINE:
                 continue
             if kind is BrokerHeartbeat and peer.is_behind:
                 continue  # what waits for it shows as well that the broker lives
             peer.hold(outgoing)
+            if peer.id in urgent:
+                continue
             seconds = LINGER_SECONDS.get(kind)
-            if seconds is not None and peer.line_length < LINGERING_MESSAGES:
-                until = self._clock() + seconds
-                known = self._lingering.get(peer.id)
-                if known is None or known[1] > until:
-                    self._lingering[peer.id] = peer, until
-            else:
-                self._peers.mark(peer)
-                self._lingering.pop(peer.id, None)
+            if seconds is None or peer.line_length >= LINGERING_MESSAGES:
+                urgent[peer.id] = peer
+                continue
+            known = self._lingering.get(peer.id)
+            if known is None or known[1] > now + seconds:
+                self._lingering[peer.id] = peer, now + seconds
+        for peer in urgent.values():
+            self._peers.mark(peer)
+            self._lingering.pop(peer.id, None)
 
     def _end_lingering(self) -> None:
         """Let go what has waited for company long enough."""
@@ -247,18 +256,23 @@ class Sender:
                 return moved
             outgoing = line[0]
             message, payloads = outgoing.send.message, outgoing.payloads
-            is_plain = type(message) not in _MAY_TAKE_LONG
-            if payloads is None and type(message) in _WITH_PAYLOADS:
-                message = self._without_damaged(peer, message)
+            kind = type(message)
+            is_plain = kind not in _MAY_TAKE_LONG
+            if payloads is None and kind in _WITH_PAYLOADS:
+                message = self._without_damaged(peer, message) if self._damaged else message
                 if message is not outgoing.send.message:
                     line[0] = Outgoing(Send(peer.id, message))
                 payloads = self._complete(peer, message)
                 if payloads is None:
                     return moved
             peer.release(line)
-            failpoint("send.before")
-            self._hand_over(peer, self._stamped(peer, message), payloads or ())
-            failpoint("send.after")
+            if ARMED:
+                failpoint("send.before")
+            if kind in _STAMPED:
+                message = self._stamped(peer, message)
+            self._hand_over(peer, message, payloads or ())
+            if ARMED:
+                failpoint("send.after")
             if not is_plain or moved % CLOCK_MESSAGES == 0:
                 self._look_at_clock()
         return LINK_MESSAGES
@@ -287,8 +301,6 @@ class Sender:
 
     def _without_damaged(self, peer: Peer, message: FromBroker) -> FromBroker:
         """Return the message, or what replaces it where one of its payloads is lost."""
-        if not self._damaged:
-            return message
         lost = [key for key in payload_keys(message) if key in self._damaged]
         if not lost:
             return message
@@ -319,8 +331,6 @@ class Sender:
         self._failures.append((peer.id, failure))
 
     def _stamped(self, peer: Peer, message: FromBroker) -> FromBroker:
-        if type(message) not in _STAMPED:
-            return message
         if isinstance(message, Accepted):  # as ``evolve`` would, which takes ten times as long
             return Accepted(
                 task_id=message.task_id,

@@ -17,9 +17,12 @@ from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.config import Limits, QueueConfig
 from paintmq.errors import InvalidTaskError
 from paintmq.plugin.catalog import Catalog, CheckedTask
+from paintmq.plugin.watched_inputs import undigested
 from paintmq.task import TaskRequest
 from paintmq.wire.messages import Rejected
 
+REMEMBERED = 1_000
+"""Forms of tasks that are known to pass: most tasks come in large numbers that are alike."""
 LONGEST_RETRY = 60.0
 """Seconds. A client told to wait longer would miss the room that other tasks leave meanwhile."""
 
@@ -40,6 +43,12 @@ class Admission:
     disk_full: bool = False
     disk_busy: bool = False
     _feasible: FeasibleQueues = field(factory=FeasibleQueues, init=False)
+    _found: dict[tuple[object, ...] | None, CheckedTask] = field(
+        factory=dict[tuple[object, ...] | None, CheckedTask], init=False
+    )
+    """What passed all checks that depend on the task alone; see ``_check_itself``."""
+    _found_for: tuple[Catalog | None, Limits | None] = field(default=(None, None), init=False)
+    """The catalog and the limits by which it passed."""
 
     def exceeds_key(self, request: TaskRequest, credentials: Credentials) -> Rejected | None:
         """Return the refusal of a request that claims more than its client's key allows.
@@ -74,15 +83,40 @@ class Admission:
         if self.disk_busy:
             reason = "the broker's disk is slow and too many records wait to be written"
             return _reject(request, "disk_busy", reason, retry_after=1.0)
+        checked = self._check_itself(request)
+        if isinstance(checked, Rejected):
+            return checked
+        refusal = self._exceeds_room(request) or self._exceeds_quota(request, credentials)
+        return refusal or self._queue_for(request, checked, now, credentials.queues)
+
+    def _check_itself(self, request: TaskRequest) -> CheckedTask | Rejected:
+        """Make the checks that depend on the task alone; once, for all that are like it."""
+        catalog, limits = self._found_for
+        if (
+            catalog is not self.catalog
+            or limits is not self._limits
+            or len(self._found) >= REMEMBERED
+        ):
+            self._found_for = self.catalog, self._limits
+            self._found.clear()
+        try:
+            key = _what_is_checked(request)
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            key = None  # its options are no JSON: the catalog says so
+        found = self._found.get(key)
+        if found is not None:
+            return found
         if (refusal := self._exceeds_sizes(request)) is not None:
             return refusal
         try:
             checked = self.catalog.check(request)
         except InvalidTaskError as error:
             return _reject(request, error.code, str(error))
-        refusal = self._exceeds_limits(request, checked)
-        refusal = refusal or self._exceeds_quota(request, credentials)
-        return refusal or self._queue_for(request, checked, now, credentials.queues)
+        if (refusal := self._exceeds_limits(request, checked)) is not None:
+            return refusal
+        if key is not None and not checked.looks_at_digests:
+            self._found[key] = checked
+        return checked
 
     def _exceeds_quota(self, request: TaskRequest, credentials: Credentials) -> Rejected | None:
         quota = credentials.quota
@@ -140,6 +174,10 @@ class Admission:
                 f"the inputs have {size} bytes, at most {limits.max_task_bytes} are allowed "
                 f"(limits.max_task_bytes)",
             )
+        return None
+
+    def _exceeds_room(self, request: TaskRequest) -> Rejected | None:
+        limits, size = self._limits, request.input_bytes
         if self._tasks.unfinished >= limits.max_tasks:
             return _reject(
                 request,
@@ -240,6 +278,24 @@ class Admission:
             counts.waiting >= queue.capacity
             or counts.bytes_waiting + request.input_bytes > queue.max_bytes
         )
+
+
+def _what_is_checked(request: TaskRequest) -> tuple[object, ...]:
+    """Return all of a request that ``_check_itself`` looks at."""
+    options = msgspec.msgpack.encode(request.options) if request.options else b""
+    return (
+        request.model,
+        request.task_type,
+        request.device,
+        request.queue,
+        request.tenant,
+        request.priority,
+        request.max_attempts,
+        request.run_limit,
+        request.expires_in,
+        options,
+        *[(undigested(info), len(info.digest)) for info in request.inputs],
+    )
 
 
 def longest_text(request: TaskRequest) -> int:

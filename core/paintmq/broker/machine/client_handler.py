@@ -11,7 +11,7 @@ from paintmq.broker.machine.credentials import NO_KEYS, Credentials
 from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.membership import Membership
 from paintmq.broker.machine.retention import finished_message
-from paintmq.broker.machine.sessions import ClientSession
+from paintmq.broker.machine.sessions import ClientSession, spoken_to
 from paintmq.broker.machine.tasks import TaskEntry, TaskTable
 from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.config import Timers
@@ -66,6 +66,7 @@ class ClientHandler:
                 incarnation=self._incarnation,
                 durable_sequence=0,
                 heartbeat=self._timers.heartbeat,
+                newest=spoken_to(hello),
             ),
         )
 

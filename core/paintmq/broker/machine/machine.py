@@ -180,8 +180,10 @@ class BrokerMachine:
         *,
         now: float,
         credentials: Credentials = NO_KEYS,
-    ) -> None:
+    ) -> int:
         """Handle a message as ``receive`` does, but let others share its step: see ``finish``.
+
+        Returns how many records the open step has: those of a message are the ones it added.
 
         What one step costs, the choice of tasks for free workers above all, is then paid once for
         all that arrived together, and the workers are given fuller batches.
@@ -205,15 +207,11 @@ class BrokerMachine:
             # introduce itself and repeat what it said.
             self._workers.heard_of_stranger(message)
             self._life.step.send(peer, WhoAreYou())
+        return self._life.step.records_so_far()
 
     def finish(self, *, now: float) -> Step:
         """Close the step of all messages that were taken in; call it at the same ``now``."""
         return self._finish_step(now)
-
-    @property
-    def records_so_far(self) -> int:
-        """How many records the open step has: those of a message are the ones it added."""
-        return self._life.step.records_so_far
 
     def recover(self, reason: str, *, now: float) -> Step:
         """Clean up after an input whose handling raised an exception.

@@ -6,7 +6,7 @@ from attrs import define, field
 
 from paintmq.broker.machine.credentials import NO_KEYS, Credentials
 from paintmq.task import PeerId
-from paintmq.wire.messages import ClientHello, WorkerHello
+from paintmq.wire.messages import PROTOCOL_VERSION, RUNS_VERSION, ClientHello, WorkerHello
 
 MAX_NAME = 255
 """Longest name, in characters."""
@@ -86,6 +86,13 @@ def version_objection(oldest: int, newest: int, *, ours: int, our_oldest: int) -
             f"update the broker"
         )
     return ""
+
+
+def spoken_to(hello: WorkerHello | ClientHello) -> int:
+    """Return what a welcome says of the versions spoken here: nothing, to those who cannot read
+    it.
+    """
+    return PROTOCOL_VERSION if hello.newest >= RUNS_VERSION else RUNS_VERSION - 1
 
 
 def introduction_objection(hello: WorkerHello | ClientHello) -> str:

@@ -61,7 +61,6 @@ class StepBuilder:
         self._records, self._sends = [], []
         return step
 
-    @property
     def records_so_far(self) -> int:
         return len(self._records)
 

@@ -10,7 +10,7 @@ from paintmq.broker.machine.credentials import NO_KEYS, Credentials
 from paintmq.broker.machine.leases import Leases
 from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.membership import Membership
-from paintmq.broker.machine.sessions import MAX_TROUBLE, WorkerSession
+from paintmq.broker.machine.sessions import MAX_TROUBLE, WorkerSession, spoken_to
 from paintmq.broker.machine.tasks import TaskEntry, TaskTable
 from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.config import Limits, Timers
@@ -75,6 +75,7 @@ class WorkerHandler:
                 heartbeat=self._timers.heartbeat,
                 lease=self._timers.lease,
                 observes=hello.newest >= OBSERVING_VERSION,
+                newest=spoken_to(hello),
             ),
         )
         worker = WorkerSession(peer, hello, credentials)

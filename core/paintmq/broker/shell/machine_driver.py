@@ -50,6 +50,8 @@ class MachineDriver:
     """The recorder is not among them: it sees each step first."""
     _open: bool = field(default=False, init=False)
     """Whether messages were taken in whose step is not finished."""
+    _records: int = field(default=0, init=False)
+    """How many records the open step has."""
     _delivered: list[_Delivered] = field(factory=list[_Delivered], init=False)
     """Those among them that brought payloads."""
 
@@ -87,10 +89,10 @@ class MachineDriver:
         """
         if self._recorder is not None or isinstance(message, AttemptProgressed):
             return self._receive_alone(peer, message, payloads, credentials, now)
-        first = self.machine.records_so_far if payloads else 0
+        first = self._records if self._open else 0
         self._open = True
         try:
-            self.machine.take_in(peer, message, now=now, credentials=credentials)
+            self._records = self.machine.take_in(peer, message, now=now, credentials=credentials)
         except BaseException as error:  # noqa: BLE001 -- the containment raises what is not for it
             self._containment.machine_failed(error, lambda: ("a message", peer, message), now)
             step = self._recovered(type(error).__name__, now)
@@ -99,7 +101,7 @@ class MachineDriver:
             self._carry_out(step, now)
             return False
         if payloads:
-            self._note(message, payloads, first, self.machine.records_so_far)
+            self._delivered.append(_Delivered(message, payloads, first, self._records))
         return True
 
     def finish(self, *, now: float) -> None:
@@ -242,11 +244,12 @@ class MachineDriver:
         """
         kept: dict[int, list[tuple[PayloadKey, Payload]]] = {}
         delivered, self._delivered = self._delivered, []
+        whole = self._journal.needs_payloads
         for each in delivered:
+            if each.first == each.after:
+                continue  # a repetition, or what came too late
+            payloads = tuple(map(joined, each.payloads)) if whole else each.payloads
             records = step.records[each.first : each.after]
-            payloads = each.payloads
-            if self._journal.needs_payloads:
-                payloads = tuple(map(joined, payloads))
             for place, items in payloads_kept(each.message, payloads, records).items():
                 kept[each.first + place] = items
         return kept

@@ -58,6 +58,10 @@ _name, _, _count = os.environ.get(VARIABLE, "").partition(":")
 _remaining = {_name: int(_count or 1)} if _name else {}
 
 
+ARMED = bool(_remaining)
+"""Whether a test armed one: what is met for every message asks this first."""
+
+
 def failpoint(name: str) -> None:
     """End the process here, as SIGKILL would, if a test armed this point."""
     if name in _remaining:

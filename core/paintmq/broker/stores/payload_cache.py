@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from attrs import define, field
 
-from paintmq.broker.records import Record, TaskAccepted, TaskChanged, TaskPurged, keeps_inputs
+from paintmq.broker.records import Record, TaskAccepted, TaskChanged, TaskPurged
 from paintmq.broker.stores import PayloadKey
 from paintmq.broker.stores.store import Direction
 from paintmq.shared_memory.ranges import place_of
-from paintmq.task import TaskId, TaskState
+from paintmq.task import FINAL_STATES, TaskId, TaskState
 from paintmq.units import MIB
 from paintmq.wire.messages import Assign, AttemptSucceeded, Finished, FromBroker, Submit, ToBroker
 from paintmq.wire.transfer import Payload, joined, size_of
@@ -61,29 +61,34 @@ class PayloadCache:
 
     def put(self, key: PayloadKey, data: Payload, *, sequence: int = 0) -> None:
         """Keep a payload, at least until that record is durable."""
-        self._forget(key)
+        if key in self._held:
+            self._forget(key)
+        size = len(data) if type(data) is bytes else size_of(data)
         if sequence:
-            size = size_of(data)
             self._unwritten.append((sequence, size))
             self.unwritten_bytes += size
-        held = _Held(data, size_of(data), sequence)
-        self._held[key] = held
-        self._names.setdefault((key.task_id, key.direction), []).append(key.name)
-        self._bytes += held.size
+        self._held[key] = _Held(data, size, sequence)
+        place = key[:2]
+        if (names := self._names.get(place)) is None:
+            self._names[place] = [key.name]
+        else:
+            names.append(key.name)
+        self._bytes += size
 
     def follow(self, records: Sequence[Record]) -> None:
         """Drop the payloads that can no longer be asked for after these records."""
         for record in records:
-            match record:
-                case TaskChanged(task_id, _, status) if not keeps_inputs(status.state):
-                    self._forget_all(task_id, "in")
-                case TaskChanged(task_id, _, status) if status.state.is_final:
-                    self._move_out(task_id)
-                case TaskPurged(task_id):
-                    self._forget_all(task_id, "in")
-                    self._forget_all(task_id, "out")
-                case _:
-                    pass
+            if isinstance(record, TaskChanged):
+                state = record.status.state
+                if state not in FINAL_STATES:
+                    continue
+                if state is not TaskState.DEAD:  # see ``keeps_inputs``
+                    self._forget_all(record.task_id, "in")
+                else:
+                    self._move_out(record.task_id)
+            elif isinstance(record, TaskPurged):
+                self._forget_all(record.task_id, "in")
+                self._forget_all(record.task_id, "out")
 
     def evict(self, durable: int) -> None:
         """Keep memory within its bound where the store has a copy, the longest unused first."""
@@ -105,8 +110,8 @@ class PayloadCache:
                 held.data = bytes(joined(held.data))
 
     def _forget_all(self, task_id: TaskId, direction: Direction) -> None:
-        for name in list(self._names.get((task_id, direction), ())):
-            self._forget(PayloadKey(task_id, direction, name))
+        for name in self._names.pop((task_id, direction), ()):
+            self._bytes -= self._held.pop(PayloadKey(task_id, direction, name)).size
 
     def _forget(self, key: PayloadKey) -> None:
         held = self._held.pop(key, None)

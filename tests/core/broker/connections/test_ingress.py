@@ -55,7 +55,7 @@ def test_anything_else_is_refused_in_words() -> None:
 def test_a_worker_that_knows_no_digest_of_version_2_is_refused() -> None:
     """I18, I20."""
     assert objection(make_hello(queue="cpu", newest=1), port="cpu", is_queue=True) == (
-        "speaks protocol 1 to 1, this broker 2 to 3: update it"
+        "speaks protocol 1 to 1, this broker 2 to 4: update it"
     )
 
 
