@@ -237,7 +237,7 @@ def _record_no_starts(
     self.tasks.change(entry, status)
     self.set_timers(entry, timers)
     if event not in (Event.LOAD, Event.RUN):
-        self._records.append(TaskChanged(entry.id, RECORDS[event], status))
+        self.records.append(TaskChanged(entry.id, RECORDS[event], status))
 
 
 def _only_record_that_it_waits(

@@ -127,7 +127,9 @@ class Sender:
         released = self._outbox.release(self._journal.durable)
         if not released:
             return
-        now, urgent, peer = self._clock(), dict[PeerId, Peer](), None
+        urgent = dict[PeerId, Peer]()
+        peer: Peer | None = None
+        now: float | None = None
         for outgoing in released:
             send = outgoing.send
             if peer is None or peer.id != send.peer:  # many in a row are to the same one
@@ -146,7 +148,7 @@ class Sender:
             if seconds is None or peer.line_length >= LINGERING_MESSAGES:
                 urgent[peer.id] = peer
                 continue
-            known = self._lingering.get(peer.id)
+            known, now = self._lingering.get(peer.id), self._clock() if now is None else now
             if known is None or known[1] > now + seconds:
                 self._lingering[peer.id] = peer, now + seconds
         for peer in urgent.values():

@@ -50,25 +50,23 @@ class StepBuilder:
     """The task that the step deals with: the one to end if handling the input raises."""
     observe: Callable[[Happening], None] = field(default=deque[Happening](maxlen=0).append)
     """Takes whatever happens, for those who count; must be quick."""
-    _records: list[Record] = field(factory=list[Record], init=False)
+    records: list[Record] = field(factory=list[Record], init=False)
+    """What was collected so far."""
     _sends: list[Send] = field(factory=list[Send], init=False)
 
     def take(self) -> Step:
         """Return what was collected since the last call."""
-        if not self._records and not self._sends:
+        if not self.records and not self._sends:
             return NOTHING
-        step = Step(tuple(self._records), tuple(self._sends))
-        self._records, self._sends = [], []
+        step = Step(tuple(self.records), tuple(self._sends))
+        self.records, self._sends = [], []
         return step
-
-    def records_so_far(self) -> int:
-        return len(self._records)
 
     def accept(self, entry: TaskEntry, timers: dict[TimerKind, float]) -> None:
         """Add a new task and record it."""
         transitions.check(TaskState.SUBMITTED, Event.ACCEPT, entry.status.state, timers)
         self.tasks.add(entry)
-        self._records.append(TaskAccepted(entry.request, entry.status))
+        self.records.append(TaskAccepted(entry.request, entry.status))
         self.observe((Event.ACCEPT, entry.request, entry.status, TaskState.SUBMITTED))
         self._replace_timers(entry, timers)
 
@@ -83,7 +81,7 @@ class StepBuilder:
         before = entry.status.state
         word = transitions.check(before, event, status.state, timers)
         self.tasks.change(entry, status)
-        self._records.append(TaskChanged(entry.id, word, status))
+        self.records.append(TaskChanged(entry.id, word, status))
         self.observe((event, entry.request, status, before))
         self._replace_timers(entry, timers)
 
@@ -92,19 +90,19 @@ class StepBuilder:
         before = entry.status
         word = transitions.check(before.state, Event.MOVE, status.state, timers)
         self.tasks.move(entry, status)
-        self._records.append(TaskChanged(entry.id, word, status))
+        self.records.append(TaskChanged(entry.id, word, status))
         self.observe(Note("moved", queue=before.queue, model=entry.request.model))
         self.observe((Event.MOVE, entry.request, status, before.state))
         self._replace_timers(entry, timers)
 
     def record(self, record: Record) -> None:
         """Record what is no transition of a task."""
-        self._records.append(record)
+        self.records.append(record)
 
     def purge(self, entry: TaskEntry) -> None:
         """Remove the task and record that."""
         transitions.check(entry.status.state, Event.PURGE, None, ())
-        self._records.append(TaskPurged(entry.id))
+        self.records.append(TaskPurged(entry.id))
         self.tasks.remove(entry)
         self._replace_timers(entry, NO_TIMERS)
 
