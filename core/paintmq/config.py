@@ -4,6 +4,7 @@ Seconds are floats, bytes are integers, memory is in megabytes of 2**20 bytes. E
 ``metadata["help"]`` is what ``paintmq config`` prints beside it.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -43,6 +44,18 @@ def _names(value: Iterable[str]) -> tuple[str, ...]:
             f"models = {value!r} must be a list of names, such as [{value!r}]"
         )
     return tuple(value)
+
+
+_PASSWORD = re.compile(r"(?<=://)([^:/@]*):([^/]*)@|(password=)('[^']*'|[^\s&']*)")
+
+
+def without_password(address: str) -> str:
+    """Return an address, or a list of ``key=value``, with ``***`` where it has a password."""
+
+    def hidden(found: "re.Match[str]") -> str:
+        return f"{found[3]}***" if found[3] else f"{found[1]}:***@"
+
+    return _PASSWORD.sub(hidden, address)
 
 
 @frozen(kw_only=True)

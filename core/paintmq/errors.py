@@ -15,6 +15,8 @@
     │   └── NoRoomError             too much is unfinished (also a TimeoutError)
     ├── PortInUseError              a queue's port is taken
     ├── StoreError                  the journal cannot be opened, read or written
+    │   ├── StoreUnreachableError   its database does not answer now; waiting may help
+    │   └── LeadLostError           another broker leads on the journal, or may do so
     ├── WireError                   a frame or message is not of our protocol
     │   └── VersionMismatchError    the peer speaks a version of it that we do not
     ├── ModelError                  for model authors: an attempt failed, retryable or not
@@ -136,6 +138,14 @@ class PortInUseError(PaintMQError):
 
 class StoreError(PaintMQError):
     """The journal cannot be opened, read or written."""
+
+
+class StoreUnreachableError(StoreError):
+    """The journal's database does not answer now; waiting may help."""
+
+
+class LeadLostError(StoreError):
+    """Another broker leads on the journal, or may do so; a broker may stand by after it."""
 
 
 class WireError(PaintMQError):

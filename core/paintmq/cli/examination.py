@@ -15,6 +15,7 @@ from paintmq.broker.stores import journal_folder
 from paintmq.broker.stores.disk_space import DiskSpace
 from paintmq.cli import common_options
 from paintmq.cli.common_options import client_endpoint, is_reachable
+from paintmq.config import without_password
 from paintmq.errors import ConfigError, PaintMQError, PortInUseError
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def models(config: "Config") -> Iterator[Finding]:
 def journal(broker: "BrokerConfig", stores: Container[str] = ()) -> Iterator[Finding]:
     """Check where the journal lies and the free space there. ``stores``: schemes of plugins."""
     if broker.journal.partition(":")[0] in stores:
-        yield Finding("journal", "ok", f"{broker.journal}, kept by a plugin")
+        yield Finding("journal", "ok", f"{without_password(broker.journal)}, kept by a plugin")
         return
     if broker.durability == "memory":
         yield Finding("journal", "note", "in memory: a broker that stops forgets everything")

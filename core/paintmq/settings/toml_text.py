@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from paintmq.config import DEFAULT_QUEUE_CONFIGS, Config
+from paintmq.config import DEFAULT_QUEUE_CONFIGS, Config, without_password
 
 if TYPE_CHECKING:
     from paintmq.settings.file import Settings
@@ -77,6 +77,8 @@ def _section(
     yield f"\n[{'.'.join(map(toml_key, path))}]" + (f"  # {help_text}" if explained else "")
     for attribute in attrs.fields(type(value)):
         current = getattr(value, attribute.name)
+        if isinstance(current, str):
+            current = without_password(current)
         remarks = [attribute.metadata["help"]] if explained else []
         origin = settings.origin((*path, attribute.name))
         if origin != "default":

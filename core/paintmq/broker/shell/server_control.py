@@ -11,7 +11,7 @@ from paintmq.broker.machine import NO_KEYS, Credentials
 from paintmq.broker.records import Recovered
 from paintmq.broker.stores import journal_folder
 from paintmq.broker.stores.journal import Journal
-from paintmq.config import BrokerConfig, QueueConfig
+from paintmq.config import BrokerConfig, QueueConfig, without_password
 from paintmq.errors import PaintMQError
 from paintmq.plugin.catalog import Catalog
 from paintmq.plugin.options import describe_options
@@ -191,6 +191,8 @@ def describe_queues(
 
 def _as_json(value: Any) -> Json:
     match value:
+        case str():
+            return without_password(value)
         case tuple() | list():
             return [_as_json(each) for each in value]
         case Mapping():
@@ -203,7 +205,7 @@ def describe_journal(broker: BrokerConfig, recovered: Recovered) -> str:
     """Return where the journal is and what was in it, for the operator who starts a broker."""
     if broker.durability == "memory" and not broker.journal:
         return "in memory: whatever is unfinished ends with this broker"
-    where = broker.journal or journal_folder(broker)
+    where = without_password(broker.journal) or journal_folder(broker)
     open_tasks = sum(not task.status.state.is_final for task in recovered.tasks)
     return f"{where} ({broker.durability}), with {open_tasks} unfinished tasks"
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from paintmq.broker.stores.store import BackupState, Collected, Entry, PayloadKey, Store
-from paintmq.config import BrokerConfig
+from paintmq.broker.stores.store import BackupState, Collected, Entry, Leader, PayloadKey, Store
+from paintmq.config import BrokerConfig, without_password
 from paintmq.errors import ConfigError
 from paintmq.task import Buffer
 from paintmq.user_folders import data_folder
@@ -16,6 +16,7 @@ __all__ = [
     "Buffer",
     "Collected",
     "Entry",
+    "Leader",
     "PayloadKey",
     "Store",
     "journal_folder",
@@ -56,7 +57,10 @@ def make_store(
         ConfigError: no plugin provides a store of that scheme, or its factory fails.
     """
     if (match := _SCHEME.match(config.journal)) is not None:
-        return _made_by_a_plugin(match[1], config.journal, factories)
+        store = _made_by_a_plugin(match[1], config.journal, factories)
+        # What forgets everything is asked for by no scheme.
+        store.durability = "process" if config.durability == "process" else "full"
+        return store
     if config.durability == "memory":
         from paintmq.broker.stores.memory import MemoryStore
 
@@ -73,17 +77,18 @@ def make_store(
 def _made_by_a_plugin(
     scheme: str, journal: str, factories: Mapping[str, Callable[[str], Store]]
 ) -> Store:
+    shown = without_password(journal)
     if scheme not in factories:
         raise ConfigError(
-            f"broker.journal = {journal!r}: no plugin provides a store {scheme!r} (provided:"
+            f"broker.journal = {shown!r}: no plugin provides a store {scheme!r} (provided:"
             f" {', '.join(sorted(factories)) or 'none'}); a folder of that name is written ./…"
         )
     try:
         store = factories[scheme](journal)
     except Exception as error:  # a plugin's code; the operator chose it, so say so and stop
         raise ConfigError(
-            f"broker.journal = {journal!r}: the store cannot be made: {error}"
+            f"broker.journal = {shown!r}: the store cannot be made: {error}"
         ) from error
     if not isinstance(store, Store):
-        raise ConfigError(f"broker.journal = {journal!r}: {store!r} is no Store")
+        raise ConfigError(f"broker.journal = {shown!r}: {store!r} is no Store")
     return store

@@ -16,6 +16,7 @@ from attrs import frozen
 
 from paintmq.broker.records import Record
 from paintmq.broker.stores.failpoints import failpoint
+from paintmq.broker.stores.restoring import TaskRow, checked_row
 from paintmq.broker.stores.row_batch import RowBatch, payload_check
 from paintmq.broker.stores.rows import checksum
 from paintmq.broker.stores.store import Direction, PayloadKey
@@ -89,15 +90,6 @@ class StoredPayload:
     size: int
     digest: str
     data: bytes | None
-
-
-@frozen
-class TaskRow:
-    """A row of ``task``; None where a checksum was wrong."""
-
-    task_id: str
-    request: bytes | None
-    status: bytes | None
 
 
 class Database:
@@ -190,13 +182,8 @@ class Database:
             "SELECT id, request, request_check, sequence, status, status_check FROM task "
             "ORDER BY accepted"
         )
-        for task_id, request, request_check, sequence, status, status_check in rows:
-            key = str(task_id).encode()
-            request_right = checksum(key, request) == request_check
-            status_right = checksum(key, status, str(sequence).encode()) == status_check
-            yield TaskRow(
-                str(task_id), request if request_right else None, status if status_right else None
-            )
+        for task_id, *columns in rows:
+            yield checked_row(str(task_id), *columns)
 
     def payload(self, key: PayloadKey, *, with_data: bool = True) -> StoredPayload | None:
         """Return a payload's row; None if there is none, or its checksum is wrong."""

@@ -24,6 +24,10 @@ class Journal:
     def keeps_payloads(self) -> bool:
         return self._store.keeps_payloads
 
+    def confirm(self) -> bool:
+        """Return whether this broker still leads for certain; see ``Store.confirm``."""
+        return self._store.confirm()
+
     def read_log_after(self, sequence: int) -> None:
         """Have ``open`` return the records after this one too; see ``Store.read_log_after``."""
         self._store.read_log_after(sequence)

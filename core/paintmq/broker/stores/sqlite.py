@@ -5,28 +5,21 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from attrs import evolve
-
-from paintmq.broker.records import Recovered, StoredTask, keeps_inputs
+from paintmq.broker.records import Recovered, StoredTask
 from paintmq.broker.stores.blobs import BlobFolder
-from paintmq.broker.stores.database import DATABASE_NAME, Database, TaskRow
+from paintmq.broker.stores.database import DATABASE_NAME, Database
 from paintmq.broker.stores.disk_space import DiskSpace, is_full
 from paintmq.broker.stores.folder import StoreFolder
-from paintmq.broker.stores.rows import (
-    corrupt,
-    corrupt_request,
-    corrupt_status,
-    decode_request,
-    decode_status,
-)
-from paintmq.broker.stores.store import BackupState, Collected, Direction, Entry, PayloadKey, Store
+from paintmq.broker.stores.restoring import restore
+from paintmq.broker.stores.store import BackupState, Collected, Entry, PayloadKey, Store
 from paintmq.broker.stores.story import StoryLine
 from paintmq.broker.stores.writer import Writer
 from paintmq.errors import StoreError
-from paintmq.task import PayloadInfo, TaskId, TaskState
+from paintmq.task import PayloadInfo, TaskId
 from paintmq.user_folders import refused
 
 logger = logging.getLogger(__name__)
@@ -140,10 +133,11 @@ class SqliteStore(Store):
             notes.append(f"the log lacks {missing} records")
         if (changes := database.changes()) is None:
             notes.append("what operators changed in queues is damaged: the settings' own are used")
+        is_there = partial(_is_there, database, blobs)
         tasks: list[StoredTask] = []
         damaged: list[TaskId] = []
         for row in database.tasks():
-            task, whole = _restore(row, database, blobs, last_time)
+            task, whole = restore(row, is_there, last_time)
             tasks.append(task)
             if not whole:
                 damaged.append(task.request.id)
@@ -173,32 +167,7 @@ class SqliteStore(Store):
         return [loss]
 
 
-def _restore(
-    row: TaskRow, database: Database, blobs: BlobFolder, now: float
-) -> tuple[StoredTask, bool]:
-    """Return a task as far as it can be read, and whether nothing of it is missing."""
-    request = corrupt_request(row.task_id) if row.request is None else decode_request(row.request)
-    status = corrupt_status(now) if row.status is None else decode_status(row.status)
-    if row.request is None and row.status is not None:
-        status = corrupt(status, "the request", at=now)
-    if row.request is None or row.status is None:
-        return StoredTask(request, status), False
-    task = StoredTask(request, status)
-    if status.state is TaskState.DEAD:
-        return task, True  # an ending stays; a damaged input is found when the task is revived
-    needed: list[tuple[Direction, PayloadInfo]] = []
-    if keeps_inputs(status.state):
-        needed += [("in", info) for info in request.inputs]
-    if status.state is TaskState.SUCCEEDED:
-        needed += [("out", info) for info in status.outputs]
-    for direction, info in needed:
-        if not _is_there(PayloadKey(request.id, direction, info.name), info, database, blobs):
-            what = f"the {direction}put {info.name!r}"
-            return evolve(task, status=corrupt(status, what, at=now)), False
-    return task, True
-
-
-def _is_there(key: PayloadKey, info: PayloadInfo, database: Database, blobs: BlobFolder) -> bool:
+def _is_there(database: Database, blobs: BlobFolder, key: PayloadKey, info: PayloadInfo) -> bool:
     """Check that it exists, without reading it; its content is checked when it is fetched."""
     stored = database.payload(key, with_data=False)
     if stored is None or stored.size != info.size:

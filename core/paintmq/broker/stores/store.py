@@ -70,8 +70,30 @@ class BackupState:
     """Why it failed."""
 
 
+@frozen(kw_only=True)
+class Leader:
+    """The broker that leads on a store which several brokers share."""
+
+    name: str
+    address: str
+    """Where its clients connect."""
+    epoch: int
+    """How often the lead has changed hands until it had it."""
+    silent_for: float
+    """Seconds since the store last heard of it."""
+
+    def __str__(self) -> str:
+        where = f" at {self.address}" if self.address else ""
+        heard = f"heard of {self.silent_for:.1f} s ago"
+        return f"{self.name}{where} leads (epoch {self.epoch}, {heard})"
+
+
 class Store(ABC):
     """Where the journal lives. All methods are called by one thread, the broker's."""
+
+    durability: Literal["full", "process"] = "full"
+    """What a commit must survive: a power loss, or the end of the broker's process. Set before
+    ``open``."""
 
     keeps_payloads: ClassVar[bool]
     """Whether ``fetch`` gives payloads back once they are durable, so that the broker need not
@@ -88,6 +110,30 @@ class Store(ABC):
         Raises:
             StoreError: it cannot be used: locked, newer than this program, damaged, incomplete.
         """
+
+    def claim(self, name: str, address: str) -> Leader | None:
+        """Take the lead among the brokers that share this store; return who has it instead.
+
+        Called before ``open``, every now and then until it returns None. A store that no two
+        brokers can share has nothing to do: its ``open`` refuses the second one.
+
+        Args:
+            name: of this broker, for the operator of another one.
+            address: where this broker's clients connect.
+
+        Raises:
+            StoreError: it cannot be used: not there, newer than this program, access denied.
+        """
+        return None
+
+    def confirm(self) -> bool:
+        """Return whether this broker still leads for certain, after a short wait if need be.
+
+        Called before each turn of the broker's loop, which says and does nothing while it is
+        False. ``collect`` raises when another broker has the lead, or it has been uncertain for
+        too long.
+        """
+        return True
 
     def read_log_after(self, sequence: int) -> None:
         """Have ``open`` return the records after this one too, in ``Recovered.logged``.
