@@ -1,7 +1,7 @@
 """``paintmq up``, ``broker`` and ``node``: what runs until it is told to stop."""
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,7 +30,7 @@ from paintmq.cli.failures import (
 )
 from paintmq.cli.signals import Signals
 from paintmq.cli.tether import Tether
-from paintmq.errors import PaintMQError
+from paintmq.errors import LeadLostError, PaintMQError
 from paintmq.process import allocator, file_limit
 from paintmq.process.garbage_collector import calm_collector
 from paintmq.process.service_manager import ALIVE, READY, STOPPING, tell
@@ -102,12 +102,56 @@ def broker(
             "--accept-data-loss", help="Open a journal that is known to have lost records."
         ),
     ] = False,
+    standby: Annotated[
+        bool,
+        typer.Option(
+            "--standby",
+            help="Wait while another broker leads on the same journal, and take its place.",
+        ),
+    ] = False,
 ) -> None:
     """Start a broker; workers come from `paintmq node` on any machine."""
-    with Signals() as signals, ExitStack() as stack:
-        server, _, _ = _started_broker(config, stack, accept_data_loss=accept_data_loss)
-        _serve(server, signals)
+    with Signals() as signals:
+        if not standby:
+            with ExitStack() as stack:
+                server, _, _ = _started_broker(config, stack, accept_data_loss=accept_data_loss)
+                _serve(server, signals)
+        else:
+            while _led_until_another_does(config, signals, accept_data_loss=accept_data_loss):
+                note("standing by again")
     _exit_as_told(signals)
+
+
+def _led_until_another_does(
+    config: Path | None, signals: Signals, *, accept_data_loss: bool
+) -> bool:
+    """Stand by, then lead; return whether the lead was lost. False: told to stop.
+
+    Raises:
+        PaintMQError: the broker has failed in another way.
+    """
+    from paintmq.broker.shell.standby import StandbyEndedError
+
+    def wait(seconds: float) -> bool:
+        tell(READY)
+        tell(ALIVE)
+        return signals.wait_at_most(seconds) in (None, signal.SIGHUP)
+
+    server = None
+    try:
+        with ExitStack() as stack:
+            server, _, _ = _started_broker(
+                config, stack, accept_data_loss=accept_data_loss, standby=wait
+            )
+            _serve(server, signals)
+    except StandbyEndedError:
+        return False
+    except ServiceFailedError as error:
+        if server is None or not isinstance(server.failure, LeadLostError):
+            raise
+        report(error)
+        return True
+    return False
 
 
 def node(
@@ -196,7 +240,11 @@ def _prepared(config: Path | None) -> "tuple[Config, PluginManager]":
 
 
 def _started_broker(
-    config: Path | None, stack: ExitStack, *, accept_data_loss: bool = False
+    config: Path | None,
+    stack: ExitStack,
+    *,
+    accept_data_loss: bool = False,
+    standby: Callable[[float], bool] | None = None,
 ) -> "tuple[BrokerServer, Config, PluginManager]":
     """Start a broker that the stack will stop, and say where it is."""
     from paintmq.broker.shell.server import BrokerServer
@@ -214,6 +262,7 @@ def _started_broker(
         context=context,
         accept_data_loss=accept_data_loss,
         reread=lambda: service_settings(config).config,
+        standby=standby,
     )
     stack.callback(server.end_context, context)
     allocator.keep()

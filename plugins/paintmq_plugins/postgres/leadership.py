@@ -30,7 +30,7 @@ from paintmq_plugins.postgres.sessions import (
     is_gone,
 )
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("paintmq.postgres")
 
 RENEWALS = 5
 """Within a lease."""
@@ -89,10 +89,15 @@ class Leadership:
             raise self._place.refused(error) from error
 
     def confirm(self) -> bool:
-        """Return whether this broker still leads for certain, after a short wait if need be."""
+        """Return whether this broker still leads for certain, after a short wait if need be.
+
+        Raises:
+            StoreError: it does not, or was uncertain for too long.
+        """
         if self._is_certain:
             return True
         self._ended.wait(_CONFIRM)
+        self.check()
         return self._is_certain
 
     def check(self) -> None:

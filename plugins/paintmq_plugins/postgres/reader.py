@@ -24,7 +24,7 @@ from paintmq.task import TaskId
 from paintmq_plugins.postgres.leadership import Leadership
 from paintmq_plugins.postgres.sessions import Connection, Place, Session, is_gone
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("paintmq.postgres")
 
 MOST_STORIES = 16
 """Stories read or kept; whoever asks for more waits longer."""

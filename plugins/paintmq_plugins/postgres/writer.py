@@ -32,7 +32,7 @@ from paintmq_plugins.postgres.pruning import LogPruning
 from paintmq_plugins.postgres.schema import is_lost
 from paintmq_plugins.postgres.sessions import Connection, Place, Session, is_gone
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("paintmq.postgres")
 
 BATCH_RECORDS = 2048
 BATCH_BYTES = 8 * MIB

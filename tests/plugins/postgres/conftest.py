@@ -42,8 +42,8 @@ def ask(server: PostgresServer, schema: str) -> Callable[[str], list[tuple[Any, 
 
     def asked(statement: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(server.address, autocommit=True) as connection:
-            connection.execute(f"SET search_path = {schema}")  # type: ignore[arg-type]  # ours
-            cursor = connection.execute(statement)  # type: ignore[arg-type]  # ours
+            connection.execute(f"SET search_path = {schema}")
+            cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
     return asked

@@ -198,7 +198,8 @@ class BrokerLoop:
         """Wait for a message, a commit or the next deadline, and act on it.
 
         Raises:
-            StoreError: the journal failed; nothing was sent that depends on a record not durable.
+            StoreError: the journal failed, or another broker leads; nothing was sent that depends
+                on a record not durable.
         """
         with self._watch:
             wait = self._wait_milliseconds(max_wait)
@@ -210,6 +211,8 @@ class BrokerLoop:
         turned_at = time.monotonic()
         self._intake.earn(idle=turned_at - polled_at, busy=polled_at - self._turned_at)
         self._turned_at = turned_at
+        if not self._journal.confirm():
+            return  # another broker may lead by now: nothing is read, and nothing said
         with self._watch:
             self._turn(ready)
 

@@ -50,12 +50,13 @@ from paintmq.broker.shell.server_control import (
     describe_version,
     tell_story,
 )
+from paintmq.broker.shell.standby import take_lead
 from paintmq.broker.shell.stop_report import StopReport, unfinished
 from paintmq.broker.shell.turn_watch import BrokerStuckError, TurnWatch
 from paintmq.broker.stores import make_store, statistics_path
 from paintmq.broker.stores.journal import Journal
 from paintmq.config import Config
-from paintmq.errors import PaintMQError, StoreError
+from paintmq.errors import LeadLostError, PaintMQError, StoreError
 from paintmq.identifiers import new_incarnation
 from paintmq.process import file_limit
 from paintmq.settings.differences import Difference
@@ -120,6 +121,7 @@ class BrokerServer:
         context: "Context | None" = None,
         accept_data_loss: bool = False,
         reread: Callable[[], Config] | None = None,
+        standby: Callable[[float], bool] | None = None,
     ) -> None:
         """Take the settings; nothing is opened yet.
 
@@ -129,12 +131,15 @@ class BrokerServer:
             context: a ZeroMQ context to share; None: a new one, closed with the broker.
             accept_data_loss: open a journal that is known to have lost records.
             reread: returns the current settings, for ``reload``.
+            standby: waits that many seconds and returns whether to go on. With it, ``start`` waits
+                for as long as another broker leads on the same journal.
         """
         self._config = config
         self._plugins = plugins
         self._context = context
         self._accept_data_loss = accept_data_loss
         self._reread = reread
+        self._standby = standby
         self._live = LiveSettings(config)
         self._orders: queue.SimpleQueue[tuple[Callable[[], object], Future[object]]] = (
             queue.SimpleQueue()
@@ -189,7 +194,8 @@ class BrokerServer:
 
         Raises:
             PortInUseError: a port is taken; whatever was bound before is free again.
-            StoreError: the journal cannot be used.
+            StoreError: the journal cannot be used, or another broker leads on it;
+                StandbyEndedError: it was told to stop before it led.
             ConfigError: an address cannot be bound, or not without keys.
         """
         self._open()
@@ -361,6 +367,11 @@ class BrokerServer:
                 accept_data_loss=self._accept_data_loss,
                 factories=self._plugins.stores,
             )
+            try:
+                take_lead(store, config.broker, self._standby)
+            except BaseException:
+                store.close()
+                raise
         except BaseException:
             if self._context is None:
                 context.term()
@@ -624,7 +635,8 @@ class BrokerServer:
         except BaseException as error:  # kept, and raised again by stop()
             if not self.is_stuck:
                 self.failure = error
-                logger.critical("the broker stopped by itself: %s", error, exc_info=error)
+                told = None if isinstance(error, LeadLostError) else error  # that is all of it
+                logger.critical("the broker stopped by itself: %s", error, exc_info=told)
         finally:
             self._ended.set()
 

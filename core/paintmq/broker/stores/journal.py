@@ -25,7 +25,11 @@ class Journal:
         return self._store.keeps_payloads
 
     def confirm(self) -> bool:
-        """Return whether this broker still leads for certain; see ``Store.confirm``."""
+        """Return whether this broker still leads for certain; see ``Store.confirm``.
+
+        Raises:
+            StoreError: it does not, or the journal failed.
+        """
         return self._store.confirm()
 
     def read_log_after(self, sequence: int) -> None:

@@ -130,8 +130,11 @@ class Store(ABC):
         """Return whether this broker still leads for certain, after a short wait if need be.
 
         Called before each turn of the broker's loop, which says and does nothing while it is
-        False. ``collect`` raises when another broker has the lead, or it has been uncertain for
-        too long.
+        False.
+
+        Raises:
+            LeadLostError: another broker has the lead, or it was uncertain for too long.
+            StoreError: writing failed.
         """
         return True
 
