@@ -241,6 +241,13 @@ class HttpConfig:
     tokens_file: str = setting(
         "", "file of the tokens of paintmq http tokens; empty: in the platform's data folder"
     )
+    webhook_hosts: tuple[str, ...] = setting(
+        (),
+        "where webhooks may be sent: hooks.example.com, *.example.com, 10.0.0.0/8 ...; empty: none",
+    )
+    webhook_folder: str = setting(
+        "", "folder of webhooks to be delivered; empty: in the platform's data folder"
+    )
     apis: tuple[str, ...] = setting(
         ("v1", "openai", "a1111", "studio"), "what is served, in this order; see: paintmq plugins"
     )

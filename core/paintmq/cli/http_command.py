@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
     from paintmq.config import HttpConfig
     from paintmq.gateway.callers import Callers
+    from paintmq.gateway.callers_tasks import CallersTasks
     from paintmq.gateway.origins import Origins
+    from paintmq.gateway.webhooks.webhooks import Webhooks
 
 
 MAX_UNACCEPTED = 10_000
@@ -115,7 +117,8 @@ def serve(connect: str | None, config: Path | None, *, sign_in: bool = False) ->
         relays=True,
     )
     tasks = CallersTasks(client, TaskIds(callers.file.table().secret))
-    services = HttpServices(tasks=tasks, config=wanted)
+    webhooks = _webhooks(wanted, callers, tasks)
+    services = HttpServices(tasks=tasks, config=wanted, webhooks=webhooks)
     apis = [login_api(callers), *chosen_apis(services, plugins.http_apis)]
     probes = Probes(client)
     guard = Guard(
@@ -226,6 +229,32 @@ def _callers(wanted: "HttpConfig") -> "Callers":
     file.table()
     links = LoginLinks(http_tokens_command.links_folder(file))
     return Callers(file, _operator_token(wanted), links)
+
+
+def _webhooks(wanted: "HttpConfig", callers: "Callers", tasks: "CallersTasks") -> "Webhooks | None":
+    """Return the webhooks; None where the operator allows no host.
+
+    Raises:
+        CommandError: a host of the settings is none.
+        ConfigError: their folder cannot be made.
+    """
+    from paintmq.gateway.webhooks.folder import HookFolder
+    from paintmq.gateway.webhooks.hosts import WebhookHosts
+    from paintmq.gateway.webhooks.webhooks import Webhooks
+
+    if not wanted.webhook_hosts:
+        return None
+    try:
+        hosts = WebhookHosts.of(wanted.webhook_hosts)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    instead = "http.webhook_folder (PAINTMQ_HTTP__WEBHOOK_FOLDER=PATH)"
+    named = wanted.webhook_folder
+    path = Path(named).expanduser() if named else data_folder("http-webhooks", instead=instead)
+    folder = HookFolder(path)
+    folder.make()
+    secret = callers.file.table().secret
+    return Webhooks(hosts, folder, tasks, secret, callers.knows, wanted.root_path)
 
 
 def _operator_token(wanted: "HttpConfig") -> str:

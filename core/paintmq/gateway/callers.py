@@ -68,6 +68,10 @@ class Callers:
         name = (self.links.use if use else self.links.name_for)(ticket, now=now)
         return None if name is None else self._by_name(name)
 
+    def knows(self, name: str) -> bool:
+        """Return whether there is a token of this name that is good."""
+        return self._by_name(name) is not None
+
     def session(self, token: Token) -> tuple[str, str, float]:
         """Return name and value of the cookie that stands for a token, and its age in seconds."""
         secret, now = self.file.table().secret, self.clock()

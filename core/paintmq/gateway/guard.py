@@ -39,6 +39,8 @@ TOO_MUCH_WAITS = 1013
 DRAINED = 32 * 1024 * 1024
 """Bytes of a refused body that are read so that the refusal can be."""
 DRAIN_SECONDS = 5.0
+KNOWN_SECONDS = 2.0
+"""Between two looks whether the token of a WebSocket, or of an endless answer, is still good."""
 
 Probe: TypeAlias = Callable[[], Awaitable[tuple[int, Mapping[str, object]]]]
 """Answers with a status and a JSON object, and tells strangers nothing but whether all is well."""
@@ -121,7 +123,7 @@ class Guard:
         scope[SLOT] = slot
         body = RequestBody(receive, announced, self.limits.body, self.bodies)
         slot.when_waiting = body.let_go
-        answering = _Answering(send, admitted)
+        answering = _Answering(send, admitted, self.callers)
         try:
             body.open()
             await self.app(scope, body.receive, answering.send)
@@ -129,7 +131,7 @@ class Guard:
             if not answering.began:
                 await self._refuse(scope, receive, send, refusal)
         except _LeftError:
-            logger.info("a request was dropped: its answer is not read")
+            logger.info("a request was dropped: its answer is not read, or its token revoked")
         finally:
             slot.release()
             body.let_go()
@@ -146,11 +148,9 @@ class Guard:
         try:
             # It lasts for hours and holds little, as a request that waits does.
             with self.slots.waits(admitted.caller.name):
-                await self.app(scope, receive, self._while_known(admitted, send))
+                await self._while_known(admitted, self.app(scope, receive, send), send)
         except RefusedRequestError:
             await send({"type": "websocket.close", "code": TOO_MUCH_WAITS})
-        except _LeftError:
-            logger.info("a WebSocket was closed: its token is no longer good")
 
     # --------------------------------------------------------------------------------------------
 
@@ -181,17 +181,22 @@ class Guard:
         scope["state"]["caller"] = caller
         return _Admitted(api, caller, address, headers)
 
-    def _while_known(self, admitted: _Admitted, send: Send) -> Send:
-        """Return a ``send`` that ends a WebSocket whose token has ended meanwhile."""
-
-        async def send_if_known(message: Message) -> None:
-            is_message = message["type"] == "websocket.send"
-            if is_message and admitted.caller.name and self.callers.of(admitted.headers) is None:
-                await send({"type": "websocket.close", "code": 1008, "reason": "token"})
-                raise _LeftError
-            await send(message)
-
-        return send_if_known
+    async def _while_known(self, admitted: _Admitted, serving: Awaitable[None], send: Send) -> None:
+        """Serve a WebSocket, however silent, for as long as its token is good."""
+        running = asyncio.ensure_future(serving)
+        try:
+            while not (await asyncio.wait({running}, timeout=KNOWN_SECONDS))[0]:
+                if not _is_known(admitted, self.callers):
+                    running.cancel()
+                    await asyncio.gather(running, return_exceptions=True)
+                    with suppress(RuntimeError):  # it is closed already
+                        await send({"type": "websocket.close", "code": 1008, "reason": "token"})
+                    logger.info("a WebSocket was closed: its token is no longer good")
+                    return
+            await running
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
 
     async def _refuse(
         self, scope: Scope, receive: Receive, send: Send, refusal: RefusedRequestError
@@ -216,6 +221,10 @@ class Guard:
         if size > self.limits.body:
             raise too_large(self.limits.body)
         return size
+
+
+def _is_known(admitted: _Admitted, callers: Callers) -> bool:
+    return not admitted.caller.name or callers.of(admitted.headers) is not None
 
 
 def _set_path(scope: Scope, address: Address) -> None:
@@ -256,9 +265,20 @@ class _Answering:
 
     _send: Send
     _admitted: _Admitted
+    _callers: Callers
     began: bool = field(default=False, init=False)
+    _look_at: float = field(init=False)
+
+    @_look_at.default
+    def _first_look(self) -> float:
+        return time.monotonic() + KNOWN_SECONDS
 
     async def send(self, message: Message) -> None:
+        if self._look_at <= time.monotonic():
+            # An answer without end, or that has waited long: for whom, if the token was revoked?
+            self._look_at = time.monotonic() + KNOWN_SECONDS
+            if not _is_known(self._admitted, self._callers):
+                raise _LeftError
         if message["type"] == "http.response.start":
             self.began = True
             own = list(message.get("headers", []))

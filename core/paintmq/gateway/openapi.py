@@ -38,6 +38,12 @@ _FORM = (
 )
 _TASK = _answer("Where it stands.", _ref("Task"))
 _OBJECT: dict[str, Any] = {"type": "object"}
+_NAME = _query("name", "string", "whom it concerns")
+
+
+def _change(summary: str) -> dict[str, Any]:
+    return _operation(summary, {"200": _answer("The queue as it is now.", _OBJECT)}, _NAME)
+
 
 PATHS: dict[str, dict[str, Any]] = {
     "/v1/tasks": {
@@ -117,6 +123,11 @@ PATHS: dict[str, dict[str, Any]] = {
             "Tell why a task waits", {"200": _answer("Each worker's verdict.", _OBJECT)}, _ID
         ),
     },
+    "/v1/webhooks/secret": {
+        "get": _operation(
+            "Tell the secret that signs one's own webhooks", {"200": _answer("", _OBJECT)}
+        )
+    },
     "/v1/models": {
         "get": _operation("List the models and their options", {"200": _answer("Models.")})
     },
@@ -136,6 +147,28 @@ PATHS: dict[str, dict[str, Any]] = {
             _query("name", "string", "the worker's name"),
             _query("grace", "number", "seconds for what it runs", default=30),
         )
+    },
+    "/v1/workers/cordon": {
+        "post": _operation(
+            "Give a worker or node nothing more; it stays (admin)",
+            {"200": _answer("The workers it concerns.", _OBJECT)},
+            _NAME,
+        )
+    },
+    "/v1/workers/uncordon": {
+        "post": _operation(
+            "End cordon (admin)", {"200": _answer("The workers it concerns.", _OBJECT)}, _NAME
+        )
+    },
+    "/v1/queues": {
+        "get": _operation("Tell the queues' states and settings (admin)", {"200": _answer("")})
+    },
+    "/v1/queues/pause": {"post": _change("Let no task of a queue start; it takes tasks (admin)")},
+    "/v1/queues/resume": {"post": _change("End pause and drain (admin)")},
+    "/v1/queues/drain": {"post": _change("Take no new tasks in a queue (admin)")},
+    "/v1/queues/purge": {"post": _change("Cancel what waits in a queue (admin)")},
+    "/v1/version": {
+        "get": _operation("Tell the versions of gateway and broker", {"200": _answer("", _OBJECT)})
     },
     "/v1/dead": {
         "get": _operation("List tasks that were given up", {"200": _answer("", _ref("TaskPage"))})
@@ -191,6 +224,11 @@ SCHEMAS: dict[str, Any] = {
             "max_attempts": {"type": "integer", "default": 3},
             "idempotency_key": _TEXT,
             "strict": {"type": "boolean", "default": False},
+            "webhook": {
+                "type": "string",
+                "format": "uri",
+                "description": "told once the task has ended; its host must be allowed",
+            },
         },
     },
     "NewTasks": {
@@ -220,6 +258,7 @@ SCHEMAS: dict[str, Any] = {
             "backlog": _WHOLE,
             "starts_in": {"type": ["number", "null"], "description": "about so many seconds"},
             "error": {"oneOf": [_ref("Error"), {"type": "null"}]},
+            "webhook": {**_OBJECT, "description": "url, state, attempts, next_at and error"},
         },
     },
     "TaskPage": {

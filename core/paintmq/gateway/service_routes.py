@@ -1,5 +1,6 @@
 """What concerns the whole service: health, models, figures; for admins workers and dead letters."""
 
+from importlib.metadata import version
 from typing import Any, cast
 
 from attrs import define
@@ -7,9 +8,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from paintmq.errors import InvalidTaskError, RejectedError
+from paintmq.errors import InvalidTaskError
+from paintmq.gateway.control_questions import asked
 from paintmq.gateway.openapi import document, page_of
-from paintmq.gateway.refusal import RefusedRequestError
 from paintmq.gateway.services import HttpServices, caller_of, require_role
 from paintmq.gateway.task_listing import listed
 
@@ -30,6 +31,9 @@ class ServiceRoutes:
             Route("/v1/statistics", self.statistics, methods=["GET"]),
             Route("/v1/workers", self.workers, methods=["GET"]),
             Route("/v1/workers/drain", self.drain, methods=["POST"]),
+            Route("/v1/workers/cordon", self.cordon, methods=["POST"]),
+            Route("/v1/workers/uncordon", self.uncordon, methods=["POST"]),
+            Route("/v1/version", self.version, methods=["GET"]),
             Route("/v1/dead", self.dead, methods=["GET"]),
             Route("/v1/dead/{id}", self.dead_letter, methods=["GET"]),
             Route("/v1/dead/{id}", self.drop, methods=["DELETE"]),
@@ -65,8 +69,28 @@ class ServiceRoutes:
         except ValueError:
             raise InvalidTaskError("grace must be a number of seconds") from None
         name = query.get("name", "")
-        answer = await self._asked("drain_worker", name=name, grace=grace)
+        answer = await asked(self.services.client, "drain_worker", name=name, grace=grace)
         return JSONResponse({"drained": answer})
+
+    async def cordon(self, request: Request) -> Response:
+        """Give a worker, or all of a node, nothing more; it stays."""
+        return await self._order(request, "cordon")
+
+    async def uncordon(self, request: Request) -> Response:
+        """End ``cordon``."""
+        return await self._order(request, "uncordon")
+
+    async def _order(self, request: Request, order: str) -> Response:
+        require_role(caller_of(request), "admin")
+        name = request.query_params.get("name", "")
+        answer = await asked(self.services.client, order, name=name)
+        return JSONResponse({f"{order}ed": answer})
+
+    async def version(self, request: Request) -> Response:
+        """Tell what runs here: the gateway's version, and what its broker says of itself."""
+        require_role(caller_of(request), "user", "admin")
+        told = await asked(self.services.client, "version", timeout=HEALTH_WITHIN)
+        return JSONResponse({"gateway": version("paintmq"), "broker": told["version"]})
 
     async def dead(self, request: Request) -> Response:
         """List the tasks that were given up, the newest last: an admin's of all, a user's own."""
@@ -75,7 +99,9 @@ class ServiceRoutes:
 
     async def dead_letter(self, request: Request) -> Response:
         task_id = self.services.tasks.checked_id(caller_of(request), request.path_params["id"])
-        shown = cast("dict[str, Any]", await self._asked("dead_show", task_id=task_id))
+        shown = cast(
+            "dict[str, Any]", await asked(self.services.client, "dead_show", task_id=task_id)
+        )
         told = listed([shown])[0]
         told |= {name: shown[name] for name in ("options", "error", "history")}
         return JSONResponse(told)
@@ -91,7 +117,7 @@ class ServiceRoutes:
     async def _change_dead(self, request: Request, subject: str) -> Response:
         require_role(caller_of(request), "admin")
         task_id = self.services.tasks.checked_id(caller_of(request), request.path_params["id"])
-        row = cast("dict[str, Any]", await self._asked(subject, task_id=task_id))
+        row = cast("dict[str, Any]", await asked(self.services.client, subject, task_id=task_id))
         return JSONResponse(listed([row])[0])
 
     async def openapi(self, request: Request) -> Response:
@@ -99,9 +125,3 @@ class ServiceRoutes:
 
     async def docs(self, request: Request) -> Response:
         return HTMLResponse(page_of(document(str(request.scope.get("root_path", "")))))
-
-    async def _asked(self, subject: str, **arguments: Any) -> object:
-        try:
-            return await self.services.client.ask(subject, **arguments)
-        except RejectedError as error:
-            raise RefusedRequestError(409, "not_done", str(error)) from error

@@ -11,6 +11,7 @@ from paintmq.config import HttpConfig
 from paintmq.gateway.callers_tasks import CallersTasks
 from paintmq.gateway.delivery import ByteRoom
 from paintmq.gateway.refusal import RefusedRequestError
+from paintmq.gateway.webhooks.webhooks import Webhooks
 from paintmq.http_api import Caller, Role
 from paintmq.task import Json
 
@@ -27,6 +28,8 @@ class HttpServices:
     config: HttpConfig = field(factory=HttpConfig)
     options: Mapping[str, Json] = field(factory=dict[str, Json])
     """``[http.options.NAME]`` of the API that is made."""
+    webhooks: Webhooks | None = None
+    """None: none are sent."""
 
     @property
     def client(self) -> AsyncClient:

@@ -36,6 +36,8 @@ class TaskFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     max_attempts: int = 3
     idempotency_key: str | None = None
     strict: bool = False
+    webhook: str = ""
+    """URL that is told once the task has ended."""
 
     def task(self) -> Task:
         """Return the task.

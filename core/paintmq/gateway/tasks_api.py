@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -15,12 +15,14 @@ from starlette.types import ASGIApp
 
 from paintmq.errors import InvalidTaskError, PaintMQError
 from paintmq.gateway.answers import ResultAnswer, error_fields, status_of
+from paintmq.gateway.handing_in import hand_in
 from paintmq.gateway.live.routes import LiveRoutes
+from paintmq.gateway.queue_routes import QueueRoutes
 from paintmq.gateway.refusal import RefusedRequestError
 from paintmq.gateway.representation import picture_form
 from paintmq.gateway.request_tasks import fields_of_request
 from paintmq.gateway.service_routes import ServiceRoutes
-from paintmq.gateway.services import HttpServices, caller_of
+from paintmq.gateway.services import HttpServices, caller_of, require_role
 from paintmq.gateway.submission import TaskFields
 from paintmq.gateway.task_listing import described, filters_of, listed, page, waiting_of
 from paintmq.gateway.waiting import ended_within
@@ -39,7 +41,11 @@ def tasks_api(services: HttpServices) -> HttpApi:
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        async with services.tasks.swept(), live.open():
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(services.tasks.swept())
+            await stack.enter_async_context(live.open())
+            if services.webhooks is not None:
+                await stack.enter_async_context(services.webhooks.delivering())
             yield
 
     return HttpApi(
@@ -54,7 +60,9 @@ def tasks_api(services: HttpServices) -> HttpApi:
             Route("/v1/tasks/{id}/result", own.result, methods=["GET"]),
             Route("/v1/tasks/{id}/preview", own.preview, methods=["GET"]),
             Route("/v1/tasks/{id}/why", own.why, methods=["GET"]),
+            Route("/v1/webhooks/secret", own.webhook_secret, methods=["GET"]),
             *service.routes(),
+            *QueueRoutes(services).routes(),
             *live.routes(),
         ],
         lifespan=lifespan,
@@ -72,9 +80,7 @@ class TaskRoutes:
         fields = await fields_of_request(request)
         if isinstance(fields, list):
             return await self._submit_all(caller, fields)
-        task, queue = fields.task(), fields.queue
-        del fields  # the inputs are the task's, and gone once the broker has them
-        handle = await self.services.tasks.submit(caller, task, queue=queue)
+        handle = await hand_in(self.services, caller, fields)
         where = {"location": f"{request.scope.get('root_path', '')}/v1/tasks/{handle.id}"}
         return JSONResponse(described(handle), status_code=202, headers=where)
 
@@ -85,7 +91,7 @@ class TaskRoutes:
 
     async def _submit_one(self, caller: Caller, fields: TaskFields) -> dict[str, object]:
         try:
-            handle = await self.services.tasks.submit(caller, fields.task(), queue=fields.queue)
+            handle = await hand_in(self.services, caller, fields)
         except RefusedRequestError as refusal:
             error = {"code": refusal.code, "message": str(refusal)}
             return {"id": None, "status": refusal.status, "error": error}
@@ -107,7 +113,18 @@ class TaskRoutes:
         told = await self.services.tasks.describe(caller, task_id)
         if told["state"] == "queued":
             told |= await self._place_in_line(caller, task_id)
+        if self.services.webhooks is not None:
+            webhook = await self.services.webhooks.told(told["id"])
+            told |= {} if webhook is None else {"webhook": webhook}
         return JSONResponse(told)
+
+    async def webhook_secret(self, request: Request) -> Response:
+        """Tell what the receivers of one's own webhooks check signatures with."""
+        caller, webhooks = caller_of(request), self.services.webhooks
+        require_role(caller, "user", "admin")
+        if webhooks is None:
+            raise RefusedRequestError(404, "webhook", "this service sends no webhooks")
+        return JSONResponse({"secret": webhooks.shown_secret(caller)})
 
     async def _place_in_line(self, caller: Caller, task_id: str) -> dict[str, Any]:
         try:

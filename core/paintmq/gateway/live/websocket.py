@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from paintmq.errors import PaintMQError, TaskUnknownError
 from paintmq.gateway.answers import error_fields
+from paintmq.gateway.handing_in import hand_in
 from paintmq.gateway.live.feeds import Feeds
 from paintmq.gateway.live.listener import Listener
 from paintmq.gateway.live.requests import CONTROLS, LiveRequest, live_request
@@ -131,9 +132,7 @@ class LiveSocket:
             self._unsubscribe(request.unsubscribe)
         if request.submit is not None:
             self.services.tasks.rates.spend(self.caller)
-            handle = await self.services.tasks.submit(
-                self.caller, request.submit.task(), queue=request.submit.queue
-            )
+            handle = await hand_in(self.services, self.caller, request.submit)
             self.listener.wanted.add(handle.id)
             told["task"] = described(handle)
         if request.cancel is not None:

@@ -1,4 +1,4 @@
-// Service: what goes on, for admins; drain, and dead letters.
+// Service: what goes on, for admins; queues, nodes and workers, tasks, and dead letters.
 
 import * as gateway from "./gateway.js";
 
@@ -37,10 +37,12 @@ function build() {
   section.replaceChildren(
     element("p", { id: "trouble", className: "error", hidden: true, role: "alert" }),
     figures,
-    table("queues", "Queues", ["Queue", "Waiting", "Running", "Oldest wait", "Workers", "Done", "Failed, dead"]),
-    table("workers", "Workers", ["Worker", "Device", "Models in memory", "Running", "", ""]),
+    table("queues", "Queues", ["Queue", "State", "Waiting", "Running", "Oldest wait", "Workers", "Done", "Failed, dead", ""]),
+    table("nodes", "Nodes", ["Node", "State", "Workers", "Running", "Devices", "Protocol", ""]),
+    table("workers", "Workers", ["Worker", "Device", "Models in memory", "Running", "State", ""]),
     table("running", "Unfinished tasks", ["Task", "Model", "State", "Queue", "Worker", "Age", ""]),
     table("dead", "Dead letters", ["Task", "Model", "Reason", "Attempts", ""]),
+    element("p", { id: "versions", className: "quiet small" }),
   );
 }
 
@@ -48,13 +50,15 @@ async function look() {
   if (!shown || looking) return;
   looking = true;
   try {
-    const [statistics, { workers }, tasks, dead] = await Promise.all([
-      gateway.read("v1/statistics"), gateway.read("v1/workers"),
-      gateway.read("v1/tasks?limit=200"), gateway.read("v1/dead"),
+    const [statistics, { queues }, { workers }, tasks, dead, versions] = await Promise.all([
+      gateway.read("v1/statistics"), gateway.read("v1/queues"), gateway.read("v1/workers"),
+      gateway.read("v1/tasks?limit=200"), gateway.read("v1/dead"), gateway.read("v1/version"),
     ]);
     trouble(null);
-    showQueues(Object.values(statistics.queues));
+    showQueues(Object.values(statistics.queues), queues);
+    showNodes(workers);
     showWorkers(workers);
+    section.querySelector("#versions").textContent = `Broker ${versions.broker}, gateway ${versions.gateway}`;
     showTasks(tasks.tasks.filter((each) => ["queued", "leased", "loading", "running"].includes(each.state)));
     showDead(dead.tasks);
   } catch (error) { trouble(error); }
@@ -74,17 +78,19 @@ export function seconds(value) {
 
 function rows(id, items, cells) {
   const body = section.querySelector(`#${id}`);
-  // Rows that are the same stay, and the focus with them.
+  // The rows are made anew: the focus goes to the button that does the same as before.
+  const focused = body.contains(document.activeElement) && document.activeElement.getAttribute("aria-label");
   body.replaceChildren(...items.map((item) => {
     const row = element("tr", {});
     for (const cell of cells(item)) row.append(element("td", {}, cell instanceof Node ? cell : String(cell ?? "")));
     return row;
   }));
+  if (focused) body.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
   section.querySelector(`#no-${id}`).hidden = items.length > 0;
   body.closest("table").hidden = items.length === 0;
 }
 
-function showQueues(queues) {
+function showQueues(queues, states) {
   done.push({ at: performance.now() / 1000, count: sum(queues, "succeeded") });
   if (done.length > KEPT) done.shift();
   const past = done[0], now = done.at(-1);
@@ -97,9 +103,25 @@ function showQueues(queues) {
   ];
   section.querySelector("#figures").replaceChildren(...figures.map(([name, value]) =>
     element("div", { className: "figure" }, element("strong", { textContent: value }), element("span", { textContent: name }))));
-  rows("queues", queues, (queue) => [
-    queue.name, queue.waiting, queue.running, seconds(queue.oldest_wait), queue.workers, queue.succeeded, queue.failed + queue.dead,
-  ]);
+  rows("queues", queues, (queue) => {
+    const state = states[queue.name]?.state ?? "removed";
+    return [
+      queue.name, SAID[state] ?? state, queue.waiting, queue.running, seconds(queue.oldest_wait), queue.workers,
+      queue.succeeded, queue.failed + queue.dead, state === "removed" ? "" : queueButtons(queue, state),
+    ];
+  });
+}
+
+const SAID = { open: "open", paused: "paused: starts nothing", draining: "drains: takes nothing", removed: "removed" };
+
+function queueButtons({ name, waiting }, state) {
+  const change = (what) => () => gateway.ask("POST", `v1/queues/${what}?name=${encodeURIComponent(name)}`);
+  const buttons = [];
+  if (state === "open") {
+    buttons.push(action("Pause", `queue ${name}`, change("pause")), action("Drain", `queue ${name}`, change("drain")));
+  } else buttons.push(action("Resume", `queue ${name}`, change("resume")));
+  if (waiting) buttons.push(action("Purge", `queue ${name}`, change("purge"), `Cancel what waits in ${name}?`));
+  return element("span", { className: "pair" }, ...buttons);
 }
 
 function action(label, name, act, ask = "") {
@@ -114,16 +136,45 @@ function action(label, name, act, ask = "") {
   return button;
 }
 
+const about = (what, name) => () => gateway.ask("POST", `v1/workers/${what}?name=${encodeURIComponent(name)}`);
+const workerState = (worker) => worker.draining ? "draining" : worker.cordoned ? "cordoned" : worker.trouble || "ready";
+
+// What an admin may have a worker, or all of a node, do.
+function orders(kind, name, cordoned, draining) {
+  if (draining) return "";
+  const label = `${kind} ${name}`;
+  return element("span", { className: "pair" },
+    cordoned ? action("Uncordon", label, about("uncordon", name)) : action("Cordon", label, about("cordon", name)),
+    action("Drain", label, about("drain", name), `Let ${name} finish what it has, and leave?`));
+}
+
+function showNodes(workers) {
+  rows("nodes", [...grouped(workers)], ([name, own]) => {
+    const cordoned = own.every((each) => each.cordoned), draining = own.every((each) => each.draining);
+    return [
+      name || "–", draining ? "draining" : cordoned ? "cordoned" : "ready", own.length,
+      own.reduce((all, each) => all + each.running.length, 0),
+      [...new Set(own.map((each) => each.device_name || each.device))].join(", "),
+      [...new Set(own.map((each) => each.protocol))].join(", "),
+      name ? orders("node", name, cordoned, draining) : "",
+    ];
+  });
+}
+
+function grouped(workers) {
+  const found = new Map();
+  for (const each of workers) found.set(each.node, [...(found.get(each.node) ?? []), each]);
+  return found;
+}
+
 function showWorkers(workers) {
   rows("workers", workers, (worker) => [
     worker.name,
     `${worker.device_name || worker.device}${worker.gpu_memory_mb ? `, ${Math.round(worker.gpu_memory_mb / 1024)} GB` : ""}`,
     worker.resident.join(", ") || "–",
     worker.running.length || "–",
-    worker.draining ? "draining" : worker.trouble || "ready",
-    worker.draining ? "" : action("Drain", worker.name,
-      () => gateway.ask("POST", `v1/workers/drain?name=${encodeURIComponent(worker.name)}`),
-      `Let ${worker.name} finish what it has, and give it nothing more?`),
+    workerState(worker),
+    orders("worker", worker.name, worker.cordoned, worker.draining),
   ]);
 }
 

@@ -3,11 +3,13 @@
 import * as gateway from "./gateway.js";
 import { hideComparison, showComparison } from "./compare.js";
 import { OptionsForm } from "./form.js";
+import * as live from "./live.js";
 import { addToHistory, loadHistory } from "./history.js";
 import { Painter } from "./painter.js";
 
 const $ = (id) => document.getElementById(id);
-const LOOK_SECONDS = 0.4;
+const LOOK_SECONDS = 0.4, PLACE_SECONDS = 2, QUIET_SECONDS = 10;
+const ENDED = ["succeeded", "failed", "cancelled", "expired", "dead"];
 const MOST_BYTES = 64 * 2 ** 20;
 const state = { models: [], model: null, file: null, name: "picture", task: null, result: null };
 const form = new OptionsForm($("options"));
@@ -111,24 +113,36 @@ async function run() {
 }
 
 async function follow(id) {
-  let shown = -1;
-  for (let wait = 0.15; ; wait = LOOK_SECONDS) {
-    await gateway.pause(wait);
-    let told;
-    try { told = await gateway.task(id); } catch (error) {
-      // The service is restarted, or the network was away: the task goes on without us.
-      if (error.status === 0 || error.status >= 500) { say(`${error.message} The task goes on.`); await gateway.pause(1); continue; }
-      throw error;
+  let shown = -1, wait = 0.15, queued = false;
+  live.watch(id);
+  try {
+    for (;; wait = LOOK_SECONDS) {
+      // News come by themselves while the socket is open; of a place in the line there are none.
+      let told = await live.next(id, live.isLive() ? (queued ? PLACE_SECONDS : QUIET_SECONDS) : wait);
+      if (!told) {
+        try { told = await gateway.task(id); } catch (error) {
+          // The service is restarted, or the network was away: the task goes on without us.
+          if (error.status === 0 || error.status >= 500) { say(`${error.message} The task goes on.`); await gateway.pause(1); continue; }
+          throw error;
+        }
+      }
+      if (ENDED.includes(told.state)) return told;
+      queued = told.state === "queued";
+      if (told.total) $("bar").value = told.step / told.total; else $("bar").removeAttribute("value");
+      if (!(queued && told.type)) say(told.waiting_for || worded(told));
+      if (told.preview) { shown = told.step; showPreview(await pictured(told.preview)); continue; }
+      if (!live.isLive() && told.total && told.step !== shown && told.step >= 5) {
+        shown = told.step;
+        const seen = await gateway.preview(id).catch(() => null);
+        if (seen) showPreview(seen);
+      }
     }
-    if (["succeeded", "failed", "cancelled", "expired", "dead"].includes(told.state)) return told;
-    if (told.total) $("bar").value = told.step / told.total; else $("bar").removeAttribute("value");
-    say(told.waiting_for || worded(told));
-    if (told.total && told.step !== shown && told.step >= 5) {
-      shown = told.step;
-      const seen = await gateway.preview(id).catch(() => null);
-      if (seen) showPreview(seen);
-    }
-  }
+  } finally { live.unwatch(id); }
+}
+
+function pictured({ data, format }) {
+  const bytes = Uint8Array.from(atob(data), (each) => each.charCodeAt(0));
+  return new Blob([bytes], { type: `image/${format}` });
 }
 
 function worded(told) {
