@@ -22,10 +22,12 @@ class SlowApp:
     """Answers when it is told to."""
 
     def __init__(self) -> None:
+        self.entered = asyncio.Event()
         self.go = asyncio.Event()
         self.go.set()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.entered.set()
         await self.go.wait()
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
@@ -100,7 +102,10 @@ def test_a_connection_that_is_served_may_take_longer_and_ask_again() -> None:
         app.go.clear()
         async with served(app) as (reader, writer):
             writer.write(REQUEST)
-            await asyncio.sleep(0.5)  # longer than a request may take to arrive
+            await app.entered.wait()
+            # A connection that asks for nothing, begun later, has used up its time meanwhile.
+            async with served(SlowApp()) as (silent, _):
+                assert await ends(silent)
             app.go.set()
             answers = [await reader.readuntil(b"\r\n\r\n")]
             writer.write(REQUEST)

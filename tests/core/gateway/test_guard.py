@@ -256,6 +256,63 @@ def test_a_websocket_without_a_token_is_closed() -> None:
     assert sent == [{"type": "websocket.close", "code": 1008}]
 
 
+@pytest.mark.parametrize("is_revoked", [True, False])
+def test_a_silent_websocket_ends_with_its_token_and_not_before(
+    monkeypatch: pytest.MonkeyPatch, is_revoked: bool
+) -> None:
+    """It said nothing for hours, and so nothing noticed that its user had left the company."""
+    monkeypatch.setattr(guard_module, "KNOWN_SECONDS", 0.01)
+
+    async def run() -> list[Message]:
+        entered, looked, sent = asyncio.Event(), asyncio.Event(), list[Message]()
+        ended = asyncio.Event()
+
+        async def silent(scope: Scope, receive: Receive, send: Send) -> None:
+            entered.set()
+            try:
+                await receive()
+            finally:
+                ended.set()
+
+        async def receive() -> Message:
+            await looked.wait()
+            return {"type": "websocket.disconnect"}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        callers = callers_of(TOKEN)
+        guard = Guard(silent, callers, origins_of("localhost:5580"), GuardLimits(
+            body=1, bodies=1, requests=1))  # fmt: skip
+        scope: Scope = {
+            "type": "websocket",
+            "path": "/v1/ws",
+            "headers": [(k.encode(), v.encode()) for k, v in SOUND.items()],
+        }
+        serving = asyncio.create_task(guard(scope, receive, send))
+        await entered.wait()
+        looks = 0
+        known = type(callers).of
+
+        def of(self: object, headers: Any) -> Any:
+            nonlocal looks
+            looks += 1
+            if looks >= 3:
+                looked.set()
+            return None if is_revoked else known(callers, headers)
+
+        monkeypatch.setattr(type(callers), "of", of)
+        await asyncio.wait_for(serving, 30)
+        assert ended.is_set()
+        assert guard.slots.waiting == 0
+        return sent
+
+    said = asyncio.run(run())
+
+    closed = [{"type": "websocket.close", "code": 1008, "reason": "token"}]
+    assert said == (closed if is_revoked else [])
+
+
 def test_the_applications_life_is_not_guarded() -> None:
     app = Recorder()
 
