@@ -149,7 +149,7 @@ class ScriptedClient:
         self.confirmed.append(task.id)
 
     async def ask(self, subject: str, **arguments: object) -> Any:
-        if subject == "version":
+        if subject == "version" and subject not in self.answers:
             raise TimeoutError("no answer of the broker")
         answer = self.answers.get(subject, {"subject": subject})
         if isinstance(answer, Exception):

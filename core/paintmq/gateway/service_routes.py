@@ -90,7 +90,9 @@ class ServiceRoutes:
         """Tell what runs here: the gateway's version, and what its broker says of itself."""
         require_role(caller_of(request), "user", "admin")
         told = await asked(self.services.client, "version", timeout=HEALTH_WITHIN)
-        return JSONResponse({"gateway": version("paintmq"), "broker": told["version"]})
+        return JSONResponse(
+            {"gateway": version("paintmq"), "broker": told["paintmq"], "protocol": told["protocol"]}
+        )
 
     async def dead(self, request: Request) -> Response:
         """List the tasks that were given up, the newest last: an admin's of all, a user's own."""

@@ -85,6 +85,13 @@ def test_what_the_broker_refuses_an_admin_is_told_in_its_words(
     assert "there is no queue 'x'" in told["message"]
 
 
+def test_versions_of_gateway_and_broker_are_told(site: Site, client: ScriptedClient) -> None:
+    told = {"paintmq": "9.9", "protocol": 7, "incarnation": 1}
+    client.answers["version"] = told
+
+    assert site.ask("GET", "/v1/version")[1].items() >= {"broker": "9.9", "protocol": 7}.items()
+
+
 def test_without_webhooks_a_task_that_names_one_is_refused(
     site: Site, client: ScriptedClient
 ) -> None:

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from paintmq.gateway.apis.faults import wrong
 from paintmq.gateway.apis.iopaint.folders import PictureFolder
 from paintmq.gateway.apis.pictures import png_text
+from paintmq.gateway.services import caller_of
 from paintmq.image import format_of
 
 _NEGATIVE = "Negative prompt: "
@@ -53,7 +54,7 @@ class FileRoutes:
         if self.outputs is None:
             raise wrong("the operator has opened no folder to save to", status=404)
         name, data = await _uploaded(request)
-        await asyncio.to_thread(self.outputs.save, name, data)
+        await asyncio.to_thread(_own(self.outputs, request).save, name, data)
         return JSONResponse(None)
 
     async def medias(self, request: Request) -> Response:
@@ -77,10 +78,15 @@ class FileRoutes:
 
     def _folder(self, request: Request) -> PictureFolder:
         tab = request.query_params.get("tab", "")
-        folder = {"input": self.inputs, "output": self.outputs}.get(tab)
+        outputs = None if self.outputs is None else _own(self.outputs, request)
+        folder = {"input": self.inputs, "output": outputs}.get(tab)
         if folder is None:
             raise wrong(f"the operator has opened no folder {tab[:40]!r}", "tab", status=404)
         return folder
+
+
+def _own(folder: PictureFolder, request: Request) -> PictureFolder:
+    return folder.of_user(caller_of(request).name)
 
 
 def _side(text: str) -> int:

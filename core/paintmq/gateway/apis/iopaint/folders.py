@@ -28,9 +28,18 @@ class PictureFolder:
 
     root: Path
 
+    def of_user(self, name: str) -> "PictureFolder":
+        """Return the folder in this one of the token of this name; it may not be there yet.
+
+        A token's name is a plain one: letters, digits, ``.``, ``_`` and ``-``, no dot first.
+        """
+        return PictureFolder(self.root / name)
+
     def listed(self, most: int) -> list[Json]:
         """Return the pictures, the newest first."""
         found: list[tuple[float, str, os.stat_result]] = []
+        if not self.root.is_dir():
+            return []
         with os.scandir(self.root) as entries:
             for entry in entries:
                 if Path(entry.name).suffix.lower() in _SUFFIXES and entry.is_file(
@@ -39,7 +48,8 @@ class PictureFolder:
                     status = entry.stat(follow_symlinks=False)
                     found.append((status.st_mtime, entry.name, status))
         found.sort(reverse=True)
-        return [self._described(name, status) for _, name, status in found[:most]]
+        described = (self._described(name, status) for _, name, status in found[:most])
+        return [each for each in described if each is not None]
 
     def read(self, name: str) -> bytes:
         """Return the bytes of a file.
@@ -75,6 +85,7 @@ class PictureFolder:
         path = self._path(name)
         if format_of(data) is None:
             raise wrong("file: this is no picture", "file")
+        self.root.mkdir(exist_ok=True)
         for number in range(1, 10_000):
             try:
                 with path.open("xb") as out:
@@ -97,8 +108,12 @@ class PictureFolder:
         return self.root / name
 
     def _described(self, name: str, status: os.stat_result) -> Json:
-        with (self.root / name).open("rb") as file:
-            width, height = size_of_file(file.read(_HEAD))
+        """Return what the page lists; None: the file has gone, or may not be read."""
+        try:
+            with (self.root / name).open("rb") as file:
+                width, height = size_of_file(file.read(_HEAD))
+        except OSError:
+            return None
         return {
             "name": name,
             "width": width,

@@ -58,7 +58,7 @@ async function look() {
     showQueues(Object.values(statistics.queues), queues);
     showNodes(workers);
     showWorkers(workers);
-    section.querySelector("#versions").textContent = `Broker ${versions.broker}, gateway ${versions.gateway}`;
+    section.querySelector("#versions").textContent = `Broker ${versions.broker}, gateway ${versions.gateway}, protocol ${versions.protocol}`;
     showTasks(tasks.tasks.filter((each) => ["queued", "leased", "loading", "running"].includes(each.state)));
     showDead(dead.tasks);
   } catch (error) { trouble(error); }
