@@ -13,6 +13,8 @@ from attrs import frozen
 from numpy.typing import NDArray
 from PIL import Image
 
+from paintmq.gateway.token_file import TokenFile
+from paintmq.gateway.tokens import Token
 from tests.harness.command_process import CommandProcess, private_environment
 from tests.harness.written_distribution import write_distribution
 
@@ -36,6 +38,14 @@ class ApiSite:
 
     port: int
     token: str
+    tokens: Path | None = None
+    """The file of the tokens of ``paintmq http tokens``."""
+
+    def user(self, name: str) -> "ApiSite":
+        """Return the same gateway for a new user."""
+        assert self.tokens is not None
+        secret = TokenFile(self.tokens).add(Token(name=name, hash=""))
+        return ApiSite(self.port, secret, self.tokens)
 
     @property
     def address(self) -> str:
@@ -85,7 +95,7 @@ def api_site(folder: Path, apis: Sequence[str], toml: str = "") -> Iterator[ApiS
         with CommandProcess(arguments, environment) as gateway:
             token = gateway.wait_for_line(r"token, kept in \S+: (\S+)")[1]
             port = int(gateway.wait_for_line(r"serving http://127\.0\.0\.1:(\d+)")[1])
-            yield ApiSite(port, token)
+            yield ApiSite(port, token, folder / "paintmq" / "http-tokens.json")
 
 
 def file_of(pixels: Pixels, format: str = "PNG") -> bytes:
