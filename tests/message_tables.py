@@ -58,6 +58,8 @@ def maps_in_bodies() -> Iterator[str]:
 
 def _fields(cls: type, *, header: tuple[str, ...] = _IN_THE_HEADER) -> str:
     hints = get_type_hints(cls)
+    if cls is Fence:
+        return "; ".join(f"`{name}` {_kind(hints[name])}" for name in Fence._fields)
     return "; ".join(
         f"`{field.name}` {_kind(hints[field.name])}{_default(field)}"
         for field in attrs.fields(cls)

@@ -5,7 +5,7 @@ Plain values: nothing here does I/O, reads a clock or makes an identifier (see `
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Literal, NewType, TypeAlias
+from typing import Literal, NamedTuple, NewType, TypeAlias
 
 from attrs import field, frozen
 
@@ -68,19 +68,13 @@ FINAL_STATES = frozenset(
 LEASED_STATES = frozenset({TaskState.LEASED, TaskState.LOADING, TaskState.RUNNING})
 
 
-@frozen
-class Fence:
+class Fence(NamedTuple):
     """The right to answer for one attempt; an answer that carries an older one is refused."""
 
     incarnation: int
     """Random 63-bit number, new at every start of the broker."""
     attempt: int
     """Counts the attempts of one task from 1."""
-
-    def __hash__(self) -> int:
-        # A key names the task as well, so this is enough to tell its attempts apart, and a fifth
-        # of the work for what is looked up twenty times a task.
-        return self.attempt
 
 
 @frozen(kw_only=True)

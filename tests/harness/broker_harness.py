@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from paintmq.broker.accounting.happening import Happening
 from paintmq.broker.machine import NO_KEYS, BrokerMachine, Credentials, Step
@@ -166,7 +166,7 @@ class BrokerHarness:
 
 def fence_before(fence: Fence) -> Fence:
     """Return the fence of the attempt before."""
-    return evolve(fence, attempt=fence.attempt - 1)
+    return fence._replace(attempt=fence.attempt - 1)
 
 
 def ready(**options: Any) -> BrokerHarness:

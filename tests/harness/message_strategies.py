@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, cast, get_args, get_origin
 import attrs
 from hypothesis import strategies as st
 
-from paintmq.task import Json, PayloadInfo, PeerId, TaskId, TaskState
+from paintmq.task import Fence, Json, PayloadInfo, PeerId, TaskId, TaskState
 from paintmq.wire.frames import KIND_OF
 from paintmq.wire.messages import Message
 
@@ -74,6 +74,8 @@ def _values(kind: Any) -> st.SearchStrategy[Any]:
         return json_values
     if kind in _PLAIN:
         return _PLAIN[kind]
+    if kind is Fence:
+        return st.builds(Fence, incarnation=counts, attempt=counts)
     if attrs.has(kind):
         return st.builds(kind, **{f.name: _values(f.type) for f in attrs.fields(kind)})
     origin, arguments = get_origin(kind), get_args(kind)

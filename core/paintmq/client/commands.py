@@ -4,8 +4,8 @@ from typing import TypeAlias
 
 from attrs import frozen
 
-from paintmq.task import Json, TaskId, TaskState
-from paintmq.wire.messages import Finished, FromClient, Heartbeat, Progressed, Rejected
+from paintmq.task import Json, TaskId
+from paintmq.wire.messages import Accepted, Finished, FromClient, Heartbeat, Progressed, Rejected
 
 
 @frozen
@@ -22,14 +22,11 @@ class Reconnect:
     reason: str
 
 
-@frozen(kw_only=True)
+@frozen
 class TaskAccepted:
     """The broker has the task, and says where it stands."""
 
-    task_id: TaskId
-    queue: str
-    state: TaskState
-    waiting_for: str
+    message: Accepted
 
 
 @frozen

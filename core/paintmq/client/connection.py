@@ -18,7 +18,6 @@ from paintmq.transport.curve import secure_with
 from paintmq.transport.key_files import PeerKey
 from paintmq.transport.multipart import has_message, receive_frames, send_frames
 from paintmq.transport.sockets import Context, Socket, connect, dealer
-from paintmq.wire.codec import Parts
 from paintmq.wire.link import COALESCED_ITEMS, Delivery, Link
 from paintmq.wire.messages import FromClient, Heartbeat, ResultReceived, Submit
 
@@ -98,17 +97,15 @@ class Connection:
         else:
             self._link.send(message)
 
-    def submit(
-        self, message: Submit, payloads: Sequence[Payload], parts: Parts | None = None
-    ) -> None:
-        """Queue a submission with its inputs; ``parts`` is what it was encoded to, if it was.
+    def submit(self, message: Submit, payloads: Sequence[Payload]) -> None:
+        """Queue a submission with its inputs.
 
         Raises:
             WireError: it is larger than the protocol allows.
         """
         if message.task.id not in self._submitting:
             self._submitting[message.task.id] = None
-            self._link.send(message, payloads, parts=parts)
+            self._link.send(message, payloads)
 
     def receive(self) -> list[Delivery]:
         """Return what has arrived, a limited amount at a time.

@@ -25,7 +25,7 @@ from paintmq.errors import (
     TaskUnknownError,
 )
 from paintmq.task import TaskError, TaskId, TaskRequest, TaskState
-from paintmq.wire.messages import Finished, Progressed, Rejected
+from paintmq.wire.messages import Accepted, Finished, Progressed, Rejected
 
 logger = logging.getLogger(__name__)
 
@@ -104,17 +104,18 @@ class FollowedTask:
 
     # ---- written by the session's thread -------------------------------------------------------
 
-    def accepted(self, queue: str, state: TaskState, waiting_for: str) -> None:
+    def accepted(self, message: Accepted) -> None:
         if self.when_accepted is not None:
             self.task = None
             self.when_accepted()
         if self._done:
             return
         with self._lock:
-            self._queue, self._state = intern(queue), state
-            self._waiting_for = waiting_for
+            self._queue, self._state = intern(message.queue), message.state
+            self._waiting_for = message.waiting_for
             self._version += 1
-        self._tell_observers()
+        if self._observers:
+            self._tell_observers()
 
     def progressed(self, message: Progressed, payloads: Sequence[Payload]) -> None:
         if self._done:
@@ -317,8 +318,8 @@ class FollowedTask:
             self._done = True
             self._version += 1
             self._preview = self.request = None
-            callbacks = (*(self._observers or ()), *(self._callbacks or ()))
-            self._callbacks = None
+            waiting, self._callbacks = self._callbacks, None
+            callbacks = (*(self._observers or ()), *(waiting or ()))
         if self.place is not None:
             self.place.give_back()
         for callback in callbacks:

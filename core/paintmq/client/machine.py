@@ -267,7 +267,10 @@ class ClientMachine:
 
     def _accepted(self, message: Accepted, now: float) -> list[Command]:
         self._requests.task_answered(message.task_id)
-        commands = self._check_sequence(message.durable_sequence, now)
+        commands: list[Command] = []
+        if message.durable_sequence < self._durable_sequence:
+            commands = self._check_sequence(message.durable_sequence, now)
+        self._durable_sequence = message.durable_sequence
         task = self._requests.tasks.get(message.task_id)
         if task is None:
             return commands
@@ -276,16 +279,10 @@ class ClientMachine:
         task.accepted = task.promised = True
         if self.relays:
             task.request = None
-        commands.append(
-            TaskAccepted(
-                task_id=message.task_id,
-                queue=message.queue,
-                state=message.state,
-                waiting_for=message.waiting_for,
-            )
-        )
+        commands.append(TaskAccepted(message))
         # Held back until now: an earlier cancel could have overtaken the submission.
-        self._requests.release_cancel(message.task_id)
+        if self._requests.cancels:
+            self._requests.release_cancel(message.task_id)
         return commands
 
     def _rejected(self, message: Rejected, now: float) -> list[Command]:
@@ -323,8 +320,10 @@ class ClientMachine:
                 self._withheld[task_id] = None
         if not self.relays and (self.acknowledges or not commands):
             commands.append(Send(ResultReceived(task_id)))
-        answer = "cancelled" if message.state is TaskState.CANCELLED else "too_late"
-        return commands + self._settle(task_id, answer)
+        if self._requests.cancels:
+            answer = "cancelled" if message.state is TaskState.CANCELLED else "too_late"
+            commands += self._settle(task_id, answer)
+        return commands
 
     def _unknown(self, task_id: TaskId, now: float) -> list[Command]:
         task = self._requests.tasks.get(task_id)

@@ -9,7 +9,6 @@ from attrs import frozen
 from paintmq.client.task import Payload
 from paintmq.task import TaskRequest
 from paintmq.transport.wakeup import Wakeup
-from paintmq.wire.codec import Parts
 
 
 @frozen(eq=False)
@@ -26,8 +25,6 @@ class Submission(NamedTuple):
 
     request: TaskRequest
     payloads: tuple[Payload, ...]
-    parts: Parts | None
-    """The submission, if it was encoded in the thread of the caller."""
     patient: bool
 
 

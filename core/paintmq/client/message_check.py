@@ -10,14 +10,17 @@ from uuid import UUID
 
 from paintmq.errors import ConfigError, InvalidTaskError, WireError
 from paintmq.task import TaskId, TaskRequest
-from paintmq.wire.codec import Parts, decode, encode, encode_parts
+from paintmq.wire.codec import decode, encode, encode_parts
 from paintmq.wire.messages import FromClient, Submit, client_hello
+from paintmq.wire.outlines import KnownOutlines, outline_of_request
 from paintmq.wire.transfer import MAX_PAYLOADS
 
 MAX_NAME = 255
 """Characters of a client's name; a broker refuses longer introductions."""
 
 M = TypeVar("M", bound=FromClient)
+
+_readable = KnownOutlines()
 
 
 def as_read(message: M) -> M:
@@ -35,18 +38,22 @@ def as_read(message: M) -> M:
     return read
 
 
-def checked_submission(request: TaskRequest, payloads: int) -> Parts:
-    """Return the submission of a task as it is sent, which the broker can read.
+def check_submission(request: TaskRequest, payloads: int) -> None:
+    """Check that the broker can read the submission of a task.
 
     Raises:
-        InvalidTaskError: it could not.
+        InvalidTaskError: it cannot.
     """
     if payloads > MAX_PAYLOADS:
         raise InvalidTaskError(f"{payloads} inputs are too many: {MAX_PAYLOADS} at most")
+    outline = outline_of_request(request)
+    if _readable.has(outline):
+        return
     try:
-        return encode_parts(Submit(request), check=True)
+        encode_parts(Submit(request), check=True)
     except WireError as error:
         raise InvalidTaskError(f"the task cannot be submitted: {error}") from error
+    _readable.add(outline)
 
 
 def checked_name(name: str) -> str:

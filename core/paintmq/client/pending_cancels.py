@@ -48,6 +48,9 @@ class PendingCancels:
         self.next_due = min(self._due.values(), default=inf)
         return due
 
+    def __len__(self) -> int:
+        return len(self._due)
+
     def __iter__(self) -> Iterator[TaskId]:
         return iter(self._due)
 

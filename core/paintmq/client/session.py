@@ -31,8 +31,8 @@ from paintmq.client.mailbox import Mailbox, Order, Submission
 from paintmq.client.message_check import (
     as_read,
     brief,
+    check_submission,
     checked_name,
-    checked_submission,
     task_id_of,
 )
 from paintmq.client.pending_answers import PendingAnswers
@@ -49,7 +49,6 @@ from paintmq.task import Json, TaskId
 from paintmq.task_ids import task_id_for_key
 from paintmq.transport.key_files import load_peer_key
 from paintmq.transport.sockets import Context
-from paintmq.wire.codec import Parts
 from paintmq.wire.messages import Ask
 
 GOODBYE_SECONDS = 1.0
@@ -217,7 +216,7 @@ class Session:
         self.start()
         self._mark_seen()
         prepared = self._with_own_id(prepared, task)
-        parts = checked_submission(prepared.request, len(prepared.payloads))
+        check_submission(prepared.request, len(prepared.payloads))
         followed, is_new = self._followed.submit(prepared.request, task)
         if not is_new:
             place.give_back()
@@ -225,7 +224,7 @@ class Session:
         try:
             if self._journal is not None:
                 self._journal.keep(prepared)
-            self._send(prepared, parts, place, followed, patient=patient)
+            self._send(prepared, place, followed, patient=patient)
         except BaseException:
             # A Ctrl-C included: the program has no handle, and may well submit the task again.
             self._followed.pop(followed.id)
@@ -244,19 +243,18 @@ class Session:
         if prepared.request.id != task_id_for_key(task.tenant, task.idempotency_key):
             return prepared  # the program chose another
         own = task_id_for_key(task.tenant, task.idempotency_key, owner=self.key.name)
-        return evolve(prepared, request=evolve(prepared.request, id=own))
+        return prepared._replace(request=evolve(prepared.request, id=own))
 
     def _recover(self, prepared: PreparedTask) -> FollowedTask:
         place = self.window.place(prepared.request.input_bytes)
         place.take()
         followed, _ = self._followed.submit(prepared.request, None)
-        self._send(prepared, None, place, followed, patient=True)
+        self._send(prepared, place, followed, patient=True)
         return followed
 
     def _send(
         self,
         prepared: PreparedTask,
-        parts: Parts | None,
         place: Place,
         followed: FollowedTask,
         *,
@@ -267,7 +265,7 @@ class Session:
         followed.place = place
         if self._machine.relays:
             followed.when_accepted = place.give_back
-        self._put(Submission(prepared.request, prepared.payloads, parts, patient))
+        self._put(Submission(prepared.request, prepared.payloads, patient))
 
     def fetch(self, given: object) -> FollowedTask:
         """Follow a task that was submitted before, by this client or another.

@@ -23,7 +23,6 @@ from paintmq.client.commands import (
 from paintmq.client.connection import Connection
 from paintmq.client.followed_task import FollowedTask
 from paintmq.client.followed_tasks import FollowedTasks
-from paintmq.client.in_flight import LIMIT
 from paintmq.client.journal import ClientJournal
 from paintmq.client.machine import ClientMachine
 from paintmq.client.mailbox import Mailbox, Order, Submission
@@ -36,12 +35,7 @@ from paintmq.shared_memory.client_arena import ClientArena
 from paintmq.task import TaskId
 from paintmq.transport.key_files import PeerKey
 from paintmq.transport.sockets import Context, new_context
-from paintmq.wire.codec import Parts
 from paintmq.wire.messages import FromClient, Heartbeat, Rejected, Submit, ToClient, Welcome
-
-MOST_ENCODED = 2 * LIMIT
-"""Submissions kept as they were encoded, until they are sent: a long line of them is encoded again,
-which takes less than its memory is worth."""
 
 logger = logging.getLogger(__name__)
 
@@ -66,8 +60,6 @@ class SessionLoop:
     _payloads: dict[TaskId, tuple[Payload, ...]] = field(
         factory=dict[TaskId, tuple[Payload, ...]], init=False
     )
-    _parts: dict[TaskId, Parts] = field(factory=dict[TaskId, Parts], init=False)
-    """Submissions that were not sent yet, as they were encoded."""
     _context: Context = field(init=False)
     _connection: Connection = field(init=False)
 
@@ -150,7 +142,7 @@ class SessionLoop:
             if isinstance(message, Welcome):
                 self.reachability.answered()
             if commands := self.machine.hear(message, now=now):
-                self.obey(commands, delivery.payloads)
+                self.obey(commands, delivery.payloads if delivery.received else ())
 
     def obey(self, commands: Sequence[Command], payloads: Sequence[Payload] = ()) -> None:
         """Carry out the machine's commands; the payloads are those of the message it answers."""
@@ -161,11 +153,11 @@ class SessionLoop:
                 case TaskEnded(message):
                     if (followed := self._unfollow(message.task_id)) is not None:
                         followed.ended(message, payloads)
-                case TaskAccepted(task_id=task_id, queue=queue, state=state, waiting_for=reason):
+                case TaskAccepted(message):
                     if self.machine.relays:
-                        self._payloads.pop(task_id, None)  # the broker has them now
-                    if (followed := self.followed.get(task_id)) is not None:
-                        followed.accepted(queue, state, reason)
+                        self._payloads.pop(message.task_id, None)  # the broker has them now
+                    if (followed := self.followed.get(message.task_id)) is not None:
+                        followed.accepted(message)
                 case TaskProgressed(message):
                     if (followed := self.followed.get(message.task_id)) is not None:
                         followed.progressed(message, payloads)
@@ -189,9 +181,7 @@ class SessionLoop:
     def _say(self, message: FromClient | Heartbeat) -> None:
         try:
             if isinstance(message, Submit):
-                task_id = message.task.id
-                parts = self._parts.pop(task_id, None)  # it is seldom sent a second time
-                self._connection.submit(message, self._payloads[task_id], parts)
+                self._connection.submit(message, self._payloads[message.task.id])
             else:
                 self._connection.send(message)
         except WireError as error:
@@ -203,10 +193,7 @@ class SessionLoop:
     # ---- orders --------------------------------------------------------------------------------
 
     def _submit(self, order: Submission) -> None:
-        task_id = order.request.id
-        self._payloads[task_id] = order.payloads
-        if order.parts is not None and len(self._parts) < MOST_ENCODED:
-            self._parts[task_id] = order.parts
+        self._payloads[order.request.id] = order.payloads
         self.machine.take_in(order.request, now=time.monotonic(), patient=order.patient)
 
     def refuse(self, task_id: TaskId, code: str, reason: str) -> None:
@@ -222,14 +209,11 @@ class SessionLoop:
         self.answers.give_up(stopped)
         self.window.give_up(stopped)
         self._payloads.clear()
-        self._parts.clear()
 
     # --------------------------------------------------------------------------------------------
 
     def _unfollow(self, task_id: TaskId) -> FollowedTask | None:
         self._payloads.pop(task_id, None)
-        if self._parts:
-            self._parts.pop(task_id, None)
         self._connection.arena.ended(task_id)
         return self.followed.pop(task_id)
 

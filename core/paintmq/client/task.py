@@ -9,7 +9,7 @@ Rule 3: arrays are copied when they are sent, so the caller may reuse them after
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from attrs import field, frozen
 
@@ -22,6 +22,8 @@ from paintmq.client.task_checks import (
     check_text,
     checked_config,
     checked_task_type,
+    known_names,
+    remember_name,
     shown,
 )
 from paintmq.errors import InvalidInputError
@@ -52,8 +54,7 @@ _PRIORITY, _TENANT, _MAX_ATTEMPTS = 0, "", 3
 """What a task has that was given nothing else."""
 
 
-@frozen
-class PreparedTask:
+class PreparedTask(NamedTuple):
     """A task ready to be sent: the request, and the bytes of its inputs in the same order."""
 
     request: TaskRequest
@@ -146,8 +147,6 @@ class Task:
     @property
     def options(self) -> dict[str, Json]:
         """The config without what PaintMQ itself reads."""
-        if len(self.config) == 1:  # the model
-            return {}
         return {k: v for k, v in self.config.items() if k not in ("model", "device")}
 
     def prepare(self, *, queue: str = "", put: Put | None = None) -> PreparedTask:
@@ -164,11 +163,13 @@ class Task:
             check_text("queue", queue)
         # Whoever repeats a key is answered by comparing digests: they must not be forged.
         keyed = self.idempotency_key is not None
-        described = [
-            _described(name, value, put, cryptographic=keyed) for name, value in self.inputs.items()
-        ]
-        request = self._request(tuple(info for info, _ in described), queue)
-        return PreparedTask(request, tuple(payload for _, payload in described))
+        infos: list[PayloadInfo] = []
+        payloads: list[Payload] = []
+        for name, value in self.inputs.items():
+            info, payload = _described(name, value, put, cryptographic=keyed)
+            infos.append(info)
+            payloads.append(payload)
+        return PreparedTask(self._request(tuple(infos), queue), tuple(payloads))
 
     def outline(self) -> TaskRequest:
         """Return the request as far as routing needs it: without copying or hashing the inputs.
@@ -179,12 +180,13 @@ class Task:
         return self._request(tuple(_outlined(n, value) for n, value in self.inputs.items()), "")
 
     def _request(self, inputs: tuple[PayloadInfo, ...], queue: str) -> TaskRequest:
+        config = self.config
         return TaskRequest(
             id=self.id,
             task_type=self.task_type,
-            model=self.model,
-            device=self.device,
-            options=self.options,
+            model=config["model"],
+            device=config.get("device", "auto"),
+            options=self.options if len(config) > 1 else {},
             inputs=inputs,
             queue=queue,
             priority=self.priority,
@@ -213,8 +215,11 @@ def _checked_inputs(inputs: object) -> dict[str, Input]:
 
 
 def _checked_name(name: object) -> str:
+    if type(name) is str and name in known_names:
+        return name
     if isinstance(name, str) and name:
         check_text("an input's name", name, error=InvalidInputError)
+        remember_name(name)
         return name
     raise InvalidInputError(f"inputs has the key {brief(name)}: inputs go by names such as 'image'")
 

@@ -18,13 +18,29 @@ MAX_SECONDS = 1e15
 MAX_NAME = 200
 """Characters of a name: of a model, queue, tenant, input, task type or idempotency key."""
 _DEVICES = get_args(DeviceChoice)
+_MOST_KNOWN = 1_024
+
+known_names: dict[str, None] = {}
+"""Names that were checked before: most programs use the same few for all of their tasks. What is
+looked up here must be of the class ``str`` itself."""
+
+
+def remember_name(name: str) -> None:
+    """Record that this name needs no check again. Safe from any thread."""
+    if type(name) is str:
+        if len(known_names) >= _MOST_KNOWN:
+            known_names.clear()  # those in use are soon back
+        known_names[name] = None
 
 
 def checked_task_type(task_type: object) -> str:
+    if type(task_type) is str and task_type in known_names:
+        return task_type
     if isinstance(task_type, TaskType):
         return task_type.value
     if isinstance(task_type, str) and task_type:
         check_text("task_type", task_type)
+        remember_name(task_type)
         return task_type
     known = " or ".join(f"TaskType.{each.name}" for each in TaskType)
     raise InvalidTaskError(
@@ -34,6 +50,10 @@ def checked_task_type(task_type: object) -> str:
 
 
 def checked_config(config: object) -> dict[str, Any]:
+    if type(config) is dict and len(config) == 1:
+        model = config.get("model")
+        if type(model) is str and model in known_names:
+            return {"model": model}
     if type(config) is not dict and not isinstance(config, Mapping):
         raise InvalidTaskError(
             f"config must be a mapping such as {{'model': 'opencv'}}, not {shown(config)}"
@@ -54,6 +74,7 @@ def checked_config(config: object) -> dict[str, Any]:
             " 'opencv'}"
         )
     check_text("config['model']", model)
+    remember_name(model)
     if checked.get("device", "auto") not in _DEVICES:
         raise InvalidTaskError(
             f"config['device'] is {brief(checked['device'])}: use {', '.join(_DEVICES)}"

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from paintmq.errors import WireError
-from paintmq.task import Json, PeerId, TaskError, TaskId, TaskState
+from paintmq.task import Fence, Json, PeerId, TaskError, TaskId, TaskState
 
 _new = object.__new__
 
@@ -186,6 +186,13 @@ def _shortened(error: TaskError) -> TaskError:
     )
 
 
+_FENCE: Any = msgspec.defstruct(
+    "Fence",
+    [("incarnation", _COUNT), ("attempt", _COUNT)],
+    forbid_unknown_fields=True,
+    gc=False,
+)
+
 _PLAIN: dict[Any, Any] = {
     str: _TEXT,
     int: _COUNT,
@@ -208,6 +215,12 @@ def field_of(kind: Any, name: str) -> _Field:
         return _Field(_PLAIN[kind])
     if kind == Json:
         return _Field(Any, check_json, check_json)
+    if kind is Fence:  # a tuple here, as it is looked up often, and a map on the wire
+        return _Field(
+            _FENCE,
+            lambda fence: _FENCE(*fence),
+            lambda wire: Fence(wire.incarnation, wire.attempt),
+        )
     if attrs.has(kind):
         schema = schema_of(kind)
         if kind is TaskError:

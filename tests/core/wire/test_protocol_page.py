@@ -52,7 +52,8 @@ def test_every_map_inside_a_body_is_described(cls: type) -> None:
     row = re.search(rf"\| {cls.__name__} \| (.*) \|", PAGE)
     assert row is not None
 
-    assert fields(row[1]) == [field.name for field in attrs.fields(cls)]
+    names = Fence._fields if cls is Fence else [field.name for field in attrs.fields(cls)]
+    assert fields(row[1]) == list(names)
 
 
 def test_every_subject_of_a_question_is_described() -> None:

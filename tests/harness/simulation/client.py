@@ -18,7 +18,7 @@ from paintmq.client.commands import (
 )
 from paintmq.client.machine import ClientMachine
 from paintmq.task import PeerId, TaskId, TaskRequest
-from paintmq.wire.messages import Finished, FromClient, Heartbeat, Rejected, ToClient
+from paintmq.wire.messages import Accepted, Finished, FromClient, Heartbeat, Rejected, ToClient
 from tests.harness.simulation.world import Agenda
 
 
@@ -99,7 +99,7 @@ class SimulatedClient:
                     self.transmit(self, message)
                 case Reconnect():
                     self._connect()
-                case TaskAccepted(task_id=task_id):
+                case TaskAccepted(Accepted(task_id=task_id)):
                     memory.accepted[task_id] = None
                 case TaskEnded(message):
                     memory.endings.setdefault(message.task_id, []).append(message)

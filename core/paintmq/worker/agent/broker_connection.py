@@ -15,6 +15,8 @@ from paintmq.transport.pipes import WorkerConnection, no_keys, send_waiting
 from paintmq.transport.sockets import Context
 from paintmq.wire.link import Delivery, Link
 from paintmq.wire.messages import FromWorker, WorkerWelcome
+from paintmq.wire.outlines import KnownOutlines
+from paintmq.worker.agent.readable_messages import send_readable
 from paintmq.worker.agent.readiness import Readiness
 
 
@@ -42,6 +44,7 @@ class BrokerConnection:
         )
         self._link = Link()
         self._link.sharing = WorkerArenas()
+        self._readable = KnownOutlines()
         self._blocked: deque[list[Buffer]] = deque()
         self._blocked_ways: set[bool] = set()
         self.held_back: Sequence[Delivery] = ()
@@ -91,7 +94,7 @@ class BrokerConnection:
             WireError: it could not.
             ValueError: the payloads are not those that it describes.
         """
-        self._link.send(message, payloads, check=True)
+        send_readable(self._link, message, payloads, self._readable)
 
     def flush(self) -> None:
         """Hand to ZeroMQ what it takes now."""

@@ -13,6 +13,7 @@ from paintmq.errors import WireError
 from paintmq.task import Buffer, TaskError
 from paintmq.wire.body_schema import MAX_ERROR_TEXT, MAX_TEXT
 from paintmq.wire.codec import decode, encode
+from paintmq.wire.link import Link
 from paintmq.wire.messages import (
     AttemptCrashed,
     AttemptFailed,
@@ -23,7 +24,24 @@ from paintmq.wire.messages import (
     ModelUnloaded,
     payloads_of,
 )
+from paintmq.wire.outlines import KnownOutlines, outline_of
 from paintmq.wire.transfer import MAX_PAYLOADS
+
+
+def send_readable(
+    link: Link, message: FromWorker, payloads: Sequence[Buffer], known: KnownOutlines
+) -> None:
+    """Queue the message, if the broker can read it: tried out unless others like it could be read.
+
+    Raises:
+        WireError: it cannot.
+        ValueError: the payloads are not those that the message describes.
+    """
+    outline = outline_of(message)
+    is_known = known.has(outline)
+    link.send(message, payloads, check=not is_known)
+    if not is_known:
+        known.add(outline)
 
 
 def as_readable(message: FromWorker, payloads: Sequence[Buffer] = ()) -> FromWorker | None:
