@@ -151,12 +151,20 @@ def paintmq_events(batch: Sequence[Mapping[str, Json]]) -> None:
     """Observe what happened to tasks: plain tables, oldest first.
 
     Each event is a table: ``event`` is ``accept``, ``lease``, ``start``, ``requeue``, ``finish``,
-    ``acknowledge``, ``revive``, ``claim``, ``purge`` or ``boot``; the rest says which task, state,
-    queue, worker and attempt. It is seen when it is decided, a moment before it is durable.
+    ``acknowledge``, ``revive``, ``adopt``, ``purge``, ``settings`` or ``boot``; the rest says which
+    task, state, queue, worker and attempt, and when. It is seen within a second after it was
+    decided, maybe a moment before it is durable.
+
+    Those of tasks, and of workers and queues (``joined``, ``left``, ``rejected`` …), are the events
+    of ``Client.events``: they have its fields and its ``number``, by which plugins and clients can
+    compare; its word for the event is ``what``. Not so with ``monitoring.enabled = false``: then
+    there are no numbers, and tasks alone.
 
     Called in a thread of its own, off the hot path. When observers cannot keep up, events are
     dropped, and an event ``dropped`` says how many. A plugin that raises again and again is no
-    longer called.
+    longer called. A plugin that its settings switch off says so by an attribute of the function,
+    ``paintmq_events.is_wanted``, a function that returns a bool: where no plugin wants events, none
+    are made.
     """
 
 
@@ -165,7 +173,7 @@ def paintmq_statistics(sample: "BrokerStatistics") -> None:
     """Observe the statistics: a ``BrokerStatistics``.
 
     Called every ``monitoring.metrics_interval`` seconds, off the hot path. A slow observer delays
-    the next sample, nothing else.
+    the next sample, nothing else. ``is_wanted`` is as for ``paintmq_events``.
     """
 
 

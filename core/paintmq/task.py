@@ -124,6 +124,8 @@ class TaskRequest:
     cancel_on_disconnect: bool = False
     strict: bool = False
     """Refuse the task rather than let it wait for a worker that is not connected."""
+    trace: str = ""
+    """W3C Trace Context's ``traceparent`` of whoever submitted it; empty: it is not traced."""
 
     @property
     def input_bytes(self) -> int:

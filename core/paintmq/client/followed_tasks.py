@@ -58,7 +58,7 @@ class FollowedTasks:
 
 def _check_same(request: TaskRequest, known: TaskRequest) -> None:
     # The queue says where a task waits; it is no part of what the task is.
-    if evolve(request, queue="") != evolve(known, queue=""):
+    if evolve(request, queue="", trace="") != evolve(known, queue="", trace=""):
         raise InvalidTaskError(
             f"task {request.id} is under way with other contents; use another id or idempotency key"
         )

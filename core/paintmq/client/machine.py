@@ -31,6 +31,7 @@ from paintmq.client.liveness import ClientTimers, Liveness
 from paintmq.client.requests import Requests
 from paintmq.task import TaskId, TaskRequest, TaskState
 from paintmq.wire.messages import (
+    OBSERVING_VERSION,
     Accepted,
     Answer,
     Ask,
@@ -68,6 +69,9 @@ class ClientMachine:
     timers: ClientTimers = field(factory=ClientTimers, kw_only=True)
     acknowledges: bool = field(default=True, kw_only=True)
     """Confirm an ending when it arrives; else the shell calls ``acknowledge`` later."""
+    traces: bool = field(default=True, init=False)
+    """Whether the broker understands ``TaskRequest.trace``: of one that does not, its welcome says
+    so, at the latest before what was sent without waiting for it is sent again."""
     relays: bool = field(default=False, kw_only=True)
     """The tasks are others': an ending is confirmed by ``acknowledge`` alone, however often it is
     heard, and a task that was accepted is not submitted again."""
@@ -241,6 +245,7 @@ class ClientMachine:
     # ---- answers -------------------------------------------------------------------------------
 
     def _welcome(self, welcome: Welcome, now: float) -> list[Command]:
+        self.traces = welcome.newest >= OBSERVING_VERSION
         if self._link.is_restart(welcome):
             self._requests.in_flight.acquit()
         commands: list[Command] = []

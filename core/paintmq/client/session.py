@@ -39,6 +39,7 @@ from paintmq.client.pending_answers import PendingAnswers
 from paintmq.client.reachability import FAILED, Reachability
 from paintmq.client.session_loop import SessionLoop
 from paintmq.client.task import PreparedTask, Task
+from paintmq.client.task_tracing import traced
 from paintmq.client.window import Place, Window, WindowLimits
 from paintmq.errors import (
     RejectedError,
@@ -47,6 +48,7 @@ from paintmq.errors import (
 from paintmq.shared_memory.client_arena import Placed
 from paintmq.task import Json, TaskId
 from paintmq.task_ids import task_id_for_key
+from paintmq.tracing import is_traced
 from paintmq.transport.key_files import load_peer_key
 from paintmq.transport.sockets import Context
 from paintmq.wire.messages import Ask
@@ -221,6 +223,8 @@ class Session:
         if not is_new:
             place.give_back()
             return followed
+        if is_traced():
+            prepared = traced(prepared, followed)
         try:
             if self._journal is not None:
                 self._journal.keep(prepared)

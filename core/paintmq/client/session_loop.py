@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import assert_never
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from paintmq.client.commands import (
     AlarmRaised,
@@ -181,6 +181,8 @@ class SessionLoop:
     def _say(self, message: FromClient | Heartbeat) -> None:
         try:
             if isinstance(message, Submit):
+                if message.task.trace and not self.machine.traces:
+                    message = Submit(evolve(message.task, trace=""))
                 self._connection.submit(message, self._payloads[message.task.id])
             else:
                 self._connection.send(message)

@@ -201,12 +201,16 @@ class PluginManager:
     @property
     def observes_events(self) -> bool:
         """Whether any plugin wants events."""
-        return bool(self._hooks.implementations("paintmq_events"))
+        return self._is_wanted("paintmq_events")
 
     @property
     def observes_statistics(self) -> bool:
         """Whether any plugin wants statistics."""
-        return bool(self._hooks.implementations("paintmq_statistics"))
+        return self._is_wanted("paintmq_statistics")
+
+    def _is_wanted(self, hook: str) -> bool:
+        implementations = self._hooks.implementations(hook)
+        return any(getattr(each.function, "is_wanted", _always)() for each in implementations)
 
     def deliver_events(self, batch: Sequence[Mapping[str, Json]]) -> None:
         """Pass a batch of events to every observer; ``plugin_observers`` explains the thread."""
@@ -379,6 +383,10 @@ def _report_of(found: FoundPlugin) -> PluginReport:
 
 def _heavy_imported() -> set[str]:
     return {name for name in HEAVY_MODULES if name in sys.modules}
+
+
+def _always() -> bool:
+    return True
 
 
 def _loaded(load: Callable[[], object]) -> object:

@@ -301,7 +301,11 @@ def _what_is_checked(request: TaskRequest) -> tuple[object, ...]:
 def longest_text(request: TaskRequest) -> int:
     """Return the length of the longest string in a request, not counting its options."""
     longest = max(
-        len(request.task_type), len(request.model), len(request.tenant), len(request.queue)
+        len(request.task_type),
+        len(request.model),
+        len(request.tenant),
+        len(request.queue),
+        len(request.trace),
     )
     for info in request.inputs:
         longest = max(longest, len(info.name), len(info.digest), len(info.dtype))

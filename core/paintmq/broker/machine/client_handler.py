@@ -211,5 +211,7 @@ class ClientHandler:
 
 
 def _is_same(one: TaskRequest, other: TaskRequest) -> bool:
-    """Return whether two submissions ask for the same; which queue holds it does not matter."""
-    return evolve(one, queue="") == evolve(other, queue="")
+    """Return whether two submissions ask for the same; which queue holds it, and who
+    traces it, does not matter.
+    """
+    return evolve(one, queue="", trace="") == evolve(other, queue="", trace="")

@@ -5,7 +5,7 @@ Rule 2: every lease has two deadlines. Heartbeats renew the first; the second fo
 limits of the task and is not renewed.
 """
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from paintmq.broker.machine.sessions import Sessions, WorkerSession
 from paintmq.broker.machine.step import StepBuilder
@@ -14,7 +14,7 @@ from paintmq.broker.machine.transitions import Event
 from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.config import Timers
 from paintmq.task import Fence, PayloadInfo, PeerId, TaskId, TaskState
-from paintmq.wire.messages import Assign, Assignment, Progressed
+from paintmq.wire.messages import OBSERVING_VERSION, Assign, Assignment, Progressed
 
 RUN_LIMIT_MARGIN = 30.0
 """Seconds. The worker enforces run limits itself; the broker steps in only if it did not."""
@@ -64,7 +64,10 @@ class Leases:
         lease = now + self._timers.dispatch
         self._step.change(entry, Event.LEASE, status, {"lease": lease, "run": run})
         entry.session, entry.delivered = session, False
-        return Assignment(task=entry.request, fence=status.fence, run_limit=entry.checked.run_limit)
+        request = entry.request
+        if request.trace and worker.hello.newest < OBSERVING_VERSION:
+            request = evolve(request, trace="")  # which it would not understand
+        return Assignment(task=request, fence=status.fence, run_limit=entry.checked.run_limit)
 
     def may_claim(self, task_id: TaskId, fence: Fence, worker: WorkerSession) -> bool:
         """Return whether this worker holds the task's lease under this fence.

@@ -7,15 +7,16 @@ there by the journal's log.
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import define, evolve, field
 from cattrs.errors import ClassValidationError
 
 from paintmq.broker.accounting.chronicle import Chronicle
 from paintmq.broker.accounting.events import EventLog, Filter, Told
+from paintmq.broker.accounting.happening import Happening
 from paintmq.broker.accounting.ledger import Books, Ledger, read_books
 from paintmq.broker.accounting.report import report
 from paintmq.broker.accounting.sketch import Sketch
@@ -37,6 +38,12 @@ WRITE_SECONDS = 10.0
 logger = logging.getLogger(__name__)
 
 
+class Observers(Protocol):
+    """Whoever wants to know what was counted."""
+
+    def happened(self, last: int, now: float, happenings: Sequence[Happening]) -> None: ...
+
+
 @define
 class Bookkeeping:
     """Keeps the ledger; a duty of the broker's loop. All methods are for the broker's thread."""
@@ -48,6 +55,7 @@ class Bookkeeping:
     log: EventLog = field(factory=EventLog, init=False)
     _chronicle: Chronicle = field(factory=Chronicle, init=False)
     _machine: BrokerMachine | None = field(default=None, init=False)
+    _observers: Observers | None = field(default=None, init=False)
     _earlier: Books | None = field(default=None, init=False)
     _file: StatisticsFile | None = field(default=None, init=False)
     _look_at: float = field(default=0.0, init=False)
@@ -108,13 +116,23 @@ class Bookkeeping:
     def close(self, *, durable: bool) -> None:
         """Write the books a last time, unless the journal could not be closed properly."""
         if self._file is not None:
+            self._count(self.ledger.at)
             if durable and self._path is not None:
-                self.ledger.settle()
                 self._file.write_books(self.ledger.books(self._journal.sequence))
             self._file.close()
 
+    def tell(self, observers: Observers) -> None:
+        """Pass on what is counted from now on, with its numbers."""
+        self._observers = observers
+
+    def _count(self, now: float) -> None:
+        happenings = self.ledger.settle()
+        self.log.add(happenings, now=now)
+        if self._observers is not None:
+            self._observers.happened(self.log.last, now, happenings)
+
     def _settle(self, now: float) -> None:
-        self.log.add(self.ledger.settle(), now=now)
+        self._count(now)
         if now >= self._look_at:
             self._look_at = now + LOOK_SECONDS
             self.ledger.look(now)

@@ -7,9 +7,12 @@ dropped and counted, and the next batch says how many: an observer must not slow
 import logging
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
+from paintmq.broker.accounting.events import tell_of
+from paintmq.broker.accounting.happening import Happening, Note
 from paintmq.broker.records import (
     BrokerBooted,
     Record,
@@ -34,6 +37,18 @@ FAREWELL = 2.0
 
 Event: TypeAlias = Mapping[str, Json]
 
+_TOLD_AS_HAPPENINGS = (TaskAccepted, TaskChanged)
+_JOURNALS_WORDS: Mapping[str, str] = {
+    "load": "start",
+    "run": "start",
+    "retry": "requeue",
+    "succeed": "finish",
+    "fail": "finish",
+    "cancel": "finish",
+    "expire": "finish",
+    "give up": "finish",
+}
+
 logger = logging.getLogger(__name__)
 
 
@@ -45,7 +60,8 @@ class ObserverThread:
     ) -> None:
         self.statistics = statistics
         self._plugins = plugins
-        self._queue: queue.Queue[tuple[Record, ...] | None] = queue.Queue(capacity)
+        self._queue: queue.Queue[Callable[[], Iterator[Event]] | None] = queue.Queue(capacity)
+        self._numbered = False
         self._reported = 0  # of the dropped; the broker's thread counts, ours reports
         self._thread = threading.Thread(target=self._run, name="plugin-observers", daemon=True)
 
@@ -65,28 +81,46 @@ class ObserverThread:
 
     def stepped(self, step: "Step") -> None:
         """Queue what the machine decided. Never waits."""
-        if step.records:
-            try:
-                self._queue.put_nowait(step.records)
-            except queue.Full:
-                self.statistics.events_dropped += len(step.records)
+        records = step.records
+        if records and self._numbered:
+            records = tuple([each for each in records if not isinstance(each, _TOLD_AS_HAPPENINGS)])
+        if records:
+            self._put(partial(map, event_of, records), len(records))
+
+    def number_events(self) -> None:
+        """Take what happens to tasks, workers and queues from ``happened`` from now on."""
+        self._numbered = True
+
+    def happened(self, last: int, now: float, happenings: Sequence[Happening]) -> None:
+        """Queue what was counted: the events of ``Client.events`` with their numbers, of which
+        ``last`` is that of the last. Never waits.
+        """
+        if happenings:
+            first = last - len(happenings) + 1
+            self._put(partial(_numbered, first, now, happenings), len(happenings))
+
+    def _put(self, events: Callable[[], Iterator[Event]], count: int) -> None:
+        try:
+            self._queue.put_nowait(events)
+        except queue.Full:
+            self.statistics.events_dropped += count
 
     def _run(self) -> None:
         while True:
             batch: list[Event] = []
-            records = self._queue.get()
-            while records is not None:
-                batch += map(event_of, records)
+            events = self._queue.get()
+            while events is not None:
+                batch += events()
                 if len(batch) >= BATCH or self._queue.empty():
                     break
-                records = self._queue.get()
+                events = self._queue.get()
             missed = self.statistics.events_dropped - self._reported
             if missed:
                 self._reported += missed
                 batch.append({"event": "dropped", "count": missed})
             if batch:
                 self._deliver(batch)
-            if records is None:
+            if events is None:
                 return
 
     def _deliver(self, batch: list[Event]) -> None:
@@ -105,6 +139,35 @@ def start_observers(plugins: "PluginManager", statistics: ShellStatistics) -> Ob
     return observers
 
 
+def _numbered(first: int, now: float, happenings: Sequence[Happening]) -> Iterator[Event]:
+    for number, happening in enumerate(happenings, first):
+        yield numbered_event(number, now, happening)
+
+
+def numbered_event(number: int, now: float, happening: Happening) -> Event:
+    """Return what ``Client.events`` tells of it, and what else is known.
+
+    ``event`` is the journal's word for it, as in ``event_of``; the word of ``Client.events`` is
+    ``what``.
+    """
+    told = tell_of(number, now, happening)
+    if isinstance(happening, Note):
+        return {**told, "what": told["event"]}
+    event, request, status, _ = happening
+    return {
+        **told,
+        "event": _JOURNALS_WORDS.get(event, event),
+        "what": told["event"],
+        "error": told.get("error", ""),
+        "priority": request.priority,
+        "trace": request.trace,
+        "accepted_at": status.accepted_at,
+        "leased_at": status.leased_at,
+        "started_at": status.started_at,
+        "ended_at": status.ended_at,
+    }
+
+
 def event_of(record: Record) -> Event:
     """Return a record as plain data: ``event`` says what happened, times are broker seconds."""
     match record:
@@ -119,6 +182,7 @@ def event_of(record: Record) -> Event:
                 "tenant": request.tenant,
                 "priority": request.priority,
                 "queue": status.queue,
+                "trace": request.trace,
                 "at": status.accepted_at,
             }
         case TaskChanged(task_id, event, status):
@@ -130,6 +194,7 @@ def event_of(record: Record) -> Event:
                 "worker": status.worker,
                 "attempt": status.attempt,
                 "accepted_at": status.accepted_at,
+                "leased_at": status.leased_at,
                 "started_at": status.started_at,
                 "ended_at": status.ended_at,
                 "error": status.error.code if status.error is not None else "",

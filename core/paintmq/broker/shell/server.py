@@ -542,6 +542,9 @@ class BrokerServer:
                 }
             )
         self._observers = start_observers(self._plugins, statistics)
+        if books is not None and self._observers is not None:
+            self._observers.number_events()
+            books.tell(self._observers)
         loop = BrokerLoop(
             machine=machine,
             journal=journal,

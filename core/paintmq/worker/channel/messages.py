@@ -76,6 +76,8 @@ class RunItem:
     task_type: str
     options: Mapping[str, Any]
     inputs: tuple[PayloadInfo, ...]
+    trace: str = ""
+    """The context of its trace, if there is one."""
 
 
 @frozen(kw_only=True)

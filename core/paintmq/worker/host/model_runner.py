@@ -10,6 +10,7 @@ mark, the batch is announced instead.
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -25,6 +26,7 @@ from paintmq.plugin.options import nearest
 from paintmq.process.memory import MemoryGauge, device_memory_used_mb
 from paintmq.shared_memory.ranges import place_of
 from paintmq.task import Buffer, PayloadInfo
+from paintmq.tracing import run_spans
 from paintmq.weights import WeightFolder
 from paintmq.worker.channel.batch_mark import BatchMark
 from paintmq.worker.channel.messages import (
@@ -242,7 +244,7 @@ class ModelRunner:
             self._setup.scratch,
             logging.getLogger(f"paintmq.models.{order.model}"),
         )
-        with context:
+        with context, _spans(order.model, batch):
             outputs = self._models[order.model].run([each.request for each in batch], context)
         outputs = list(outputs)
         if len(outputs) != len(batch):
@@ -300,6 +302,17 @@ class ModelRunner:
     def _note_damage(self, error: BaseException) -> None:
         if is_device_broken(error):
             self.broken = task_error(error).message
+
+
+def _spans(model: str, batch: list[_Ready]) -> AbstractContextManager[object]:
+    """Trace a run, if any of its tasks is traced."""
+    for each in batch:
+        if each.item.trace:
+            break
+    else:
+        return nullcontext()
+    traces = [(each.item.trace, each.item.task_id, each.item.fence.attempt) for each in batch]
+    return run_spans(traces, model)
 
 
 def _class_of(spec: ModelSpec) -> Any:

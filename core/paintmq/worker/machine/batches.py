@@ -126,6 +126,7 @@ class Batch:
                 task_type=held.assignment.task.task_type,
                 options=held.assignment.task.options,
                 inputs=held.assignment.task.inputs,
+                trace=held.assignment.task.trace,
             )
             for held in self.attempts.values()
         )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import pytest
+from tests.harness.trial_manager import Models, Routers, make_task, wait_for_acceptance
 
 from paintmq.broker.machine import Step
 from paintmq.broker.records import BrokerBooted, Record, TaskAccepted, TaskChanged, TaskPurged
@@ -56,6 +57,7 @@ def step(*records: Record) -> Step:
                 "tenant": "ada",
                 "priority": 3,
                 "queue": "gpu-high",
+                "trace": "",
                 "at": 5.0,
             },
         ),
@@ -69,6 +71,7 @@ def step(*records: Record) -> Step:
                 "worker": "node/cuda-0",
                 "attempt": 2,
                 "accepted_at": 5.0,
+                "leased_at": None,
                 "started_at": 6.0,
                 "ended_at": 7.0,
                 "error": "model_error",
@@ -200,3 +203,37 @@ def test_an_observer_that_exits_does_not_end_the_observation() -> None:
     observers.stop()
 
     assert [event["incarnation"] for event in seen] == [0, 1]
+
+
+def test_plugins_get_the_events_of_clients_by_the_same_numbers() -> None:
+    plugins = PluginManager()
+    plugins.register(Models(), "models")
+    plugins.register(Routers(), "router")
+    seen: list[Event] = []
+    ended = threading.Event()
+
+    def observe(batch: Sequence[Event]) -> None:
+        seen.extend(batch)
+        if any(event["event"] == "finish" for event in batch):
+            ended.set()
+
+    plugins.register(SimpleNamespace(paintmq_events=lambda batch: observe(batch)), "observer")
+    with embedded_manager(workers=0, plugins=plugins) as manager:
+        handle = manager.submit(make_task())
+        wait_for_acceptance(handle)
+        handle.cancel()
+        told = {event["number"]: event for event in manager.events(after=0, follow=False)}
+        assert ended.wait(30)
+
+    numbered = [event for event in seen if "number" in event][: len(told)]
+    assert [event["number"] for event in numbered] == sorted(told)
+    for event in numbered:
+        number = event["number"]
+        assert isinstance(number, int)
+        same = {"kind", "at", "queue"} | (
+            {"task_id", "state"} if event["kind"] == "task" else set()
+        )
+        assert {key: event[key] for key in same} == {key: told[number][key] for key in same}
+        assert event["what"] == told[number]["event"]
+    assert [event["event"] for event in numbered if event["kind"] == "task"] == ["accept", "finish"]
+    assert [event["event"] for event in seen if "number" not in event] == ["boot"]
