@@ -41,10 +41,19 @@ def interpreter() -> tuple[str, ...]:
             " sys.executable starts the program itself, not a Python interpreter; set it to the"
             " path of one"
         )
-    if not re.match("python|pypy", Path(program).name, re.IGNORECASE):
+    named_so = re.match("python|pypy", Path(program).name, re.IGNORECASE)
+    if not named_so or _is_this_frozen_program(program):
         raise ConfigError(
             f"sys.executable is {program!r}, not a Python interpreter, so no model host can be"
             " started: set sys.executable to the path of one first, or let `paintmq up` run the"
             " service and use Client here"
         )
     return program, "-P"
+
+
+def _is_this_frozen_program(program: str) -> bool:
+    """Return whether this is a frozen program and ``program`` is it, whatever its name."""
+    if not getattr(sys, "frozen", False):
+        return False
+    own = [each for each in ("/proc/self/exe", *sys.argv[:1]) if each]
+    return os.path.realpath(program) in [os.path.realpath(each) for each in own]

@@ -143,6 +143,9 @@ class ModelSpec:
     extra: str = ""
     """What to install when ``requires`` is not met, such as ``paintmq[lama]``."""
     weights: tuple[WeightFile, ...] = ()
+    weight_problem: Callable[[WeightFile, Path], str] | None = None
+    """Says why a file cannot be the weights, as "holds a network that ..."; empty when it may be.
+    ``paintmq models list`` and ``verify`` ask, so it reads little and loads no library."""
     deterministic: bool = True
     """The same inputs and options (seed included) give the same bytes on one device."""
     api: int = API_VERSION

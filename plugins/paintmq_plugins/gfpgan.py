@@ -1,6 +1,7 @@
 """GFPGAN: restores the faces of a picture and leaves the rest of it alone."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from attrs import Attribute, field, frozen, validators
 
@@ -60,6 +61,13 @@ def needs(job: Job) -> Needs:
     return Needs(memory_mb=1500 + picture, cores=2)
 
 
+def weight_problem(file: WeightFile, path: Path) -> str:
+    """Say whether the file holds a network that does something else."""
+    from paintmq_plugins.weight_shapes import network_problem
+
+    return network_problem(path, family="faces") if path.suffix != ".onnx" else ""
+
+
 SPEC = ModelSpec(
     name="gfpgan",
     implementation="paintmq_plugins.gfpgan_model:FaceRestoration",
@@ -77,6 +85,7 @@ SPEC = ModelSpec(
     resident_mb=360,
     requires=("torch", "spandrel", "safetensors"),
     extra="paintmq[gfpgan]",
+    weight_problem=weight_problem,
     weights=(
         WeightFile(
             name="GFPGANv1.4.pth",

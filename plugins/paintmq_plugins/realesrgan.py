@@ -1,6 +1,7 @@
 """Real-ESRGAN: enlarges pictures, tile by tile. Four networks, from the best to the quickest."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from attrs import field, frozen, validators
 
@@ -31,6 +32,13 @@ class UpscaleOptions:
         validator=[validators.ge(0), validators.le(128)],
         metadata={"help": "pixels around a tile that the network sees too"},
     )
+
+
+def weight_problem(file: WeightFile, path: Path) -> str:
+    """Say whether the file holds a network that does something else, or enlarges otherwise."""
+    from paintmq_plugins.weight_shapes import network_problem
+
+    return network_problem(path, family="enlarger", scale=NETWORK_SCALE)
 
 
 @frozen
@@ -81,6 +89,7 @@ def _spec(name: str, summary: str, cost: _Cost, weights: WeightFile) -> ModelSpe
         requires=("torch", "spandrel", "safetensors"),
         extra="paintmq[realesrgan]",
         weights=(weights,),
+        weight_problem=weight_problem,
     )
 
 

@@ -21,6 +21,29 @@ def sent_masks(command: CommandLine) -> list[bytes]:
     return [bytes(each.inputs["mask"]) for each in command.session.tasks]  # type: ignore[arg-type]
 
 
+class TestPlacesForResults:
+    def test_a_slash_behind_a_name_makes_it_a_folder(self, command: CommandLine) -> None:
+        picture(command.folder / "a.png")
+        m = mask(command.folder / "m.png")
+
+        assert command.paint("a.png", "-m", m, "-o", "out.d/").status == 0
+        assert command.paint("a.png", "-m", m, "-o", "x.png/").status == 0
+        assert names_in(command.folder) == ["a.png", "m.png", "out.d/a.png", "x.png/a.png"]
+        assert command.paint("a.png", "-m", m, "-o", "m.png/").errors == [
+            "-o m.png/: is a file, not a folder"
+        ]
+
+    def test_a_file_on_the_way_is_named(self, command: CommandLine) -> None:
+        picture(command.folder / "a.png")
+        m = mask(command.folder / "m.png")
+
+        for target in ("a.png/x.png", "a.png/deep/x.png"):
+            done = command.paint("a.png", "-m", m, "-o", target, "--make-folders")
+            assert done.status == 2
+            assert "a.png" in done.errors[0]
+            assert "is a file, not a folder; name another with -o" in done.errors[0]
+
+
 class TestMasks:
     @pytest.mark.parametrize(
         "name",
@@ -47,6 +70,42 @@ class TestMasks:
         mask(command.folder / "ms" / "cafe\u0301.png")
 
         assert command.paint("in", "-m", "ms", "-o", "out").status == 0
+
+    @pytest.mark.parametrize(
+        ("name", "found"),
+        [
+            *(("trail .png", "trail -mask.png"), ("dash-.png", "dash-_mask.png")),
+            ("IŞIK.png", "\u0131\u015f\u0131k_mask.png"),
+            *(("İZMİR.png", "izmir-mask.png"), ("a..b.png", "a..b..mask.png")),
+        ],
+    )
+    def test_ends_of_names_and_turkish_letters_match(
+        self, command: CommandLine, name: str, found: str
+    ) -> None:
+        picture(command.folder / name)
+        mask(command.folder / found)
+
+        assert command.paint(name, "-o", "out.png").errors == []
+
+    def test_a_shells_star_may_name_the_masks_as_well(self, command: CommandLine) -> None:
+        for name in ("a", "b"):
+            picture(command.folder / f"{name}.png")
+            mask(command.folder / f"{name}_mask.png")
+        names = names_in(command.folder)
+
+        done = command.paint(*names, "-o", "out")
+
+        assert (done.status, done.errors) == (0, [])
+        assert done.notes == ["2 pictures with 2 masks: a_mask.png, b_mask.png"]
+        assert names_in(command.folder / "out") == ["a.png", "b.png"]
+
+    def test_what_is_wrong_with_a_mask_names_the_mask(self, command: CommandLine) -> None:
+        picture(command.folder / "a.png")
+        (command.folder / "m.png").touch()
+
+        done = command.paint("a.png", "-m", "m.png", "-o", "out.png")
+
+        assert done.errors == ["a.png: mask m.png: the file is empty"]
 
     def test_pictures_and_masks_may_share_a_folder(self, command: CommandLine) -> None:
         for name in ("a", "b"):

@@ -145,6 +145,19 @@ class TestProgramsThatAreNoInterpreter:
         with pytest.raises(ConfigError, match="not a Python interpreter"):
             interpreter()
 
+    def test_a_frozen_program_called_python_is_none_but_one_it_names_is(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        frozen = tmp_path / "python-painter"
+        monkeypatch.setattr(sys, "frozen", True, raising=False)
+        monkeypatch.setattr(sys, "argv", [str(frozen)])
+
+        monkeypatch.setattr(sys, "executable", str(frozen))
+        with pytest.raises(ConfigError, match="not a Python interpreter"):
+            interpreter()
+        monkeypatch.setattr(sys, "executable", "/opt/python3.11")
+        assert interpreter() == ("/opt/python3.11", "-P")
+
     def test_a_program_that_was_started_as_a_model_host_starts_no_further_ones(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -158,12 +158,17 @@ def _folders(others: Sequence[GivenInput], wishes: Wishes) -> list[Path]:
 def _without_inputs(pictures: list[Picture], files: PairedFiles) -> tuple[list[Picture], int]:
     """Leave out of the pictures what is an input of others; return how many were left out.
 
-    A file that the user named as a picture stays one.
+    A file that the user named as a picture stays one if it has such an input itself: a shell's
+    ``*.png`` names the inputs, too.
     """
     serving = files.serving(pictures)
     if not serving:
         return pictures, 0
-    left = [each for each in pictures if each.path not in serving or each.root is None]
+    left = [
+        each
+        for each in pictures
+        if each.path not in serving or (each.root is None and files.has(each))
+    ]
     return left, len(pictures) - len(left)
 
 

@@ -52,13 +52,13 @@ class InputReader:
         self._check_format(job, width, height)
         inputs = {"image": image}
         for name, path in job.others.items():
-            if shared.get(name) == path:
-                if path not in self._shared:
-                    self._shared[path] = self._read(path)
-                data = self._shared[path]
-            else:
-                data = self._read(path)
             try:
+                if shared.get(name) == path:
+                    if path not in self._shared:
+                        self._shared[path] = self._read(path)
+                    data = self._shared[path]
+                else:
+                    data = self._read(path)
                 self._check_other(name, data, path, (width, height), job)
             except CommandError as error:
                 raise CommandError(f"{name} {shown(path)}: {error}") from error
@@ -122,11 +122,15 @@ class InputReader:
                 reason = reason.replace("send one at a time", "--page 1 takes the first")
             raise CommandError(reason) from error
         limits = self.limits
-        if max(width, height) > limits.max_side or width * height > limits.max_pixels:
+        if max(width, height) > limits.max_side:
+            raise CommandError(
+                f"{width} x {height} pixels; a side may have {limits.max_side:,} at most"
+                " (limits.max_side)"
+            )
+        if width * height > limits.max_pixels:
             raise CommandError(
                 f"{width} x {height} is {width * height:,} pixels; {limits.max_pixels:,} are"
-                f" allowed (limits.max_pixels), and {limits.max_side:,} along a side"
-                " (limits.max_side)"
+                " allowed (limits.max_pixels)"
             )
         return width, height
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from attrs import asdict
+from attrs import asdict, evolve
 
 from paintmq.cli.common_options import ConfigOption, JsonOption, installed_plugins, service_settings
 from paintmq.cli.failures import FAILED, CommandError, exit_status, note, report
@@ -112,10 +112,11 @@ def verify(models: ModelNames = None, config: ConfigOption = None) -> None:
     """Compare weight files and folders with their checksums: of the models named, else of all."""
     catalog, folder = _installed(config)
     wanted = models or list(catalog.specs)
+    owners = {file.name: spec for spec in catalog.specs.values() for file in spec.weights}
     wrong = False
     for file in _files(catalog, wanted):
         with _bar(file.name) as progress:
-            status = folder.verify(file, progress)
+            status = _looked_at(folder.verify(file, progress), owners[file.name])
         # Without names, weights that were never downloaded are not an error.
         wrong |= status.state == "wrong" or (status.state == "missing" and bool(models))
         print(f"{file.name}: {_status_text(status)}")
@@ -165,8 +166,22 @@ def _readiness(spec: "ModelSpec", folder: "WeightFolder") -> str:
         return f"needs {spec.extra or ', '.join(missing)}"
     if not spec.weights:
         return "none needed"
-    states = {folder.status(file).state for file in spec.weights}
+    states = {_looked_at(folder.status(file), spec).state for file in spec.weights}
     return next((s for s in ("missing", "wrong") if s in states), "present")
+
+
+def _looked_at(status: "WeightStatus", spec: "ModelSpec") -> "WeightStatus":
+    """Let the model's plugin look at a file whose checksum says nothing."""
+    if spec.weight_problem is None or status.path is None:
+        return status
+    if status.state not in ("present", "unverifiable"):
+        return status
+    try:
+        problem = str(spec.weight_problem(status.file, status.path))
+    except Exception as error:  # noqa: BLE001 -- a plugin's code, and only a look
+        note(f"{spec.name}: weight_problem raised {type(error).__name__}: {error}")
+        return status
+    return evolve(status, state="wrong", problem=problem) if problem else status
 
 
 def _missing_modules(spec: "ModelSpec") -> list[str]:
@@ -241,7 +256,7 @@ def _input_table(spec: "ModelSpec") -> "Table":
 def _weight_table(spec: "ModelSpec", folder: "WeightFolder") -> "Table":
     table = plain_table("file", "size", "checksum", "licence", "state", "source")
     for file in spec.weights:
-        status = folder.status(file)
+        status = _looked_at(folder.status(file), spec)
         size = _size_text(file.size or _size_on_disk(status.path))
         state = _status_text(status)
         source = file.source or file.repository or file.url
@@ -297,6 +312,6 @@ def _to_json(spec: "ModelSpec", folder: "WeightFolder") -> "dict[str, Json]":
                 "searched": [str(place) for place in status.searched],
             }
             for file in spec.weights
-            for status in (folder.status(file),)
+            for status in (_looked_at(folder.status(file), spec),)
         ],
     }

@@ -52,6 +52,10 @@ class PairedFiles:
         own = [each for each in pictures if self._place(each).is_own]
         return {file for file in map(self._of, own) if isinstance(file, Path) and file in known}
 
+    def has(self, picture: Picture) -> bool:
+        """Return whether there is a file of this picture."""
+        return isinstance(self._of(picture), Path)
+
     def _of(self, picture: Picture) -> Path | str:
         place = self._place(picture)
         for candidates in place.listing.candidates(picture, bare=not place.is_own):
@@ -116,7 +120,8 @@ class _Listing:
             if wanted in stem.casefold():
                 found = (mark.fullmatch(stem) for mark in marks)
                 if match := next(filter(None, found), None):
-                    listing.marked.setdefault(match["of"], []).append(file)
+                    for each in _owners(match):
+                        listing.marked.setdefault(each, []).append(file)
         return listing
 
     def candidates(self, picture: Picture, *, bare: bool) -> Iterator[list[str]]:
@@ -168,9 +173,15 @@ def _by_folded_name(files: Mapping[str, list[str]]) -> dict[str, list[str]]:
 def _marks(name: str) -> tuple[re.Pattern[str], ...]:
     text = re.escape(name)
     return (
-        re.compile(rf"(?P<of>.+?)[ ._-]+{text}[ _-]?\d*", re.IGNORECASE),
-        re.compile(rf"{text}[ ._-]+(?P<of>.+)", re.IGNORECASE),
+        re.compile(rf"(?P<of>.+?)(?P<ends>[ ._-]+){text}[ _-]?\d*", re.IGNORECASE),
+        re.compile(rf"{text}(?P<ends>[ ._-])[ ._-]*(?P<of>.+)", re.IGNORECASE),
     )
+
+
+def _owners(match: re.Match[str]) -> list[str]:
+    """Return the names that the file may belong to: ``cat-`` and ``cat`` for ``cat--mask``."""
+    of, ends = match["of"], match["ends"]
+    return [of + ends[:kept] for kept in range(len(ends) - 1, -1, -1)]
 
 
 def _names_in(folder: Path, *, any_ending: bool) -> list[str]:

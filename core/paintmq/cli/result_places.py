@@ -37,6 +37,8 @@ class Wishes:
 
     output: Path | None = None
     """A file, a folder, or standard output; None: beside the pictures."""
+    to_folder: bool = False
+    """``output`` is a folder whatever it is called: it was written with a slash behind."""
     format: str = ""
     """One of FORMAT_CHOICES; empty: what ``output`` says, else PNG."""
     model: str = ""
@@ -101,6 +103,8 @@ def prepare_folders(places: Sequence[Path], wishes: Wishes) -> list[str]:
                 pass
             if _free_bytes(folder) < _SCARCE:
                 problems.append(f"{shown(folder)}: the disk is full; make room, or name another -o")
+        except (FileExistsError, NotADirectoryError):
+            problems.append(f"{shown(folder)}: is a file, not a folder; name another with -o")
         except OSError as error:
             problems.append(
                 f"{shown(folder)}: cannot be written to: {error.strerror}; name another with -o"
@@ -158,6 +162,10 @@ def _check(wishes: Wishes, *, several: bool) -> None:
         )
     if output is None or output.is_dir():
         return
+    if wishes.to_folder:
+        if output.exists():
+            raise CommandError(f"-o {shown(output)}/: is a file, not a folder")
+        return
     suffix = output.suffix.lower()
     if output == STANDARD_STREAM or is_stream(output):
         if several:
@@ -198,7 +206,7 @@ class _Placing:
         self._wishes = wishes
         output = wishes.output
         self._fixed = output if output is not None and _is_one_place(output) else None
-        if output is not None and not several and output.suffix and not output.is_dir():
+        if output is not None and not several and is_named(wishes):
             self._fixed = output
         self._folders: dict[Path, Path] = {}
 
@@ -218,6 +226,14 @@ class _Placing:
             folder = self._folders[picture.below] = wishes.output / picture.below
         stem = "stdin" if picture.path == STANDARD_STREAM else picture.stem
         return folder / f"{stem}{suffix}"
+
+
+def is_named(wishes: Wishes) -> bool:
+    """Return whether ``output`` names a file rather than a folder."""
+    output = wishes.output
+    if output is None or wishes.to_folder:
+        return False
+    return output.suffix != "" and not output.is_dir()
 
 
 def _is_one_place(output: Path) -> bool:

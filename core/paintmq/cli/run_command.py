@@ -26,11 +26,15 @@ if TYPE_CHECKING:
     from paintmq.plugin.catalog import CheckedTask
 
 
-def _named_path(text: str) -> Path:
-    """Return the path; an empty one, as an unset variable of a shell makes it, is no folder."""
+def _named(text: str) -> str:
+    """Return the text; an empty one, as an unset variable of a shell makes it, is no folder."""
     if not text:
         raise typer.BadParameter("is empty: name a file or folder, or . for the current folder")
-    return Path(text)
+    return text
+
+
+def _named_path(text: str) -> Path:
+    return Path(_named(text))
 
 
 def add_to(app: typer.Typer) -> None:
@@ -63,12 +67,12 @@ def run(
         ),
     ] = None,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             *("--output", "-o"),
             metavar="FILE",
             help="File for the result, folder for several, - for stdout.",
-            parser=_named_path,
+            parser=_named,
         ),
     ] = None,
     option: Annotated[
@@ -141,7 +145,7 @@ def run(
     from paintmq.cli.model_options import installed_spec, parse_assignments
     from paintmq.cli.preview_files import PreviewFolder
     from paintmq.cli.result_files import ResultWriter
-    from paintmq.cli.result_places import Wishes
+    from paintmq.cli.result_places import Wishes, is_named
     from paintmq.cli.run_log import shown_log
     from paintmq.cli.run_session import open_session
     from paintmq.cli.signals import StopFlag
@@ -161,7 +165,12 @@ def run(
     options = parse_assignments(option or [], spec)
     others = given_inputs(mask, more_inputs or [], model, spec)
     wishes = Wishes(
-        output=output, format=format.lower(), model=model, make_folders=make_folders, ask=_asked
+        output=None if output is None else Path(output),
+        to_folder=output is not None and output.endswith("/"),
+        format=format.lower(),
+        model=model,
+        make_folders=make_folders,
+        ask=_asked,
     )
     _check_quality(quality, wishes)
 
@@ -200,7 +209,7 @@ def run(
             plan=plan,
             make_task=make_task,
             reader=reader,
-            writer=ResultWriter(quality=quality, names_fixed=_is_named(output)),
+            writer=ResultWriter(quality=quality, names_fixed=is_named(wishes)),
             model=model,
             quiet=quiet,
             existing=_existing(skip=skip_existing, overwrite=overwrite),
@@ -309,15 +318,12 @@ def _existing(*, skip: bool, overwrite: bool) -> "Existing":
 
 
 def _check_quality(quality: int | None, wishes: "Wishes") -> None:
-    named = wishes.format or (wishes.output.suffix.lower()[1:] if wishes.output else "")
+    file = wishes.output if wishes.output is not None and not wishes.to_folder else None
+    named = wishes.format or (file.suffix.lower()[1:] if file is not None else "")
     if quality is not None and named in ("png", "tif", "tiff"):
         raise CommandError(f"--quality is for jpg and webp; {named} loses nothing")
     if quality is not None and not named:
         raise CommandError("--quality is for jpg and webp: add --format jpg, webp or same")
-
-
-def _is_named(output: Path | None) -> bool:
-    return output is not None and output.suffix != "" and not output.is_dir()
 
 
 def _asked(question: str) -> bool:

@@ -44,12 +44,13 @@ class RunSummary:
         if plan.total == 1 and self._last is not None:
             path, how = self._last
             return f"{shown(path)}: {how}" + ", replaced" * self.replaced
+        was_there = f"{'was' if self.there_already == 1 else 'were'} there already"
         more = [
             f"{count:,} {what}"
             for count, what in (
                 (self.failed, "failed"),
                 (self.replaced, "replaced"),
-                (self.there_already, "were there already"),
+                (self.there_already, was_there),
             )
             if count
         ]

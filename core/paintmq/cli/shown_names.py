@@ -28,8 +28,12 @@ def listed(names: "list[Path]", *, most: int = 5) -> str:
 
 
 def folded(name: str) -> str:
-    """Return the name as it is compared: one spelling of accents, letters of one case."""
-    return same_spelling(same_spelling(name).casefold())
+    """Return the name as it is compared: one spelling of accents, letters of one case.
+
+    The Turkish I with and without a dot are one letter here: their cases cross those of others.
+    """
+    plain = same_spelling(same_spelling(name).casefold())
+    return plain if plain.isascii() else plain.replace("i\u0307", "i").replace("\u0131", "i")
 
 
 def same_spelling(name: str) -> str:

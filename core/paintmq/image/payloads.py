@@ -280,8 +280,11 @@ def check_mask_fits(image: "NDArray[Any]", mask: "NDArray[Any]") -> None:
     """
     if image.shape[:2] != mask.shape[:2]:
         (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape[:2]
+        turned = (mask_width, mask_height) == (height, width)
+        hint = "; is it turned by its EXIF orientation? Masks are of the upright picture"
         raise InvalidInputError(
             f"mask: {mask_width} x {mask_height} pixels, but the image has {width} x {height}"
+            + hint * turned
         )
 
 

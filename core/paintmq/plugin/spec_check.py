@@ -95,7 +95,7 @@ def _wrong_function(spec: Any) -> str:
     for name in ("needs", "run_seconds"):
         if not callable(getattr(spec, name)):
             return f"{name} must be a function of a Job"
-    for name in ("batch_key", "result_bytes"):
+    for name in ("batch_key", "result_bytes", "weight_problem"):
         function = getattr(spec, name)
         if function is not None and not callable(function):
             return f"{name} must be a function of a Job, or None"

@@ -41,6 +41,9 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                         name="brush", implementation="brush:Brush", summary="Brushes",
                         licence="MIT", options=Options, requires=("no_such_library",),
                         extra="paintmq-brush[gpu]",
+                        weight_problem=lambda file, path: (
+                            "holds a comb" if path.read_bytes() == b"comb" else ""
+                        ),
                         weights=(WeightFile(
                             name="brush.safetensors", licence="MIT", size={len(WEIGHTS)},
                             sha256="{hashlib.sha256(WEIGHTS).hexdigest()}",
@@ -201,3 +204,20 @@ def test_a_file_that_cannot_be_had_stops_no_other(
     said = capsys.readouterr().err
     assert "error: one: the server does not answer" in said
     assert "2 of 3 files are here" in said
+
+
+def test_list_and_verify_tell_what_a_plugin_sees_in_a_file(
+    settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for content, state in ((b"comb", "wrong: holds a comb"), (b"hair", "unverifiable: another")):
+        other = tmp_path / "other.safetensors"
+        other.write_bytes(content)
+        with settings.open("a", encoding="utf-8") as file:
+            file.write(f'[weights.paths]\n"brush.safetensors" = "{other}"\n' * (content == b"comb"))
+
+        status = run_command_line(["models", "verify", "brush", "-c", str(settings)])
+        assert status == (content == b"comb")
+        assert f"brush.safetensors: {state}" in capsys.readouterr().out
+        run_command_line(["models", "list", "-c", str(settings), "--json"])
+        (told,) = json.loads(capsys.readouterr().out)
+        assert told["weights"][0]["state"] == ("wrong" if content == b"comb" else "present")

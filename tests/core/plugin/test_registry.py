@@ -109,10 +109,12 @@ def test_a_field_of_a_spec_is_taken_only_as_what_it_must_be(name: str, value: st
     fine = {
         ("None", "batch_key"),
         ("None", "result_bytes"),
+        ("None", "weight_problem"),
         ("true", "deterministic"),
         *(("digits", each) for each in ("name", "summary", "licence", "extra")),
     }
-    if name in ("needs", "run_seconds", "batch_key", "result_bytes") and callable(VALUES[value]):
+    functions = ("needs", "run_seconds", "batch_key", "result_bytes", "weight_problem")
+    if name in functions and callable(VALUES[value]):
         fine.add((value, name))  # what it does when it is called is seen then
     manager = PluginManager()
     if (value, name) in fine:

@@ -94,6 +94,11 @@ def test_a_mask_of_another_size_is_refused() -> None:
         request_of(payload_of_array("image", IMAGE), payload_of_array("mask", MASK[:, :5]))
 
 
+def test_a_mask_that_lies_on_its_side_is_told_of_orientations() -> None:
+    with pytest.raises(InvalidInputError, match=r"mask: 4 x 6 .* 6 x 4; is it turned by its EXIF"):
+        request_of(payload_of_array("image", IMAGE), payload_of_array("mask", MASK.T.copy()))
+
+
 @pytest.mark.parametrize("task_type", ["inpaint", "plugin"])
 def test_a_mask_that_fills_nothing_is_refused_where_filling_is_the_task(task_type: str) -> None:
     empty = payload_of_array("mask", np.zeros_like(MASK))
