@@ -1,6 +1,7 @@
 """A batch is many jobs: what is wrong with one picture stops no other."""
 
 import errno
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,24 @@ class TestAllOrNothing:
 
 
 class TestFaultsOfAll:
+    def test_a_folder_for_results_that_is_removed_ends_the_run(self, command: CommandLine) -> None:
+        for number in range(40):
+            picture(command.folder / "in" / f"{number:02d}.png")
+        m = mask(command.folder / "m.png")
+
+        def act(task: Task) -> dict[str, Any]:
+            if len(command.session.tasks) == 20:
+                shutil.rmtree(command.folder / "out")
+            return {"image": pixels_of(task)}
+
+        command.session.act = act
+        done = command.paint("in", "-m", m, "-o", "out")
+
+        assert done.status == 1
+        (error,) = done.errors
+        assert "cannot be written: No such file or directory; the result is kept as" in error
+        assert "images are done; the same command with --skip-existing goes on" in done.notes[-1]
+
     @pytest.mark.parametrize(
         "code", ["weights_missing", "weights_untrusted", "weights_unreadable", "load_failed"]
     )

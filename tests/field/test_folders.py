@@ -18,6 +18,15 @@ def sound(folder: Path, count: int = 3) -> list[Path]:
 
 
 class TestWhatIsLeftOut:
+    def test_a_folder_that_is_given_twice_counts_once(self, command: CommandLine) -> None:
+        picture(command.folder / "in" / "a.png")
+        m = mask(command.folder / "m.png")
+
+        done = command.paint("in", "in/", "./in", "in/a.png", "-m", m, "-o", "out")
+
+        assert (done.status, done.errors) == (0, [])
+        assert len(command.session.tasks) == 1
+
     def test_other_files_of_a_folder_are_counted_and_named(self, command: CommandLine) -> None:
         sound(command.folder / "in")
         for name in ("notes.txt", "f.xyz", ".hidden"):

@@ -204,8 +204,11 @@ class _Search:
             self.found.pictures.append(Picture(path, path.parent))
 
     def enter_given(self, folder: Path) -> None:
+        real = os.path.realpath(folder)
+        if not self._is_new(f"{real}/"):
+            return
         before = len(self.found.pictures) + len(self.found.faults) + len(self.found.earlier)
-        self._enter(folder, folder, os.path.realpath(folder))
+        self._enter(folder, folder, real)
         after = len(self.found.pictures) + len(self.found.faults) + len(self.found.earlier)
         if before == after and self.found.below["pictures"] == 0:
             known = ", ".join(sorted(_readable_suffixes()))

@@ -37,7 +37,10 @@ _JSON, _TEXT, _BINARY = ".json", ".txt", ".bin"
 _NOT_WRITTEN = ("icc_profile", "note")
 """Outputs that get no file of their own: one goes into the images, one is printed."""
 
-_OF_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_OF_ALL = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS),
+    *(errno.EIO, errno.ENODEV, errno.ENOTCONN, errno.ESTALE),  # a drive that was pulled out
+)
 """Errors that every further file would meet as well."""
 
 
@@ -197,8 +200,16 @@ def write_whole(path: Path, data: bytes) -> None:
         reason = error.strerror or str(error)
         raise UnwrittenError(
             f"{shown(path)}: cannot be written: {reason}{_rescued(path, data)}",
-            is_of_all=error.errno in _OF_ALL,
+            is_of_all=error.errno in _OF_ALL or _is_gone(path),
         ) from error
+
+
+def _is_gone(path: Path) -> bool:
+    """Return whether the folder, in which files could be made before, is no more."""
+    try:
+        return path != STANDARD_STREAM and not path.parent.is_dir()
+    except OSError:
+        return False
 
 
 def _replace(path: Path, data: bytes) -> None:
