@@ -121,17 +121,14 @@ class InputReader:
             if name == "image":
                 reason = reason.replace("send one at a time", "--page 1 takes the first")
             raise CommandError(reason) from error
-        limits = self.limits
-        if max(width, height) > limits.max_side:
-            raise CommandError(
-                f"{width} x {height} pixels; a side may have {limits.max_side:,} at most"
-                " (limits.max_side)"
-            )
+        limits, beyond = self.limits, []
         if width * height > limits.max_pixels:
-            raise CommandError(
-                f"{width} x {height} is {width * height:,} pixels; {limits.max_pixels:,} are"
-                " allowed (limits.max_pixels)"
-            )
+            beyond.append(f"{limits.max_pixels:,} are allowed (limits.max_pixels)")
+        if max(width, height) > limits.max_side:
+            beyond.append(f"a side may have {limits.max_side:,} at most (limits.max_side)")
+        if beyond:
+            count = f"{width} x {height} is {width * height:,} pixels"
+            raise CommandError(f"{count}; {', and '.join(beyond)}")
         return width, height
 
     def _check_format(self, job: "ImageJob", width: int, height: int) -> None:
