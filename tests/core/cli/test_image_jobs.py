@@ -96,7 +96,7 @@ class TestWhereResultsGo:
         image = picture(tmp_path / "cat.png")
         (tmp_path / "file").write_text("in the way")
 
-        assert "cannot be written to" in refusal(image, output=tmp_path / "file" / "out.png")
+        assert "is a file, not a folder" in refusal(image, output=tmp_path / "file" / "out.png")
 
 
 class TestMasks:
