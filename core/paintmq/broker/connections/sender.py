@@ -68,6 +68,8 @@ _WITH_PAYLOADS = frozenset({Assign, Finished})
 """Messages whose payloads are looked up when they are sent."""
 _STAMPED = frozenset({Accepted, Welcome, WorkerWelcome})
 """Messages with a field that is filled in when they leave."""
+_BARE = frozenset({Accepted, AttemptRecorded})
+"""Messages without payloads or weight, which come in large numbers."""
 _MAY_TAKE_LONG = frozenset({Assign, Answer})
 """Messages that may take milliseconds to encode."""
 
@@ -141,7 +143,10 @@ class Sender:
                 continue
             if kind is BrokerHeartbeat and peer.is_behind:
                 continue  # what waits for it shows as well that the broker lives
-            peer.hold(outgoing)
+            if kind in _BARE:
+                peer.held.append(outgoing)
+            else:
+                peer.hold(outgoing)
             if peer.id in urgent:
                 continue
             seconds = LINGER_SECONDS.get(kind)
@@ -267,7 +272,10 @@ class Sender:
                 payloads = self._complete(peer, message)
                 if payloads is None:
                     return moved
-            peer.release(line)
+            if kind is Answer:
+                peer.release(line)
+            else:
+                line.popleft()
             if ARMED:
                 failpoint("send.before")
             if kind in _STAMPED:

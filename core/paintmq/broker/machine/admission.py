@@ -86,8 +86,9 @@ class Admission:
         checked = self._check_itself(request)
         if isinstance(checked, Rejected):
             return checked
-        refusal = self._exceeds_room(request) or self._exceeds_quota(request, credentials)
-        return refusal or self._queue_for(request, checked, now, credentials.queues)
+        size = request.input_bytes
+        refusal = self._exceeds_room(request, size) or self._exceeds_quota(request, credentials)
+        return refusal or self._queue_for(request, checked, size, now, credentials.queues)
 
     def _check_itself(self, request: TaskRequest) -> CheckedTask | Rejected:
         """Make the checks that depend on the task alone; once, for all that are like it."""
@@ -176,8 +177,8 @@ class Admission:
             )
         return None
 
-    def _exceeds_room(self, request: TaskRequest) -> Rejected | None:
-        limits, size = self._limits, request.input_bytes
+    def _exceeds_room(self, request: TaskRequest, size: int) -> Rejected | None:
+        limits = self._limits
         if self._tasks.unfinished >= limits.max_tasks:
             return _reject(
                 request,
@@ -208,6 +209,7 @@ class Admission:
         self,
         request: TaskRequest,
         checked: CheckedTask,
+        size: int,
         now: float,
         allowed: tuple[str, ...] | None,
     ) -> tuple[str, CheckedTask] | Rejected:
@@ -253,7 +255,7 @@ class Admission:
                 f"{' or '.join(checked.needs)}: "
                 f"{self._scheduler.why_none_could(checked, candidates)}",
             )
-        open_queues = [name for name in candidates if not self._is_full(name, request)]
+        open_queues = [name for name in candidates if not self._is_full(name, size)]
         if not open_queues:
             name = candidates[0]
             return _reject(
@@ -272,12 +274,9 @@ class Admission:
         one = self._scheduler.expected_work(name) / max(1, counts.waiting + counts.running)
         return max(1.0, min(LONGEST_RETRY, one))
 
-    def _is_full(self, name: str, request: TaskRequest) -> bool:
+    def _is_full(self, name: str, size: int) -> bool:
         queue, counts = self.queues[name], self._tasks.counts[name]
-        return (
-            counts.waiting >= queue.capacity
-            or counts.bytes_waiting + request.input_bytes > queue.max_bytes
-        )
+        return counts.waiting >= queue.capacity or counts.bytes_waiting + size > queue.max_bytes
 
 
 def _what_is_checked(request: TaskRequest) -> tuple[object, ...]:

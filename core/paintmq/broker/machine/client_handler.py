@@ -1,6 +1,6 @@
 """What the broker does for each message from a client."""
 
-from typing import assert_never
+from typing import assert_never, cast, get_args
 
 from attrs import define, evolve
 
@@ -37,7 +37,7 @@ from paintmq.wire.messages import (
     Welcome,
 )
 
-_UNDERSTOOD = FromClient | Heartbeat
+_UNDERSTOOD = frozenset({*get_args(FromClient), Heartbeat})
 
 
 @define
@@ -73,15 +73,16 @@ class ClientHandler:
     def receive(
         self,
         peer: PeerId,
-        message: ToBroker,
+        said: ToBroker,
         now: float,
         credentials: Credentials = NO_KEYS,
     ) -> None:
         self._membership.heard(peer, now)
-        if not isinstance(message, _UNDERSTOOD):
-            reason = f"a client does not send {type(message).__name__}"
+        if type(said) not in _UNDERSTOOD:
+            reason = f"a client does not send {type(said).__name__}"
             self._life.step.send(peer, Refused(reason))
             return
+        message = cast("FromClient | Heartbeat", said)
         match message:
             case Submit(request):  # first, as most are
                 self._submit(peer, request, now, credentials)

@@ -1,7 +1,7 @@
 """What the broker does for each message from a worker."""
 
 from collections.abc import Sequence
-from typing import Any, assert_never
+from typing import Any, assert_never, cast, get_args
 
 from attrs import define, evolve
 
@@ -39,6 +39,8 @@ from paintmq.wire.messages import (
     WorkerHello,
     WorkerWelcome,
 )
+
+_UNDERSTOOD = frozenset(get_args(FromWorker))
 
 
 @define
@@ -135,16 +137,17 @@ class WorkerHandler:
     def receive(
         self,
         worker: WorkerSession,
-        message: ToBroker,
+        said: ToBroker,
         now: float,
         credentials: Credentials = NO_KEYS,
     ) -> None:
         peer = worker.peer
         self._membership.heard(peer, now)
-        if not isinstance(message, FromWorker):
-            reason = f"a worker does not send {type(message).__name__}"
+        if type(said) not in _UNDERSTOOD:
+            reason = f"a worker does not send {type(said).__name__}"
             self._life.step.send(peer, Refused(reason))
             return
+        message = cast("FromWorker", said)
         match message:
             case WorkerHello():
                 self.hello(peer, message, now, credentials)

@@ -82,12 +82,16 @@ class Estimates:
         if known is not None:
             off = 1 - min(ratio, known) / max(ratio, known)
             self.error += ERROR_WEIGHT * (off - self.error)
+        ratios = self._ratios
         for learned in (
             (key.model, key.device, device_name, key.bucket),
             (key.model, key.device, device_name),
             (key.model, key.device),
         ):
-            _average(self._ratios, learned, ratio)
+            if (average := ratios.get(learned)) is not None:  # as ``_average`` does, for each task
+                ratios[learned] = average + WEIGHT * (ratio - average)
+            else:
+                _average(ratios, learned, ratio)
         _average(self._means, (key.device, device_name), seconds, weight=0.02)
 
     def mean_run_seconds(self, device: DeviceKind, device_name: str = "") -> float:

@@ -19,7 +19,7 @@ from paintmq.broker.scheduling.guarded_router import GuardedRouter
 from paintmq.broker.scheduling.pending_tasks import PendingTasks
 from paintmq.broker.scheduling.scheduling_board import SchedulingBoard
 from paintmq.broker.scheduling.task_explainer import explain, waiting_for, why_none_could
-from paintmq.broker.scheduling.task_forms import TaskForms
+from paintmq.broker.scheduling.task_forms import QueueChoice, TaskForms
 from paintmq.broker.scheduling.tenant_window import TenantWindow
 from paintmq.broker.scheduling.worker_table import WorkerTable
 from paintmq.plugin.catalog import CheckedTask
@@ -28,6 +28,9 @@ from paintmq.task import DeviceKind, PeerId, TaskId
 from paintmq.wire.messages import ModelLoaded, ModelUnloaded, ResidentModel, WorkerHello
 
 __all__ = ["Explanation", "Pick", "Scheduler", "Waiting"]
+
+ALIKE_SECONDS = 0.01
+"""Of work that one choice of a queue may bring there."""
 
 
 class Scheduler:
@@ -58,6 +61,8 @@ class Scheduler:
         self._rng = rng
         self._queue_devices = queue_devices or {}
         self._queue_weights = queue_weights or {}
+        self._settings_edition = 0
+        """Counts the changes of what else queues are chosen by."""
 
     @property
     def router(self) -> Router:
@@ -261,6 +266,7 @@ class Scheduler:
     def replace_router(self, router: Router, *, now: float) -> None:
         """Use another router from now on; waiting and running tasks are not touched."""
         self._view.now = now
+        self._settings_edition += 1
         self._decisions.replace_router(router)
         self._line.rank_anew(self._router.level_seconds())
         self._line.ask_all()
@@ -268,7 +274,22 @@ class Scheduler:
     # ---- queues --------------------------------------------------------------------------------
 
     def choose_queue(self, checked: CheckedTask, candidates: Sequence[str], *, now: float) -> str:
-        """Return which of the candidates, all able to hold the task, gets it."""
+        """Return which of the candidates, all able to hold the task, gets it.
+
+        A choice stands for the tasks like it that come at the same time, as long as they are little
+        work together: the router would have to be shown all queues anew for each of them.
+        """
+        form = self._forms.of(checked)
+        under = now, self._board.edition, self._settings_edition, *candidates
+        if form.choice is not None and form.choice.under == under and form.choice.left > 0:
+            form.choice.left -= 1
+            return form.choice.queue
+        queue = self._choose_queue(checked, candidates, now)
+        work = self._estimates.run_seconds(next(iter(form.runs.values())))
+        form.choice = QueueChoice(under, queue, int(ALIKE_SECONDS / work))
+        return queue
+
+    def _choose_queue(self, checked: CheckedTask, candidates: Sequence[str], now: float) -> str:
         if self._board.any_restricted:
             candidates = [name for name in candidates if self.could_run(checked, (name,))] or (
                 candidates
@@ -288,6 +309,7 @@ class Scheduler:
     ) -> None:
         """Learn of other queues, or of other weights."""
         self._queue_devices, self._queue_weights = devices, weights
+        self._settings_edition += 1
 
     def expected_work(self, queue: str) -> float:
         """Return the seconds of work waiting or running in the queue."""

@@ -15,6 +15,17 @@ REMEMBERED = 1_000
 """Forms that are kept, as many as the catalog keeps checked tasks."""
 
 
+@define
+class QueueChoice:
+    """The queue that a router chose last for tasks of a form."""
+
+    under: tuple[object, ...]
+    """All that must be as it was: the time, the workers, the settings, the candidates."""
+    queue: str
+    left: int
+    """For how many further tasks it stands."""
+
+
 @define(eq=False)
 class TaskForm:
     """A kind of task, as the scheduler sees it."""
@@ -29,6 +40,7 @@ class TaskForm:
     homes: dict[str, tuple[int, DeviceKind | None, int]] = field(init=False)
     """By queue: the edition of the worker table in which its workers were counted, their device,
     and how many could run such a task."""
+    choice: QueueChoice | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.keys, self.homes = {}, {}

@@ -24,9 +24,9 @@ BUSY_RECORDS = 16
 milliseconds."""
 IDLE_RECORDS = 512
 """The same while no work is under way: then nothing but the disk's own pace matters."""
-SLICE = 8
-"""Messages of one client that share a step of the machine; then it is another's turn, if one has
-said something, and the clock is looked at."""
+SLICE = 16
+"""Messages of one client that share a step of the machine, a millisecond or two; then it is
+another's turn, if one has said something, and the clock is looked at."""
 LIGHT = 4
 """Messages that a client has in line and is served before those with more: single tasks of one
 client do not wait for the thousands of another."""

@@ -27,8 +27,8 @@ from paintmq.wire.messages import (
 TASKS = 320
 TOGETHER = 32
 """Messages that share a step, as those of one ZeroMQ message do."""
-MOST_TO_ACCEPT = 145
-MOST_TO_WORK_OFF = 190
+MOST_TO_ACCEPT = 126
+MOST_TO_WORK_OFF = 188
 
 
 class Calls:

@@ -1,8 +1,11 @@
 """The scheduling engine: what is taken, by whom, and into which queue."""
 
 import random
+from collections.abc import Sequence
+from itertools import groupby
 
 import pytest
+from msgspec.structs import replace
 from tests.harness.scheduler_harness import (
     join,
     make_scheduler,
@@ -13,10 +16,10 @@ from tests.harness.scheduler_harness import (
     session,
 )
 
-from paintmq.broker.scheduling.scheduler import Scheduler
+from paintmq.broker.scheduling.scheduler import ALIKE_SECONDS, Scheduler
 from paintmq.model import ModelSpec
-from paintmq.plugin.catalog import Catalog
-from paintmq.routing import Router
+from paintmq.plugin.catalog import Catalog, CheckedTask
+from paintmq.routing import QueueView, Router
 from paintmq.task import TaskId
 from paintmq.wire.messages import ModelLoaded, ModelUnloaded
 from paintmq_routers.least_loaded import LeastLoaded
@@ -264,6 +267,50 @@ def test_of_several_queues_the_heavier_comes_first_and_is_given_its_share_of_the
         chosen[queue] += 1
         scheduler.add(make_task(number, queue=queue), now=0.0)
     assert chosen == {"a": 10, "b": 20}
+
+
+class FirstQueue(LeastLoaded):
+    """Looks at nothing."""
+
+    def choose_queue(self, queues: Sequence[QueueView], *, now: float) -> str:
+        return queues[0].name
+
+
+def of_two_milliseconds() -> tuple[Scheduler, CheckedTask]:
+    """Return an engine with a worker for each of two queues, and a task of which few are work."""
+    spec = ModelSpec(name="plain", implementation="m:M", run_seconds=lambda job: 0.002)
+    scheduler = Scheduler(LeastLoaded(), tenant_window=8, rng=random.Random(0))
+    join(scheduler, make_worker("x", queue="a"))
+    join(scheduler, make_worker("y", queue="b"))
+    return scheduler, make_task(0, catalog=Catalog([spec])).checked
+
+
+def chosen_for(scheduler: Scheduler, checked: CheckedTask, number: int, *, now: float) -> str:
+    """Return which queue such a task is given, and have it wait there."""
+    queue = scheduler.choose_queue(checked, ["a", "b"], now=now)
+    scheduler.add(replace(make_task(number, queue=queue), checked=checked), now=now)
+    return queue
+
+
+def test_alike_tasks_of_a_moment_go_to_one_queue_while_they_are_little_work_together() -> None:
+    scheduler, checked = of_two_milliseconds()
+
+    chosen = [chosen_for(scheduler, checked, number, now=0.0) for number in range(20)]
+
+    longest = max(len(list(same)) for _, same in groupby(chosen))
+    assert longest == 1 + ALIKE_SECONDS // 0.002
+    assert abs(chosen.count("a") - chosen.count("b")) <= longest
+
+
+def test_a_choice_stands_for_its_moment_and_while_nothing_else_changes() -> None:
+    scheduler, checked = of_two_milliseconds()
+    assert chosen_for(scheduler, checked, 0, now=0.0) == "a"
+    assert chosen_for(scheduler, checked, 1, now=1.0) == "b"
+    scheduler.set_queues(devices={}, weights={"b": 9.0})
+    assert chosen_for(scheduler, checked, 2, now=1.0) == "b"
+    scheduler.replace_router(FirstQueue(), now=1.0)
+    assert chosen_for(scheduler, checked, 3, now=1.0) == "a"
+    assert scheduler.choose_queue(checked, ["b"], now=1.0) == "b"
 
 
 # ---- what workers say ----------------------------------------------------------------------------
