@@ -20,7 +20,7 @@ NO_TIMERS: dict[TimerKind, float] = {}
 """Of most tasks that wait, all of which share it."""
 
 
-@define
+@define(weakref_slot=False)
 class TaskEntry:
     """One task: its request, its status, and the clients that watch it."""
 
@@ -32,8 +32,8 @@ class TaskEntry:
     """The worker connection that holds its lease."""
     delivered: bool = False
     """The worker has shown that it has the current attempt."""
-    watchers: list[PeerId] = field(factory=list[PeerId])
-    """Clients to be told, in the order they asked; changed only by ``TaskTable``."""
+    watchers: tuple[PeerId, ...] = ()
+    """Clients to be told, in the order they asked; replaced only by ``TaskTable``."""
     confirmed: tuple[PeerId, ...] = ()
     """Clients of its owner that have said that they have the result."""
     timers: dict[TimerKind, float] = field(default=NO_TIMERS, init=False)
@@ -86,6 +86,10 @@ class TaskTable:
     _watched: dict[PeerId, dict[TaskId, TaskEntry]] = field(
         factory=dict[PeerId, dict[TaskId, TaskEntry]], init=False
     )
+    _alone: dict[PeerId, tuple[PeerId, ...]] = field(
+        factory=dict[PeerId, tuple[PeerId, ...]], init=False
+    )
+    """By client: itself as the only watcher."""
 
     @_by_state.default
     def _no_tasks(self) -> dict[TaskState, dict[TaskId, TaskEntry]]:
@@ -170,14 +174,20 @@ class TaskTable:
     def watch(self, entry: TaskEntry, client: PeerId) -> None:
         """Have a client told about the task from now on."""
         if client not in entry.watchers:
-            entry.watchers.append(client)
-            self._watched.setdefault(client, {})[entry.id] = entry
+            watched = self._watched.get(client)
+            if watched is None:
+                watched, self._alone[client] = {}, (client,)
+                self._watched[client] = watched
+            # All tasks that one client alone watches share a tuple: there may be a million.
+            entry.watchers = (*entry.watchers, client) if entry.watchers else self._alone[client]
+            watched[entry.id] = entry
 
     def unwatch(self, client: PeerId) -> list[TaskEntry]:
         """Stop telling the client anything; return the tasks that it watched."""
         entries = list(self._watched.pop(client, {}).values())
+        self._alone.pop(client, None)
         for entry in entries:
-            entry.watchers.remove(client)
+            entry.watchers = tuple([other for other in entry.watchers if other != client])
         return entries
 
     def in_state(self, state: TaskState) -> list[TaskEntry]:

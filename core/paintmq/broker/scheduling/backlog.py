@@ -32,7 +32,7 @@ class Waiting(msgspec.Struct, frozen=True, gc=False):
     excluded: tuple[str, ...]
 
 
-@define(eq=False)
+@define(eq=False, weakref_slot=False)
 class WaitingTask:
     """A task in the scheduler, with all that is worked out once and needed often."""
 

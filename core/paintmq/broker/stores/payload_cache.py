@@ -19,7 +19,7 @@ CACHE_BYTES = 256 * MIB
 """Durable payloads kept in memory as well, so that most are never read back from disk."""
 
 
-@define
+@define(weakref_slot=False)
 class _Held:
     data: Payload
     size: int
@@ -37,8 +37,8 @@ class PayloadCache:
     _held: OrderedDict[PayloadKey, _Held] = field(
         factory=OrderedDict[PayloadKey, _Held], init=False
     )
-    _names: dict[tuple[TaskId, Direction], list[str]] = field(
-        factory=dict[tuple[TaskId, Direction], list[str]], init=False
+    _names: dict[tuple[TaskId, Direction], tuple[str, ...]] = field(
+        factory=dict[tuple[TaskId, Direction], tuple[str, ...]], init=False
     )
     _bytes: int = field(default=0, init=False)
     _unwritten: deque[tuple[int, int]] = field(factory=deque[tuple[int, int]], init=False)
@@ -70,10 +70,7 @@ class PayloadCache:
             self.unwritten_bytes += size
         self._held[key] = _Held(data, size, sequence)
         place = key[:2]
-        if (names := self._names.get(place)) is None:
-            self._names[place] = [key.name]
-        else:
-            names.append(key.name)
+        self._names[place] = (*self._names.get(place, ()), key.name)
         self._bytes += size
 
     def follow(self, records: Sequence[Record]) -> None:
@@ -119,10 +116,12 @@ class PayloadCache:
         if held is None:
             return
         self._bytes -= held.size
-        names = self._names[key.task_id, key.direction]
-        names.remove(key.name)
-        if not names:
-            del self._names[key.task_id, key.direction]
+        place = key.task_id, key.direction
+        left = tuple([name for name in self._names[place] if name != key.name])
+        if left:
+            self._names[place] = left
+        else:
+            del self._names[place]
 
 
 def payloads_kept(

@@ -94,10 +94,10 @@ def test_a_client_that_leaves_watches_nothing_any_more() -> None:
     table.watch(other, BOB)
     table.check_invariants()
 
-    assert entry.watchers == [ALICE, BOB]
+    assert entry.watchers == (ALICE, BOB)
     assert table.unwatch(BOB) == [entry, other]
     assert table.unwatch(BOB) == []
-    assert (entry.watchers, other.watchers) == ([ALICE], [])
+    assert [list(each.watchers) for each in (entry, other)] == [[ALICE], []]
     table.check_invariants()
 
 
