@@ -8,7 +8,7 @@ SQLite before 3.51.3 may lose commits while checkpointing, and no other program 
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -185,11 +185,27 @@ class Database:
         for task_id, *columns in rows:
             yield checked_row(str(task_id), *columns)
 
-    def payload(self, key: PayloadKey, *, with_data: bool = True) -> StoredPayload | None:
+    def payloads_of(self, tasks: Sequence[str]) -> dict[PayloadKey, StoredPayload]:
+        """Return the payloads of up to ``VARIABLES`` tasks, without what lies in their rows (it is
+        ``b""`` here). One whose checksum is wrong is left out.
+        """
+        some = _padded(tasks)
+        rows = self._connection.execute(
+            "SELECT task, direction, name, size, digest, data IS NOT NULL, row_check FROM payload "
+            f"WHERE task IN ({', '.join('?' * len(some))})",
+            some,
+        )
+        found = {}
+        for task_id, direction, name, size, digest, inline, row_check in rows:
+            key = PayloadKey(task_id, direction, name)
+            if row_check == payload_check(key, size, digest, inline=bool(inline)):
+                found[key] = StoredPayload(size, digest, b"" if inline else None)
+        return found
+
+    def payload(self, key: PayloadKey) -> StoredPayload | None:
         """Return a payload's row; None if there is none, or its checksum is wrong."""
-        column = "data" if with_data else "CASE WHEN data IS NULL THEN NULL ELSE x'' END"
         row = self._connection.execute(
-            f"SELECT size, digest, {column}, row_check FROM payload "
+            "SELECT size, digest, data, row_check FROM payload "
             "WHERE task = ? AND direction = ? AND name = ?",
             (key.task_id, key.direction, key.name),
         ).fetchone()
@@ -277,9 +293,7 @@ class Database:
             tasks.setdefault(direction, []).append(task_id)
         for direction, task_ids in tasks.items():
             for first in range(0, len(task_ids), VARIABLES):
-                some = task_ids[first : first + VARIABLES]
-                # Of few lengths, so that the statements are prepared once.
-                some += some[-1:] * ((1 << (len(some) - 1).bit_length()) - len(some))
+                some = _padded(task_ids[first : first + VARIABLES])
                 where = f"WHERE direction = ? AND task IN ({', '.join('?' * len(some))})"
                 rows = self._connection.execute(
                     f"SELECT digest FROM payload {where} AND data IS NULL", (direction, *some)
@@ -340,6 +354,11 @@ class Database:
         """Return up to ``at_most`` free pages to the file system; return how many are left."""
         self._connection.execute(f"PRAGMA incremental_vacuum({at_most})").fetchall()
         return int(self._connection.execute("PRAGMA freelist_count").fetchone()[0])
+
+
+def _padded(names: Sequence[str]) -> list[str]:
+    """Return the same, the last repeated: of few lengths, so that statements are prepared once."""
+    return [*names, *[names[-1]] * ((1 << (len(names) - 1).bit_length()) - len(names))]
 
 
 def log_of(connection: sqlite3.Connection, task_id: TaskId, first: int, last: int) -> list[LogRow]:

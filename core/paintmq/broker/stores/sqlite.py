@@ -4,14 +4,20 @@ import errno
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from paintmq.broker.records import Recovered, StoredTask
 from paintmq.broker.stores.blobs import BlobFolder
-from paintmq.broker.stores.database import DATABASE_NAME, Database
+from paintmq.broker.stores.database import (
+    DATABASE_NAME,
+    VARIABLES,
+    Database,
+    StoredPayload,
+)
 from paintmq.broker.stores.disk_space import DiskSpace, is_full
 from paintmq.broker.stores.folder import StoreFolder
 from paintmq.broker.stores.restoring import restore
@@ -133,14 +139,18 @@ class SqliteStore(Store):
             notes.append(f"the log lacks {missing} records")
         if (changes := database.changes()) is None:
             notes.append("what operators changed in queues is damaged: the settings' own are used")
-        is_there = partial(_is_there, database, blobs)
         tasks: list[StoredTask] = []
         damaged: list[TaskId] = []
-        for row in database.tasks():
-            task, whole = restore(row, is_there, last_time)
-            tasks.append(task)
-            if not whole:
-                damaged.append(task.request.id)
+        rows = database.tasks()
+        while some := list(islice(rows, VARIABLES)):
+            # One question for hundreds: a start with a million tasks should take seconds.
+            stored = database.payloads_of([row.task_id for row in some])
+            is_there = partial(_is_there, stored, blobs)
+            for row in some:
+                task, whole = restore(row, is_there, last_time)
+                tasks.append(task)
+                if not whole:
+                    damaged.append(task.request.id)
         return Recovered(
             tasks=tuple(tasks),
             durable_sequence=sequence,
@@ -167,12 +177,17 @@ class SqliteStore(Store):
         return [loss]
 
 
-def _is_there(database: Database, blobs: BlobFolder, key: PayloadKey, info: PayloadInfo) -> bool:
+def _is_there(
+    stored: Mapping[PayloadKey, StoredPayload],
+    blobs: BlobFolder,
+    key: PayloadKey,
+    info: PayloadInfo,
+) -> bool:
     """Check that it exists, without reading it; its content is checked when it is fetched."""
-    stored = database.payload(key, with_data=False)
-    if stored is None or stored.size != info.size:
+    found = stored.get(key)
+    if found is None or found.size != info.size:
         return False
-    return stored.data is not None or blobs.has(stored.digest, stored.size)
+    return found.data is not None or blobs.has(found.digest, found.size)
 
 
 def _barred(path: Path) -> Path | None:
