@@ -167,12 +167,50 @@ def test_an_admin_sees_the_service_and_a_small_screen_shows_all_of_it(
     page.wait_for_selector("#workers tr")
 
     assert "cpu-light" in page.inner_text("#queues")
-    assert page.locator("button", has_text="Drain").count() == 1
+    assert page.locator("#workers button", has_text="Drain").count() == 1
     page.set_viewport_size({"width": 390, "height": 800})
     for link in ("#to-service", "#to-studio"):
         page.click(link)
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= 390, "nothing sticks out at the side"
+
+
+def test_an_admin_pauses_and_opens_a_queue_and_cordons_a_node(page: Any) -> None:
+    page.click("#to-service")
+
+    page.click('button[aria-label="Pause queue cpu-light"]')
+    page.click('button[aria-label="Resume queue cpu-light"]')
+    page.wait_for_selector('button[aria-label="Pause queue cpu-light"]')
+    page.click('#nodes button[aria-label^="Cordon node"]')
+    page.click('#nodes button[aria-label^="Uncordon node"]')
+    page.wait_for_selector('#nodes button[aria-label^="Cordon node"]')
+
+    assert "protocol" in page.inner_text("#versions")
+    assert page.is_hidden("#trouble")
+
+
+def test_a_run_is_heard_of_by_websocket_and_asked_for_only_where_there_is_none(
+    page: Any, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    choose(page, tmp_path)
+    stroke(page)
+    page.select_option("#model", "slow-words")
+    page.fill("#option-steps", "60")
+    with page.expect_websocket(lambda socket: socket.url.endswith("/v1/ws")):
+        page.click("#run")
+    page.wait_for_selector("#result:visible")
+    polls = [each for each in asked if "/v1/tasks/" in each and not each.endswith("/result")]
+    assert len(polls) <= 3, "before the socket was open, and while it waited in line"
+
+    # Whoever's proxy lets no WebSocket through gets the same, a little later.
+    page.add_init_script("window.WebSocket = class { constructor() { throw new Error(); } }")
+    page.reload()
+    choose(page, tmp_path)
+    stroke(page)
+    page.click("#run")
+    page.wait_for_selector("#result:visible")
 
 
 def test_strangers_get_the_files_that_hold_nothing_and_no_page(studio: ApiSite) -> None:
