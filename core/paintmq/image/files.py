@@ -245,6 +245,8 @@ def _open(data: Buffer, name: str) -> _PillowFile | _TiffFile:
     images, by a global limit, before ours is asked.
     """
     kind = format_of(data)
+    if not len(data):
+        raise InvalidInputError(f"{name}: the file is empty")
     if kind is None:
         raise InvalidInputError(f"{name}: not a PNG, JPEG, WebP, TIFF, GIF, BMP or AVIF file")
     if kind == "tiff":

@@ -17,7 +17,7 @@ from paintmq.errors import (
     PluginStuck,
     UnknownModelError,
 )
-from paintmq.model import Job, ModelSpec, Needs
+from paintmq.model import InputSpec, Job, ModelSpec, Needs
 from paintmq.plugin.answers import estimate
 from paintmq.plugin.options import nearest, parse_options
 from paintmq.plugin.watched_inputs import Looks, undigested, watched
@@ -86,8 +86,7 @@ class Catalog:
     def check(self, request: TaskRequest) -> CheckedTask:
         """Return the checked task: its options parsed, its needs on each device.
 
-        Missing inputs are left to the worker, which sees them decoded; unknown names are refused
-        here.
+        Inputs are looked at by their names alone; the worker sees them decoded.
 
         Raises:
             InvalidTaskError: or one of its subclasses; the text is fit for the client.
@@ -191,6 +190,17 @@ def _check_inputs(spec: ModelSpec, request: TaskRequest) -> None:
         if payload.name in seen:
             raise InvalidInputError(f"input {payload.name!r} is given twice")
         seen.add(payload.name)
+    for wanted in spec.inputs:
+        # A task without any is left to its worker, and costs it next to nothing.
+        if seen and wanted.required and wanted.name not in seen:
+            raise input_missing(spec, wanted)
+
+
+def input_missing(spec: ModelSpec, wanted: InputSpec) -> InvalidInputError:
+    """Return the refusal of a task without an input that its model needs."""
+    what = f" ({wanted.summary})" if wanted.summary else ""
+    how = f"give it in the task's inputs, as inputs={{{wanted.name!r}: ...}}"
+    return InvalidInputError(f"model {spec.name} needs input {wanted.name!r}{what}: {how}")
 
 
 def _devices(spec: ModelSpec, request: TaskRequest) -> tuple[DeviceKind, ...]:

@@ -26,7 +26,7 @@ def make_spec(**changes: Any) -> ModelSpec:
         "name": "brush",
         "implementation": "brush.model:Brush",
         "options": Strokes,
-        "inputs": (InputSpec(name="image"), InputSpec(name="mask", kind="mask")),
+        "inputs": (InputSpec(name="image"), InputSpec(name="mask", kind="mask", required=False)),
     }
     return ModelSpec(**settings | changes)
 
@@ -97,8 +97,14 @@ def test_a_task_type_the_model_does_not_declare_is_refused() -> None:
         catalog.check(make_request(task_type="inpaint"))
 
 
-def test_missing_inputs_are_left_to_the_worker() -> None:
-    assert Catalog([make_spec()]).check(make_request()).jobs["cpu"].inputs == ()
+def test_a_missing_input_is_refused_before_the_task_waits() -> None:
+    inputs = (InputSpec(name="image"), InputSpec(name="mask", kind="mask"))
+    catalog = Catalog([make_spec(inputs=inputs)])
+
+    with pytest.raises(InvalidInputError, match="model brush needs input 'mask': give it in"):
+        catalog.check(make_request(inputs=(payload("image"),)))
+    catalog.check(make_request(inputs=(payload("image"), payload("mask"))))
+    catalog.check(make_request())  # one without any is left to its worker
 
 
 def test_an_unknown_input_is_refused_with_the_known_ones() -> None:

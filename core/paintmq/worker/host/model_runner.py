@@ -48,7 +48,7 @@ from paintmq.worker.host.failures import free_memory, is_device_broken, is_out_o
 from paintmq.worker.host.model_outputs import are_shared, in_shared_memory, make_outputs
 from paintmq.worker.host.original_pixels import Original, wants_cryptographic
 from paintmq.worker.host.output_capture import OutputCapture
-from paintmq.worker.host.request_payloads import check_unchanged, make_request
+from paintmq.worker.host.request_payloads import check_unchanged, fills_mask, make_request
 from paintmq.worker.host.run_context import CancelFlags, HostRunContext
 
 if TYPE_CHECKING:
@@ -183,7 +183,8 @@ class ModelRunner:
                 continue
             try:
                 request = make_request(spec, item, mine, self._setup.limits)
-                ready.append(_Ready(item, request, Original.of(item, request), mine))
+                original = Original.of(item, request, fills_mask=fills_mask(spec, item))
+                ready.append(_Ready(item, request, original, mine))
                 self._shares = self._shares or any(place_of(each) for each in mine)
             except BaseException as error:  # noqa: BLE001 -- rule 1: decoders and options classes
                 self._end(order, [_failed(item, error)])

@@ -80,8 +80,11 @@ class Original:
     """What the client should know of what it asked for; told with the result."""
 
     @classmethod
-    def of(cls, item: RunItem, request: Request) -> "Original":
-        """Remember the request; call it before the model gets to see it."""
+    def of(cls, item: RunItem, request: Request, *, fills_mask: bool = False) -> "Original":
+        """Remember the request; call it before the model gets to see it.
+
+        ``fills_mask``: the mask says what the model is to fill, also in a task of another type.
+        """
         image, mask = request.inputs.get("image"), request.inputs.get("mask")
         # A model whose options say that this job extends the picture returns a larger one.
         extends = getattr(request.options, "extends", False) is True
@@ -90,8 +93,8 @@ class Original:
         may_paint_anywhere = item.task_type != TaskType.INPAINT or extends
         if not may_paint_anywhere and image is not None and mask is not None:
             pixels = OriginalPixels.of(image, mask)
-            if mask.all():
-                note = "the mask covers the whole picture, so nothing of it was kept"
+        if (pixels is not None or (fills_mask and not extends)) and mask is not None and mask.all():
+            note = "the mask covers the whole picture, so nothing of it was kept"
         return cls(
             pixels=pixels,
             icc_profile=request.icc_profile,

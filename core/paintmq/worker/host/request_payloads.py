@@ -20,6 +20,7 @@ from paintmq.image import (
     mask_from_payload,
 )
 from paintmq.model import InputSpec, ModelSpec, Request
+from paintmq.plugin.catalog import input_missing
 from paintmq.plugin.options import options_to_json, parse_options
 from paintmq.shared_memory.ranges import place_of
 from paintmq.task import Buffer, PayloadInfo, TaskType
@@ -40,13 +41,13 @@ def make_request(
     sent = {info.name: (info, data) for info, data in zip(item.inputs, payloads, strict=True)}
     options = parse_options(spec.options, item.options, model=spec.name)
     # A model whose options say that it extends the picture may have nothing to fill inside.
-    must_fill = item.task_type == TaskType.INPAINT and not getattr(options, "extends", False)
+    must_fill = fills_mask(spec, item) and not getattr(options, "extends", False)
     inputs: dict[str, Any] = {}
     icc_profile: bytes | None = None
     for wanted in spec.inputs:
         if wanted.name not in sent:
             if wanted.required:
-                raise _missing(spec, wanted)
+                raise input_missing(spec, wanted)
             continue
         info, data = sent[wanted.name]
         match wanted.kind:
@@ -56,7 +57,7 @@ def make_request(
                 icc_profile = icc_profile or decoded.icc_profile
             case "mask":
                 mask = mask_from_payload(info, data, limits, must_fill=must_fill)
-                if wanted.needs_surroundings and item.task_type == TaskType.INPAINT:
+                if wanted.needs_surroundings and fills_mask(spec, item):
                     _check_surroundings(mask, spec, wanted)
                 inputs[wanted.name] = mask
             case "data":
@@ -73,6 +74,14 @@ def make_request(
         icc_profile=icc_profile,
         seed=_seed(options, item, payloads),
     )
+
+
+def fills_mask(spec: ModelSpec, item: RunItem) -> bool:
+    """Return whether the task is to have its mask filled: the type ``plugin`` is whatever the model
+    does.
+    """
+    types = spec.task_types if item.task_type == TaskType.PLUGIN else (item.task_type,)
+    return TaskType.INPAINT in types
 
 
 def check_unchanged(infos: Sequence[PayloadInfo], payloads: Sequence[Buffer]) -> None:
@@ -115,12 +124,6 @@ def _seed_text(options: str, inputs: Sequence[tuple[str, str]]) -> str:
 
 
 _quoted = json.encoder.encode_basestring_ascii
-
-
-def _missing(spec: ModelSpec, wanted: InputSpec) -> InvalidInputError:
-    what = f" ({wanted.summary})" if wanted.summary else ""
-    how = f"give it in the task's inputs, as inputs={{{wanted.name!r}: ...}}"
-    return InvalidInputError(f"model {spec.name} needs input {wanted.name!r}{what}: {how}")
 
 
 def _check_surroundings(mask: "NDArray[Any]", spec: ModelSpec, wanted: InputSpec) -> None:

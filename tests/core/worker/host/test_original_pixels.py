@@ -66,6 +66,20 @@ def test_a_mask_over_everything_is_told_in_the_note(returned: dict[str, Any], to
     assert partly.note == ""
 
 
+@pytest.mark.parametrize("fills", [True, False])
+def test_it_is_told_whatever_type_the_task_has_if_the_model_fills_masks(fills: bool) -> None:
+    task_id, fence = key_of(1)
+    item = RunItem(task_id=task_id, fence=fence, task_type="plugin", options={}, inputs=())
+    request = Request(
+        task_id=task_id, options=None, inputs={"image": IMAGE, "mask": np.full_like(MASK, 255)}
+    )
+
+    original = Original.of(item, request, fills_mask=fills)
+
+    assert ("covers the whole picture" in original.note) == fills
+    assert original.pixels is None
+
+
 def test_only_inpainting_is_held_to_the_mask() -> None:
     payloads = payload_of_array("image", IMAGE), payload_of_array("mask", MASK)
     filled = np.full_like(IMAGE, 9)

@@ -99,29 +99,36 @@ def test_a_mask_that_lies_on_its_side_is_told_of_orientations() -> None:
         request_of(payload_of_array("image", IMAGE), payload_of_array("mask", MASK.T.copy()))
 
 
-@pytest.mark.parametrize("task_type", ["inpaint", "plugin"])
-def test_a_mask_that_fills_nothing_is_refused_where_filling_is_the_task(task_type: str) -> None:
+FILLS = [("inpaint", "inpaint"), ("plugin", "inpaint"), ("plugin", "plugin"), ("tint", "tint")]
+"""Types of a task, and of its model."""
+
+
+@pytest.mark.parametrize(("task_type", "own_type"), FILLS)
+def test_a_mask_that_fills_nothing_is_refused_where_filling_is_the_task(
+    task_type: str, own_type: str
+) -> None:
+    spec = evolve(SPEC, task_types=(own_type,))
     empty = payload_of_array("mask", np.zeros_like(MASK))
     item, data = make_item(payload_of_array("image", IMAGE), empty, task_type=task_type)
 
-    if task_type == "inpaint":
+    if own_type == "inpaint":
         with pytest.raises(InvalidInputError, match="mask: nothing in it is white"):
-            make_request(SPEC, item, data, Limits())
+            make_request(spec, item, data, Limits())
     else:
-        assert not make_request(SPEC, item, data, Limits()).inputs["mask"].any()
+        assert not make_request(spec, item, data, Limits()).inputs["mask"].any()
 
 
 @pytest.mark.parametrize("needed", [True, False])
-@pytest.mark.parametrize("task_type", ["inpaint", "plugin"])
+@pytest.mark.parametrize(("task_type", "own_type"), FILLS)
 def test_a_mask_that_leaves_nothing_is_refused_where_a_model_fills_from_what_is_left(
-    task_type: str, needed: bool
+    task_type: str, own_type: str, needed: bool
 ) -> None:
     mask = InputSpec(name="mask", kind="mask", needs_surroundings=needed)
-    spec = evolve(SPEC, inputs=(InputSpec(name="image"), mask))
+    spec = evolve(SPEC, inputs=(InputSpec(name="image"), mask), task_types=(own_type,))
     whole = payload_of_array("mask", np.full_like(MASK, 255))
     item, data = make_item(payload_of_array("image", IMAGE), whole, task_type=task_type)
 
-    if needed and task_type == "inpaint":
+    if needed and own_type == "inpaint":
         with pytest.raises(InvalidInputError, match="mask: all of it is white, so nothing is left"):
             make_request(spec, item, data, Limits())
     else:
