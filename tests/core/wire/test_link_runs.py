@@ -253,3 +253,34 @@ def test_a_run_within_a_transfer_is_no_run() -> None:
     body = item([ResultReceived(IDS[0])])[44:]
     with pytest.raises(WireError):
         Link().receive([header._replace(number=3).pack() + body])
+
+
+class Noting:
+    """Shared memory that is told of messages and has none."""
+
+    def __init__(self) -> None:
+        self.told: list[Message] = []
+
+    def heard(self, said: Buffer) -> bytes:
+        return b""
+
+    def refer(self, message: Message, payloads: Sequence[object]) -> bytes | None:
+        return None
+
+    def resolve(
+        self, message: Message, references: Buffer, infos: Sequence[PayloadInfo]
+    ) -> tuple[Buffer, ...] | None:
+        return None
+
+    def arrived(self, message: Message) -> None:
+        self.told.append(message)
+
+
+def test_memory_that_is_shared_is_told_of_each_member() -> None:
+    client, broker = acquainted()
+    broker.sharing = noting = Noting()
+    sent = [ResultReceived(task_id) for task_id in IDS[:3]]
+    for message in sent:
+        client.send(message)
+
+    assert told(broker, client.outgoing()) == noting.told == sent

@@ -43,8 +43,8 @@ class Admission:
     disk_full: bool = False
     disk_busy: bool = False
     _feasible: FeasibleQueues = field(factory=FeasibleQueues, init=False)
-    _found: dict[tuple[object, ...] | None, CheckedTask] = field(
-        factory=dict[tuple[object, ...] | None, CheckedTask], init=False
+    _found: dict[tuple[object, ...], CheckedTask] = field(
+        factory=dict[tuple[object, ...], CheckedTask], init=False
     )
     """What passed all checks that depend on the task alone; see ``_check_itself``."""
     _found_for: tuple[Catalog | None, Limits | None] = field(default=(None, None), init=False)
@@ -100,12 +100,8 @@ class Admission:
         ):
             self._found_for = self.catalog, self._limits
             self._found.clear()
-        try:
-            key = _what_is_checked(request)
-        except (TypeError, ValueError, OverflowError, RecursionError):
-            key = None  # its options are no JSON: the catalog says so
-        found = self._found.get(key)
-        if found is not None:
+        key = _what_is_checked(request)
+        if (found := self._found.get(key)) is not None:
             return found
         if (refusal := self._exceeds_sizes(request)) is not None:
             return refusal
@@ -115,7 +111,7 @@ class Admission:
             return _reject(request, error.code, str(error))
         if (refusal := self._exceeds_limits(request, checked)) is not None:
             return refusal
-        if key is not None and not checked.looks_at_digests:
+        if not checked.looks_at_digests:
             self._found[key] = checked
         return checked
 

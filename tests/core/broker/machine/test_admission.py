@@ -5,9 +5,9 @@ from attrs import evolve
 from tests.harness.broker_harness import ALICE, BrokerHarness, make_machine, ready, rejection
 
 from paintmq.config import Limits, QueueConfig
-from paintmq.model import InputSpec, Needs
+from paintmq.model import InputSpec, Job, Needs
 from paintmq.task import TaskState
-from paintmq.testing.example_tasks import make_payload, make_request, make_spec
+from paintmq.testing.example_tasks import describe, make_payload, make_request, make_spec
 from paintmq.wire.messages import (
     Accepted,
     Finished,
@@ -159,3 +159,41 @@ def test_a_task_nobody_can_run_yet_waits_and_says_for_what() -> None:
     assert accepted.waiting_for != ""
     broker.join()
     assert len(broker.assigned()) == 1
+
+
+def test_what_passed_once_is_looked_at_again_under_other_limits() -> None:
+    broker = ready(specs=[make_spec(inputs=(InputSpec(name="image"),))])
+    inputs = (describe("image", b"four"),)
+    broker.submit(make_request("1", inputs=inputs))
+    assert broker.heard(ALICE, Accepted)
+
+    broker.machine._admission._limits = Limits(max_payload_bytes=3)
+    broker.submit(make_request("2", inputs=inputs))
+
+    assert rejection(broker).code == "invalid_input"
+
+
+def test_what_passed_is_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paintmq.broker.machine.admission.REMEMBERED", 3)
+    broker = ready()
+    for number in range(9):
+        broker.submit(make_request(f"{number:x}", tenant=f"tenant {number}"))
+
+    assert len(broker.machine._admission._found) <= 3
+    assert len(broker.heard(ALICE, Accepted)) == 9
+
+
+def test_where_estimates_look_at_digests_no_task_passes_for_another() -> None:
+    asked: list[str] = []
+
+    def batch_key(job: Job) -> str:
+        asked.append(job.inputs[0].digest)
+        return job.inputs[0].digest
+
+    spec = make_spec(inputs=(InputSpec(name="image"),), max_batch=4, batch_key=batch_key)
+    broker = ready(specs=[spec])
+    for number, content in enumerate((b"one", b"two", b"one")):
+        broker.submit(make_request(str(number), inputs=(describe("image", content),)))
+
+    assert len(broker.heard(ALICE, Accepted)) == 3
+    assert len(set(asked)) == 2
