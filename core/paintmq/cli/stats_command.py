@@ -32,6 +32,9 @@ ModelOption = Annotated[str, typer.Option("--model", metavar="NAME", help="This 
 CsvOption = Annotated[
     Path | None, typer.Option("--csv", metavar="FILE", help="Write every point of the history.")
 ]
+ParquetOption = Annotated[
+    Path | None, typer.Option("--parquet", metavar="FILE", help="The same; needs pyarrow.")
+]
 PlotOption = Annotated[
     Path | None,
     typer.Option("--plot", metavar="FILE", help="Draw it as PNG, SVG or PDF (extra: plot)."),
@@ -50,6 +53,7 @@ def stats(
     since: SinceOption = "1h",
     plot: PlotOption = None,
     csv_file: CsvOption = None,
+    parquet: ParquetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a broker did, how fast, and how that went over time."""
@@ -75,6 +79,11 @@ def stats(
     if csv_file is not None:
         write_csv(csv_file, history)
         note(f"wrote {csv_file}")
+    if parquet is not None:
+        from paintmq.cli.history_parquet import write_parquet
+
+        write_parquet(parquet, history)
+        note(f"wrote {parquet}")
     if plot is not None:
         from paintmq.cli.history_plot import draw
 

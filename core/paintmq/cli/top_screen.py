@@ -190,7 +190,9 @@ class TopScreen:
         return table
 
     def _tasks(self, figures: Figures, interactive: bool) -> "Table":
-        table = _table("Running tasks", "task", "model", "queue", "worker", "state", "age")
+        columns = ("task", "model", "queue", "worker", "state", "age", "progress", "left")
+        table = _table("Running tasks", *columns)
+        models: Mapping[str, Any] = figures.statistics.get("models", {})
         for place, each in enumerate(figures.tasks[:MOST_TASKS]):
             table.add_row(
                 each["id"],
@@ -199,6 +201,8 @@ class TopScreen:
                 each["worker"],
                 each["state"],
                 duration(each["age"]),
+                progress_of(each),
+                time_left(each, models.get(each["model"])),
                 style=self._style("tasks", place, interactive),
             )
         if not figures.tasks:
@@ -223,6 +227,32 @@ class TopScreen:
 
     def _style(self, focus: str, place: int, interactive: bool) -> str:
         return "reverse" if interactive and focus == self.focus and place == self.place else ""
+
+
+def progress_of(task: Any) -> str:
+    """Return how far a task says it is; a broker of an earlier version does not tell."""
+    step, total = task.get("step"), task.get("total")
+    if not total:
+        return f"step {step}" if step else "-"
+    done = min(1.0, step / total)
+    bar = "━" * round(done * 10)
+    return f"{bar:<10} {step}/{total}"
+
+
+def time_left(task: Any, model: Any) -> str:
+    """Return how long a run should still take: by its own steps, or by what its model took so far.
+
+    ``model``: its statistics, if there are any. "-" before the run, and where nothing is known.
+    """
+    ran, step, total = task.get("running_for"), task.get("step"), task.get("total")
+    if ran is None:
+        return "-"
+    if step and total:
+        return duration(ran * max(0, total - step) / step)
+    usual = model["run"]["p50"] if model and model["run"]["count"] else 0.0
+    if not usual:
+        return "-"
+    return f"~{duration(usual - ran)}" if ran < usual else "any moment"
 
 
 def _table(title: str, *columns: str) -> "Table":

@@ -18,7 +18,7 @@ from tests.harness.trial_manager import make_task, wait_for_acceptance
 from paintmq import Client, QueueManager
 from paintmq.cli.app import run_command_line
 from paintmq.cli.top_command import carry_out, look
-from paintmq.cli.top_screen import HELP, Figures, Order, TopScreen
+from paintmq.cli.top_screen import HELP, Figures, Order, TopScreen, progress_of, time_left
 from paintmq.plugin.manager import PluginManager
 from paintmq.testing.embedded_manager import embedded_manager
 
@@ -107,6 +107,32 @@ def test_it_shows_queues_nodes_workers_and_tasks(screen: TopScreen) -> None:
     assert re.search(r"one/cpu-0 +cpu-light +runs 1 +4 GB +lama", text)
     assert re.search(r"a +lama +cpu-light +one/cpu-0 +running +12.0 s", text)
     assert HELP in text
+
+
+@pytest.mark.parametrize(
+    ("known", "progress", "left"),
+    [
+        ({}, "-", "-"),
+        ({"running_for": None, "step": 0, "total": 0}, "-", "-"),
+        ({"running_for": 6.0, "step": 3, "total": 10}, "━━━        3/10", "14.0 s"),
+        ({"running_for": 6.0, "step": 12, "total": 10}, "━━━━━━━━━━ 12/10", "0.0 s"),
+        ({"running_for": 6.0, "step": 3, "total": 0}, "step 3", "~4.0 s"),
+        ({"running_for": 16.0, "step": 0, "total": 0}, "-", "any moment"),
+    ],
+)
+def test_a_running_task_is_shown_with_its_progress_and_the_time_left(
+    known: dict[str, Any], progress: str, left: str
+) -> None:
+    usual = {"run": {"count": 3, "p50": 10.0}}
+
+    assert progress_of(known) == progress
+    assert time_left(known, usual) == left
+
+
+def test_without_any_experience_nothing_is_said_of_the_time_left() -> None:
+    running = {"running_for": 6.0, "step": 0, "total": 0}
+
+    assert time_left(running, None) == time_left(running, {"run": {"count": 0}}) == "-"
 
 
 def test_keys_choose_and_a_second_one_confirms(screen: TopScreen) -> None:

@@ -17,6 +17,7 @@ from paintmq.broker.machine.tasks import TaskEntry, TaskTable
 from paintmq.broker.scheduling.scheduler import Scheduler
 from paintmq.statistics import BrokerStatistics, QueueStatistics
 from paintmq.task import Json, PayloadInfo, TaskId, TaskRequest, TaskState
+from paintmq.task_status import TaskStatus
 from paintmq.wire.messages import Answer, Ask, Drain, Rejected
 
 MOST_ROWS = 1_000
@@ -377,6 +378,9 @@ def _summary(entry: TaskEntry, now: float) -> dict[str, Json]:
         "worker": status.worker,
         "attempts": status.attempt,
         "age": now - status.accepted_at,
+        "running_for": _running_for(status, now),
+        "step": entry.step if status.state.is_leased else 0,
+        "total": entry.total if status.state.is_leased else 0,
         "ended": None if status.ended_at is None else now - status.ended_at,
         "crashes": status.crashes,
         "losses": status.losses,
@@ -384,6 +388,13 @@ def _summary(entry: TaskEntry, now: float) -> dict[str, Json]:
         "failures": status.failures,
         "reason": error.message if error is not None else "",
     }
+
+
+def _running_for(status: TaskStatus, now: float) -> float | None:
+    """Return the seconds since the run began; None while it has not."""
+    if status.state is not TaskState.RUNNING or status.started_at is None:
+        return None
+    return now - status.started_at
 
 
 def _serves(worker: WorkerSession) -> Json:

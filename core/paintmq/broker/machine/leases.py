@@ -64,6 +64,7 @@ class Leases:
         lease = now + self._timers.dispatch
         self._step.change(entry, Event.LEASE, status, {"lease": lease, "run": run})
         entry.session, entry.delivered = session, False
+        entry.step = entry.total = 0
         request = entry.request
         if request.trace and worker.hello.newest < OBSERVING_VERSION:
             request = evolve(request, trace="")  # which it would not understand
@@ -134,6 +135,7 @@ class Leases:
     ) -> None:
         """Pass the worker's progress on to the clients that watch the task."""
         self.start(entry, loading=False, now=now)
+        entry.step, entry.total = step, total
         self._step.tell(
             entry,
             Progressed(

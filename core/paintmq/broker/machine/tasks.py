@@ -40,6 +40,9 @@ class TaskEntry:
     """When each falls due; replaced by ``StepBuilder`` alone, never changed."""
     id: TaskId = field(init=False)
     input_bytes: int = field(init=False)
+    step: int = field(default=0, init=False)
+    total: int = field(default=0, init=False)
+    """How far the present attempt says it is: ``step`` of ``total``; 0 of 0 if it says nothing."""
 
     def __attrs_post_init__(self) -> None:
         # Kept here, as every step of a task asks for them several times.
