@@ -7,11 +7,12 @@ from paintmq.task import Buffer, TaskId, TaskRequest
 from paintmq.wire.frames import CREDIT, HEADER_BYTES, Header, unpack_header
 from paintmq.wire.link import Delivery, Link
 from paintmq.wire.messages import Submit
-from paintmq.wire.transfer import PIECE_BYTES
+from paintmq.wire.transfer import BURST_BYTES, PIECE_BYTES
 from tests.harness.message_strategies import payload_infos
 
 TASK, OTHER = TaskId("0123456789abcdef" * 2), TaskId("f" * 32)
-BIG = 3 * PIECE_BYTES + 17
+BIG = BURST_BYTES + PIECE_BYTES + 17
+"""Two bursts, and in the second two pieces."""
 
 
 def submit(payloads: Sequence[Buffer], task_id: TaskId = TASK) -> Submit:

@@ -2,7 +2,8 @@
 
 A ZeroMQ message is one head frame (items: a header and a body each) and then payload frames, in
 the order of the items. A message whose payloads are small carries them at once. Bigger payloads
-are a *transfer*: cut into pieces of 1 MiB and sent in bursts, of which eight may be under way;
+are a *transfer*: cut into pieces of 1 MiB and sent in bursts of up to four, of which eight may be
+under way, four if they are as large as that;
 credits from the receiver let the next ones go. So a cancel or a heartbeat never waits behind an
 image, and neither side holds more than it agreed to.
 
@@ -42,6 +43,7 @@ from paintmq.wire.transfer import (
     INLINE_BYTES,
     MAX_PAYLOADS,
     WINDOW,
+    WINDOW_BYTES,
     IncomingTransfer,
     OutgoingTransfer,
     Payload,
@@ -130,7 +132,8 @@ class Link:
         self._writes_runs = False
         self._run: list[_Member] = []
         self._run_bytes = 0
-        self._under_way = 0
+        self._under_way: deque[int] = deque()
+        """Bytes of each burst that was sent and not credited."""
         self._incoming: IncomingTransfer | None = None
         self._owed = 0
         self._room = WINDOW
@@ -292,7 +295,7 @@ class Link:
         for line in (self._small, self._work):
             while line:
                 multiparts.append(self._coalesced(line))
-        while self._transfers and self._under_way < WINDOW:
+        while self._transfers and self._may_send_burst():
             multiparts.append(self._next_burst())
         return multiparts
 
@@ -351,7 +354,8 @@ class Link:
         # Late credits from before a hello may come on top of a whole window.
         if bursts > 2 * WINDOW:
             raise WireError(f"a credit of {bursts} is more than can be under way")
-        self._under_way = max(0, self._under_way - bursts)
+        for _ in range(min(bursts, len(self._under_way))):
+            self._under_way.popleft()
 
     def _message_received(
         self, header: Header, body: Buffer, payloads: Sequence[Buffer]
@@ -483,10 +487,15 @@ class Link:
         self._queued_bytes -= head_bytes + payload_bytes
         return [b"".join(heads) if len(heads) > 1 else heads[0], *payloads]
 
+    def _may_send_burst(self) -> bool:
+        # The peer credits half a window at once, so that much has to go, however large.
+        count = len(self._under_way)
+        return count < _CREDIT_STEP or (count < WINDOW and sum(self._under_way) < WINDOW_BYTES)
+
     def _next_burst(self) -> list[Buffer]:
         transfer = self._transfers[0]
         burst, size = transfer.next_burst()
-        self._under_way += 1
+        self._under_way.append(size)
         self._queued_bytes -= size
         if transfer.is_done:
             self._transfers.popleft()

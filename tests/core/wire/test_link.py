@@ -9,7 +9,7 @@ from tests.harness.message_strategies import payload_infos
 from paintmq.errors import WireError
 from paintmq.task import Buffer, Fence, TaskId
 from paintmq.wire.codec import encode
-from paintmq.wire.frames import CREDIT, Header, is_work, unpack_header
+from paintmq.wire.frames import CHUNK, CREDIT, HEADER_BYTES, Header, is_work, unpack_header
 from paintmq.wire.link import COALESCED_ITEMS, Link
 from paintmq.wire.messages import (
     Assign,
@@ -21,7 +21,14 @@ from paintmq.wire.messages import (
     Query,
     Submit,
 )
-from paintmq.wire.transfer import INLINE_BYTES, MAX_PAYLOADS, PIECE_BYTES, WINDOW
+from paintmq.wire.transfer import (
+    BURST_BYTES,
+    INLINE_BYTES,
+    MAX_PAYLOADS,
+    PIECE_BYTES,
+    WINDOW,
+    WINDOW_BYTES,
+)
 
 
 @pytest.mark.parametrize(
@@ -101,16 +108,51 @@ def test_everything_arrives_exactly_once_in_any_interleaving(
 
 
 def test_no_more_than_the_window_is_under_way_without_credit() -> None:
-    payload = filled(30 * PIECE_BYTES)
+    payloads = [filled(INLINE_BYTES + 1)] * 30
     sender = Link()
 
-    sender.send(submit([payload]), [payload])
+    for number, payload in enumerate(payloads):
+        sender.send(submit([payload], TaskId(f"{number:032x}")), [payload])
 
     assert len(sender.outgoing()) == WINDOW
     assert sender.outgoing() == []
     sender.receive([Header(CREDIT, number=3).pack()])
     assert len(sender.outgoing()) == 3
-    assert sender.queued_bytes == (30 - WINDOW - 3) * PIECE_BYTES
+    assert sender.queued_bytes == (30 - WINDOW - 3) * (INLINE_BYTES + 1)
+
+
+def test_of_large_bursts_half_a_window_is_under_way_and_never_less() -> None:
+    """What waits behind them must not wait for long; less would never be credited."""
+    payload = filled(30 * BURST_BYTES)
+    sender = Link()
+
+    sender.send(submit([payload]), [payload])
+
+    sent = sender.outgoing()
+    assert len(sent) == WINDOW // 2
+    assert sum(len(piece) for burst in sent for piece in burst[1:]) == WINDOW_BYTES
+    sender.receive([Header(CREDIT, number=1).pack()])
+    assert len(sender.outgoing()) == 1
+    sender.receive([Header(CREDIT, number=2 * WINDOW).pack()])
+    assert len(sender.outgoing()) == WINDOW // 2
+    assert sender.queued_bytes == (30 - WINDOW - 1) * BURST_BYTES
+
+
+def test_the_bursts_of_an_older_version_are_read() -> None:
+    """It sent one piece each."""
+    payload = filled(3 * PIECE_BYTES + 17)
+    sender, receiver = Link(), Link()
+    sender.send(submit([payload]), [payload])
+    ((head, *pieces),) = sender.outgoing()
+    header, body = unpack_header(head), bytes(head)[HEADER_BYTES:]
+    bursts: list[list[Buffer]] = [[header._replace(frames=1).pack() + body, pieces[0]]]
+    for number, piece in enumerate(pieces[1:], 1):
+        chunk = Header(CHUNK, frames=1, number=header.number, sequence=number)
+        bursts.append([chunk.pack(), piece])
+
+    deliveries = [each for burst in bursts for each in receiver.receive(burst)]
+
+    assert [bytes(each) for delivery in deliveries for each in delivery.payloads] == [payload]
 
 
 def test_a_cancel_does_not_wait_behind_an_image() -> None:
@@ -240,7 +282,7 @@ def test_a_hello_starts_the_connection_anew_in_both_directions(fresh: bool) -> N
 
 
 def test_tasks_and_results_can_be_kept_apart_from_everything_else() -> None:
-    payload = filled(BIG)
+    payload = filled(4 * BURST_BYTES)  # which the receiver gives credit for
     assign = Assign((Assignment(task=submit([b"ab"]).task, fence=Fence(1, 1), run_limit=1),))
     recorded = AttemptRecorded(task_id=TASK, fence=Fence(1, 1))
     sender, receiver = Link(work_apart=True), Link()

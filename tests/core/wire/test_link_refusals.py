@@ -13,7 +13,10 @@ from paintmq.wire.codec import encode
 from paintmq.wire.frames import CHUNK, CREDIT, HEADER_BYTES, KIND_OF, Header, unpack_header
 from paintmq.wire.link import MAX_FRAMES, MAX_HEAD_BYTES, MAX_ITEMS, Link, LinkLimits
 from paintmq.wire.messages import Message, WhoAreYou
-from paintmq.wire.transfer import INLINE_BYTES, MAX_PAYLOADS, PIECE_BYTES, WINDOW
+from paintmq.wire.transfer import BURST_BYTES, INLINE_BYTES, MAX_PAYLOADS, PIECE_BYTES, WINDOW
+
+LONG = 3 * BURST_BYTES + 17
+"""Four bursts."""
 
 
 def refuse(link: Link, *frames: Buffer) -> str:
@@ -22,7 +25,7 @@ def refuse(link: Link, *frames: Buffer) -> str:
     return str(caught.value)
 
 
-def begun(sizes: Sequence[int] = (BIG,)) -> tuple[Link, list[list[Buffer]]]:
+def begun(sizes: Sequence[int] = (LONG,)) -> tuple[Link, list[list[Buffer]]]:
     """Return a link that got the first burst of a transfer, and the bursts to come."""
     payloads = [filled(size) for size in sizes]
     sender, receiver = Link(), Link()
@@ -140,12 +143,13 @@ def test_a_repeated_burst_is_noticed() -> None:
 
 def test_pieces_of_another_size_are_refused() -> None:
     receiver, rest = begun()
+    head = unpack_header(rest[0][0])._replace(frames=1).pack()
 
-    assert "not as long" in refuse(receiver, rest[0][0], bytes(10))
+    assert "not as long" in refuse(receiver, head, bytes(10))
 
 
 def test_pieces_beyond_the_end_are_refused() -> None:
-    receiver, rest = begun([BIG])
+    receiver, rest = begun([LONG])
     for multipart in rest[:-1]:
         receiver.receive(multipart)
     head = unpack_header(rest[-1][0])._replace(frames=2).pack()
@@ -163,14 +167,14 @@ def test_pieces_of_no_transfer_are_dropped_and_credited() -> None:
 
 
 def test_credit_nobody_asked_for_opens_no_wider_window() -> None:
-    payload = filled(30 * PIECE_BYTES)
+    payload = filled(10 * BURST_BYTES)
     link = Link()
     for _ in range(5):
         link.receive([Header(CREDIT, number=WINDOW).pack()])
 
     link.send(submit([payload]), [payload])
 
-    assert len(link.outgoing()) == WINDOW
+    assert len(link.outgoing()) == WINDOW // 2
 
 
 def test_a_credit_of_more_than_can_be_under_way_is_refused() -> None:
@@ -240,7 +244,7 @@ def test_a_message_of_as_many_payloads_as_may_be_arrives() -> None:
 def test_what_is_arriving_can_be_forgotten_and_the_rest_of_it_is_dropped() -> None:
     """I14."""
     receiver, rest = begun()
-    assert (receiver.arriving, receiver.arrived_bytes) == (submit([bytes(BIG)]), PIECE_BYTES)
+    assert (receiver.arriving, receiver.arrived_bytes) == (submit([bytes(LONG)]), BURST_BYTES)
 
     receiver.forget_arriving()
 

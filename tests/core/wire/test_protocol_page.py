@@ -83,6 +83,7 @@ def test_every_state_is_named() -> None:
 
 def test_the_limits_are_those_of_the_code() -> None:
     assert f"pieces* of {transfer.PIECE_BYTES:,} bytes" in PAGE
+    assert f"together at most {transfer.BURST_BYTES:,} bytes" in PAGE
     assert f"at most {transfer.INLINE_BYTES:,} bytes" in PAGE
     assert f"At most {transfer.MAX_PAYLOADS:,} payloads" in PAGE
     assert f"**{WINDOW} bursts**" in PAGE

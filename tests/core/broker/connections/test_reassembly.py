@@ -7,11 +7,11 @@ from paintmq.task import Buffer, Fence, PeerId, TaskId, TaskRequest
 from paintmq.wire.codec import encode
 from paintmq.wire.link import Link
 from paintmq.wire.messages import AttemptSucceeded, Heartbeat, Submit
-from paintmq.wire.transfer import PIECE_BYTES
+from paintmq.wire.transfer import BURST_BYTES
 
 ALICE, BOB = PeerId(b"alice"), PeerId(b"bob")
 TASK = TaskId("0" * 31 + "1")
-SIZE = 4 * PIECE_BYTES
+SIZE = 4 * BURST_BYTES
 PATIENCE = 30.0
 
 
@@ -46,13 +46,13 @@ def test_what_is_held_is_counted_until_it_is_whole() -> None:
         assert feed(budget, ALICE, link, burst) is None
         held.append(budget.bytes)
 
-    assert held == [PIECE_BYTES, 2 * PIECE_BYTES, 3 * PIECE_BYTES, 0]
+    assert held == [BURST_BYTES, 2 * BURST_BYTES, 3 * BURST_BYTES, 0]
     assert len(budget) == 0
 
 
 def test_a_submission_that_comes_when_too_much_is_arriving_is_given_back() -> None:
     """I14, I15."""
-    budget = ReassemblyBudget(3 * PIECE_BYTES, PATIENCE)
+    budget = ReassemblyBudget(3 * BURST_BYTES, PATIENCE)
     first, second = Link(), Link()
     for burst in bursts(submit())[:3]:
         assert feed(budget, ALICE, first, burst) is None
@@ -61,7 +61,7 @@ def test_a_submission_that_comes_when_too_much_is_arriving_is_given_back() -> No
 
     assert refused == submit()
     assert (second.arriving, second.arrived_bytes) == (None, 0)
-    assert budget.bytes == 3 * PIECE_BYTES
+    assert budget.bytes == 3 * BURST_BYTES
 
 
 def test_results_are_taken_however_much_is_arriving() -> None:

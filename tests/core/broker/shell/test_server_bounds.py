@@ -109,9 +109,9 @@ def test_a_result_that_is_too_large_ends_its_task_in_words(small: BrokerServer) 
 
 def test_submissions_are_refused_while_too_much_of_others_is_arriving() -> None:
     """I14, I15: with a time to come again; what is under way goes on."""
-    config = limited(toy_config(), max_bytes_arriving=3 * MIB)
+    config = limited(toy_config(), max_bytes_arriving=12 * MIB)
     with BrokerServer(config, toy_plugins()) as server:
-        data = bytes(3 * MIB)
+        data = bytes(12 * MIB)
         with toy_client(server) as first, toy_client(server) as second:
             begin(first, data)
             begin(second, data)
@@ -119,8 +119,8 @@ def test_submissions_are_refused_while_too_much_of_others_is_arriving() -> None:
                 peer.say(Heartbeat())
                 peer.hear(BrokerHeartbeat)
             with toy_client(server) as third:
-                large = Submit(picture_task(bytes(4 * MIB)))
-                third.say(large, [bytes(4 * MIB)])
+                large = Submit(picture_task(bytes(16 * MIB)))
+                third.say(large, [bytes(16 * MIB)])
                 rejected = third.hear(Rejected)
         server.stop(grace=0)
 
@@ -132,7 +132,7 @@ def test_a_transfer_that_stops_in_the_middle_is_forgotten() -> None:
     """I14: even when its sender goes on to say that it lives."""
     config = evolve(toy_config(), timers=Timers(lease=0.5, heartbeat=0.1))
     with BrokerServer(config, toy_plugins()) as server, toy_client(server) as client:
-        begin(client, bytes(3 * MIB))
+        begin(client, bytes(12 * MIB))
         while True:
             client.say(Heartbeat())
             if isinstance(client.hear(BrokerHeartbeat | WhoAreYou), WhoAreYou):  # type: ignore[arg-type]

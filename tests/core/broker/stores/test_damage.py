@@ -17,6 +17,7 @@ from paintmq.broker.records import StoredTask
 from paintmq.broker.stores.blobs import BlobFolder
 from paintmq.broker.stores.database import DATABASE_NAME
 from paintmq.broker.stores.sqlite import SqliteStore
+from paintmq.broker.stores.upkeep import Upkeep
 from paintmq.errors import StoreError
 from paintmq.task import TaskId, TaskState
 from paintmq.testing.store_contract import OpenStore, accepted, changed, finished
@@ -37,6 +38,12 @@ def large(number: int) -> bytes:
 def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[TaskId, StoredTask]]:
     """A journal as a killed broker leaves it: much of it only in the write-ahead log."""
     folder = tmp_path_factory.mktemp("killed")
+    with pytest.MonkeyPatch.context() as patch:  # it is copied before an idle moment, however late
+        patch.setattr(Upkeep, "_checkpoint_if_needed", lambda self: False)
+        return _left_by_a_kill(folder)
+
+
+def _left_by_a_kill(folder: Path) -> tuple[Path, dict[TaskId, StoredTask]]:
     store = OpenStore(SqliteStore(folder / "live", durability="full"))
     stored: dict[TaskId, StoredTask] = {}
     for number in range(TASKS):
