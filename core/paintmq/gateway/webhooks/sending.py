@@ -6,6 +6,7 @@ nothing. The certificate is checked against the name.
 """
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Mapping
@@ -41,7 +42,9 @@ async def post(hosts: WebhookHosts, url: str, body: bytes, headers: Mapping[str,
     except socket.gaierror:
         return Attempt(error=f"{target.host} is no known name")
     except OSError as error:
-        return Attempt(error=f"cannot be reached: {error.strerror or type(error).__name__}"[:200])
+        # Not its own text, which for several addresses names a socket call and each of them.
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        return Attempt(error=f"{target.origin} cannot be reached: {reason}")
     except h11.RemoteProtocolError:
         return Attempt(error="the answer is no HTTP, or not whole")
     return _judged(answer)
