@@ -24,10 +24,11 @@ from paintmq.config import Limits, WeightsConfig
 from paintmq.image import payload_of_bytes
 from paintmq.model import Device, InputSpec, Model, ModelSpec
 from paintmq.shared_memory.client_arena import ClientArena
-from paintmq.task import Buffer, Fence, TaskId, TaskRequest, TaskState
+from paintmq.task import Buffer, Fence, PeerId, TaskId, TaskRequest, TaskState
 from paintmq.weights import WeightFolder
 from paintmq.wire.link import Delivery, Link
 from paintmq.wire.messages import (
+    PROTOCOL_VERSION,
     Accepted,
     Assign,
     Assignment,
@@ -38,6 +39,7 @@ from paintmq.wire.messages import (
     Submit,
     Welcome,
     WorkerWelcome,
+    client_hello,
 )
 from paintmq.wire.outlines import KnownOutlines
 from paintmq.worker.agent.agent import AgentSetup, WorkerAgent
@@ -106,6 +108,7 @@ class LinkOnly:
         self.link, self.broker = Link(), Link()
         self.arena = ClientArena()
         self.submitted: list[TaskId] = []
+        self.sent: list[list[Buffer]] = []
         self.answers: list[list[Buffer]] = []
 
     def send(self, message: Any) -> None:
@@ -115,12 +118,17 @@ class LinkOnly:
         self.submitted.append(message.task.id)
         self.link.send(message, payloads)
 
+    def flush(self) -> None:
+        self.sent += self.link.outgoing()
+
     def receive(self) -> list[Delivery]:
         return [each for frames in self.answers for each in self.link.receive(frames)]
 
     def answer(self, *messages: tuple[Message, Sequence[Buffer]]) -> None:
         """Have these arrive with the next ``receive``."""
-        self.link.outgoing()
+        self.flush()
+        while self.sent:
+            self.broker.receive(self.sent.pop(0))
         for message, payloads in messages:
             self.broker.send(message, payloads)
         self.answers = self.broker.outgoing()
@@ -139,7 +147,9 @@ def make_loop(connection: LinkOnly) -> SessionLoop:
     )
     loop._connection = connection  # type: ignore[assignment]  # as far as it is used here
     loop.machine.opened(now=0.0)
-    connection.answer((Welcome(incarnation=1, durable_sequence=0, heartbeat=5.0), ()))
+    connection.send(client_hello("test"))
+    welcome = Welcome(incarnation=1, durable_sequence=0, heartbeat=5.0, newest=PROTOCOL_VERSION)
+    connection.answer((welcome, ()))
     loop._take_messages()
     return loop
 
@@ -153,10 +163,10 @@ def make_submission(followed: FollowedTasks) -> Submission:
     return Submission(prepared.request, prepared.payloads, patient=False)
 
 
-def test_a_client_needs_few_calls_for_a_small_task() -> None:
+def calls_of_a_client() -> dict[str, float]:
+    """Return the calls that each stage of a task's life takes in a client."""
     connection = LinkOnly()
     loop = make_loop(connection)
-    make_submission(loop.followed)  # what is imported at first use has been
     submissions: list[Submission] = []
     handing_in = calls_a_task(
         lambda: submissions.extend(make_submission(loop.followed) for _ in range(TASKS))
@@ -166,6 +176,7 @@ def test_a_client_needs_few_calls_for_a_small_task() -> None:
         for submission in submissions:
             loop._carry_out(submission)
         loop.obey(loop.machine.tick(now=1.0))
+        connection.flush()
 
     sending = calls_a_task(send)
     assert len(connection.submitted) == TASKS
@@ -181,13 +192,28 @@ def test_a_client_needs_few_calls_for_a_small_task() -> None:
             for each in ids
         ]
     )
-    ending = calls_a_task(loop._take_messages)
-    taking = calls_a_task(lambda: [handle.outcome() for handle in handles if handle is not None])
 
+    def end() -> None:
+        loop._take_messages()
+        connection.flush()
+
+    ending = calls_a_task(end)
+    taking = calls_a_task(lambda: [handle.outcome() for handle in handles if handle is not None])
     assert [handle.outcome().outputs["payload"] for handle in handles if handle] == [DATA] * TASKS
-    counted = {"hand in": handing_in, "send": sending, "accepted": accepting, "ended": ending}
-    counted["take"] = taking
-    limits = {"hand in": 57, "send": 67, "accepted": 51, "ended": 85, "take": 19}
+    return {
+        "hand in": handing_in,
+        "send": sending,
+        "accepted": accepting,
+        "ended": ending,
+        "take": taking,
+    }
+
+
+def test_a_client_needs_few_calls_for_a_small_task() -> None:
+    calls_of_a_client()  # what is imported and made at first use has been
+    counted = calls_of_a_client()
+
+    limits = {"hand in": 56, "send": 50, "accepted": 39, "ended": 57, "take": 19}
     assert {k: v for k, v in counted.items() if v > limits[k]} == {}
 
 
@@ -286,7 +312,11 @@ def hear(agent: WorkerAgent, host: ScriptedHost) -> None:
 def test_a_workers_agent_needs_few_calls_for_a_small_task() -> None:
     peers, host = ScriptedPeers(), ScriptedHost()
     agent = make_agent(peers, host)
-    peers.say((WorkerWelcome(incarnation=1, heartbeat=5.0, lease=30.0), ()))
+    peers.link.send(agent.profile.hello((), (), PeerId(b"")))
+    for frames in peers.link.outgoing():
+        peers.broker.receive(frames)
+    welcome = WorkerWelcome(incarnation=1, heartbeat=5.0, lease=30.0, newest=PROTOCOL_VERSION)
+    peers.say((welcome, ()))
     agent._broker_ready()
     requests = [
         TaskRequest(id=TaskId(f"{n:032x}"), task_type="plugin", model="echo", inputs=(INFO,))
@@ -332,7 +362,7 @@ def test_a_workers_agent_needs_few_calls_for_a_small_task() -> None:
     counted["recorded"] = calls_a_task(agent._broker_ready)
 
     assert len(peers.said) == TASKS  # one message a task, and none about its start
-    limits = {"assigned": 39, "ended": 108, "recorded": 36}
+    limits = {"assigned": 38, "ended": 88, "recorded": 24}
     assert {k: v for k, v in counted.items() if v > limits[k]} == {}
 
 

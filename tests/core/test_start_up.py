@@ -77,6 +77,12 @@ def test_the_help_of_the_command_imports_nothing_it_does_not_show() -> None:
     assert len(modules) <= HELP_BUDGET
 
 
+def test_a_client_imports_neither_numpy_nor_an_event_loop() -> None:
+    modules = modules_after("from paintmq.client.session import Session")
+
+    assert [name for name in ("numpy", "PIL", "asyncio", "ssl", "sqlite3") if name in modules] == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "budget"), [("import paintmq", IMPORT_SECONDS), (SHOW_HELP, HELP_SECONDS)]

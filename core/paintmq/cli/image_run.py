@@ -26,7 +26,7 @@ from paintmq.cli.failures import (
 )
 from paintmq.cli.job_inputs import InputReader, LoadedJob
 from paintmq.cli.picture_files import STANDARD_STREAM, is_stream
-from paintmq.cli.result_files import ResultWriter, UnwrittenError
+from paintmq.cli.result_files import ResultWriter, UnwrittenError, import_encoders
 from paintmq.cli.run_summary import RunSummary
 from paintmq.cli.shown_names import shown
 from paintmq.cli.signals import StopFlag
@@ -148,7 +148,7 @@ class ImageRun:
 
     def _work_off(self, session: "Session", show: Callable[[], None]) -> None:
         ended: queue.SimpleQueue[TaskHandle] = queue.SimpleQueue()
-        exhausted = False
+        exhausted = is_ready = False
         while not exhausted or self._under_way or self._again:
             while len(self._under_way) < _AT_A_TIME and self.stop.arrived is None:
                 loaded = self._again.pop() if self._again else next(self._waiting, None)
@@ -163,6 +163,9 @@ class ImageRun:
             self._save_previews()
             if not self._under_way:
                 continue
+            if not is_ready:
+                import_encoders()  # while the first task is under way
+                is_ready = True
             try:
                 handle = ended.get(timeout=_REFRESH)
             except queue.Empty:

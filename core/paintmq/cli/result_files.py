@@ -64,6 +64,15 @@ class Written:
     """What the user should know of them."""
 
 
+def import_encoders() -> None:
+    """Import now what writing pictures needs, rather than when the first one is there."""
+    with suppress(ImportError):  # whoever needs it says so
+        import numpy as np  # noqa: F401
+        from PIL import Image
+
+        Image.preinit()
+
+
 @frozen(kw_only=True)
 class ResultWriter:
     """Writes results as the command line asks for them."""

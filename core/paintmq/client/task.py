@@ -50,6 +50,8 @@ Put: TypeAlias = Callable[[memoryview], Placed | None]
 """Copies an input into shared memory, if it can."""
 
 
+_NO_OPTIONS: Mapping[str, Json] = {}
+"""One for all tasks without: a client may have a million of them."""
 _PRIORITY, _TENANT, _MAX_ATTEMPTS = 0, "", 3
 """What a task has that was given nothing else."""
 
@@ -186,7 +188,7 @@ class Task:
             task_type=self.task_type,
             model=config["model"],
             device=config.get("device", "auto"),
-            options=self.options if len(config) > 1 else {},
+            options=self.options if len(config) > 1 else _NO_OPTIONS,
             inputs=inputs,
             queue=queue,
             priority=self.priority,

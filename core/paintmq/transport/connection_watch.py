@@ -16,9 +16,9 @@ from math import inf
 
 import zmq
 from attrs import define
-from zmq.utils.monitor import recv_monitor_message
 
 from paintmq.statistics import ShellStatistics, is_worth_a_line
+from paintmq.transport.monitor_events import receive_event
 from paintmq.transport.sockets import Socket
 from paintmq.units import MIB
 
@@ -175,10 +175,9 @@ class ConnectionWatch:
 
     def _take_events(self, now: float) -> None:
         while self._events.poll(0):
-            event = recv_monitor_message(self._events)
-            descriptor = event["value"]
+            kind, descriptor = receive_event(self._events)
             self._connections.pop(descriptor, None)
-            if event["event"] == zmq.Event.ACCEPTED:
+            if kind == zmq.Event.ACCEPTED:
                 try:
                     address = _address(descriptor)
                 except OSError:

@@ -9,11 +9,11 @@ import socket as tcp
 from time import monotonic
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from paintmq.identifiers import new_peer_id
 from paintmq.transport.curve import secure_with
 from paintmq.transport.key_files import PeerKey
+from paintmq.transport.monitor_events import receive_event
 from paintmq.transport.sockets import connect, dealer, new_context
 
 STOPPED = "it is a broker or another ZeroMQ program, and is stopped or overloaded"
@@ -44,7 +44,7 @@ def why_refused(endpoint: str, key: PeerKey | None, patience: float) -> str:
         connect(socket, endpoint)
         ends = monotonic() + patience
         while (left := ends - monotonic()) > 0 and monitor.poll(int(left * 1000) + 1):
-            event = int(recv_monitor_message(monitor)["event"])
+            event = receive_event(monitor).kind
             if event != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
                 return _in_words(event, key)
             failed = event  # perhaps the next try tells more
