@@ -114,8 +114,12 @@ def _with_note(returned: object, ours: str) -> bytes:
     return b"; ".join(filter(None, [ours.encode(), theirs]))
 
 
+def _is_mapping(returned: object) -> bool:
+    return type(returned) is dict or isinstance(returned, Mapping)  # which asks for long
+
+
 def _by_name(returned: Any) -> dict[str, Any]:
-    if not isinstance(returned, Mapping) or not returned:
+    if not _is_mapping(returned) or not returned:
         raise _invalid(f"the model returned {type(returned).__name__}, not outputs by name")
     named: dict[str, Any] = {}
     for name, value in dict(returned).items():
@@ -160,7 +164,7 @@ def _arrays(returned: Any) -> "Iterator[NDArray[Any]]":
     """Iterate over the outputs of one request that could be written to later."""
     import numpy as np
 
-    for value in returned.values() if isinstance(returned, Mapping) else ():
+    for value in returned.values() if _is_mapping(returned) else ():
         if isinstance(value, bytearray | memoryview) and len(value):
             value = np.frombuffer(value, np.uint8)
         if isinstance(value, np.ndarray) and value.size:
