@@ -96,7 +96,7 @@ class TestSettingsInTheCurrentFolder:
         done = command(*service)
 
         assert done.status == 2
-        assert "broker.keys count only in a file that you name" in done.errors[0]
+        assert "broker.keys counts only in a file that you name" in done.errors[0]
         assert done.errors[0].endswith("name the file: -c paintmq.toml")
 
 

@@ -149,9 +149,10 @@ def tell_settings_file(settings: "Settings") -> None:
 
 
 def ignored_keys(settings: "Settings") -> str:
+    count = "count" if len(settings.ignored) > 1 else "counts"
     return (
-        f"{settings.file}: {', '.join(settings.ignored)} count only in a file that you name, since"
-        " a folder may come from anywhere"
+        f"{settings.file}: {', '.join(settings.ignored)} {count} only in a file that you name,"
+        " since a folder may come from anywhere"
     )
 
 
