@@ -38,6 +38,10 @@ def _port(instance: object, attribute: "Attribute[int]", value: int) -> None:
         raise ValueError(f"{attribute.name} = {value!r} is no port: use 1 to 65535, or 0 for any")
 
 
+def _addresses(value: str | Iterable[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) and value else tuple(value)
+
+
 def _names(value: Iterable[str]) -> tuple[str, ...]:
     if isinstance(value, str):
         raise ValueError(  # noqa: TRY004 -- like every other bad setting
@@ -165,6 +169,12 @@ class BrokerConfig:
     port: int = setting(5550, "TCP port clients connect to; 0: any", validator=_port)
     advertise: str = setting(
         "", "host by which nodes reach its queues; empty: the one they connect to"
+    )
+    address: tuple[str, ...] = setting(
+        (),
+        "where clients and commands reach it, as tcp://HOST:PORT; several that stand by for each"
+        " other; empty: host and port",
+        converter=_addresses,
     )
     keys: str = setting("", "folder of the keys that may connect; empty: no keys are asked for")
     key: str = setting("", "this program's own key file, where a broker asks for one")

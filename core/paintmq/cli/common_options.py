@@ -12,7 +12,7 @@ import typer
 
 from paintmq.cli.failures import CommandError, NoBrokerError, note
 from paintmq.task import TaskId
-from paintmq.transport.addresses import tcp_endpoint
+from paintmq.transport.addresses import endpoints_in, tcp_endpoint
 
 if TYPE_CHECKING:
     from paintmq.client import Client
@@ -29,7 +29,11 @@ ConfigOption: TypeAlias = Annotated[
 ]
 ConnectOption: TypeAlias = Annotated[
     str | None,
-    typer.Option("--connect", metavar="ENDPOINT", help="The broker, as tcp://HOST:PORT."),
+    typer.Option(
+        "--connect",
+        metavar="ENDPOINT",
+        help="The broker, as tcp://HOST:PORT; several, with commas between.",
+    ),
 ]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ExpiresOption: TypeAlias = Annotated[
@@ -92,7 +96,9 @@ def installed_plugins(config: "PluginsConfig") -> "PluginManager":
 
 
 def client_endpoint(config: "Config") -> str:
-    """Return where clients reach the broker these settings describe."""
+    """Return where clients reach the broker these settings describe, or those that share it."""
+    if config.broker.address:
+        return ",".join(_with_scheme(each) for each in config.broker.address)
     return tcp_endpoint(config.broker.host, config.broker.port)
 
 
@@ -104,8 +110,12 @@ def chosen_endpoint(connect: str | None, file: Path | None) -> str:
     """
     if connect is None:
         return client_endpoint(service_settings(file).config)
-    host_and_port(connect)
-    return connect if "://" in connect else f"tcp://{connect}"
+    return ",".join(_with_scheme(each) for each in endpoints_in(connect))
+
+
+def _with_scheme(endpoint: str) -> str:
+    host_and_port(endpoint)
+    return endpoint if "://" in endpoint else f"tcp://{endpoint}"
 
 
 def host_and_port(endpoint: str) -> tuple[str, int]:
@@ -127,11 +137,16 @@ def is_reachable(endpoint: str, patience: float = PATIENCE) -> bool:
 
 
 def unreachable_because(endpoint: str, patience: float = PATIENCE) -> str:
-    """Return why nothing can be reached there; empty when something listens."""
+    """Return why nothing can be reached there; empty when something listens at one of them."""
     from paintmq.transport.reach import why_unreachable
 
-    host, port = host_and_port(endpoint)
-    return why_unreachable(tcp_endpoint(host, port), patience)
+    reasons = []
+    for each in endpoints_in(endpoint):
+        reason = why_unreachable(tcp_endpoint(*host_and_port(each)), patience)
+        if not reason:
+            return ""
+        reasons.append(reason)
+    return "; ".join(dict.fromkeys(reasons))
 
 
 def tell_settings_file(settings: "Settings") -> None:

@@ -35,7 +35,7 @@ from paintmq.process import allocator, file_limit
 from paintmq.process.garbage_collector import calm_collector
 from paintmq.process.service_manager import ALIVE, READY, STOPPING, tell
 from paintmq.process.switch_interval import shared_often
-from paintmq.transport.addresses import tcp_endpoint
+from paintmq.transport.addresses import endpoints_in, tcp_endpoint
 
 if TYPE_CHECKING:
     from paintmq.broker.shell.server import BrokerServer
@@ -156,7 +156,12 @@ def _led_until_another_does(
 
 def node(
     connect: Annotated[
-        str, typer.Option("--connect", metavar="ENDPOINT", help="The broker, as tcp://HOST:PORT.")
+        str,
+        typer.Option(
+            "--connect",
+            metavar="ENDPOINT",
+            help="The broker, as tcp://HOST:PORT; several, with commas between.",
+        ),
     ],
     name: Annotated[str, typer.Option(help="Name of this node; otherwise the machine's.")] = "",
     tethered: Annotated[
@@ -389,11 +394,21 @@ def _ask_for_directions(
 
 
 def _directions(endpoint: str, config: Path | None) -> "Directions":
-    """Return where the queues of the broker there are.
+    """Return where the queues of the broker there are, of several that leads.
 
     Raises:
         NoBrokerError: no broker answers.
     """
+    failures = []
+    for each in endpoints_in(endpoint):
+        try:
+            return _directions_at(each, config)
+        except (NoBrokerError, TimeoutError) as error:
+            failures.append(str(error))
+    raise NoBrokerError("; ".join(failures))
+
+
+def _directions_at(endpoint: str, config: Path | None) -> "Directions":
     from paintmq.node.directions import Directions, directions_from
 
     if reason := unreachable_because(endpoint):

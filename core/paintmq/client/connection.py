@@ -14,6 +14,7 @@ from paintmq.errors import ConfigError
 from paintmq.identifiers import new_peer_id
 from paintmq.shared_memory.client_arena import ClientArena
 from paintmq.task import Buffer, TaskId
+from paintmq.transport.addresses import endpoints_in
 from paintmq.transport.curve import secure_with
 from paintmq.transport.key_files import PeerKey
 from paintmq.transport.multipart import has_message, receive_frames, send_frames
@@ -23,7 +24,7 @@ from paintmq.wire.messages import FromClient, Heartbeat, ResultReceived, Submit
 
 logger = logging.getLogger(__name__)
 
-_ENDPOINT = re.compile(r"tcp://.+:[0-9]{1,5}|ipc://.+|inproc://.+")
+_ENDPOINT = re.compile(r"tcp://[^,]+:[0-9]{1,5}|ipc://.+|inproc://.+")
 
 CONFIRM_AFTER = 0.01
 """Seconds a confirmation of a result waits for another message to go with: the next submission of a
@@ -41,11 +42,17 @@ def check_endpoint(endpoint: object) -> None:
     Raises:
         ConfigError: it could not.
     """
-    if not isinstance(endpoint, str) or not _ENDPOINT.fullmatch(endpoint):
+    text = endpoint if isinstance(endpoint, str) else ""
+    wrong = [each for each in endpoints_in(text) if not _ENDPOINT.fullmatch(each)]
+    if wrong:
+        what = f"{wrong[0]!r} in endpoint" if "," in text else "endpoint"
         raise ConfigError(
-            f"endpoint {endpoint!r} is no address of a broker: write tcp://HOST:PORT, such as"
-            " tcp://127.0.0.1:5550"
+            f"{what} {endpoint!r} is no address of a broker: write tcp://HOST:PORT, such as"
+            " tcp://127.0.0.1:5550; several, with commas between, for brokers that stand by for"
+            " each other"
         )
+    if "," in text and any(not each.startswith("tcp://") for each in endpoints_in(text)):
+        raise ConfigError(f"endpoint {endpoint!r}: only tcp:// addresses can stand in a list")
 
 
 def check_context(context: object) -> None:
@@ -68,8 +75,21 @@ class Connection:
     is one that nothing arrives by: its owner will try another one in time, as for a silent broker.
     """
 
-    def __init__(self, context: Context, endpoint: str, key: PeerKey | None = None) -> None:
+    def __init__(
+        self,
+        context: Context,
+        endpoint: str,
+        key: PeerKey | None = None,
+        *,
+        watched: bool = False,
+    ) -> None:
+        """Connect; ``watched``: ``is_lost`` tells of a connection that ended."""
         self._socket = _connected(context, endpoint, key)
+        self._monitor: Socket | None = None
+        if watched and self._socket is not None:
+            self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self.is_lost = False
+        """Whether the other side, or its system, has ended the connection."""
         self.arena = ClientArena()
         """What it has in common with the broker; empty where they are on two machines."""
         self._link = Link()
@@ -166,12 +186,17 @@ class Connection:
             self._poller.register(waker, _READ)
             if self._socket is not None:
                 self._poller.register(self._socket, wanted)
+            if self._monitor is not None:
+                self._poller.register(self._monitor, _READ)
         if self._confirmations:
             seconds = min(seconds, max(0.0, self._confirm_at - monotonic()))
         self._may_read = woken = False
         for source, _ in self._poller.poll(int(seconds * 1000) + 1):
             if source == waker:
                 woken = True
+            elif source is self._monitor:
+                self._monitor.recv_multipart(zmq.DONTWAIT)
+                self.is_lost = True
             else:
                 self._may_read = True
         return woken
@@ -192,6 +217,10 @@ class Connection:
     def close(self, linger: float = 0.0) -> None:
         """Close at once; what ZeroMQ still holds gets ``linger`` seconds, in its own thread."""
         self.arena.close()
+        if self._socket is not None and self._monitor is not None:
+            self._socket.disable_monitor()
+            self._monitor.close(0)
+            self._monitor = None
         if self._socket is not None:
             self._socket.close(int(linger * 1000))
 

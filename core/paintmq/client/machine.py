@@ -163,6 +163,11 @@ class ClientMachine:
         return self._link.connections
 
     @property
+    def is_welcomed(self) -> bool:
+        """Whether a broker answers on this connection."""
+        return self._link.welcomed
+
+    @property
     def gave_up(self) -> bool:
         """Whether the last connection was given up for lack of an answer."""
         return self._link.gave_up

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
+from paintmq.transport.addresses import endpoints_in
 from paintmq.transport.handshake import STOPPED, why_refused
 from paintmq.transport.key_files import PeerKey
 from paintmq.transport.reach import why_unreachable
@@ -28,6 +29,14 @@ def none_answers(endpoint: str, timeout: float | None, key: PeerKey | None = Non
 def _reason(endpoint: str, key: PeerKey | None) -> str:
     if not endpoint.startswith("tcp://"):
         return ""
+    addresses = endpoints_in(endpoint)
+    reasons = {each: _reason_of(each, key) for each in addresses}
+    if len(addresses) == 1:
+        return reasons[endpoint]
+    return "; ".join(f"{each}: {reason or 'no answer'}" for each, reason in reasons.items())
+
+
+def _reason_of(endpoint: str, key: PeerKey | None) -> str:
     return why_unreachable(endpoint, _LOOK) or why_refused(endpoint, key, _LOOK)
 
 

@@ -7,6 +7,7 @@ from typing import assert_never
 
 from attrs import define, evolve, field
 
+from paintmq.client.addresses import Addresses
 from paintmq.client.commands import (
     AlarmRaised,
     Answered,
@@ -60,6 +61,7 @@ class SessionLoop:
     _payloads: dict[TaskId, tuple[Payload, ...]] = field(
         factory=dict[TaskId, tuple[Payload, ...]], init=False
     )
+    _addresses: Addresses = field(init=False)
     _context: Context = field(init=False)
     _connection: Connection = field(init=False)
 
@@ -75,7 +77,8 @@ class SessionLoop:
     def run(self, mailbox: Mailbox) -> None:
         """Talk with the broker until ``stop`` is called."""
         self._context = self.given_context or new_context()
-        self._connection = Connection(self._context, self.endpoint, self.key)
+        self._addresses = Addresses.of(self.endpoint)
+        self._connection = self._connect()
         reason = "the client was closed before the task ended"
         try:
             self.obey(self.machine.opened(now=time.monotonic()))
@@ -102,12 +105,16 @@ class SessionLoop:
     def _run_once(self, mailbox: Mailbox) -> None:
         """Wait for a message, an order or a deadline, and act on it."""
         deadline = self.machine.next_deadline()
+        look = self._addresses.next_look(welcomed=self.machine.is_welcomed)
+        if look is not None:
+            deadline = look if deadline is None else min(look, deadline)
         wait = 3600.0 if deadline is None else max(0.0, deadline - time.monotonic())
         self._connection.send_what_may_go()
         woken = self._connection.wait(mailbox.fileno(), wait)
         for order in mailbox.take(woken=woken):
             self._carry_out(order)
         self._take_messages()
+        self._follow_the_lead()
         # Sends what these orders and messages gave rise to, in as few messages as it fits into.
         self.obey(self.machine.tick(now=time.monotonic()))
 
@@ -219,6 +226,17 @@ class SessionLoop:
         self._connection.arena.ended(task_id)
         return self.followed.pop(task_id)
 
+    def _connect(self) -> Connection:
+        several = self._addresses.are_several
+        return Connection(self._context, self._addresses.choose(), self.key, watched=several)
+
+    def _follow_the_lead(self) -> None:
+        """Go to another address where this one has no broker that answers, if there are several."""
+        if self._connection.is_lost and self.machine.is_welcomed:
+            self._reconnect("the connection was ended")
+        elif self._addresses.should_change(welcomed=self.machine.is_welcomed):
+            self._reconnect("another address takes connections")
+
     def _reconnect(self, reason: str) -> None:
         logger.info("broker %s: connecting again: %s", self.endpoint, reason)
         self.reachability.connecting()
@@ -226,6 +244,6 @@ class SessionLoop:
             self.reachability.gave_up()
         earlier = self._connection
         earlier.close()
-        self._connection = Connection(self._context, self.endpoint, self.key)
+        self._connection = self._connect()
         self._connection.arena.take_over(earlier.arena)
         self.obey(self.machine.opened(now=time.monotonic()))

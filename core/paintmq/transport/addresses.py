@@ -10,6 +10,14 @@ def tcp_endpoint(host: str, port: int) -> str:
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 
+def endpoints_in(text: str) -> tuple[str, ...]:
+    """Return the addresses in a list that commas separate: of brokers that stand by for each other.
+
+    Nothing is dropped, so that an empty one can be refused.
+    """
+    return tuple(each.strip() for each in text.split(","))
+
+
 def is_loopback(host: str) -> bool:
     """Return whether only this machine reaches a socket bound to that host.
 
