@@ -29,9 +29,9 @@ def main(address: str, notes: Path) -> int:
         if task not in told:
             wrong.append(f"{task}: it ended as {states}, and the client was told nothing")
     boots = sum(record["record"] == "BrokerBooted" for _, record in records)
-    states = ", ".join(f"{count} {state}" for state, count in Counter(told.values()).items())
+    counts = ", ".join(f"{count} {state}" for state, count in Counter(told.values()).items())
     print(
-        f"judged: {len(told)} tasks ({states}), {len(records)} records, {boots} leaders; "
+        f"judged: {len(told)} tasks ({counts}), {len(records)} records, {boots} leaders; "
         f"{len(wrong)} promises broken"
     )
     for line in wrong[:20]:
