@@ -48,6 +48,8 @@ class TaskStatus(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     history: tuple[AttemptReport, ...] = ()
     owner: str = ""
     """Name of the key that the task was submitted with; empty where no keys are asked for."""
+    allowed: tuple[str, ...] | None = None
+    """Queues of the key it was submitted with, which it never leaves; None: all."""
     worker_key: str = ""
     """Name of the key of the worker that holds or last held the task."""
 

@@ -2,12 +2,13 @@
 
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeAlias, cast, get_args
 
 from attrs import define, evolve, field
 
 from paintmq.broker.machine import NO_KEYS, BrokerMachine, Credentials, Send, Step
+from paintmq.broker.machine.reconfiguration import Reconfiguration
 from paintmq.broker.recording.input_log import InputLog
 from paintmq.broker.records import Recovered, TaskChanged
 from paintmq.broker.scheduling.scheduler import Scheduler
@@ -89,6 +90,8 @@ class SimulatedBroker:
         self.queues = {
             "cpu-light": QueueConfig(effort="light", capacity=self.capacity),
             "cpu-intensive": QueueConfig(effort="intensive", capacity=self.capacity),
+            "cpu-any": QueueConfig(effort="any", capacity=self.capacity),
+            "cpu-spare": QueueConfig(effort="any", capacity=self.capacity),
         }
 
     @property
@@ -173,6 +176,18 @@ class SimulatedBroker:
         """Ask what an operator may ask."""
         self.receive(OPERATOR, ClientHello(name="operator"))
         self.receive(OPERATOR, Ask(request_id=1, subject=subject, arguments=arguments))
+
+    def use_queues(self, names: Collection[str]) -> None:
+        """Remove the other queues until the next call, or the next start."""
+        if self.machine is None:
+            return
+        queues = {name: queue for name, queue in self.queues.items() if name in names}
+        new = Reconfiguration(
+            queues=queues, timers=self.timers, limits=self.limits, admission="wait"
+        )
+        if self._input_log is not None:
+            self._input_log.reconfigured(self.now, new)
+        self.perform(self.machine.reconfigure(new, now=self.now))
 
     def replace_router(self, router: Router) -> None:
         if self.machine is not None:

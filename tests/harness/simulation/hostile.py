@@ -14,7 +14,7 @@ from attrs import define, evolve, field
 
 from paintmq.broker.machine import Credentials, Step
 from paintmq.broker.records import StoredTask, TaskPurged
-from paintmq.task import PayloadInfo, PeerId, TaskError, TaskId
+from paintmq.task import Json, PayloadInfo, PeerId, TaskError, TaskId
 from paintmq.wire.messages import (
     Abandon,
     Accepted,
@@ -47,14 +47,23 @@ MALLORY, EVE = PeerId(b"mallory/1"), PeerId(b"eve/1")
 """The hostile client, and the hostile worker."""
 SECONDS = 15.0
 """Between two of their acts, on average."""
+LIMITED, LIMITED_TO = "client-1", ("cpu-light", "cpu-any")
+"""The client whose key is for some queues alone, and which: its tasks never enter another."""
 _AN_ID = re.compile(r"[0-9a-f]{12}7[0-9a-f]{19}")
+SUBJECTS = (
+    *("why", "dead_show", "tasks", "dead_list", "workers", "statistics", "route"),
+    *("dead_requeue", "dead_drop", "cancel_tasks", "move_tasks"),
+)
+"""What of all that concerns tasks may be asked for; the broker's shell lets admins alone ask for
+the last ones, but the machine must not rely on it."""
 _FORGED = PayloadInfo(name="image", size=6, digest="f" * 64, kind="file")
 
 
 def credentials_of(peer: PeerId) -> Credentials:
     """Return the credentials of a program in a cluster with keys: each has one of its name."""
     name = peer.decode().partition("/")[0]
-    return Credentials(key=name, is_admin=name == "operator")
+    queues = LIMITED_TO if name == LIMITED else None
+    return Credentials(key=name, is_admin=name == "operator", queues=queues)
 
 
 @define
@@ -83,6 +92,8 @@ class Hostile:
         kind = self.rng.random()
         if kind < 0.1:
             self._fetch_as_admin(task.request.id)
+        elif kind < 0.2:
+            self._order(task)
         elif kind < 0.5:
             self._say(MALLORY, ClientHello(name="mallory"))
             self._say(MALLORY, self._as_client(task))
@@ -98,16 +109,35 @@ class Hostile:
             step = self.broker.receive_at_once(OPERATOR, message)
             changed_no_task(message, step, going)
 
+    def _order(self, task: StoredTask) -> None:
+        """The operator moves tasks from queue to queue, or removes one for a while."""
+        queues = self.broker.queues
+        kind = self.rng.random()
+        if kind < 0.6:
+            order = {"to": self.rng.choice([*queues]), "model": task.request.model}
+            self.broker.ask("move_tasks", {**order})
+        elif kind < 0.8:
+            self.broker.use_queues([name for name in queues if name != "cpu-any"])
+        else:
+            self.broker.use_queues(queues)
+
     def _as_client(self, task: StoredTask) -> ToBroker:
         task_id, request = task.request.id, task.request
-        subject = self.rng.choice(["why", "dead_show", "tasks", "dead_list", "workers"])
+        subject = self.rng.choice(SUBJECTS)
+        arguments: dict[str, Json] = {
+            "task_id": task_id,
+            "to": "cpu-spare",
+            "model": request.model,
+            "running": True,
+            "state": task.status.state.value,
+        }
         messages: list[ToBroker] = [
             Query((task_id,)),
             Cancel(task_id),
             ResultReceived(task_id),
             Submit(request),
             Submit(evolve(request, priority=9 - request.priority)),
-            Ask(request_id=1, subject=subject, arguments={"task_id": task_id}),
+            Ask(request_id=1, subject=subject, arguments=arguments),
         ]
         return self.rng.choice(messages)
 

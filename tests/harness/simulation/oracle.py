@@ -15,6 +15,7 @@ from paintmq.task_status import TaskStatus
 from tests.harness.simulation.cluster import SimulatedCluster
 from tests.harness.simulation.counts import Counts
 from tests.harness.simulation.host import Nature, output_of
+from tests.harness.simulation.hostile import LIMITED, LIMITED_TO
 
 NOTICED_WITHIN = 120.0
 """Seconds after which every worker has heard of a broker that was started again."""
@@ -188,7 +189,9 @@ def tasks_were_their_owners(cluster: SimulatedCluster) -> None:
             case TaskAccepted(request, status):
                 is_its = request.id in memories[status.owner].submitted
                 assert is_its, f"I24: {request.id} was given to {status.owner}"
+                stayed_where_its_owner_may_be(request.id, status)
             case TaskChanged(task_id, event, status):
+                stayed_where_its_owner_may_be(task_id, status)
                 assert status.worker_key == status.worker, f"I24: {task_id} ran on another key"
                 if event == "acknowledge":
                     owner = memories[status.owner]
@@ -198,3 +201,9 @@ def tasks_were_their_owners(cluster: SimulatedCluster) -> None:
                     assert heard, f"I24: {task_id} was let go by another than {status.owner}"
             case BrokerBooted() | TaskPurged() | SettingsChanged():
                 pass
+
+
+def stayed_where_its_owner_may_be(task_id: TaskId, status: TaskStatus) -> None:
+    """Raise AssertionError if the task is in a queue that its owner's key is not for."""
+    is_limited = status.owner == LIMITED
+    assert not is_limited or status.queue in LIMITED_TO, f"I24: {task_id} is in {status.queue}"

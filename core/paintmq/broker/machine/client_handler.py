@@ -149,6 +149,7 @@ class ClientHandler:
             accepted_at=now,
             rank=now - request.priority * self._timers.ageing,
             owner=credentials.key,
+            allowed=credentials.queues,
         )
         entry = TaskEntry(request, status, checked)
         self._tasks.watch(entry, peer)
@@ -161,7 +162,7 @@ class ClientHandler:
         That is whoever knows its id and all of its contents, with the digests of its images.
         """
         if _is_same(request, known.request):
-            self._life.adopt(known, credentials.key)
+            self._life.adopt(known, credentials.key, credentials.queues)
 
     def _tell_accepted(self, peer: PeerId, entry: TaskEntry, now: float) -> None:
         state = entry.status.state

@@ -11,7 +11,7 @@ from paintmq.broker.machine.leases import Leases
 from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.membership import Membership
 from paintmq.broker.machine.orders import Orders
-from paintmq.broker.machine.queues import feasibility
+from paintmq.broker.machine.queues import refuge
 from paintmq.broker.machine.sessions import BadQuestionError, Sessions, WorkerSession
 from paintmq.broker.machine.tasks import TaskEntry, TaskTable
 from paintmq.broker.scheduling.scheduler import Scheduler
@@ -234,7 +234,7 @@ class ControlRequests:
                 f"model {entry.request.model!r} is not installed; install it and restart the broker"
             )
         if entry.status.queue in self._life.removed:
-            found = feasibility(self._admission.queues, entry.checked)
+            found = refuge(self._admission.queues, entry.checked, entry.status.allowed)
             if not found.queues:
                 raise BadQuestionError(f"no queue can hold task {entry.id}: {found.reason()}")
         self._life.revive(entry, now=now)

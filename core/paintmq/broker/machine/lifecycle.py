@@ -85,9 +85,10 @@ class Lifecycle:
             self.step.set_timers(entry, self._waiting_timers(entry, status, now=now))
             self._line_up(entry, now=now)
 
-    def adopt(self, entry: TaskEntry, owner: str) -> None:
+    def adopt(self, entry: TaskEntry, owner: str, allowed: tuple[str, ...] | None) -> None:
         """Give an owner to a task that has none: it is older than the broker's keys."""
-        self.step.change(entry, Event.ADOPT, entry.status.changed(owner=owner), entry.timers)
+        status = entry.status.changed(owner=owner, allowed=allowed)
+        self.step.change(entry, Event.ADOPT, status, entry.timers)
 
     def revive(self, entry: TaskEntry, *, now: float) -> None:
         """Put a dead task back into its queue with fresh counters; its history is kept."""

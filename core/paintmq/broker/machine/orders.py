@@ -7,7 +7,7 @@ from attrs import define
 from paintmq.broker.machine.admission import Admission
 from paintmq.broker.machine.credentials import Credentials
 from paintmq.broker.machine.lifecycle import Lifecycle
-from paintmq.broker.machine.queues import objection
+from paintmq.broker.machine.queues import not_its_owners, objection
 from paintmq.broker.machine.sessions import MAX_NAME, BadQuestionError, Sessions, WorkerSession
 from paintmq.broker.machine.tasks import TaskEntry, TaskTable
 from paintmq.broker.scheduling.scheduler import Scheduler
@@ -44,7 +44,10 @@ class Orders:
     def move_tasks(
         self, arguments: Mapping[str, Json], now: float, credentials: Credentials
     ) -> Json:
-        """Bring the waiting tasks of a ``queue``, ``model`` and ``tenant`` to the queue ``to``."""
+        """Bring the waiting tasks of a ``queue``, ``model`` and ``tenant`` to the queue ``to``.
+
+        Those that it cannot hold, or that their owners' keys are not for, stay where they are.
+        """
         to = arguments.get("to")
         target = self._admission.queues.get(to) if isinstance(to, str) else None
         if target is None or not isinstance(to, str):
@@ -56,7 +59,8 @@ class Orders:
             assert entry.checked is not None
             if entry.status.queue == to:
                 continue
-            if why := objection(target, entry.checked):
+            not_its = not_its_owners(to, entry.status.allowed)
+            if why := not_its or objection(target, entry.checked):
                 kept = f"{entry.id} stays: {to} {why}"
             else:
                 fitting.append(entry)

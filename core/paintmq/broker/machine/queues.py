@@ -79,6 +79,21 @@ def feasibility(queues: Mapping[str, QueueConfig], checked: CheckedTask) -> Feas
     )
 
 
+def not_its_owners(queue: str, allowed: Sequence[str] | None) -> str:
+    """Return why a task must not be brought to the queue; empty if its owner may use it."""
+    if allowed is None or queue in allowed:
+        return ""
+    return f"is not among the queues of its owner's key, {' and '.join(allowed)}"
+
+
+def refuge(
+    queues: Mapping[str, QueueConfig], checked: CheckedTask, allowed: Sequence[str] | None
+) -> Feasibility:
+    """Determine to which queues a task of a removed one may go: none that its owner may not use."""
+    found = feasibility(queues, checked)
+    return found if allowed is None else found.within(allowed)
+
+
 @define
 class FeasibleQueues:
     """Remembers which queues could hold the latest tasks, while the queues stay the same."""

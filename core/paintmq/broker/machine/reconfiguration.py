@@ -1,7 +1,8 @@
 """Other settings while the broker works: queues added, changed, paused and removed; limits, timers.
 
 Rule 1: what was accepted stays accepted. A task whose queue is removed goes to another one that can
-hold it; if there is none, it ends as DEAD with the reason, which an operator may undo.
+hold it, and that its owner's key allows; if there is none, it ends as DEAD with the reason, which
+an operator may undo.
 Rule 2: what a change means for tasks is recorded like every other transition, in the same step as
 the change itself, so a broker that is killed in between finds all of it or none.
 """
@@ -13,7 +14,7 @@ from attrs import define, frozen
 from paintmq.broker.machine.admission import Admission
 from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.membership import Membership
-from paintmq.broker.machine.queues import feasibility
+from paintmq.broker.machine.queues import refuge
 from paintmq.broker.machine.tasks import TaskEntry, TaskTable
 from paintmq.broker.records import SettingsChanged
 from paintmq.broker.scheduling.scheduler import Scheduler
@@ -102,10 +103,12 @@ class Reconfigurer:
         """Bring a waiting task of a queue that is no more into one that is, or end it."""
         assert entry.checked is not None
         self._life.step.at_work_on = entry.id
-        found = feasibility(self._admission.queues, entry.checked)
+        found = refuge(self._admission.queues, entry.checked, entry.status.allowed)
         gone = entry.status.queue
         if not found.queues:
-            self._life.abandon(entry, f"{removed_text(gone)}; {found.reason()}", now=now)
+            limited = "" if entry.status.allowed is None else "of the queues of its owner's key, "
+            reason = f"{removed_text(gone)}; {limited}{found.reason()}"
+            self._life.abandon(entry, reason, now=now)
             return
         open_ones = [name for name in found.queues if name not in self._admission.closed]
         queue = self._scheduler.choose_queue(entry.checked, open_ones or found.queues, now=now)

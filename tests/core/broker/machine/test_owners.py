@@ -6,14 +6,18 @@ import pytest
 from tests.harness.broker_harness import (
     ALICE,
     BOB,
+    W1,
+    BrokerHarness,
     cancel,
     crash,
     restarted,
 )
 from tests.harness.two_owners import ADMIN, ALICE_2, IDS, OUTPUT, submit, succeed, with_two_owners
 
+from paintmq.broker.machine import Credentials
+from paintmq.broker.machine.reconfiguration import Reconfiguration
 from paintmq.broker.records import TaskPurged
-from paintmq.config import Limits, Timers
+from paintmq.config import Limits, QueueConfig, Timers
 from paintmq.task import PeerId, TaskState
 from paintmq.wire.messages import (
     Accepted,
@@ -23,7 +27,9 @@ from paintmq.wire.messages import (
     Progressed,
     Query,
     ResultReceived,
+    Submit,
     UnknownTask,
+    WorkerGoodbye,
 )
 
 # ---- nobody learns of it -------------------------------------------------------------------------
@@ -200,3 +206,78 @@ def test_a_revived_task_is_kept_until_its_new_ending_was_delivered() -> None:
         TaskPurged(other.id),
         TaskPurged(task.id),
     ]
+
+
+# ---- it stays in the queues of its owner's key ---------------------------------------------------
+
+
+@pytest.fixture
+def limited() -> BrokerHarness:
+    """A broker without workers; alice's key is for two of its three queues."""
+    broker = with_two_owners(queues={name: QueueConfig() for name in "abc"})
+    broker.keys[ALICE] = Credentials(key="alice", is_admin=False, queues=("a", "b"))
+    broker.receive(W1, WorkerGoodbye())
+    return broker
+
+
+def reconfigure(broker: BrokerHarness, queues: str) -> None:
+    new = Reconfiguration(
+        queues={name: QueueConfig() for name in queues},
+        timers=Timers(),
+        limits=Limits(),
+        admission="wait",
+    )
+    broker.take(broker.machine.reconfigure(new, now=broker.now))
+
+
+def test_an_operators_move_leaves_a_task_where_its_owner_may_be(limited: BrokerHarness) -> None:
+    """I24. Also after a restart, where the owner is not connected and its key may be another."""
+    mine, anyones = submit(limited, queue="a"), submit(limited, 2, ADMIN, queue="a")
+    again = restarted(limited, queues={name: QueueConfig() for name in "abc"})
+    for broker in (limited, again):
+        broker.keys[ADMIN] = Credentials(key="local-admin")
+        broker.greet(ADMIN)
+        answer: Any = broker.ask("move_tasks", client=ADMIN, to="c", queue="a").value
+
+        assert answer["moved"] == 1
+        assert answer["kept"] == (
+            f"{mine.id} stays: c is not among the queues of its owner's key, a and b"
+        )
+        assert broker.status(mine).queue == "a"
+        assert broker.status(anyones).queue == "c"
+        broker.ask("move_tasks", client=ADMIN, to="b", queue="a")
+        assert broker.status(mine).queue == "b"
+
+
+def test_a_task_of_a_removed_queue_goes_where_its_owner_may_be_or_ends_with_the_reason(
+    limited: BrokerHarness,
+) -> None:
+    """I24. What it ended with may be undone once there is such a queue again."""
+    task = submit(limited, queue="a")
+    reconfigure(limited, "cb")
+    assert limited.status(task).queue == "b"
+
+    reconfigure(limited, "c")
+
+    assert limited.status(task).state is TaskState.DEAD
+    assert limited.status(task).error.message == (
+        "queue b was removed; of the queues of its owner's key, a: no such queue; b: no such queue"
+    )
+    refused = limited.ask("dead_requeue", client=ADMIN, task_id=task.id)
+    assert "no queue can hold task" in refused.error
+    reconfigure(limited, "ca")
+    limited.ask("dead_requeue", client=ADMIN, task_id=task.id)
+    assert limited.status(task).queue == "a"
+
+
+def test_a_task_that_gets_an_owner_gets_the_queues_of_its_key(limited: BrokerHarness) -> None:
+    """I24: one from before the broker had keys, submitted again."""
+    del limited.keys[ALICE]
+    task = submit(limited, queue="a")
+    limited.keys[ALICE] = Credentials(key="alice", is_admin=False, queues=("a",))
+    limited.receive(ALICE, Submit(task))
+    assert limited.status(task).owner == "alice"
+
+    limited.ask("move_tasks", client=ADMIN, to="b", queue="a")
+
+    assert limited.status(task).queue == "a"
