@@ -24,8 +24,9 @@ from hypothesis import Phase, settings
 from tests.harness.simulation.mutants import MUTANTS
 from tests.mutants.containment_rules import CONTAINMENT_RULES
 from tests.mutants.rules import RULES, BrokenRule
+from tests.mutants.sharing_rules import SHARING_RULES
 
-ALL_RULES = (*RULES, *CONTAINMENT_RULES)
+ALL_RULES = (*RULES, *CONTAINMENT_RULES, *SHARING_RULES)
 TESTS = Path(__file__).parent.parent
 # Only the failure counts, so neither a minimal example nor a readable message is worth its time.
 settings.register_profile(

@@ -45,6 +45,8 @@ class Place(mmap.mmap):
     payload_bytes: int
     held: object = None
     """Kept as long as this is viewed: what gives the place back when it goes."""
+    is_counted: bool = False
+    """Among ``_mapped``: what the system refused to map is not, and goes all the same."""
 
     @property
     def is_as_written(self) -> bool:
@@ -52,7 +54,8 @@ class Place(mmap.mmap):
         return has_header(self[:HEADER_BYTES], self.reference.fence, self.payload_bytes)
 
     def __del__(self) -> None:
-        _mapped.pop()
+        if self.is_counted:
+            _mapped.pop()
 
 
 def place_of(payload: object) -> Place | None:
@@ -106,6 +109,7 @@ def view_of(
     except OSError as error:
         raise WireError(f"a place in an arena cannot be mapped: {error.strerror}") from error
     _mapped.append(None)
+    place.is_counted = True
     place.reference, place.file, place.payload_bytes = reference, file, size
     place.held = held
     return memoryview(place).toreadonly()[HEADER_BYTES : HEADER_BYTES + size]

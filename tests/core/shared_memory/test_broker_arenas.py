@@ -18,7 +18,7 @@ from paintmq.shared_memory.said import say_proof, say_released
 from paintmq.shared_memory.worker_arenas import put_into_room
 from paintmq.task import Fence
 from paintmq.wire.link import Delivery
-from paintmq.wire.messages import AttemptFailed, AttemptReturned, Submit
+from paintmq.wire.messages import AttemptCrashed, AttemptFailed, AttemptReturned, Submit
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8).tobytes()
 RESULT = bytes(255 - value for value in PICTURE)
@@ -143,6 +143,62 @@ def test_room_of_a_worker_that_was_lost_is_never_used_again(trio: Trio) -> None:
     second = room_of(other.assign(submitted, Fence(5, 2)))
 
     assert second.offset >= first.offset + first.bytes
+
+
+def test_a_worker_killed_while_it_writes_leaves_nothing_of_its_result_in_the_next(
+    trio: Trio,
+) -> None:
+    """Its agent says that the process is dead, so the room is used again, by another fence."""
+    client, worker = trio.client(), trio.worker()
+    submitted = client.submit(PICTURE)
+    first = worker.assign(submitted)
+    half = put_into_room(first.payloads, [bytes(len(RESULT))])
+    assert half is not None
+    dead = place_of(half[0])
+    assert dead is not None
+    worker.end.arrived(AttemptCrashed(task_id=TASK, fence=FENCE, alone=True, detail="killed"))
+
+    second = worker.assign(submitted, Fence(5, 2))
+    placed = put_into_room(second.payloads, [RESULT])
+    assert placed is not None
+    told = client.finish(worker.succeed(placed, fence=Fence(5, 2)).payloads)
+
+    assert room_of(second).offset == room_of(first).offset
+    assert bytes(told.payloads[0]) == RESULT
+    assert not dead.is_as_written
+
+
+def test_an_input_that_its_client_did_not_finish_writing_is_not_what_was_promised(
+    trio: Trio,
+) -> None:
+    """A client killed in the middle of a write has not submitted; one that submits all the same
+    spoils its own task: the fence in front is not that of its reference.
+    """
+    client, worker = trio.client(), trio.worker()
+    payload = client.put(PICTURE)
+    place = place_of(payload)
+    assert place is not None
+    place.file.whole()[place.reference.offset : place.reference.offset + 8] = bytes(8)
+    client.peer.send(Submit(request_of(PICTURE)), [payload])
+    [submitted] = client.to_broker()
+
+    [assigned] = worker.assign(submitted).payloads
+
+    read = place_of(assigned)
+    assert read is not None
+    assert not read.is_as_written
+
+
+def test_a_broker_that_is_started_anew_gets_inputs_of_the_arena_before_as_bytes() -> None:
+    """The arena of the dead one is still the client's; the new one is told of no place there."""
+    before, after = Trio().client(), Trio().client()
+    payload = before.put(PICTURE)
+    after.arena.take_over(before.arena)
+
+    after.peer.send(Submit(request_of(PICTURE)), [payload])
+    [[_, *frames]] = after.peer.outgoing()
+
+    assert b"".join(bytes(frame) for frame in frames) == PICTURE
 
 
 def test_a_late_result_is_refused_and_costs_nobody_a_connection(trio: Trio) -> None:

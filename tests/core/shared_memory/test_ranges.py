@@ -1,14 +1,25 @@
 """Places in an arena are used again only when nothing views them, and never overlap."""
 
 import random
+import resource
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from tests.harness.forked_child import forked_child
 
 from paintmq.errors import WireError
+from paintmq.shared_memory import ranges as module
 from paintmq.shared_memory.memory_file import MemoryFile, make_file
-from paintmq.shared_memory.ranges import KEPT_BYTES, Ranges, Taken, place_of, view_of
+from paintmq.shared_memory.ranges import (
+    KEPT_BYTES,
+    MOST_PLACES,
+    Ranges,
+    Taken,
+    place_of,
+    view_of,
+    view_or_copy,
+)
 from paintmq.shared_memory.reference import HEADER_BYTES, PAGE, Reference, header
 
 SIZE = 64 * PAGE
@@ -56,6 +67,23 @@ def test_a_place_stays_in_use_as_long_as_an_array_lies_in_it(file: MemoryFile) -
     assert ranges.used_bytes == 0
 
 
+def test_what_a_forked_child_drops_stays_in_use(file: MemoryFile) -> None:
+    """The child has a copy of everything that holds a place, and its end is none of a view's."""
+    ranges = Ranges(file, PAGE, SIZE)
+    held = [ranges.take(PAGE)]
+    given_back = ranges._given_back
+
+    def drop() -> None:
+        held.clear()
+        assert not given_back
+
+    with forked_child(drop):
+        assert ranges.used_bytes == PAGE
+    held.clear()
+
+    assert ranges.used_bytes == 0
+
+
 def test_each_use_has_another_fence_and_an_earlier_view_sees_that(file: MemoryFile) -> None:
     ranges = Ranges(file, PAGE, SIZE)
     views = []
@@ -90,6 +118,30 @@ def test_what_a_reader_writes_no_other_sees(file: MemoryFile) -> None:
 def test_what_is_no_place_is_refused(file: MemoryFile, offset: int) -> None:
     with pytest.raises(WireError, match="no place"):
         view_of(file, Reference(file.where, offset, 1), PAGE)
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_what_the_system_does_not_map_is_not_counted_as_mapped(
+    file: MemoryFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Descriptors used up: the payload is copied instead, and the limit stays what it is."""
+    reference = Reference(file.where, PAGE, 1)
+    kept = [view_of(file, reference, 100)]
+    before = len(module._mapped)
+    monkeypatch.setattr(module, "most_places", lambda: MOST_PLACES)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, limits[1]))
+    try:
+        with pytest.raises(WireError, match="cannot be mapped: Too many open files"):
+            view_of(file, reference, 100)
+        copied = view_or_copy(file, reference, 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    assert place_of(copied) is None
+    assert len(module._mapped) == before
+    kept.clear()
+    assert len(module._mapped) == before - 1
 
 
 def test_memory_goes_back_to_the_system_when_nothing_lies_there() -> None:
