@@ -7,8 +7,10 @@ from attrs import frozen
 from hypothesis import strategies as st
 
 from tests.containment import (
+    api_door,
     client_door,
     http_door,
+    live_door,
     manager_door,
     model_door,
     plugin_door,
@@ -35,12 +37,14 @@ class Door:
 
 DOORS: Mapping[str, Door] = MappingProxyType(
     {
-        "client": Door(lambda: client_door.cases("client"), client_door.act, ("client",), 30),
+        "client": Door(lambda: client_door.cases("client"), client_door.act, ("client",), 25),
         "asyncio": Door(lambda: client_door.cases("asyncio"), client_door.act, ("asyncio",), 12),
-        "http": Door(http_door.cases, http_door.act, ("http",), 25),
-        "spec": Door(spec_door.cases, spec_door.act, ("client",), 10),
+        "http": Door(http_door.cases, http_door.act, ("http",), 15),
+        "api": Door(api_door.cases, api_door.act, ("http",), 12),
+        "live": Door(live_door.cases, live_door.act, ("http",), 8),
+        "spec": Door(spec_door.cases, spec_door.act, ("client",), 7),
         "model": Door(model_door.cases, model_door.act, ("client",), 3, seconds=90.0),
-        "plugin": Door(plugin_door.cases, plugin_door.act, (), 15),
+        "plugin": Door(plugin_door.cases, plugin_door.act, (), 13),
         "manager": Door(manager_door.cases, manager_door.act, (), 5),
     }
 )

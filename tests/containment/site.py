@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from http.client import HTTPConnection
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -28,7 +28,13 @@ from paintmq_routers import model_affinity
 from tests.containment import odd_models
 from tests.harness.any_client import AnyClient, LoopThread, call
 from tests.harness.command_process import CommandProcess, private_environment
+from tests.harness.written_distribution import write_distribution
 
+if TYPE_CHECKING:
+    from websockets.sync.client import ClientConnection
+
+APIS = ("v1", "openai", "a1111", "iopaint", "studio")
+ALLOWED = (odd_models.PLUGIN, "words", "realesrgan", "model-affinity", *APIS[1:])
 PATIENCE = 12.0
 """Seconds for an honest task, on a busy machine; a good run waits for none of them."""
 PAUSE = 0.05
@@ -130,6 +136,27 @@ class Gateway:
         finally:
             connection.close()
 
+    def begin(self, path: str) -> tuple[int, bytes]:
+        """Return the status and the first bytes of an answer that need not end."""
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
+        try:
+            connection.request("GET", path, headers={"authorization": f"Bearer {self._token}"})
+            answer = connection.getresponse()
+            length = answer.getheader("content-length")
+            return answer.status, b"" if length is None else answer.read(500)
+        finally:
+            connection.close()
+
+    def socket(self, path: str) -> "ClientConnection":
+        """Return a WebSocket there."""
+        from websockets.sync.client import connect
+
+        return connect(
+            f"ws://127.0.0.1:{self._port}{path}",
+            additional_headers={"authorization": f"Bearer {self._token}"},
+            open_timeout=PATIENCE,
+        )
+
 
 class Site:
     """The processes, and a way in for each kind of caller. Use it in a ``with`` statement."""
@@ -144,16 +171,19 @@ class Site:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             plugins = odd_models.install(self._folder / "plugins")
+            words = {"words": "tests.harness.words_model"}
+            write_distribution(plugins, "words-model", entry_points=words, files={})
             environment = private_environment(
                 self._folder,
                 plugins=plugins,
                 PAINTMQ_BROKER__PORT="0",
                 PAINTMQ_HTTP__PORT="0",
+                PAINTMQ_HTTP__APIS=json.dumps(APIS),
                 PAINTMQ_WORKERS__COUNT="2",
                 PAINTMQ_WORKERS__THREADS="1",
                 PAINTMQ_WORKERS__PINNED="honest",
                 PAINTMQ_QUEUES__CPU_LIGHT__TRANSPORT=self._transport,
-                PAINTMQ_PLUGINS__ALLOW=f"{odd_models.PLUGIN},model-affinity",
+                PAINTMQ_PLUGINS__ALLOW=",".join(ALLOWED),
                 PAINTMQ_TIMERS__RETRY_FIRST="0.05",
                 PAINTMQ_TIMERS__RETRY_MOST="0.2",
             )

@@ -26,7 +26,9 @@ pytest.importorskip("uvicorn", reason="needs paintmq[http]")
 CASES = {
     "client": 400,
     "asyncio": 150,
-    "http": 900,
+    "http": 500,
+    "api": 400,
+    "live": 100,
     "spec": 250,
     "model": 20,
     "plugin": 500,

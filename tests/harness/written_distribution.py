@@ -27,7 +27,7 @@ def write_distribution(
     by path, whose common indentation is removed.
     """
     metadata = folder / f"{name.replace('-', '_')}-{version}.dist-info"
-    metadata.mkdir(parents=True)
+    metadata.mkdir(parents=True, exist_ok=True)
     (metadata / "METADATA").write_text(
         f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8"
     )

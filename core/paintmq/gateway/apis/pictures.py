@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from paintmq.config import Limits
 from paintmq.errors import InvalidInputError
+from paintmq.gateway.apis.decoding import room_for
 from paintmq.gateway.apis.faults import ApiError, wrong
 from paintmq.image import decode_image, encode_image, format_of
 
@@ -62,9 +63,11 @@ def pixels_of(data: bytes, name: str) -> "NDArray[Any]":
 
     Raises:
         ApiError: it is no picture, or too large.
+        RefusedRequestError: there is no room for it now.
     """
     try:
-        return decode_image(data, Limits(), name=name).pixels
+        with room_for(data) as room:
+            return room.keep(decode_image(data, Limits(), name=name).pixels)
     except InvalidInputError as error:
         raise ApiError(400, str(error), "invalid_image", name) from error
 

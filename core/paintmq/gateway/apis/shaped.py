@@ -8,8 +8,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from paintmq.gateway.apis.decoding import decoding_for
 from paintmq.gateway.apis.faults import detailed_error, fault_of, wrong
 from paintmq.gateway.apis.work import LeftError
+from paintmq.gateway.services import caller_of
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +23,8 @@ def shaped(endpoint: Endpoint) -> Endpoint:
 
     async def answer(request: Request) -> Response:
         try:
-            return await endpoint(request)
+            with decoding_for(caller_of(request).owner):
+                return await endpoint(request)
         except Exception as error:  # clients parse whatever comes as JSON
             fault = fault_of(error)
             if fault.code == "server_error" and not isinstance(error, LeftError):

@@ -6,6 +6,7 @@ once, each change, its ending, and then the connection is closed.
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -24,6 +25,8 @@ from paintmq.gateway.refusal import RefusedRequestError
 from paintmq.gateway.services import HttpServices, caller_of, require_role
 from paintmq.gateway.task_listing import described
 from paintmq.http_api import Caller
+
+logger = logging.getLogger(__name__)
 
 SEND_SECONDS = 30.0
 """A listener that takes nothing for so long is cut off."""
@@ -88,8 +91,9 @@ class LiveSocket:
                 return
 
     async def _ignore(self) -> None:
-        while True:
-            await self.socket.receive_text()
+        """Whatever is said here is not listened to, text or not."""
+        while (await self.socket.receive())["type"] != "websocket.disconnect":
+            pass
 
     async def _listen(self) -> None:
         while True:
@@ -117,6 +121,10 @@ class LiveSocket:
             told = {"error": {"code": refusal.code, "message": str(refusal)}}
         except (PaintMQError, TimeoutError) as error:
             told = {"error": error_fields(error)}
+        except Exception:  # a bug of ours costs an answer, not all that the client listens to
+            logger.exception("a message to /v1/ws could not be answered")
+            said = "something went wrong here; see the log"
+            told = {"error": {"code": "server_error", "message": said}}
         await self.send({"type": "answer", "ref": request.ref, **told})
 
     async def _do(self, request: LiveRequest) -> dict[str, Any]:
@@ -185,7 +193,9 @@ class LiveSocket:
 
 
 def _plain(arguments: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in arguments.items() if name not in ("subject", "timeout")}
+    """Return what goes to the broker, and is no argument of ``ask`` itself."""
+    own = ("self", "subject", "timeout")
+    return {name: value for name, value in arguments.items() if name not in own}
 
 
 async def _first_of(*ways: Awaitable[None], close: Callable[[int, str], Awaitable[None]]) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from paintmq.client.task import Input, Task
-from paintmq.gateway.apis.a1111.asked import Asked, Enlarging, options_for
+from paintmq.gateway.apis.a1111.asked import MOST_PICTURES, Asked, Enlarging, options_for
 from paintmq.gateway.apis.a1111.shapes import ENLARGED
 from paintmq.gateway.apis.canvas import canvas
 from paintmq.gateway.apis.cards import ModelCard
@@ -169,5 +169,11 @@ def plan_enlarging(asked: Enlarging, image: object, most_pixels: int) -> Enlargi
 
 
 def batch_of(asked: Enlarging) -> list[object]:
-    """Return the pictures of extra-batch-images."""
+    """Return the pictures of extra-batch-images.
+
+    Raises:
+        ApiError: there are too many.
+    """
+    if len(asked.imageList) > MOST_PICTURES:
+        raise wrong(f"imageList: {MOST_PICTURES} pictures at most", "imageList", status=422)
     return [each.get("data") for each in asked.imageList]

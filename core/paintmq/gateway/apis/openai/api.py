@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from paintmq.client.result import Progress
 from paintmq.gateway.apis.cards import ModelCard, ModelCards
+from paintmq.gateway.apis.decoding import decoding_for
 from paintmq.gateway.apis.faults import ApiError, fault_of, wrong
 from paintmq.gateway.apis.openai.answers import (
     LINK_SECONDS,
@@ -35,7 +36,7 @@ from paintmq.gateway.apis.openai.plan import (
     plan_variation,
 )
 from paintmq.gateway.apis.work import Job, LeftError, Work
-from paintmq.gateway.services import HttpServices
+from paintmq.gateway.services import HttpServices, caller_of
 from paintmq.http_api import HttpApi
 from paintmq.image import encode_image
 from paintmq.plugin.options import parse_options
@@ -216,7 +217,8 @@ class OpenAiApi:
         @wraps(endpoint)
         async def shaped(request: Request) -> ASGIApp:
             try:
-                return await endpoint(request)
+                with decoding_for(caller_of(request).owner):
+                    return await endpoint(request)
             except LeftError:
                 return error_answer(ApiError(499, "the connection was closed", "left"))
             except Exception as error:  # noqa: BLE001 -- a bug too is answered in this shape

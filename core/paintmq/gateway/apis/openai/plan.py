@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SEEDS = 2**31
+_MOST_SCALE = 1_000
 VARIATION_STRENGTH = 0.6
 """How much of a picture goes when a variation of it is painted."""
 
@@ -62,7 +63,8 @@ def plan_edit(card: ModelCard, asked: Asked) -> Plan:
         size = asked.size
     elif card.enlarges:
         scale = options.get("scale", card.options["scale"].get("default", 1))
-        if isinstance(scale, int | float):
+        # What is no scale the model refuses, with words of its own.
+        if isinstance(scale, int | float) and 0 < scale <= _MOST_SCALE:
             size = (round(size[0] * scale), round(size[1] * scale))
     if asked.transparent and "background" not in card.options:
         raise wrong(f"background: model {card.name} leaves none out", "background")
