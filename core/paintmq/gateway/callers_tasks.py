@@ -92,9 +92,12 @@ class CallersTasks:
         try:
             return await handle.accepted(timeout=ACCEPTED_WITHIN)
         except TimeoutError:
-            # The id is lost with this answer, so its result could not be fetched.
-            with suppress(TimeoutError):
-                await self.client.cancel(handle, timeout=0)
+            # Without a key the id is lost with this answer, and its result could not be fetched.
+            # With one the caller is to come again, to us or to another gateway, and is given the
+            # same task: a cancel that is still under way then would end what was promised.
+            if task.idempotency_key is None:
+                with suppress(TimeoutError):
+                    await self.client.cancel(handle, timeout=0)
             raise
 
     async def _unfinished(self, caller: Caller) -> list[TaskId]:

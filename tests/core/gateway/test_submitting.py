@@ -96,6 +96,19 @@ def test_a_task_that_is_not_accepted_in_time_is_cancelled(
     assert client.cancelled == [ID]
 
 
+def test_a_task_that_its_caller_can_come_back_to_is_not_cancelled(
+    site: Site, client: ScriptedClient
+) -> None:
+    """Found by an hour of chaos: the request was repeated, its task accepted, and then cancelled by
+    the first one, whose broker had not answered for half a minute.
+    """
+    client.handle = UnansweredHandle()
+    body = b'{"model": "x", "idempotency_key": "order-17"}'
+
+    assert site.ask("POST", "/v1/tasks", body)[0] == 504
+    assert client.cancelled == []
+
+
 @pytest.mark.parametrize(
     ("path", "kind", "body"),
     [
