@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import judge
-from task_plan import is_poison, key_of, task_id
+from task_plan import is_echoed, is_poison, key_of, payload_of, task_id
 
 Record = dict[str, Any]
 
@@ -236,6 +236,33 @@ def gap(evidence: Evidence) -> None:
     evidence.database.execute("DELETE FROM log WHERE sequence = 5")
 
 
+def large_number_of(evidence: Evidence) -> int:
+    """Return a task whose picture comes back: by shared memory both ways."""
+    numbers = evidence.numbers("succeeded")
+    return next(n for n in numbers if is_echoed(payload_of("client-a", n)))
+
+
+def place_used_too_early(evidence: Evidence) -> None:
+    """What the broker was given as the task's result is another's, which lay there next."""
+    task = task_id("client-a", large_number_of(evidence))
+
+    def change(record: Record) -> None:
+        record["status"]["outputs"][1]["digest"] = "0" * 64
+
+    evidence.change(task, "finish", change)
+
+
+def place_read_too_late(evidence: Evidence) -> None:
+    """The broker had the right result, and the client read something else in its place."""
+    number = large_number_of(evidence)
+    evidence.replace_line(f"end {number} ", f"end {number} succeeded another-echo")
+
+
+def picture_left_out(evidence: Evidence) -> None:
+    task = task_id("client-a", large_number_of(evidence))
+    evidence.change(task, "finish", lambda record: record["status"]["outputs"].pop())
+
+
 def miscount(evidence: Evidence) -> None:
     path = evidence.folder / "statistics.json"
     said = json.loads(path.read_text())
@@ -266,6 +293,9 @@ PLANTS: list[tuple[Callable[[Evidence], None], str]] = [
     (old_table, "table and log differ"),
     (gap, "the log lacks records 5 to 5"),
     (miscount, "the broker counts"),
+    (place_used_too_early, "was answered with another digest"),
+    (place_read_too_late, "got another task's result"),
+    (picture_left_out, "was answered with another digest"),
     (of_status("state", "failed"), "is failed, poison: False"),
     (of_status("state", "dead"), "is dead within its limits"),
     (of_status("attempt", 99), "finish by an old fence"),
