@@ -51,6 +51,7 @@ from paintmq.wire import frames
 from paintmq.wire.codec import _Codec
 from paintmq.wire.link import Link
 from paintmq.wire.messages import Finished, ResultReceived
+from paintmq.wire.runs import Column
 from paintmq.worker.channel.arena import IncomingArena
 from paintmq.worker.channel.batch_mark import BatchMark
 from paintmq.worker.host.original_pixels import OriginalPixels
@@ -528,6 +529,22 @@ RULES: Sequence[BrokenRule] = (
         "_exceeds_limits",
         _nothing,
         "every_limit_refuses_in_words",
+    ),
+    BrokenRule(
+        "the broker may hold as much as there is",
+        "I15",
+        Admission,
+        "_exceeds_room",
+        _nothing,
+        "every_limit_refuses_in_words",
+    ),
+    BrokenRule(
+        "one task's options become another's that Python finds equal",
+        "I19",
+        Column,
+        "_is_one",
+        lambda self, values: values.count(values[0]) == len(values),
+        "a_value_that_python_takes_for_equal_to_anothers_stays_what_it_was",
     ),
     BrokenRule(
         "no queue is ever full",

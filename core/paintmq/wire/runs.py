@@ -45,7 +45,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _new = object.__new__
 
 
-class _Column:
+class Column:
     """One field of the members."""
 
     def __init__(self, field: "attrs.Attribute[Any]") -> None:
@@ -98,9 +98,7 @@ class _RunForm:
         self._rows, self._id = rows, "id" if self._of_task else "task_id"
         fields = attrs.fields_dict(rows)
         self._has_fence = "fence" in fields
-        self._columns = [
-            _Column(f) for name, f in fields.items() if name not in (self._id, "fence")
-        ]
+        self._columns = [Column(f) for name, f in fields.items() if name not in (self._id, "fence")]
         carried = [self._id, "fence"] if self._has_fence else [self._id]
         names = [*carried, *(column.name for column in self._columns)]
         self._get = attrgetter(*names)

@@ -60,14 +60,14 @@ def test_what_all_have_in_common_is_said_once() -> None:
 
 
 def test_a_value_that_python_takes_for_equal_to_anothers_stays_what_it_was() -> None:
-    members = [asking(n, options={"value": value}) for n, value in enumerate((1, True, 1.0, {}))]
+    members = [asking(n, options={"value": value}) for n, value in enumerate((1, True, 1.0))]
 
     kinds = [
         type(message.task.options["value"])
         for message in there_and_back(members)
         if isinstance(message, Submit)
     ]
-    assert kinds == [int, bool, float, dict]
+    assert kinds == [int, bool, float]
 
 
 def test_options_of_one_object_need_not_be_encoded_to_be_found_equal() -> None:
