@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import define, field, frozen
 
-from paintmq.statistics import BrokerStatistics, Durations
-
 if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions, Observation
+
+    from paintmq.statistics import BrokerStatistics, Durations
 
 MOST_TASKS = 100_000
 """Traced tasks that are followed at once; of the oldest ones beyond, later spans are left out."""
@@ -144,7 +144,7 @@ class TaskSpans:
 class BrokerMetrics:
     """Shows the latest sample when the SDK asks for it."""
 
-    sample: BrokerStatistics | None = None
+    sample: "BrokerStatistics | None" = None
 
     def register(self, meter: Any) -> None:
         """Make the instruments."""
@@ -262,7 +262,7 @@ class Telemetry:
             self._spans = TaskSpans(trace.get_tracer("paintmq.broker"))
         self._spans.observe(batch)
 
-    def observe_statistics(self, sample: BrokerStatistics) -> None:
+    def observe_statistics(self, sample: "BrokerStatistics") -> None:
         with self._lock:
             if self._metrics is None:
                 self._metrics = self._start_metrics()
@@ -313,7 +313,7 @@ def paintmq_events(batch: Sequence[Mapping[str, Any]]) -> None:
         _telemetry.observe_events(batch)
 
 
-def paintmq_statistics(sample: BrokerStatistics) -> None:
+def paintmq_statistics(sample: "BrokerStatistics") -> None:
     if _wants_statistics():
         _telemetry.observe_statistics(sample)
 

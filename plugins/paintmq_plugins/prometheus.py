@@ -18,13 +18,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from paintmq.statistics import BOUNDS, BrokerStatistics, Durations, GpuMetrics, SystemMetrics
 from paintmq.units import MIB
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from paintmq.hookspecs import RegisterHttpApi
+    from paintmq.statistics import BrokerStatistics, Durations, GpuMetrics, SystemMetrics
 
 STATES = ("succeeded", "failed", "cancelled", "expired")
 """Endings that only grow in number; dead tasks may be requeued, so they are a gauge."""
@@ -48,7 +48,7 @@ class Collector:
         return ()  # so that registering it collects nothing
 
 
-def render(statistics: BrokerStatistics) -> tuple[bytes, str]:
+def render(statistics: "BrokerStatistics") -> tuple[bytes, str]:
     """Return the metrics in Prometheus' text format, and its content type.
 
     Raises:
@@ -63,7 +63,7 @@ def render(statistics: BrokerStatistics) -> tuple[bytes, str]:
     return generate_latest(registry), CONTENT_TYPE_LATEST
 
 
-def metrics(statistics: BrokerStatistics) -> "Iterator[Metric]":
+def metrics(statistics: "BrokerStatistics") -> "Iterator[Metric]":
     """Give every metric. Names, units and types follow Prometheus' conventions."""
     yield from _of_queues(statistics)
     yield from _of_models(statistics)
@@ -72,7 +72,7 @@ def metrics(statistics: BrokerStatistics) -> "Iterator[Metric]":
     yield from _of_broker(statistics)
 
 
-def _of_queues(statistics: BrokerStatistics) -> "Iterator[Metric]":
+def _of_queues(statistics: "BrokerStatistics") -> "Iterator[Metric]":
     queues = list(statistics.queues.values())
 
     def counter(name: str, text: str, field: str) -> "Metric":
@@ -108,7 +108,7 @@ def _of_queues(statistics: BrokerStatistics) -> "Iterator[Metric]":
     yield histogram("paintmq_task_duration_seconds", "From acceptance to success.", "total")
 
 
-def _of_models(statistics: BrokerStatistics) -> "Iterator[Metric]":
+def _of_models(statistics: "BrokerStatistics") -> "Iterator[Metric]":
     models = list(statistics.models.values())
 
     def counter(name: str, text: str, field: str) -> "Metric":
@@ -130,7 +130,7 @@ def _of_models(statistics: BrokerStatistics) -> "Iterator[Metric]":
         yield _histogram(name, text, ["model"], [((m.name,), getattr(m, field)) for m in models])
 
 
-def _of_names(statistics: BrokerStatistics) -> "Iterator[Metric]":
+def _of_names(statistics: "BrokerStatistics") -> "Iterator[Metric]":
     tenants = list(statistics.tenants.values())
     yield _counter(
         "paintmq_tenant_tasks_accepted",
@@ -163,7 +163,7 @@ def _of_names(statistics: BrokerStatistics) -> "Iterator[Metric]":
     )
 
 
-def _of_nodes(statistics: BrokerStatistics) -> "Iterator[Metric]":
+def _of_nodes(statistics: "BrokerStatistics") -> "Iterator[Metric]":
     """Give the load of machines, as they were measured last."""
     nodes = [(each.name, each.system) for each in statistics.nodes.values() if each.system]
     gpus = [
@@ -172,10 +172,10 @@ def _of_nodes(statistics: BrokerStatistics) -> "Iterator[Metric]":
         for place, gpu in enumerate(system.gpus)
     ]
 
-    def of_node(name: str, text: str, read: Callable[[SystemMetrics], float]) -> "Metric":
+    def of_node(name: str, text: str, read: "Callable[[SystemMetrics], float]") -> "Metric":
         return _gauge(name, text, ["node"], [((node,), read(system)) for node, system in nodes])
 
-    def of_gpu(name: str, text: str, read: Callable[[GpuMetrics], float]) -> "Metric":
+    def of_gpu(name: str, text: str, read: "Callable[[GpuMetrics], float]") -> "Metric":
         values = [(labels, read(gpu)) for labels, gpu in gpus]
         return _gauge(name, text, ["node", "gpu", "gpu_name"], values)
 
@@ -206,7 +206,7 @@ def _of_nodes(statistics: BrokerStatistics) -> "Iterator[Metric]":
     yield of_gpu("paintmq_gpu_power_watts", "0: its driver does not tell.", lambda it: it.power)
 
 
-def _of_broker(statistics: BrokerStatistics) -> "Iterator[Metric]":
+def _of_broker(statistics: "BrokerStatistics") -> "Iterator[Metric]":
     def gauge(name: str, text: str, value: float) -> "Metric":
         return _gauge(name, text, [], [((), value)])
 
@@ -294,7 +294,9 @@ def _histogram(name: str, text: str, labels: Sequence[str], values: _Labelled) -
     return family
 
 
-def _buckets(durations: Durations) -> list[tuple[str, float]]:
+def _buckets(durations: "Durations") -> list[tuple[str, float]]:
+    from paintmq.statistics import BOUNDS
+
     counts = durations.up_to or (0,) * len(BOUNDS)
     return [
         *((str(bound), count) for bound, count in zip(BOUNDS, counts, strict=True)),
@@ -326,7 +328,7 @@ class Exporter:
             raise ValueError(f"host = {host!r} is no address")  # noqa: TRY004 -- as the hook says
         self.port, self.host = port, host
 
-    def show(self, sample: BrokerStatistics) -> None:
+    def show(self, sample: "BrokerStatistics") -> None:
         self._collector.statistics = sample
         with self._lock:
             if self.port is None or self._server is not None:
@@ -361,5 +363,5 @@ def paintmq_configure(settings: Mapping[str, Any]) -> None:
     _exporter.configure(settings)
 
 
-def paintmq_statistics(sample: BrokerStatistics) -> None:
+def paintmq_statistics(sample: "BrokerStatistics") -> None:
     _exporter.show(sample)
