@@ -95,6 +95,7 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "attr": "attrs",
     "cv2": "opencv-python-headless",
+    "opentelemetry": "opentelemetry-sdk",
     "pynvml": "nvidia-ml-py",
     "skimage": "scikit-image",
     "socketio": "python-socketio",

@@ -17,7 +17,9 @@ def write_parquet(path: Path, history: Mapping[tuple[str, str], Any]) -> None:
         import pyarrow  # type: ignore[import-not-found,unused-ignore]  # only where it is there
         from pyarrow import parquet
     except ImportError as error:
-        raise CommandError("--parquet needs pyarrow: pip install pyarrow; or use --csv") from error
+        raise CommandError(
+            "--parquet needs pyarrow: install it with pip install 'paintmq[parquet]', or use --csv"
+        ) from error
     columns = columns_of(history)
     times = pyarrow.array(columns.pop("time"), pyarrow.timestamp("ms", "UTC"))
     table = pyarrow.table(columns).append_column("time", times)

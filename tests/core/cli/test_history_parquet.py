@@ -37,7 +37,7 @@ def test_without_pyarrow_the_remedy_is_told(
         return imported(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(CommandError, match="pip install pyarrow"):
+    with pytest.raises(CommandError, match=r"pip install 'paintmq\[parquet\]'"):
         write_parquet(tmp_path / "history.parquet", HISTORY)
 
 
