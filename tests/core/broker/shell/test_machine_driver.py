@@ -40,15 +40,15 @@ def test_tasks_of_one_message_are_one_step(monkeypatch: pytest.MonkeyPatch) -> N
         client.say(Submit(toy_task()))
         client.hear(Accepted)
         monkeypatch.setattr(BrokerMachine, "finish", counted)
-        for _ in range(20):
+        for _ in range(40):
             client.link.send(Submit(toy_task()))
         client.say(Heartbeat())
-        for _ in range(20):
+        for _ in range(40):
             client.hear(Accepted)
         monkeypatch.undo()
         server.stop(grace=0)
 
-    assert steps[:3] == [8, 8, 4], "in slices, between which workers are read"
+    assert steps[:3] == [16, 16, 8], "in slices, between which workers are read"
 
 
 def test_a_repeated_submission_with_other_bytes_cannot_replace_those_of_the_first() -> None:
