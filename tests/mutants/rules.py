@@ -14,12 +14,13 @@ from attrs import frozen
 
 from paintmq.broker.connections import endpoints, sender
 from paintmq.broker.connections.outbox import Outbox, Outgoing
-from paintmq.broker.machine import client_handler, membership, worker_handler
+from paintmq.broker.machine import client_handler, membership, reconfiguration, worker_handler
 from paintmq.broker.machine.admission import Admission
 from paintmq.broker.machine.credentials import Credentials
 from paintmq.broker.machine.leases import Leases
 from paintmq.broker.machine.lifecycle import Lifecycle
 from paintmq.broker.machine.membership import Membership
+from paintmq.broker.machine.queues import feasibility
 from paintmq.broker.machine.retention import Retention
 from paintmq.broker.machine.step import StepBuilder
 from paintmq.broker.machine.tasks import TaskTable
@@ -76,6 +77,10 @@ class BrokenRule:
     broken: Any
     caught_by: str
     """The test that must fail: its name, without ``test_``."""
+
+
+def _anywhere(queues: Any, checked: Any, allowed: object) -> Any:
+    return feasibility(queues, checked)
 
 
 def _nothing(*arguments: Any, **more: Any) -> None:
@@ -753,6 +758,14 @@ RULES: Sequence[BrokenRule] = (
         "_awaits",
         _no,
         "a_result_is_delivered_when_every_connected_client_of_its_owner_has_it",
+    ),
+    BrokenRule(
+        "the tasks of a removed queue go wherever they fit",
+        "I24",
+        reconfiguration,
+        "refuge",
+        _anywhere,
+        "a_task_of_a_removed_queue_goes_where_its_owner_may_be_or_ends_with_the_reason",
     ),
     BrokenRule(
         "any id may be taken",

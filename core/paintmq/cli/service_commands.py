@@ -171,7 +171,7 @@ def node(
     config: ConfigOption = None,
 ) -> None:
     """Start this machine's workers for a broker on this or another machine."""
-    from paintmq.node.directions import DirectionsKeeper
+    from paintmq.node.directions import LOOK, SELDOM, DirectionsKeeper
     from paintmq.node.supervisor import NodeSupervisor
     from paintmq.worker.agent.known_broker import KnownBroker
 
@@ -199,6 +199,7 @@ def node(
             homes=lambda: supervisor.homes,
             known=known,
             broker=endpoint,
+            looks_after=LOOK if len(endpoints_in(endpoint)) > 1 else SELDOM,
         )
         supervisor.start()
         keeper.start()

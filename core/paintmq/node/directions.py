@@ -22,6 +22,11 @@ from paintmq.worker.agent.known_broker import KnownBroker
 
 AGAIN = 1.0
 """Seconds between two questions at least."""
+LOOK = 2.0
+"""Seconds between two looks at who leads, where brokers stand by for each other. A worker by itself
+notices a silent leader after three heartbeats, when another may have led for ten seconds."""
+SELDOM = 3600.0
+"""Seconds without a doubt after which one broker alone is asked."""
 PATIENCE = 2.0
 """Seconds in which a queue's port must be reached before it counts as one that cannot be."""
 
@@ -93,7 +98,10 @@ def unreachable(endpoints: Mapping[str, str], *, broker: str) -> list[str]:
 
 @define(eq=False)
 class DirectionsKeeper:
-    """Asks again whenever a worker doubts the directions it has, in a thread of its own."""
+    """Asks again whenever a worker doubts the directions it has, in a thread of its own.
+
+    Where brokers stand by for each other (``looks_after``) it does not wait for that.
+    """
 
     ask: Callable[[], Directions]
     """Raises PaintMQError, OSError or TimeoutError where nobody answers."""
@@ -102,6 +110,8 @@ class DirectionsKeeper:
     """Returns the queues that workers of this node go to, and their addresses."""
     known: KnownBroker
     broker: str
+    looks_after: float = SELDOM
+    """Seconds without a doubt after which it asks all the same."""
     _ended: threading.Event = field(factory=threading.Event, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
     _said: str = field(default="", init=False)
@@ -117,11 +127,10 @@ class DirectionsKeeper:
 
     def _run(self) -> None:
         while True:
-            self.known.wait_for_doubt(3600.0)
+            self.known.wait_for_doubt(self.looks_after)
             if self._ended.is_set():
                 return
-            if doubt := self.known.take_doubt():
-                self._look_again(doubt)
+            self._look_again(self.known.take_doubt())
             if self._ended.wait(AGAIN):
                 return
 
@@ -130,12 +139,20 @@ class DirectionsKeeper:
             directions = self.ask()
         except (PaintMQError, OSError, TimeoutError) as error:
             self._say(f"no directions from the broker at {self.broker}: {error}")
-            self.known.doubt(doubt)  # ask again
+            if doubt:
+                self.known.doubt(doubt)  # ask again
+            return
+        if not doubt and self._are_followed(directions):
             return
         self.known.incarnation = directions.incarnation
         self.follow(directions)
         for line in unreachable(self.homes(), broker=self.broker):
             self._say(line)
+
+    def _are_followed(self, directions: Directions) -> bool:
+        return directions.incarnation == self.known.incarnation and all(
+            directions.endpoints.get(queue) == at for queue, at in self.homes().items()
+        )
 
     def _say(self, line: str) -> None:
         """Log a line, once while it stays the same."""

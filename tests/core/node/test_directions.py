@@ -108,3 +108,57 @@ def test_a_doubt_is_settled_by_asking_until_the_broker_answers(
     assert known.accepts(2)
     keeper.stop()
     assert "no directions from the broker at tcp://far:1: nobody there" in caplog.text
+
+
+def test_where_brokers_stand_by_for_each_other_who_leads_is_found_without_a_doubt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is asked in vain at first, as while nobody leads."""
+    monkeypatch.setattr("paintmq.node.directions.AGAIN", 0.01)
+    broker, known = Broker(), KnownBroker(1)
+    keeper = DirectionsKeeper(
+        ask=broker.ask,
+        follow=broker.follow,
+        homes=dict,
+        known=known,
+        broker="tcp://a:1,tcp://b:1",
+        looks_after=0.01,
+    )
+
+    keeper.start()
+
+    assert broker.followed.wait(30)
+    assert known.accepts(2)
+    keeper.stop()
+
+
+def test_who_leads_still_is_not_followed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paintmq.node.directions.AGAIN", 0.01)
+    asked = threading.Semaphore(0)
+    homes = {"cpu": "tcp://a:2"}
+    same = Directions(endpoints=dict(homes), queues={}, incarnation=1)
+    followed: list[Directions] = []
+
+    def ask() -> Directions:
+        asked.release()
+        return same
+
+    keeper = DirectionsKeeper(
+        ask=ask,
+        follow=followed.append,
+        homes=lambda: homes,
+        known=KnownBroker(1),
+        broker="tcp://a:1,tcp://b:1",
+        looks_after=0.01,
+    )
+    keeper.start()
+    for _ in range(5):
+        assert asked.acquire(timeout=30)
+    assert not followed
+
+    homes["cpu"] = "tcp://b:2"  # a worker's key does not tell which broker it is
+
+    for _ in range(5):
+        assert asked.acquire(timeout=30)
+    keeper.stop()
+    assert followed

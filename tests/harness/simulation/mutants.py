@@ -10,11 +10,10 @@ from unittest.mock import patch
 
 from attrs import evolve, field, frozen
 
-from paintmq.broker.machine import Credentials, Step, orders, reconfiguration, worker_handler
+from paintmq.broker.machine import Credentials, Step, orders, worker_handler
 from paintmq.broker.machine.client_handler import ClientHandler
 from paintmq.broker.machine.leases import Leases
 from paintmq.broker.machine.lifecycle import Lifecycle
-from paintmq.broker.machine.queues import Feasibility, feasibility
 from paintmq.broker.machine.retention import Retention
 from paintmq.broker.machine.sessions import WorkerSession
 from paintmq.broker.machine.step import StepBuilder
@@ -128,10 +127,6 @@ def _yes(*arguments: object) -> bool:
 
 def _no_objection(*arguments: object) -> str:
     return ""
-
-
-def _anywhere(queues: Any, checked: Any, allowed: object) -> Feasibility:
-    return feasibility(queues, checked)
 
 
 _submit = ClientHandler._submit
@@ -425,12 +420,6 @@ MUTANTS: Sequence[Mutant] = (
         "I24",
         _replace(orders, "not_its_owners", _no_objection),
         scale=Scale(hours=0.5, clients=3),
-    ),
-    Mutant(
-        "brings tasks of a removed queue wherever they fit",
-        "I24",
-        _replace(reconfiguration, "refuge", _anywhere),
-        scale=Scale(hours=1.0, clients=3, nodes=1, tasks=240),
     ),
     Mutant("believes whoever knows the fence", "I24", _replace(Leases, "current", _any_session)),
     Mutant(
