@@ -4,24 +4,30 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paintmq.image.files import FORMATS_BY_SUFFIX, encode_image
 
 
 def picture(path: Path, width: int = 8, height: int = 6, *, grey: int = 90) -> Path:
     """Write a picture of one grey in the format of its ending, PNG if that names none."""
+    return _written(path, np.full(width, grey), height)
+
+
+def _written(path: Path, row: "NDArray[Any]", height: int) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     suffix = path.suffix.lower()
-    pixels = np.full((height, width, 3), grey, np.uint8)
+    pixels = np.broadcast_to(row.astype(np.uint8)[None, :, None], (height, len(row), 3)).copy()
     path.write_bytes(encode_image(pixels, suffix if suffix in FORMATS_BY_SUFFIX else ".png"))
     return path
 
 
 def mask(path: Path, width: int = 8, height: int = 6) -> Path:
-    """Write a mask that fills everything."""
-    return picture(path, width, height, grey=255)
+    """Write a mask that fills the left half, as a PNG or in the format of its ending."""
+    return _written(path, np.where(np.arange(width) < (width + 1) // 2, 255, 0), height)
 
 
 def promise_of_pixels(path: Path, width: int, height: int) -> Path:

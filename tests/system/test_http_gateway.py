@@ -150,16 +150,13 @@ def test_a_picture_is_restored_pixels_outside_the_mask_untouched(site: Site) -> 
     assert after.json["state"] == "succeeded"
 
 
-def test_an_image_alone_may_be_the_body(site: Site) -> None:
+def test_what_a_model_needs_beside_an_image_that_is_the_body_is_told_at_once(site: Site) -> None:
     query = "model=trial&task_type=plugin&option.do=paint"
 
-    accepted = site.ask("POST", f"/v1/tasks?{query}", file_of(PICTURE), content_type="image/png")
+    refused = site.ask("POST", f"/v1/tasks?{query}", file_of(PICTURE), content_type="image/png")
 
-    # This model needs a mask, which only its worker can tell.
-    assert accepted.status == 202, accepted.body
-    result = site.ask("GET", f"{accepted.headers['location']}/result?wait=50")
-    assert (result.status, result.json["code"]) == (422, "invalid_input")
-    assert "mask" in result.json["message"]
+    assert (refused.status, refused.json["code"]) == (422, "invalid_input")
+    assert "model trial needs input 'mask'" in refused.json["message"]
 
 
 def test_a_running_task_is_cancelled_and_its_result_gone(site: Site) -> None:

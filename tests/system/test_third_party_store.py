@@ -63,4 +63,4 @@ def test_a_store_nobody_provides_is_refused_in_a_line(tmp_path: Path) -> None:
     ended = run_command("broker", environment=environment)
 
     assert ended.returncode == 2
-    assert "no plugin provides a store 'rediss' (provided: none)" in ended.stderr
+    assert "no plugin provides a store 'rediss' (provided: postgres, postgresql)" in ended.stderr

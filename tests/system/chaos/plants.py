@@ -45,8 +45,10 @@ class Evidence:
         )
         return [(sequence, json.loads(text)) for sequence, text in rows]
 
-    def has_begun(self, task: str) -> bool:
-        return any(record.get("event") == "start" for _, record in self.records(task))
+    def is_kept_and_began(self, task: str) -> bool:
+        records = [record for _, record in self.records(task)]
+        began = any(record.get("event") == "start" for record in records)
+        return began and records[-1].get("record") != "TaskPurged"
 
     def rewrite(self, sequence: int, record: Record) -> None:
         text = json.dumps(record).encode()
@@ -88,11 +90,11 @@ class Evidence:
 
 
 def number_of(evidence: Evidence) -> int:
-    """Return an innocent task that succeeded, and of which it is recorded that it began: with
-    `pushpull` the result of a short one may overtake that word.
+    """Return an innocent task that succeeded, is still kept, and of which it is recorded that it
+    began: with `pushpull` the result of a short one may overtake that word.
     """
     innocent = (n for n in evidence.numbers("succeeded") if not is_poison("client-a", n))
-    return next(n for n in innocent if evidence.has_begun(task_id("client-a", n)))
+    return next(n for n in innocent if evidence.is_kept_and_began(task_id("client-a", n)))
 
 
 def task_of(evidence: Evidence) -> str:
