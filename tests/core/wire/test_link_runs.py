@@ -246,6 +246,8 @@ def test_members_count_as_messages() -> None:
     assert len(Link().receive([run])) == MOST_RECEIVED
     with pytest.raises(WireError, match="more than 256"):
         Link().receive([run + item([ResultReceived(IDS[0])])])
+    with pytest.raises(WireError, match="more than 256"):
+        Link().receive([item([ResultReceived(IDS[0])]) + run])
 
 
 def test_a_run_within_a_transfer_is_no_run() -> None:

@@ -6,6 +6,7 @@ from tests.harness.broker_harness import ALICE, W1, W2, BrokerHarness, crash, fa
 
 from paintmq.broker.machine.sessions import MAX_TROUBLE
 from paintmq.config import Limits
+from paintmq.statistics import SystemMetrics
 from paintmq.task import PeerId, TaskError, TaskState
 from paintmq.testing.example_tasks import make_request
 from paintmq.wire.messages import (
@@ -15,11 +16,16 @@ from paintmq.wire.messages import (
     AttemptStarted,
     Draining,
     Finished,
+    ModelLogged,
     ModelUnloaded,
+    NodeMeasured,
     Progressed,
     Rejected,
 )
 
+MEASURED = SystemMetrics(
+    cpu=0.5, load=1.0, memory_used_mb=1, memory_total_mb=2, process_memory_mb=1, process_threads=1
+)
 TROUBLE = "its model host does not start: it exited with status 127: no libx\nfirst\nno libx"
 
 
@@ -28,6 +34,18 @@ def give_back(broker: BrokerHarness, item: Assignment) -> None:
     broker.receive(W1, Draining(TROUBLE))
     task_id, fence = item.task.id, item.fence
     broker.receive(W1, AttemptReturned(task_id=task_id, fence=fence, cancelled=False))
+
+
+def test_what_a_model_prints_and_a_node_measures_changes_no_task() -> None:
+    broker = ready()
+    task = broker.submit(make_request())
+    before, records = broker.status(task), len(broker.records)
+
+    broker.receive(W1, ModelLogged(dropped=3))
+    broker.receive(W1, NodeMeasured(system=MEASURED))
+
+    assert broker.status(task) == before
+    assert len(broker.records) == records
 
 
 def test_what_a_worker_in_trouble_gives_back_is_charged_to_nobody_however_often() -> None:
