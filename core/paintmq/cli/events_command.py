@@ -12,6 +12,10 @@ FollowOption = Annotated[
     bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")
 ]
 
+AfterOption = Annotated[
+    int, typer.Option("--after", metavar="NUMBER", min=0, help="Those after this one.")
+]
+
 
 def add_to(app: typer.Typer) -> None:
     app.command("events")(events)
@@ -24,9 +28,7 @@ def events(
     model: Annotated[str, typer.Option("--model", metavar="NAME", help="Of this model.")] = "",
     tenant: Annotated[str, typer.Option("--tenant", metavar="NAME", help="Of this tenant.")] = "",
     task: Annotated[str, typer.Option("--task", metavar="ID", help="Of this task.")] = "",
-    after: Annotated[
-        int, typer.Option("--after", metavar="NUMBER", min=0, help="Those after this one.")
-    ] = 0,
+    after: AfterOption = 0,
     follow: FollowOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -42,7 +44,7 @@ def line(event: Any) -> str:
     """Return an event as a line for a reader."""
     if event["kind"] == "broker":
         return gap_line(event, "events")
-    when = f"{datetime.fromtimestamp(event['at']).astimezone():%H:%M:%S.%f}"[:-3]
+    when = clock_time(event["at"])
     subject = event["task_id"] if event["kind"] == "task" else event["worker"] or event["queue"]
     words = [f"{event['number']:>7}", when, f"{event['event']:<13}", subject]
     if event["kind"] == "task":
@@ -58,6 +60,11 @@ def line(event: Any) -> str:
     if detail := event.get("detail"):
         words.append(f"({detail})")
     return "  ".join(words)
+
+
+def clock_time(at: float) -> str:
+    """Return the time of day here, to the millisecond; ``at``: Unix seconds."""
+    return f"{datetime.fromtimestamp(at).astimezone():%H:%M:%S.%f}"[:-3]
 
 
 def gap_line(note: Any, what: str) -> str:

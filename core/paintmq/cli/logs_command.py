@@ -1,13 +1,12 @@
 """``paintmq logs``: what models print and log, on whichever worker."""
 
 import json
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
 from paintmq.cli.common_options import ConfigOption, ConnectOption, JsonOption, connected
-from paintmq.cli.events_command import FollowOption, gap_line
+from paintmq.cli.events_command import AfterOption, FollowOption, clock_time, gap_line
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,9 +20,7 @@ def logs(
     connect: ConnectOption = None,
     config: ConfigOption = None,
     task: Annotated[str, typer.Option("--task", metavar="ID", help="Of this task.")] = "",
-    after: Annotated[
-        int, typer.Option("--after", metavar="NUMBER", min=0, help="Those after this one.")
-    ] = 0,
+    after: AfterOption = 0,
     follow: FollowOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -37,7 +34,7 @@ def line(each: Any) -> str:
     """Return a line as a reader wants it: when, where, of which task, what."""
     if each["kind"] == "broker":
         return gap_line(each, "lines")
-    when = f"{datetime.fromtimestamp(each['at']).astimezone():%H:%M:%S.%f}"[:-3]
+    when = clock_time(each["at"])
     if each["kind"] == "dropped":
         return f"{when}  {each['worker']}  -- {each['count']} lines were dropped: too many --"
     tasks = each["tasks"]

@@ -7,7 +7,7 @@ may serve several loops.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -211,7 +211,7 @@ class AsyncClient:
 
         return structure(await self.ask("statistics"), BrokerStatistics)
 
-    async def events(
+    def events(
         self,
         *,
         queue: str = "",
@@ -223,16 +223,9 @@ class AsyncClient:
     ) -> AsyncIterator[dict[str, Any]]:
         """Yield what happens to tasks, workers and queues; see ``Client.events``."""
         filters: dict[str, Json] = {"queue": queue, "model": model, "tenant": tenant, "task": task}
-        reader = EventReader(filters, after if follow or after is not None else 0)
-        while True:
-            answer: Any = await self.ask("events", timeout=ASK_SECONDS, **reader.question())
-            for event in reader.take(answer):
-                yield event
-            if not follow and not answer["more"]:
-                return
-            await asyncio.sleep(reader.pause)
+        return self._followed_numbers("events", filters, after, follow=follow)
 
-    async def logs(
+    def logs(
         self,
         *,
         worker: str = "",
@@ -241,13 +234,18 @@ class AsyncClient:
         follow: bool = True,
     ) -> AsyncIterator[dict[str, Any]]:
         """Yield what models print and log; see ``Client.logs``."""
-        reader = EventReader(
-            {"worker": worker, "task": task}, after if follow or after is not None else 0
-        )
+        filters: dict[str, Json] = {"worker": worker, "task": task}
+        return self._followed_numbers("logs", filters, after, follow=follow)
+
+    async def _followed_numbers(
+        self, subject: str, filters: Mapping[str, Json], after: int | None, *, follow: bool
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield what the broker numbers and keeps of a subject: its events, or lines of models."""
+        reader = EventReader(filters, after if follow or after is not None else 0)
         while True:
-            answer: Any = await self.ask("logs", timeout=ASK_SECONDS, **reader.question())
-            for line in reader.take(answer):
-                yield line
+            answer: Any = await self.ask(subject, timeout=ASK_SECONDS, **reader.question())
+            for each in reader.take(answer):
+                yield each
             if not follow and not answer["more"]:
                 return
             await asyncio.sleep(reader.pause)

@@ -3,7 +3,7 @@
 import queue
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from time import monotonic, sleep
 from typing import Any, Literal, overload
 
@@ -230,13 +230,7 @@ class TaskVerbs:
             RejectedError: the broker keeps no events (``monitoring.enabled``), or is older.
         """
         filters: dict[str, Json] = {"queue": queue, "model": model, "tenant": tenant, "task": task}
-        reader = EventReader(filters, after if follow or after is not None else 0)
-        while True:
-            answer: Any = self.ask("events", timeout=ASK_SECONDS, **reader.question())
-            yield from reader.take(answer)
-            if not follow and not answer["more"]:
-                return
-            sleep(reader.pause)
+        return self._followed_numbers("events", filters, after, follow=follow)
 
     def logs(
         self,
@@ -264,11 +258,16 @@ class TaskVerbs:
         Raises:
             RejectedError: the broker is older.
         """
-        reader = EventReader(
-            {"worker": worker, "task": task}, after if follow or after is not None else 0
-        )
+        filters: dict[str, Json] = {"worker": worker, "task": task}
+        return self._followed_numbers("logs", filters, after, follow=follow)
+
+    def _followed_numbers(
+        self, subject: str, filters: Mapping[str, Json], after: int | None, *, follow: bool
+    ) -> Iterator[dict[str, Any]]:
+        """Yield what the broker numbers and keeps of a subject: its events, or lines of models."""
+        reader = EventReader(filters, after if follow or after is not None else 0)
         while True:
-            answer: Any = self.ask("logs", timeout=ASK_SECONDS, **reader.question())
+            answer: Any = self.ask(subject, timeout=ASK_SECONDS, **reader.question())
             yield from reader.take(answer)
             if not follow and not answer["more"]:
                 return
