@@ -153,7 +153,8 @@ def paintmq_events(batch: Sequence[Mapping[str, Json]]) -> None:
     Each event is a table: ``event`` is ``accept``, ``lease``, ``start``, ``requeue``, ``finish``,
     ``acknowledge``, ``revive``, ``adopt``, ``purge``, ``settings`` or ``boot``; the rest says which
     task, state, queue, worker and attempt, and when. It is seen within a second after it was
-    decided, maybe a moment before it is durable.
+    decided, maybe a moment before it is durable. A broker that starts tells of each task that its
+    journal holds by ``restored``, after ``boot`` and without a number.
 
     Those of tasks, and of workers and queues (``joined``, ``left``, ``rejected`` …), are the events
     of ``Client.events``: they have its fields and its ``number``, by which plugins and clients can
@@ -165,6 +166,18 @@ def paintmq_events(batch: Sequence[Mapping[str, Json]]) -> None:
     longer called. A plugin that its settings switch off says so by an attribute of the function,
     ``paintmq_events.is_wanted``, a function that returns a bool: where no plugin wants events, none
     are made.
+    """
+
+
+@hookspec
+def paintmq_progress(batch: Sequence[Mapping[str, Json]]) -> None:
+    """Observe how far running tasks are.
+
+    Each is a table: ``task_id``, ``step`` of ``total``, and ``model``, ``queue``, ``tenant``,
+    ``worker``, ``attempt`` and ``at``. Of a task there is at most one in a tenth of a second, the
+    latest, and none before the event by which it runs or after that by which it has ended.
+
+    Called in the thread of ``paintmq_events``, and like it. ``is_wanted`` is as for it.
     """
 
 

@@ -204,6 +204,11 @@ class PluginManager:
         return self._is_wanted("paintmq_events")
 
     @property
+    def observes_progress(self) -> bool:
+        """Whether any plugin wants the progress of running tasks."""
+        return self._is_wanted("paintmq_progress")
+
+    @property
     def observes_statistics(self) -> bool:
         """Whether any plugin wants statistics."""
         return self._is_wanted("paintmq_statistics")
@@ -215,6 +220,10 @@ class PluginManager:
     def deliver_events(self, batch: Sequence[Mapping[str, Json]]) -> None:
         """Pass a batch of events to every observer; ``plugin_observers`` explains the thread."""
         self._observe("paintmq_events", batch=batch)
+
+    def deliver_progress(self, batch: Sequence[Mapping[str, Json]]) -> None:
+        """Pass on how far tasks are, as ``deliver_events`` does events."""
+        self._observe("paintmq_progress", batch=batch)
 
     def deliver_statistics(self, sample: "BrokerStatistics") -> None:
         """Pass one sample to every observer."""
@@ -370,6 +379,7 @@ class PluginManager:
 
 _EXTRAS = {
     "paintmq_events": "events",
+    "paintmq_progress": "progress",
     "paintmq_statistics": "statistics",
     "paintmq_register_routes": "routes",
     "paintmq_register_commands": "commands",

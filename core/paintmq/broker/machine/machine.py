@@ -291,6 +291,13 @@ class BrokerMachine:
         entry = self._tasks.get(task_id)
         return None if entry is None else StoredTask(entry.request, entry.status)
 
+    def progress_of(self, task_id: TaskId) -> tuple[StoredTask, int, int] | None:
+        """Return a running task and how far it is, a step of a total; None if it does not run."""
+        entry = self._tasks.get(task_id)
+        if entry is None or entry.status.state is not TaskState.RUNNING:
+            return None
+        return StoredTask(entry.request, entry.status), entry.step, entry.total
+
     def hello_of(self, peer: PeerId) -> WorkerHello | None:
         """Return how a connected worker has introduced itself; None if there is none."""
         worker = self._sessions.workers.get(peer)

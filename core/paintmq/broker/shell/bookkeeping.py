@@ -32,6 +32,8 @@ MOST_UNCOUNTED = 512
 """Happenings after which they are counted, whatever time it is."""
 LOOK_SECONDS = 1.0
 """Between two looks at the counts."""
+TELL_SECONDS = 0.1
+"""Between two times at which observers, if there are any, are told what was counted."""
 WRITE_SECONDS = 10.0
 """Between two writings: a broker that was killed counts that much again, from its journal."""
 
@@ -59,6 +61,7 @@ class Bookkeeping:
     _earlier: Books | None = field(default=None, init=False)
     _file: StatisticsFile | None = field(default=None, init=False)
     _look_at: float = field(default=0.0, init=False)
+    _tell_at: float = field(default=0.0, init=False)
     _write_at: float = field(default=0.0, init=False)
     _held: tuple[int, dict[str, Any]] | None = field(default=None, init=False)
     """Books that may be written once this record is durable."""
@@ -103,6 +106,8 @@ class Bookkeeping:
         self._watch_commits()
         if len(self.ledger.waiting) >= MOST_UNCOUNTED or now >= self._look_at:
             self._settle(now)
+        elif self._observers is not None and now >= self._tell_at:
+            self._count(now)
 
     def statistics(self, *, now: float) -> BrokerStatistics:
         """Return what stands now, and all that was counted."""
@@ -129,6 +134,7 @@ class Bookkeeping:
         happenings = self.ledger.settle()
         self.log.add(happenings, now=now)
         if self._observers is not None:
+            self._tell_at = now + TELL_SECONDS
             self._observers.happened(self.log.last, now, happenings)
 
     def _settle(self, now: float) -> None:

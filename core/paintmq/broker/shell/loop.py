@@ -24,7 +24,7 @@ from paintmq.broker.connections.reassembly import ReassemblyBudget
 from paintmq.broker.connections.sender import Sender
 from paintmq.broker.machine import BrokerMachine
 from paintmq.broker.machine.reconfiguration import Reconfiguration
-from paintmq.broker.recording.observing import Observer, Recorder
+from paintmq.broker.recording.observing import Follower, Recorder
 from paintmq.broker.records import Recovered
 from paintmq.broker.shell.clock import BrokerClock
 from paintmq.broker.shell.containment import Containment
@@ -90,7 +90,7 @@ class BrokerLoop:
         watch: TurnWatch,
         observed: Observed,
         recorder: Recorder | None = None,
-        observers: Sequence[Observer] = (),
+        observers: Sequence[Follower] = (),
         duties: Sequence[Duty] = (),
     ) -> None:
         self._machine = machine

@@ -13,7 +13,7 @@ from paintmq.broker.connections.outbox import Outgoing
 from paintmq.broker.connections.sender import Sender
 from paintmq.broker.machine import NO_KEYS, BrokerMachine, Credentials, Step
 from paintmq.broker.machine.reconfiguration import Reconfiguration
-from paintmq.broker.recording.observing import Observer, Recorder
+from paintmq.broker.recording.observing import Follower, Recorder
 from paintmq.broker.records import Recovered, TaskChanged
 from paintmq.broker.shell.containment import Containment
 from paintmq.broker.stores import PayloadKey
@@ -46,7 +46,7 @@ class MachineDriver:
     _sender: Sender
     _containment: Containment
     _recorder: Recorder | None = None
-    _observers: list[Observer] = field(factory=list[Observer])
+    _observers: list[Follower] = field(factory=list[Follower])
     """The recorder is not among them: it sees each step first."""
     _open: bool = field(default=False, init=False)
     """Whether messages were taken in whose step is not finished."""
@@ -71,6 +71,8 @@ class MachineDriver:
             self._recorder.restored(now, recovered)
         # Not contained: a broker that cannot take over its tasks must not start.
         self._carry_out(self.machine.restore(recovered.tasks, now=now), now)
+        for observer in self._observers:
+            observer.took_over(recovered.tasks, now)
 
     def receive(
         self,
@@ -125,13 +127,23 @@ class MachineDriver:
         self.finish(now=now)
         if self._recorder is not None:
             self._recorder.received(now, peer, message, credentials)
-        return self._step(
+        handled = self._step(
             lambda: self.machine.receive(peer, message, now=now, credentials=credentials),
             lambda: ("a message", peer, message),
             now,
             message,
             payloads,
         )
+        if self._observers and isinstance(message, AttemptProgressed):
+            self._tell_progress(message, now)
+        return handled
+
+    def _tell_progress(self, message: AttemptProgressed, now: float) -> None:
+        """Tell observers what the machine makes of it, whoever said what."""
+        found = self.machine.progress_of(message.task_id)
+        if found is not None and found[0].status.has_fence(message.fence):
+            for observer in self._observers:
+                observer.progressed(*found, now)
 
     def peer_lost(self, peer: PeerId, *, now: float) -> None:
         self.finish(now=now)

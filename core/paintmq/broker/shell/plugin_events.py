@@ -1,5 +1,8 @@
 """The thread in which plugins observe what happens to tasks, off the broker's hot path.
 
+Of progress the latest of each task is kept until what was counted is told, so that it is neither
+told before the task runs nor after it has ended, and is no flood.
+
 The broker only puts records into a bounded queue. When observers cannot keep up, records are
 dropped and counted, and the next batch says how many: an observer must not slow down the work.
 """
@@ -9,6 +12,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from paintmq.broker.accounting.events import tell_of
@@ -17,12 +21,13 @@ from paintmq.broker.records import (
     BrokerBooted,
     Record,
     SettingsChanged,
+    StoredTask,
     TaskAccepted,
     TaskChanged,
     TaskPurged,
 )
 from paintmq.statistics import ShellStatistics
-from paintmq.task import Json
+from paintmq.task import Json, TaskId
 
 if TYPE_CHECKING:
     from paintmq.broker.machine import Step
@@ -36,6 +41,8 @@ FAREWELL = 2.0
 """Seconds that observers have to take the last events when the broker stops."""
 
 Event: TypeAlias = Mapping[str, Json]
+_Progress: TypeAlias = tuple[StoredTask, int, int, float]
+"""A task, a step of a total, and when."""
 
 _TOLD_AS_HAPPENINGS = (TaskAccepted, TaskChanged)
 _JOURNALS_WORDS: Mapping[str, str] = {
@@ -62,6 +69,10 @@ class ObserverThread:
         self._plugins = plugins
         self._queue: queue.Queue[Callable[[], Iterator[Event]] | None] = queue.Queue(capacity)
         self._numbered = False
+        self._wants_events = plugins.observes_events
+        self._wants_progress = plugins.observes_progress
+        self._progress: dict[TaskId, _Progress] = {}
+        """The latest of each task; for the broker's thread."""
         self._reported = 0  # of the dropped; the broker's thread counts, ours reports
         self._thread = threading.Thread(target=self._run, name="plugin-observers", daemon=True)
 
@@ -81,7 +92,7 @@ class ObserverThread:
 
     def stepped(self, step: "Step") -> None:
         """Queue what the machine decided. Never waits."""
-        records = step.records
+        records = step.records if self._wants_events else ()
         if records and self._numbered:
             records = tuple([each for each in records if not isinstance(each, _TOLD_AS_HAPPENINGS)])
         if records:
@@ -95,9 +106,34 @@ class ObserverThread:
         """Queue what was counted: the events of ``Client.events`` with their numbers, of which
         ``last`` is that of the last. Never waits.
         """
-        if happenings:
+        if happenings and self._wants_events:
             first = last - len(happenings) + 1
             self._put(partial(_numbered, first, now, happenings), len(happenings))
+        if self._progress:
+            self._tell_progress(happenings)
+
+    def took_over(self, tasks: Sequence[StoredTask], now: float) -> None:
+        """Queue the tasks that a broker has begun with. Never waits."""
+        if tasks and self._wants_events:
+            self._put(partial(map, partial(restored_event, now), tasks), len(tasks))
+
+    def progressed(self, task: StoredTask, step: int, total: int, now: float) -> None:
+        """Keep how far a running task is until it is told. Never waits."""
+        if self._wants_progress:
+            self._progress[task.request.id] = task, step, total, now
+            if not self._numbered:
+                self._tell_progress(())
+
+    def _tell_progress(self, happenings: Sequence[Happening]) -> None:
+        latest = {each[1].id: each[2] for each in happenings if not isinstance(each, Note)}
+        for task_id, status in latest.items():
+            kept = self._progress.get(task_id)
+            if kept is not None and not (
+                status.state.is_leased and status.has_fence(kept[0].status.fence)
+            ):
+                del self._progress[task_id]  # that attempt is over
+        told, self._progress = self._progress, {}
+        self._put(partial(map, _progress_event, told.values()), len(told))
 
     def _put(self, events: Callable[[], Iterator[Event]], count: int) -> None:
         try:
@@ -125,14 +161,18 @@ class ObserverThread:
 
     def _deliver(self, batch: list[Event]) -> None:
         try:
-            self._plugins.deliver_events(batch)
+            for is_progress, group in groupby(batch, lambda each: each["event"] == "progress"):
+                if is_progress:
+                    self._plugins.deliver_progress(list(group))
+                else:
+                    self._plugins.deliver_events(list(group))
         except BaseException:  # a plugin may even exit; the others go on observing
             logger.exception("observers failed at %d events", len(batch))
 
 
 def start_observers(plugins: "PluginManager", statistics: ShellStatistics) -> ObserverThread | None:
     """Start the thread, if any plugin wants events."""
-    if not plugins.observes_events:
+    if not (plugins.observes_events or plugins.observes_progress):
         return None
     observers = ObserverThread(plugins, statistics)
     observers.start()
@@ -165,6 +205,47 @@ def numbered_event(number: int, now: float, happening: Happening) -> Event:
         "leased_at": status.leased_at,
         "started_at": status.started_at,
         "ended_at": status.ended_at,
+    }
+
+
+def restored_event(now: float, task: StoredTask) -> Event:
+    """Return a task that a broker has begun with as plain data."""
+    request, status = task.request, task.status
+    return {
+        "event": "restored",
+        "what": "restored",
+        "kind": "task",
+        "at": now,
+        "task_id": request.id,
+        "task_type": request.task_type,
+        "model": request.model,
+        "tenant": request.tenant,
+        "priority": request.priority,
+        "queue": status.queue,
+        "state": status.state.value,
+        "worker": status.worker,
+        "attempt": status.attempt,
+        "error": status.error.code if status.error is not None else "",
+        "accepted_at": status.accepted_at,
+        "leased_at": status.leased_at,
+        "started_at": status.started_at,
+        "ended_at": status.ended_at,
+    }
+
+
+def _progress_event(progress: _Progress) -> Event:
+    task, step, total, now = progress
+    return {
+        "event": "progress",
+        "at": now,
+        "task_id": task.request.id,
+        "model": task.request.model,
+        "tenant": task.request.tenant,
+        "queue": task.status.queue,
+        "worker": task.status.worker,
+        "attempt": task.status.attempt,
+        "step": step,
+        "total": total,
     }
 
 

@@ -235,5 +235,7 @@ def test_plugins_get_the_events_of_clients_by_the_same_numbers() -> None:
         )
         assert {key: event[key] for key in same} == {key: told[number][key] for key in same}
         assert event["what"] == told[number]["event"]
-    assert [event["event"] for event in numbered if event["kind"] == "task"] == ["accept", "finish"]
+    told_of = [event["event"] for event in numbered if event["kind"] == "task"]
+    assert told_of[:2] == ["accept", "finish"]
+    assert told_of[2:] in ([], ["acknowledge"]), "it may have been confirmed by then"
     assert [event["event"] for event in seen if "number" not in event] == ["boot"]
