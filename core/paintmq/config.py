@@ -33,6 +33,11 @@ def _positive(instance: object, attribute: "Attribute[float]", value: float) -> 
         raise ValueError(f"{attribute.name} = {value!r} must be greater than 0")
 
 
+def _up_to_a_minute(instance: object, attribute: "Attribute[float]", value: float) -> None:
+    if not 1 <= value <= 60:
+        raise ValueError(f"{attribute.name} = {value!r} must be from 1 to 60 seconds")
+
+
 def _port(instance: object, attribute: "Attribute[int]", value: int) -> None:
     if not 0 <= value <= 65535:
         raise ValueError(f"{attribute.name} = {value!r} is no port: use 1 to 65535, or 0 for any")
@@ -285,6 +290,9 @@ class MonitoringConfig:
     metrics_interval: float = setting(60, "seconds between two samples", validator=_positive)
     collect_queue_metrics: bool = setting(True, "sample the queues")
     collect_system_metrics: bool = setting(True, "sample CPU, memory and GPUs")
+    history_interval: float = setting(
+        1.0, "seconds between two points of the history, 1 to 60", validator=_up_to_a_minute
+    )
 
 
 @frozen(kw_only=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from paintmq.cli.failures import CommandError
+from paintmq.cli.stats_command import figures_of
 
 
 def write_parquet(path: Path, history: Mapping[tuple[str, str], Any]) -> None:
@@ -34,6 +35,6 @@ def columns_of(history: Mapping[tuple[str, str], Any]) -> dict[str, list[Any]]:
         "name": [name for _, name, _ in rows],
         "time": [round(point["at"] * 1000) for _, _, point in rows],
     }
-    for key in rows[0][2] if rows else ():
-        columns[key] = [point[key] for _, _, point in rows]
+    for key in figures_of(history):
+        columns[key] = [point.get(key) for _, _, point in rows]
     return columns

@@ -1,6 +1,6 @@
 """Draws the history of a broker: throughput, queues, waits and loads over time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,32 +14,21 @@ def draw(path: Path, history: Mapping[tuple[str, str], Any]) -> None:
     Raises:
         CommandError: matplotlib is not installed, or cannot write such a file.
     """
-    try:
-        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise CommandError(
-            "--plot needs matplotlib: install it with pip install 'paintmq[plot]'"
-        ) from error
-    figure = Figure(figsize=(11, 9), layout="constrained")
-    axes = figure.subplots(4, 1, sharex=True)
     titles = (
         "tasks that succeeded, a second",
         "tasks waiting and running, workers",
         "wait and run, seconds (p50 and p99)",
         "models loaded",
     )
-    for axis, title in zip(axes, titles, strict=True):
-        axis.set_title(title, loc="left", fontsize=10)
-        axis.grid(visible=True, alpha=0.3)
+    figure, axes = new_chart(titles)
     (first, *_), parts = history, [name for kind, name in history if kind == "queue"]
     whole = history[first]
     points = without_gaps(whole)
-    times = [_when(point) for point in points]
+    times = [when(point) for point in points]
     for name in parts:
         its = without_gaps(history["queue", name])
         rates = [point["throughput"] for point in its]
-        axes[0].plot([_when(point) for point in its], rates, label=name, alpha=0.8)
+        axes[0].plot([when(point) for point in its], rates, label=name, alpha=0.8)
     if len(parts) != 1:
         rates = [point["throughput"] for point in points]
         axes[0].plot(times, rates, "k", lw=1.5, label=first[1] or "all")
@@ -51,7 +40,7 @@ def draw(path: Path, history: Mapping[tuple[str, str], Any]) -> None:
     for what, colour in (("wait", "tab:orange"), ("run", "tab:blue")):
         for share, style in (("p50", "-"), ("p99", ":")):
             axes[2].plot(
-                [_when(point) for point in ended],
+                [when(point) for point in ended],
                 [point[f"{what}_{share}"] for point in ended],
                 style,
                 color=colour,
@@ -66,10 +55,40 @@ def draw(path: Path, history: Mapping[tuple[str, str], Any]) -> None:
         align="edge",
         color="tab:green",
     )
+    save(figure, path)
+
+
+def new_chart(titles: Sequence[str]) -> tuple[Any, Any]:
+    """Return a figure and its axes over one axis of time, one below the other.
+
+    Raises:
+        CommandError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise CommandError(
+            "--plot needs matplotlib: install it with pip install 'paintmq[plot]'"
+        ) from error
+    figure = Figure(figsize=(11, 1 + 2 * len(titles)), layout="constrained")
+    axes = figure.subplots(len(titles), 1, sharex=True)
+    for axis, title in zip(axes, titles, strict=True):
+        axis.set_title(title, loc="left", fontsize=10)
+        axis.grid(visible=True, alpha=0.3)
     locator = AutoDateLocator()
-    axes[3].xaxis.set_major_locator(locator)
-    axes[3].xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    for axis in axes[:3]:
+    axes[-1].xaxis.set_major_locator(locator)
+    axes[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    return figure, axes
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a chart with its legends.
+
+    Raises:
+        CommandError: the path's ending says no kind of picture that there is.
+    """
+    for axis in figure.axes:
         if axis.get_legend_handles_labels()[0]:
             axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
         axis.set_ylim(bottom=None if axis.get_yscale() == "log" else 0)
@@ -93,5 +112,5 @@ def without_gaps(history: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return filled
 
 
-def _when(point: Mapping[str, Any]) -> datetime:
+def when(point: Mapping[str, Any]) -> datetime:
     return datetime.fromtimestamp(point["at"], UTC).astimezone()

@@ -29,6 +29,9 @@ SinceOption = Annotated[
 ]
 QueueOption = Annotated[str, typer.Option("--queue", metavar="NAME", help="This queue alone.")]
 ModelOption = Annotated[str, typer.Option("--model", metavar="NAME", help="This model alone.")]
+NodeOption = Annotated[
+    str, typer.Option("--node", metavar="NAME", help="This machine's load, and its GPUs'.")
+]
 CsvOption = Annotated[
     Path | None, typer.Option("--csv", metavar="FILE", help="Write every point of the history.")
 ]
@@ -50,6 +53,7 @@ def stats(
     config: ConfigOption = None,
     queue: QueueOption = "",
     model: ModelOption = "",
+    node: NodeOption = "",
     since: SinceOption = "1h",
     plot: PlotOption = None,
     csv_file: CsvOption = None,
@@ -57,23 +61,33 @@ def stats(
     as_json: JsonOption = False,
 ) -> None:
     """Show what a broker did, how fast, and how that went over time."""
-    if queue and model:
-        raise CommandError("--queue and --model: ask for one of them at a time")
+    if sum(map(bool, (queue, model, node))) > 1:
+        raise CommandError("--queue, --model, --node: ask for one of them at a time")
     back = seconds_of(since)
     with connected(connect, config) as client:
         statistics: Any = client.ask("statistics")
         if not statistics.get("since"):
             raise CommandError("this broker is of an earlier version and keeps no history")
-        names = _series(statistics, queue, model)
+        names = [("node", node)] if node else _series(statistics, queue, model)
         until = statistics["updated_at"]
         history = {
             series: read_history(client, series, since=until - back, until=until)
             for series in names
         }
+    if node and not history["node", node]["points"]:
+        known = ", ".join(statistics["nodes"]) or "none connected"
+        raise CommandError(
+            f"--node {node}: nothing was measured on it over {since}; nodes: {known}. Nodes measure"
+            " themselves unless monitoring.collect_system_metrics = false"
+        )
     if as_json:
         import json
 
         print(json.dumps({f"{kind} {name}".strip(): h for (kind, name), h in history.items()}))
+    elif node:
+        from paintmq.cli.node_history import load_table
+
+        plain_console().print(load_table(node, history["node", node], since))
     else:
         _print_tables(statistics, history, since)
     if csv_file is not None:
@@ -84,7 +98,12 @@ def stats(
 
         write_parquet(parquet, history)
         note(f"wrote {parquet}")
-    if plot is not None:
+    if plot is not None and node:
+        from paintmq.cli.node_history import draw_load
+
+        draw_load(plot, node, history["node", node])
+        note(f"drew {plot}")
+    elif plot is not None:
         from paintmq.cli.history_plot import draw
 
         draw(plot, history)
@@ -207,7 +226,7 @@ def evenly(history: Mapping[str, Any], columns: int = WIDTH) -> list[dict[str, f
     for point in points:
         place = min(count - 1, int((point["at"] - first) / width))
         for key in sums[place]:
-            sums[place][key] += point[key] * history["length"] / width
+            sums[place][key] += point[key] * point.get("seconds", history["length"]) / width
     return sums
 
 
@@ -225,11 +244,15 @@ def write_csv(path: Path, history: Mapping[tuple[str, str], Any]) -> None:
 
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        heading: list[str] | None = None
+        heading = figures_of(history)
+        writer.writerow(["kind", "name", "time", *heading])
         for (kind, name), its in history.items():
             for point in its["points"]:
-                if heading is None:
-                    heading = list(point)
-                    writer.writerow(["kind", "name", "time", *heading])
                 when = datetime.fromtimestamp(point["at"]).astimezone().isoformat()
-                writer.writerow([kind, name, when, *(point[key] for key in heading)])
+                writer.writerow([kind, name, when, *(point.get(key) for key in heading)])
+
+
+def figures_of(history: Mapping[tuple[str, str], Any]) -> list[str]:
+    """Return the names of all figures that points have: not every point need have each."""
+    points = (point for its in history.values() for point in its["points"])
+    return list(dict.fromkeys(key for point in points for key in point))

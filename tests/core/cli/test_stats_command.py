@@ -76,6 +76,8 @@ def test_figures_history_and_files_of_them(
         (["--model", "no-such"], "models that had"),
         (["--since", "yesterday"], "such as 6h"),
         (["--queue", "a", "--model", "b"], "one of them"),
+        (["--node", "a", "--model", "b"], "one of them"),
+        (["--node", "no-such"], "nothing was measured on it over 1h; nodes: none connected"),
     ],
 )
 def test_what_makes_no_sense_is_refused(

@@ -4,7 +4,7 @@ A point holds what can be added up: counts, sums of gauges over time, and sketch
 a minute is the sum of its seconds, whatever restarts lie in between.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from attrs import define, field, frozen
@@ -87,14 +87,6 @@ class Point:
 
 def read_point(plain: Any) -> Point:
     return structure(plain, Point)
-
-
-def merge(points: Iterable[Point]) -> Point:
-    """Return what all of these stretches of one series come to."""
-    together = Point()
-    for point in points:
-        together.add(point)
-    return together
 
 
 @frozen

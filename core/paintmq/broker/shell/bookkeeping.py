@@ -7,7 +7,7 @@ there by the journal's log.
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,14 +18,15 @@ from paintmq.broker.accounting.chronicle import Chronicle
 from paintmq.broker.accounting.events import EventLog, Filter, Told
 from paintmq.broker.accounting.happening import Happening
 from paintmq.broker.accounting.ledger import Books, Ledger, read_books
+from paintmq.broker.accounting.node_load import NODE, fresh_loads
 from paintmq.broker.accounting.report import report
 from paintmq.broker.accounting.sketch import Sketch
 from paintmq.broker.machine import BrokerMachine, Credentials
 from paintmq.broker.records import Recovered
-from paintmq.broker.stores.history_table import Wanted
+from paintmq.broker.stores.history_table import Stretch, Wanted
 from paintmq.broker.stores.journal import Journal
 from paintmq.broker.stores.statistics_file import StatisticsFile, read_books_at
-from paintmq.statistics import BrokerStatistics
+from paintmq.statistics import BrokerStatistics, NodeStatistics
 from paintmq.task import Json
 
 MOST_UNCOUNTED = 512
@@ -53,6 +54,8 @@ class Bookkeeping:
     _journal: Journal
     _path: Path | None
     """Of the file; None: nothing outlives a broker without a durable journal, history included."""
+    history_seconds: float = 1.0
+    """Between two points of the history."""
     ledger: Ledger = field(factory=Ledger, init=False)
     log: EventLog = field(factory=EventLog, init=False)
     _chronicle: Chronicle = field(factory=Chronicle, init=False)
@@ -60,8 +63,12 @@ class Bookkeeping:
     _observers: Observers | None = field(default=None, init=False)
     _earlier: Books | None = field(default=None, init=False)
     _file: StatisticsFile | None = field(default=None, init=False)
+    _nodes: Callable[[float], Mapping[str, NodeStatistics]] | None = field(default=None, init=False)
+    """Tells the load of each node at a time."""
     _look_at: float = field(default=0.0, init=False)
     _tell_at: float = field(default=0.0, init=False)
+    _history_at: float = field(default=0.0, init=False)
+    _looked_at_nodes: float | None = field(default=None, init=False)
     _write_at: float = field(default=0.0, init=False)
     _held: tuple[int, dict[str, Any]] | None = field(default=None, init=False)
     """Books that may be written once this record is durable."""
@@ -100,6 +107,10 @@ class Bookkeeping:
     def watch(self, machine: BrokerMachine) -> None:
         """Write the history of this machine from now on."""
         self._machine = machine
+
+    def watch_nodes(self, nodes: Callable[[float], Mapping[str, NodeStatistics]]) -> None:
+        """Write the load of these nodes into the history, too; ``nodes`` tells it at a time."""
+        self._nodes = nodes
 
     def __call__(self, *, now: float) -> None:
         """Do what is due."""
@@ -143,14 +154,25 @@ class Bookkeeping:
             self._look_at = now + LOOK_SECONDS
             self.ledger.look(now)
             self._write_down(now)
-            self._write_history(now)
+            if now >= self._history_at:
+                self._history_at = now + self.history_seconds
+                self._write_history(now)
 
     def _write_history(self, now: float) -> None:
         if self._machine is not None and self._file is not None:
             counts = self._machine.statistics(now=now)
-            points = self._chronicle.take(self.ledger, counts, now=now)
+            points: dict[tuple[str, str], Stretch] = {
+                **self._chronicle.take(self.ledger, counts, now=now),
+                **self._loads(now),
+            }
             if points:
                 self._file.write_points(points, now)
+
+    def _loads(self, now: float) -> Mapping[tuple[str, str], Stretch]:
+        last, self._looked_at_nodes = self._looked_at_nodes, now
+        if last is None or self._nodes is None:
+            return {}
+        return fresh_loads(self._nodes(now), now - last)
 
     def _write_down(self, now: float) -> None:
         if self._file is None or self._path is None:
@@ -163,15 +185,25 @@ class Bookkeeping:
             sequence = self._journal.sequence
             self._held = sequence, self.ledger.books(sequence)
 
-    def history(self, arguments: Mapping[str, Json], *, now: float) -> Json:
+    def history(self, arguments: Mapping[str, Json], reader: Credentials, *, now: float) -> Json:
         """Return a part of the history, or that it is being read: then ask again.
 
         Raises:
-            ValueError: the arguments make no sense.
+            ValueError: the arguments make no sense, or this reader may not be told.
         """
         assert self._file is not None
-        answer = self._file.read_history(_wanted(arguments, now))
-        return {"state": "reading"} if answer is None else {"state": "done", "history": answer}
+        wanted = _wanted(arguments, now)
+        if wanted.kind == NODE and not reader.is_admin:
+            raise ValueError("the history of nodes is for admins alone: ask with an admin's key")
+        answer = self._file.read_history(wanted)
+        if not isinstance(answer, dict):
+            return {"state": "reading"}
+        return {"state": "done", "history": {**answer, "length": self._length(answer)}}
+
+    def _length(self, answer: Mapping[str, Json]) -> Json:
+        """Return the seconds between points, which are further apart than a second if asked to."""
+        length = answer["length"]
+        return max(length, self.history_seconds) if isinstance(length, int) else length
 
     def events(self, arguments: Mapping[str, Json], reader: Credentials, *, now: float) -> Told:
         """Return the events after a number that this reader may be told.
@@ -202,7 +234,7 @@ class Bookkeeping:
 def _wanted(arguments: Mapping[str, Json], now: float) -> Wanted:
     match arguments:
         case {
-            "kind": "total" | "queue" | "model" as kind,
+            "kind": "total" | "queue" | "model" | "node" as kind,
             "name": str(name),
             "since": int(since) | float(since),
             "until": int(until) | float(until),
@@ -210,7 +242,7 @@ def _wanted(arguments: Mapping[str, Json], now: float) -> Wanted:
             return Wanted(kind=kind, name=name, since=since, until=until)
         case _:
             raise ValueError(
-                "history wants a kind (total, queue or model), a name, and since and until in"
+                "history wants a kind (total, queue, model or node), a name, and since and until in"
                 " broker time, Unix seconds"
             )
 

@@ -387,7 +387,9 @@ class BrokerServer:
             self._access.start(context)
             self._listen(context, endpoints, self._access)
             if config.monitoring.enabled:
-                self._books = Bookkeeping(journal, statistics_path(config.broker))
+                self._books = Bookkeeping(
+                    journal, statistics_path(config.broker), config.monitoring.history_interval
+                )
                 self._books.prepare()
             recovered = journal.open(wakeup.set)
             self._live = LiveSettings(config)
@@ -491,6 +493,8 @@ class BrokerServer:
             books.watch(machine)
 
         observed = Observed(machine, statistics)
+        if books is not None:
+            books.watch_nodes(lambda now: observed.nodes(now=now))
 
         def counted() -> BrokerStatistics:
             now = clock.now()
@@ -534,7 +538,9 @@ class BrokerServer:
             ),
         }
         if books is not None:
-            subjects["history"] = lambda asked: books.history(asked, now=clock.now())
+            subjects["history"] = ForReader(
+                lambda asked, who: books.history(asked, who, now=clock.now())
+            )
             subjects["events"] = ForReader(
                 lambda asked, who: {
                     "incarnation": incarnation,

@@ -2,13 +2,14 @@
 
 Rule 1: minutes and hours are made of the rows below them when they have passed, so nothing is lost
 by a restart in between.
-Rule 2: the file has a bound in bytes; beyond it the oldest points of each length go first.
+Rule 2: the file has a bound in bytes; beyond it the oldest points of each length go first, of
+tasks or of nodes, whichever take more: many nodes push no queue out.
 """
 
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from attrs import frozen
 
@@ -17,11 +18,10 @@ from paintmq.broker.accounting.chronicle import (
     KEPT,
     MINUTE,
     SECOND,
-    Point,
     Series,
-    merge,
     read_point,
 )
+from paintmq.broker.accounting.node_load import NODE, read_load
 
 MOST_BYTES = 64 << 20
 MOST_POINTS = 4_000
@@ -36,11 +36,22 @@ CREATE TABLE IF NOT EXISTS history (
 """
 
 
+class Stretch(Protocol):
+    """A point: of tasks (``chronicle.Point``) or of a node (``node_load.Load``)."""
+
+    def add(self, other: Any) -> None:
+        """Add another of the same series."""
+
+    def to_json(self) -> dict[str, Any]: ...
+
+    def shown(self, at: float) -> dict[str, Any]: ...
+
+
 @frozen(kw_only=True)
 class Wanted:
     """Which points are asked for."""
 
-    kind: Literal["total", "queue", "model"] = "total"
+    kind: Literal["total", "queue", "model", "node"] = "total"
     name: str = ""
     since: float
     until: float
@@ -66,7 +77,7 @@ class HistoryTable:
         self._pruned_at = 0.0
 
     def write(
-        self, connection: sqlite3.Connection, points: Mapping[Series, Point], now: float
+        self, connection: sqlite3.Connection, points: Mapping[Series, Stretch], now: float
     ) -> None:
         """Add the points of the second before ``now``, and make up what has passed."""
         connection.execute("BEGIN IMMEDIATE")
@@ -100,10 +111,10 @@ class HistoryTable:
             "SELECT kind, name, at, point FROM history WHERE length = ? AND at >= ? AND at < ?",
             (of, begins, ends),
         )
-        together: dict[tuple[Series, int], list[Point]] = {}
+        together: dict[tuple[Series, int], list[Stretch]] = {}
         for kind, name, at, text in rows:
             key = (kind, name), at // into * into
-            together.setdefault(key, []).append(read_point(json.loads(text)))
+            together.setdefault(key, []).append(_read(kind, text))
         for (series, at), points in together.items():
             _put(connection, into, series, at, points)
         self._rolled[into] = ends
@@ -114,15 +125,17 @@ class HistoryTable:
                 "DELETE FROM history WHERE length = ? AND at < ?", (length, int(now - kept))
             )
         while _bytes_used(connection) > self._most_bytes:
-            gone = 0
+            gone, of_nodes = 0, _nodes_take_more(connection)
             for length in KEPT:
                 first, last = connection.execute(
-                    "SELECT min(at), max(at) FROM history WHERE length = ?", (length,)
+                    "SELECT min(at), max(at) FROM history WHERE length = ? AND (kind = ?) = ?",
+                    (length, NODE, of_nodes),
                 ).fetchone()
                 if first is not None:
                     until = first + max(length, (last - first) // 4)
                     gone += connection.execute(
-                        "DELETE FROM history WHERE length = ? AND at < ?", (length, until)
+                        "DELETE FROM history WHERE length = ? AND at < ? AND (kind = ?) = ?",
+                        (length, until, NODE, of_nodes),
                     ).rowcount
             if not gone:
                 return
@@ -141,26 +154,41 @@ class HistoryTable:
                 MOST_POINTS,
             ),
         ).fetchall()
-        points = [read_point(json.loads(text)).shown(at) for at, text in reversed(rows)]
+        points = [_read(wanted.kind, text).shown(at) for at, text in reversed(rows)]
         return {"length": wanted.length, "points": points}
 
 
-def _get(connection: sqlite3.Connection, series: Series, second: int) -> list[Point]:
+def _get(connection: sqlite3.Connection, series: Series, second: int) -> list[Stretch]:
     """Return what was written for this second already: a clock may say the same twice."""
     row = connection.execute(
         "SELECT point FROM history WHERE length = ? AND kind = ? AND name = ? AND at = ?",
         (SECOND, *series, second),
     ).fetchone()
-    return [] if row is None else [read_point(json.loads(row[0]))]
+    return [] if row is None else [_read(series[0], row[0])]
 
 
 def _put(
-    connection: sqlite3.Connection, length: int, series: Series, at: int, points: Iterable[Point]
+    connection: sqlite3.Connection, length: int, series: Series, at: int, points: Iterable[Stretch]
 ) -> None:
-    text = json.dumps(merge(points).to_json(), separators=(",", ":"))
+    together, *others = points
+    for other in others:
+        together.add(other)
+    text = json.dumps(together.to_json(), separators=(",", ":"))
     connection.execute(
         "INSERT OR REPLACE INTO history VALUES (?, ?, ?, ?, ?)", (length, *series, at, text)
     )
+
+
+def _read(kind: str, text: str) -> Stretch:
+    plain = json.loads(text)
+    return read_load(plain) if kind == NODE else read_point(plain)
+
+
+def _nodes_take_more(connection: sqlite3.Connection) -> bool:
+    of_nodes, of_all = connection.execute(
+        "SELECT total(length(point) * (kind = ?)), total(length(point)) FROM history", (NODE,)
+    ).fetchone()
+    return bool(of_nodes > of_all - of_nodes)
 
 
 def _bytes_used(connection: sqlite3.Connection) -> int:

@@ -16,9 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from paintmq.broker.accounting.chronicle import Point, Series
+from paintmq.broker.accounting.chronicle import Series
 from paintmq.broker.stores import history_table
-from paintmq.broker.stores.history_table import HistoryTable, Wanted
+from paintmq.broker.stores.history_table import HistoryTable, Stretch, Wanted
 from paintmq.process import private_files
 from paintmq.statistics import is_worth_a_line
 from paintmq.task import Json
@@ -88,7 +88,7 @@ class StatisticsFile:
         """Write the counts, soon. Never waits."""
         self.do(lambda connection: _put(connection, books))
 
-    def write_points(self, points: Mapping[Series, Point], now: float) -> None:
+    def write_points(self, points: Mapping[Series, Stretch], now: float) -> None:
         """Add points to the history, soon. Never waits."""
         self.do(lambda connection: self._history.write(connection, points, now))
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.harness.broker_harness import ALICE, W1, BrokerHarness, make_machine
 
-from paintmq.broker.accounting.chronicle import TOTAL, Chronicle, Point, merge, read_point
+from paintmq.broker.accounting.chronicle import TOTAL, Chronicle, Point, read_point
 from paintmq.broker.accounting.ledger import Ledger
 from paintmq.testing.example_tasks import make_request
 from paintmq.wire.messages import Cancel, ModelLoaded
@@ -70,7 +70,10 @@ def test_seconds_add_up_to_a_minute_over_json() -> None:
         lived.broker.succeed(lived.broker.assigned()[-1])
         lived.broker.let_pass(1.0)
         points.append(read_point(json.loads(json.dumps(lived.take()[TOTAL].to_json()))))
-    together = merge(points).shown(60.0)
+    minute = Point()
+    for point in points:
+        minute.add(point)
+    together = minute.shown(60.0)
 
     assert (together["succeeded"], together["seconds"], together["at"]) == (3, 3.0, 60.0)
     assert together["throughput"] == 1.0
@@ -79,4 +82,4 @@ def test_seconds_add_up_to_a_minute_over_json() -> None:
 
 
 def test_nothing_at_all_can_be_shown() -> None:
-    assert merge([]).shown(1.0)["throughput"] == 0.0
+    assert Point().shown(1.0)["throughput"] == 0.0

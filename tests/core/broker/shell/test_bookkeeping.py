@@ -3,6 +3,7 @@
 import logging
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -11,18 +12,21 @@ from typing import Any
 import pytest
 from attrs import evolve
 from cattrs import unstructure
+from tests.harness.broker_harness import make_machine
 from tests.harness.broker_process import BrokerProcess
 from tests.harness.toy_broker import toy_client, toy_config, toy_plugins, toy_task, toy_worker
 
 from paintmq import Client
 from paintmq.broker.accounting.ledger import MOST_TENANTS, read_books
+from paintmq.broker.machine import Credentials
 from paintmq.broker.shell.bookkeeping import Bookkeeping
 from paintmq.broker.shell.server import BrokerServer
 from paintmq.broker.stores.journal import Journal
 from paintmq.broker.stores.memory import MemoryStore
 from paintmq.broker.stores.statistics_file import StatisticsFile, read_books_at
+from paintmq.cli.stats_command import read_history
 from paintmq.config import MonitoringConfig
-from paintmq.statistics import BrokerStatistics
+from paintmq.statistics import BrokerStatistics, GpuMetrics, SystemMetrics
 from paintmq.wire.messages import (
     Accepted,
     Assign,
@@ -30,9 +34,20 @@ from paintmq.wire.messages import (
     Cancel,
     CancelAnswered,
     Finished,
+    NodeMeasured,
     Submit,
 )
 
+NODE = "node"
+MEASURED = SystemMetrics(
+    cpu=0.5,
+    load=1.0,
+    memory_used_mb=1,
+    memory_total_mb=2,
+    process_memory_mb=1,
+    process_threads=1,
+    gpus=(GpuMetrics(name="H", memory_used_mb=1, memory_total_mb=2, utilisation=0.9, power=200.0),),
+)
 COUNTS = ("accepted", "waiting", "running", "succeeded", "cancelled", "expired", "dead", "failed")
 
 
@@ -224,6 +239,58 @@ def test_a_slow_disk_delays_nothing() -> None:
     accepted = [file.do(lambda _: None) for _ in range(100)]
 
     assert accepted.count(False) == 36
+
+
+def test_the_load_of_a_node_is_remembered_over_a_restart(tmp_path: Path) -> None:
+    def remembered(client: Client) -> list[Any]:
+        until = client.statistics().updated_at
+        asked = ("node", NODE)
+        return list(read_history(client, asked, since=until - 60, until=until)["points"])
+
+    with server_at(tmp_path) as server, asking(server) as client, toy_worker(server) as worker:
+        ends = time.monotonic() + 60
+        while not remembered(client):
+            assert time.monotonic() < ends, "no history came"
+            worker.say(NodeMeasured(system=MEASURED))
+    with server_at(tmp_path) as server, asking(server) as client:
+        points = remembered(client)
+
+    assert points[0]["cpu"] == 0.5
+    assert points[0]["gpu0_power"] == 200.0
+
+
+def test_the_load_of_nodes_is_for_admins() -> None:
+    journal = Journal(MemoryStore())
+    books = Bookkeeping(journal, None)
+    books.start(journal.open(lambda: None), now=1.0)
+    asked: dict[str, Any] = {"kind": "node", "name": "one", "since": 0, "until": 1}
+    with pytest.raises(ValueError, match="for admins alone"):
+        books.history(asked, Credentials(key="bob", is_admin=False), now=1.0)
+    answer = books.history(asked, Credentials(), now=1.0)
+    books.close(durable=False)
+
+    assert answer == {"state": "reading"}
+
+
+def test_points_are_as_far_apart_as_one_asked_for() -> None:
+    with pytest.raises(ValueError, match="from 1 to 60 seconds"):
+        MonitoringConfig(history_interval=0.5)
+    journal = Journal(MemoryStore())
+    books = Bookkeeping(journal, None, 10.0)
+    books.start(journal.open(lambda: None), now=1.0)
+    books.watch(make_machine())
+    for second in range(2, 25):
+        books(now=float(second))
+    asked: dict[str, Any] = {"kind": "total", "name": "", "since": 0, "until": 25}
+    ends = time.monotonic() + 60
+    while (answer := books.history(asked, Credentials(), now=25.0)) == {"state": "reading"}:
+        assert time.monotonic() < ends, "no history came"
+    books.close(durable=False)
+
+    assert isinstance(answer, dict)
+    assert isinstance(history := answer["history"], dict)
+    assert history["length"] == 10.0
+    assert [(p["at"], p["seconds"]) for p in history["points"]] == [(12, 10.0), (22, 10.0)]  # type: ignore[union-attr,index,call-overload]  # JSON
 
 
 def test_many_tenants_cost_a_bounded_answer() -> None:

@@ -8,8 +8,10 @@ from contextlib import closing
 import pytest
 
 from paintmq.broker.accounting.chronicle import HOUR, KEPT, MINUTE, SECOND, TOTAL, Point
+from paintmq.broker.accounting.node_load import load_of
 from paintmq.broker.accounting.sketch import Sketch
 from paintmq.broker.stores.history_table import SCHEMA, HistoryTable, Wanted
+from paintmq.statistics import GpuMetrics, SystemMetrics
 
 START = 1_796_000_400.0
 """The beginning of an hour."""
@@ -27,6 +29,19 @@ def point(succeeded: int = 1) -> Point:
     for _ in range(succeeded):
         made.run.add(0.5)
     return made
+
+
+def system(cpu: float, gpus: int = 1) -> SystemMetrics:
+    gpu = GpuMetrics(name="H", memory_used_mb=7, memory_total_mb=9, utilisation=cpu, power=50.0)
+    return SystemMetrics(
+        cpu=cpu,
+        load=1.0,
+        memory_used_mb=100,
+        memory_total_mb=200,
+        process_memory_mb=1,
+        process_threads=1,
+        gpus=(gpu,) * gpus,
+    )
 
 
 def kept(connection: sqlite3.Connection, length: int) -> dict[int, Point]:
@@ -96,6 +111,32 @@ def test_the_file_has_a_bound(connection: sqlite3.Connection) -> None:
     # Between two looks, a minute's points come on top.
     assert pages * size < 400_000 + 80 * 5_000
     assert max(kept(connection, SECOND)) == int(START) + 1_499
+
+
+def test_the_load_of_a_node_is_kept_as_mean_and_highest(connection: sqlite3.Connection) -> None:
+    table, node = HistoryTable(), ("node", "one")
+    for second, cpu in ((0, 0.25), (5, 0.75), (61, 0.5)):
+        table.write(connection, {node: load_of(system(cpu))}, START + second)
+    whole = Wanted(kind="node", name="one", since=START, until=START + 5_000)
+    (minute,) = table.read(connection, whole)["points"]
+
+    assert (minute["measured"], minute["cpu"], minute["cpu_most"]) == (2, 0.5, 0.75)
+    assert (minute["gpu0_utilisation"], minute["gpu0_power"]) == (0.5, 50.0)
+    assert (minute["memory_used_mb"], minute["memory_limit_mb"]) == (100, 200)
+
+
+def test_many_nodes_push_no_queue_out_of_the_history(connection: sqlite3.Connection) -> None:
+    table = HistoryTable(most_bytes=400_000)
+    nodes = {("node", f"node-{number}"): load_of(system(0.5, gpus=8)) for number in range(10)}
+    for second in range(300):
+        table.write(connection, {TOTAL: point(), **nodes}, START + second)
+    of_all = table.read(connection, Wanted(since=START, until=START + 300))["points"]
+    asked = Wanted(kind="node", name="node-9", since=START, until=START + 300)
+    of_node = table.read(connection, asked)["points"]
+
+    assert [each["at"] for each in of_all] == [START + second for second in range(300)]
+    assert 0 < len(of_node) < 300
+    assert of_node[-1]["at"] == START + 299
 
 
 def test_a_bound_that_is_too_small_does_not_hang(connection: sqlite3.Connection) -> None:
