@@ -1,8 +1,9 @@
 """Payloads of tasks in memory. The machine never sees them; the shell adds them to its messages."""
 
-from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 
+import msgspec
 from attrs import define, field
 
 from paintmq.broker.records import Record, TaskAccepted, TaskChanged, TaskPurged
@@ -19,34 +20,41 @@ CACHE_BYTES = 256 * MIB
 """Durable payloads kept in memory as well, so that most are never read back from disk."""
 
 
-@define(weakref_slot=False)
-class _Held:
+class _Held(msgspec.Struct, gc=False):
+    direction: Direction
+    name: str
     data: Payload
-    size: int
     sequence: int
     """The record it is stored with; it must stay in memory until that is durable."""
+
+    @property
+    def size(self) -> int:
+        data = self.data
+        return len(data) if type(data) is bytes else size_of(data)
 
 
 @define
 class PayloadCache:
-    """Payloads in memory: all of them, or those not yet durable and some that were used lately."""
+    """Payloads in memory: all of them, or those not yet durable and some that were used lately.
+
+    They are listed by task alone, few as those of one task are: there may be a million tasks, and
+    an entry of its own for each payload took more memory than the request it belongs to.
+    """
 
     _all: bool
     """The store keeps no payloads, so all of them must stay here."""
     _cache_bytes: int = CACHE_BYTES
-    _held: OrderedDict[PayloadKey, _Held] = field(
-        factory=OrderedDict[PayloadKey, _Held], init=False
+    _held: dict[TaskId, tuple[_Held, ...]] = field(
+        factory=dict[TaskId, tuple[_Held, ...]], init=False
     )
-    _names: dict[tuple[TaskId, Direction], tuple[str, ...]] = field(
-        factory=dict[tuple[TaskId, Direction], tuple[str, ...]], init=False
-    )
+    """Unless all are kept, the tasks whose payloads were used last come last."""
     _bytes: int = field(default=0, init=False)
     _unwritten: deque[tuple[int, int]] = field(factory=deque[tuple[int, int]], init=False)
     unwritten_bytes: int = field(default=0, init=False)
     """Bytes of payloads whose records are not durable yet."""
 
     def __len__(self) -> int:
-        return len(self._held)
+        return sum(map(len, self._held.values()))
 
     @property
     def bytes(self) -> int:
@@ -54,23 +62,25 @@ class PayloadCache:
 
     def get(self, key: PayloadKey) -> Payload | None:
         """Return a payload if it is in memory."""
-        held = self._held.get(key)
-        if held is None:
-            return None
-        self._held.move_to_end(key)
-        return held.data
+        task_id, direction, name = key
+        for held in self._held.get(task_id, ()):
+            if held.name == name and held.direction == direction:
+                if not self._all:
+                    self._held[task_id] = self._held.pop(task_id)
+                return held.data
+        return None
 
     def put(self, key: PayloadKey, data: Payload, *, sequence: int = 0) -> None:
         """Keep a payload, at least until that record is durable."""
-        if key in self._held:
-            self._forget(key)
-        size = len(data) if type(data) is bytes else size_of(data)
+        task_id, direction, name = key
+        if task_id in self._held:
+            self._keep(task_id, lambda held: (held.direction, held.name) != (direction, name))
+        held = _Held(direction, name, data, 0 if self._all else sequence)
+        size = held.size
         if sequence:
             self._unwritten.append((sequence, size))
             self.unwritten_bytes += size
-        self._held[key] = _Held(data, size, sequence)
-        place = key[:2]
-        self._names[place] = (*self._names.get(place, ()), key.name)
+        self._held[task_id] = (*self._held.get(task_id, ()), held)
         self._bytes += size
 
     def follow(self, records: Sequence[Record]) -> None:
@@ -81,12 +91,12 @@ class PayloadCache:
                 if state not in FINAL_STATES:
                     continue
                 if state is not TaskState.DEAD:  # see ``keeps_inputs``
-                    self._forget_all(record.task_id, "in")
+                    self._forget(record.task_id, "in")
                 else:
                     self._move_out(record.task_id)
             elif isinstance(record, TaskPurged):
-                self._forget_all(record.task_id, "in")
-                self._forget_all(record.task_id, "out")
+                self._forget(record.task_id, "in")
+                self._forget(record.task_id, "out")
 
     def evict(self, durable: int) -> None:
         """Keep memory within its bound where the store has a copy, the longest unused first."""
@@ -94,34 +104,32 @@ class PayloadCache:
             self.unwritten_bytes -= self._unwritten.popleft()[1]
         if self._all or self._bytes <= self._cache_bytes:
             return
-        for key, held in list(self._held.items()):
+        for task_id in list(self._held):
             if self._bytes <= self._cache_bytes:
                 return
-            if held.sequence <= durable:
-                self._forget(key)
+            self._keep(task_id, lambda held: held.sequence > durable)
 
     def _move_out(self, task_id: TaskId) -> None:
         """Copy inputs out of memory that is shared with their client, which will now reuse it."""
-        for name in self._names.get((task_id, "in"), ()):
-            held = self._held[PayloadKey(task_id, "in", name)]
-            if place_of(held.data) is not None:
+        for held in self._held.get(task_id, ()):
+            if held.direction == "in" and place_of(held.data) is not None:
                 held.data = bytes(joined(held.data))
 
-    def _forget_all(self, task_id: TaskId, direction: Direction) -> None:
-        for name in self._names.pop((task_id, direction), ()):
-            self._bytes -= self._held.pop(_key(PayloadKey, (task_id, direction, name))).size
+    def _forget(self, task_id: TaskId, direction: Direction) -> None:
+        self._keep(task_id, lambda held: held.direction != direction)
 
-    def _forget(self, key: PayloadKey) -> None:
-        held = self._held.pop(key, None)
-        if held is None:
-            return
-        self._bytes -= held.size
-        place = key.task_id, key.direction
-        left = tuple([name for name in self._names[place] if name != key.name])
-        if left:
-            self._names[place] = left
+    def _keep(self, task_id: TaskId, wanted: Callable[[_Held], bool]) -> None:
+        """Forget the other payloads of a task."""
+        kept = []
+        for held in self._held.get(task_id, ()):
+            if wanted(held):
+                kept.append(held)
+            else:
+                self._bytes -= held.size
+        if kept:
+            self._held[task_id] = tuple(kept)
         else:
-            del self._names[place]
+            self._held.pop(task_id, None)
 
 
 def payloads_kept(

@@ -4,7 +4,7 @@ from paintmq.broker.records import TaskPurged
 from paintmq.broker.stores import PayloadKey
 from paintmq.broker.stores.payload_cache import PayloadCache, payload_keys, payloads_kept
 from paintmq.shared_memory.ranges import place_of
-from paintmq.task import Fence, TaskState
+from paintmq.task import Fence, TaskId, TaskState
 from paintmq.testing.example_tasks import make_payload
 from paintmq.testing.store_contract import accepted, changed, finished
 from paintmq.wire.messages import (
@@ -88,7 +88,7 @@ def test_a_purge_forgets_everything() -> None:
 
 def test_only_what_is_durable_elsewhere_leaves_memory_the_longest_unused_first() -> None:
     table = PayloadCache(False, cache_bytes=10)
-    keys = [PayloadKey(TASK.request.id, "out", str(number)) for number in range(4)]
+    keys = [PayloadKey(TaskId(f"{number:032x}"), "out", "0") for number in range(4)]
     for number, key in enumerate(keys):
         table.put(key, b"12345", sequence=number + 1)
     table.get(keys[0])

@@ -112,6 +112,16 @@ def test_progress_is_told_after_the_start(warm: Bench) -> None:
     assert warm.said_of(AttemptStarted, warm.at(warm.now + TELL_AFTER)) == []
 
 
+def test_a_start_that_progress_has_told_is_not_told_again_when_the_host_says_so(
+    warm: Bench,
+) -> None:
+    warm.assign(1)
+    assert warm.said_of(AttemptStarted, warm.host(BatchProgressed(batch=2, step=1, total=4)))
+
+    assert warm.begin(2) == []
+    assert warm.said_of(AttemptStarted, warm.at(warm.now + TELL_AFTER)) == []
+
+
 def test_a_second_batch_is_sent_ahead_and_has_started_when_the_host_begins_it(warm: Bench) -> None:
     warm.assign(1)
     warm.begin(2)
