@@ -60,7 +60,8 @@ class InputLog:
             },
         }
         try:
-            new = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+            # A pipe that is not read is refused, or ends the recording: it would keep the loop.
+            new = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK
             descriptor = private_files.opener(str(path.expanduser()), new)
             self._file: TextIO = os.fdopen(descriptor, "w", encoding="utf-8")
             try:

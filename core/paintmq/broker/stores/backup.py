@@ -17,9 +17,11 @@ from typing import TypeAlias
 from attrs import evolve
 
 from paintmq.broker.stores.blobs import BlobFolder, digest_in, sync_folder
+from paintmq.broker.stores.payload_file import open_payload
 from paintmq.broker.stores.store import BackupState
 from paintmq.digests import Proof
 from paintmq.errors import StoreError
+from paintmq.process.private_files import opener
 from paintmq.units import MIB
 
 _CHUNK = MIB
@@ -130,12 +132,11 @@ class Backup:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         digest, size = digest_in(name), 0
         proof = Proof(digest)
-        try:
-            reading = source.open("rb")
-        except FileNotFoundError:
+        opened = open_payload(source)
+        if opened is None:
             return None
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with reading, os.fdopen(descriptor, "wb") as writing:
+        descriptor = opener(str(target), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        with os.fdopen(opened, "rb") as reading, os.fdopen(descriptor, "wb") as writing:
             while chunk := reading.read(_CHUNK):
                 proof.add(chunk)
                 size += writing.write(chunk)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from paintmq.broker.stores.disk_space import is_full
 from paintmq.broker.stores.failpoints import failpoint
-from paintmq.broker.stores.payload_file import write_payload
+from paintmq.broker.stores.payload_file import open_payload, write_payload
 from paintmq.broker.stores.spare_files import SpareFiles
 from paintmq.digests import XXH3, matches
 from paintmq.task import Buffer
@@ -131,9 +131,10 @@ class BlobFolder:
     def has(self, name: str, size: int) -> bool:
         """Return whether the file is there, of that size; ``read`` checks its content."""
         try:
-            return self.path(name).stat().st_size == size
+            found = self.path(name).lstat()
         except OSError:
             return False
+        return stat.S_ISREG(found.st_mode) and found.st_size == size
 
     def read(self, name: str, size: int) -> memoryview | None:
         """Return the file's content; None if the file is gone or not what it was.
@@ -144,9 +145,8 @@ class BlobFolder:
         Raises:
             OSError: it cannot be opened or read.
         """
-        try:
-            descriptor = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except (FileNotFoundError, NotADirectoryError):
+        descriptor = open_payload(self.path(name))
+        if descriptor is None:
             return None
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             if os.fstat(descriptor).st_size != size:

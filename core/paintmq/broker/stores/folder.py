@@ -13,6 +13,7 @@
 
 import contextlib
 import os
+import stat
 from pathlib import Path
 from typing import Self
 
@@ -68,6 +69,13 @@ class StoreFolder:
         except OSError as error:
             file_lock.unlock(lock)
             raise StoreError(f"the journal {path} cannot be written: {_refused(error)}") from error
+        if not stat.S_ISREG(os.fstat(sequence).st_mode):
+            os.close(sequence)
+            file_lock.unlock(lock)
+            raise StoreError(
+                f"the journal {path} cannot be used: its sequence is no file but a pipe or a "
+                f"device; move it away, and look who put it there"
+            )
         return cls(path, lock, sequence)
 
     def close(self) -> None:
@@ -144,7 +152,7 @@ class StoreFolder:
         """Give the space back to the database; return whether there was any."""
         try:
             (self.path / "ballast").unlink()
-        except FileNotFoundError:
+        except OSError:  # it is gone, or not ours: a folder of that name, say
             return False
         return True
 

@@ -10,7 +10,9 @@ import errno
 import fcntl
 import mmap
 import os
+import stat
 import threading
+from pathlib import Path
 
 from paintmq.digests import XXH3, Proof
 from paintmq.shared_memory.ranges import quick_view
@@ -23,6 +25,8 @@ BLOCK_BYTES = 4096
 """What is written past the cache begins and ends at multiples of it, in memory and in the file."""
 
 _DIRECT = getattr(os, "O_DIRECT", 0)
+_NOT_OURS = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
+"""Why something cannot be opened that is no file, or is not there."""
 _own = threading.local()
 
 
@@ -52,6 +56,28 @@ def write_payload(descriptor: int, data: Buffer, *, past_cache: bool) -> str:
     proof.add(rest)
     _write(descriptor, rest)
     return proof.text
+
+
+def open_payload(path: Path) -> int | None:
+    """Open a file for reading; None if there is no file of ours by that name.
+
+    A pipe, a device, a folder or a link that somebody put in its place is not ours: to open a pipe
+    would wait for its other end, for ever.
+
+    Raises:
+        OSError: it is there and cannot be opened.
+    """
+    wanted = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        descriptor = os.open(path, wanted)
+    except OSError as error:
+        if error.errno in _NOT_OURS:
+            return None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _write(descriptor: int, data: memoryview) -> None:

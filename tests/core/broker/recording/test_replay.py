@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,15 @@ def test_a_recorded_incident_replays_to_identical_answers(recorded: Path) -> Non
 
 def test_a_recording_is_its_owners_alone(recorded: Path) -> None:
     assert recorded.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_pipe_that_is_not_read_is_refused_as_a_recording_instead_of_waited_for(
+    tmp_path: Path,
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(ConfigError, match=r"broker\.record: .*pipe cannot be written"):
+        InputLog(tmp_path / "pipe", toy_config(), incarnation=1, models=())
 
 
 def test_a_changed_answer_is_found_and_shown(recorded: Path) -> None:

@@ -210,15 +210,19 @@ def test_a_place_that_is_taken_or_cannot_be_used_is_refused_in_words(
 def test_what_is_damaged_in_the_journal_is_told_and_left_out(
     store: OpenStore, tmp_path: Path
 ) -> None:
-    for name, data in (("1", LARGE), ("2", OTHER)):
+    third = b"third " * 100_000
+    for name, data in (("1", LARGE), ("2", OTHER), ("3", third)):
         store.write(accepted(name, data), data)
     store.collect_until()
+    piped = file_of(tmp_path / "journal", third)
     file_of(tmp_path / "journal", LARGE).unlink()
     file_of(tmp_path / "journal", OTHER).write_bytes(LARGE)
+    piped.unlink()
+    os.mkfifo(piped)  # whoever opens it waits for its other end
 
     state = ended(store, tmp_path / "copy")
 
-    assert (state.state, state.files, state.damaged) == ("done", 0, 2)
+    assert (state.state, state.files, state.damaged) == ("done", 0, 3)
 
 
 def test_a_backup_that_fails_harms_nothing_but_itself(

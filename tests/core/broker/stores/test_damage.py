@@ -5,6 +5,7 @@ lost; or it names the damaged tasks; or nothing was lost. All tasks it gives bac
 exactly what was stored, and so are their payloads.
 """
 
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from tests.harness.forked_child import forked_child
 from paintmq.broker.records import StoredTask
 from paintmq.broker.stores.blobs import BlobFolder
 from paintmq.broker.stores.database import DATABASE_NAME
+from paintmq.broker.stores.folder import StoreFolder
 from paintmq.broker.stores.sqlite import SqliteStore
 from paintmq.broker.stores.upkeep import Upkeep
 from paintmq.errors import StoreError
@@ -243,3 +245,69 @@ def test_a_file_that_is_being_written_is_not_swept_away_whatever_the_clock_says(
 
     assert swept == [0]
     assert bytes(blobs.read(name, len(large)) or b"") == large
+
+
+def _as_a_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def _as_a_link(path: Path) -> None:
+    whole = path.parents[2] / "whole"
+    whole.write_bytes(large(1))
+    path.symlink_to(whole)
+
+
+def _as_a_device(path: Path) -> None:
+    path.symlink_to(os.devnull)
+
+
+PLANTED: dict[str, Callable[[Path], None]] = {
+    "a pipe": os.mkfifo,
+    "a folder": _as_a_folder,
+    "a link to a file that is right": _as_a_link,
+    "a link to a device": _as_a_device,
+}
+
+
+@pytest.mark.parametrize("plant", PLANTED.values(), ids=list(PLANTED))
+def test_what_is_put_in_the_place_of_a_payload_file_is_never_opened_nor_waited_for(
+    tmp_path: Path, plant: Callable[[Path], None]
+) -> None:
+    store = OpenStore(SqliteStore(tmp_path / "journal"))
+    task, other = accepted("1", large(1)), accepted("2", large(2))
+    store.write(task, large(1))
+    store.write(other, large(2))
+    store.collect_until()
+    paths = list(tmp_path.glob("journal/blobs/??/*"))
+    (planted,) = [path for path in paths if path.read_bytes() == large(1)]
+    planted.unlink()
+    plant(planted)
+    opened = len([*Path("/proc/self/fd").iterdir()])
+
+    assert store.fetch(task.request, "in", "0") is None
+    assert store.fetch(other.request, "in", "0") == large(2)
+    assert len([*Path("/proc/self/fd").iterdir()]) == opened
+    store.store.close()
+    again = OpenStore(SqliteStore(tmp_path / "journal"))
+    assert again.recovered.damaged == (task.request.id,)
+    again.store.close()
+
+
+@pytest.mark.parametrize("plant", [os.mkfifo, _as_a_folder, _as_a_device])
+@pytest.mark.parametrize("name", ["lock", "sequence"])
+def test_a_journal_in_which_something_else_has_the_name_of_its_files_is_refused_in_words(
+    tmp_path: Path, name: str, plant: Callable[[Path], None]
+) -> None:
+    plant(tmp_path / name)
+
+    with pytest.raises(StoreError, match=str(tmp_path)):
+        SqliteStore(tmp_path).open(lambda: None)
+
+
+def test_a_folder_in_the_place_of_the_ballast_is_no_ballast(tmp_path: Path) -> None:
+    folder = StoreFolder.open(tmp_path)
+    (tmp_path / "ballast").mkdir()
+    folder.fill_ballast(4096)
+
+    assert not folder.release_ballast()
+    folder.close()
