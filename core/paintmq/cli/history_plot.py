@@ -102,7 +102,8 @@ def without_gaps(history: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the points, with zeros at the ends of stretches in which nothing happened."""
     length, filled = history["length"], list[Mapping[str, Any]]()
     for point in history["points"]:
-        if filled and point["at"] - filled[-1]["at"] > 1.5 * length:
+        begins = point["at"] - max(length, point.get("seconds", length))
+        if filled and begins - filled[-1]["at"] > 0.5 * length:
             nothing = dict.fromkeys(point, 0)
             filled.append({**nothing, "at": filled[-1]["at"] + length})
             filled.append({**nothing, "at": point["at"] - length})

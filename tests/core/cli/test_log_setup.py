@@ -42,6 +42,19 @@ def test_each_line_of_json_has_time_level_and_the_task_it_is_about(
     assert "ValueError: boom" in lines[2]["error"]
 
 
+def test_a_line_of_several_tasks_names_them_all(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAINTMQ_LOG_FORMAT", "json")
+    other = TASK[::-1]
+    with logging_restored():
+        log_to_stderr()
+        logging.getLogger("paintmq.somewhere").info("%s, %s and %s again", TASK, other, TASK)
+    line = json.loads(capsys.readouterr().err)
+
+    assert (line["task_id"], line["task_ids"]) == (TASK, [TASK, other])
+
+
 def test_lines_are_for_people_unless_asked_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
     with logging_restored():
         log_to_stderr()

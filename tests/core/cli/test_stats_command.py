@@ -124,6 +124,13 @@ def test_a_chart_falls_to_nothing_where_nothing_happened() -> None:
     assert filled == [(100, 4.0), (101, 4.0), (102, 0), (109, 0), (110, 4.0), (111, 0)]
 
 
+def test_a_point_of_a_slow_broker_is_no_gap() -> None:
+    past = points(100, 102)
+    past["points"][1]["seconds"] = 2.1
+
+    assert [p["waiting"] for p in without_gaps(past)] == [4.0, 4.0, 0]
+
+
 def test_a_chart_is_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the extra plot is not installed")
     point = dict.fromkeys(

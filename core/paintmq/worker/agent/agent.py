@@ -33,6 +33,7 @@ from paintmq.wire.transfer import Payload
 from paintmq.worker.agent.broker_connection import BrokerConnection
 from paintmq.worker.agent.crash_journal import CrashJournal
 from paintmq.worker.agent.held_payloads import HeldPayloads
+from paintmq.worker.agent.held_tasks import held_tasks
 from paintmq.worker.agent.host_process import READ_BUDGET, HostProcess
 from paintmq.worker.agent.known_broker import KnownBroker
 from paintmq.worker.agent.model_log import ModelLog
@@ -371,7 +372,8 @@ class WorkerAgent:
                     self._kill_at = self._clock() + STOP_GRACE
                     self._send_to_host(Shutdown())
                 case KillHost(reason):
-                    logger.warning("%s: its model host %s", self.name, reason)
+                    held = held_tasks(self._machine.handed_over)
+                    logger.warning("%s: its model host %s%s", self.name, reason, held)
                     self._dismissed = True
                     if self._host is not None:
                         self._host.kill()
@@ -406,7 +408,7 @@ class WorkerAgent:
         except (OSError, ConfigError) as error:
             detail, now = f"cannot be started: {error}", self._clock()
             self._carry_out(self._machine.host_exited(detail, now=now))
-            self._report_death(detail, (), now=now)
+            self._report_death(detail, (), "", now=now)
             return
         logger.info("%s: started model host %d", self.name, host.process.pid)
         self._host = host
@@ -449,13 +451,14 @@ class WorkerAgent:
             self._hear_host(host, budget=sys.maxsize)  # what it managed to say before
             self._end_host(host)
             dismissed, now = self._dismissed, self._clock()
+            held = held_tasks(self._machine.handed_over)
             exited = self._machine.host_exited(
                 detail, lines=host.last_lines, marked=self._marked(), now=now
             )
             self._carry_out(exited)
             self._note_host_ended()
             if not dismissed:
-                self._report_death(detail, host.last_lines, now=now)
+                self._report_death(detail, host.last_lines, held, now=now)
 
     def _stderr_ready(self) -> None:
         if self._host is not None:
@@ -466,14 +469,15 @@ class WorkerAgent:
     def _hear_output(self, lines: Sequence[OutputLine]) -> None:
         self._observations.printed(lines, self._machine.handed_over, now=self._clock())
 
-    def _report_death(self, detail: str, lines: Sequence[str], *, now: float) -> None:
+    def _report_death(self, detail: str, lines: Sequence[str], held: str, *, now: float) -> None:
         """Tell the operator, in full once, and in a line when the next host dies the same way."""
         death = with_telling_line(detail, lines)
         wait = self._machine.host_pause(now=now)
         then = f"; the next one is started {f'in {wait:.0f} s' if wait else 'when it is needed'}"
-        logger.warning("%s: the model host %s%s", self.name, death, then)
+        logger.warning("%s: the model host %s%s%s", self.name, death, held, then)
         if len(lines) > 1 and death != self._last_death:
-            logger.warning("%s: its last words were\n  %s", self.name, "\n  ".join(lines))
+            said = "\n  ".join(lines)
+            logger.warning("%s: its last words%s were\n  %s", self.name, held, said)
         self._last_death = death
 
     def _hear_host(self, host: HostProcess, *, budget: int) -> None:
@@ -481,7 +485,10 @@ class WorkerAgent:
             deliveries = host.read(budget=budget)
         except WireError as error:
             logger.warning(
-                "%s: a message of its model host is not understood: %s", self.name, error
+                "%s: a message of its model host is not understood: %s%s",
+                self.name,
+                error,
+                held_tasks(self._machine.handed_over),
             )
             host.kill()
             return
