@@ -53,6 +53,8 @@ class Count:
         """By what ("queue", "model" and "tenant" with a name), and state."""
         self.refused: Counter[str] = Counter()
         self.by_worker: Counter[str] = Counter()
+        self.retries: Counter[str] = Counter()
+        """Attempts that ended without ending their task, by the same names."""
         self._lock = threading.Lock()
 
     def ended(self, task: Task, queue: str, state: TaskState, worker: str) -> None:
@@ -61,6 +63,15 @@ class Count:
                 self.endings[name, state.value] += 1
             if state is TaskState.SUCCEEDED:
                 self.by_worker[worker] += 1
+
+    def took(self, task: Task, queue: str, state: TaskState, attempts: list[Any]) -> None:
+        """Count the attempts of a task by its own history, which its journal record has."""
+        outcomes = [each["outcome"] for each in attempts]
+        ended_it = state in {TaskState.FAILED, TaskState.DEAD} or (
+            outcomes[-1:] in (["cancelled"], ["succeeded"])
+        )
+        for name in (f"queue {queue}", f"model {task.model}", "all"):
+            self.retries[name] += len(outcomes) - ended_it
 
     def was_refused(self, code: str) -> None:
         with self._lock:
@@ -71,18 +82,21 @@ class Count:
 
 
 def make_task(number: int) -> Task:
-    what = ("paint", "paint", "paint", "raise", "raise-retryable", "cancel", "paint")[number % 7]
+    what = ("paint", "paint", "paint", "raise", "raise-retryable", "cancel", "expire")[number % 7]
     what = "kill" if number == 6 else what  # each takes three model hosts with it
-    seconds = 30.0 if what == "cancel" else 0.0
+    tenant = f"tenant-{number % 5}"
+    if what == "expire":  # no worker has what this model requires
+        model = {"model": "trial-needy"}
+        return Task("plugin", model, {"image": PICTURE}, tenant=tenant, deadline=0.5)
     return Task(
         "plugin",
         {
             "model": ("trial", "trial-other")[number % 2],
             "do": "heed" if what == "cancel" else what,
-            "seconds": seconds,
+            "seconds": 30.0 if what == "cancel" else 0.0,
         },
         {"image": PICTURE, "mask": MASK},
-        tenant=f"tenant-{number % 5}",
+        tenant=tenant,
         max_attempts=2,
     )
 
@@ -100,9 +114,12 @@ def bring_to_its_end(client: Client, number: int, count: Count) -> None:
     except TaskNotCompletedError as error:
         if error.state is None:
             raise  # it has no ending
-        count.ended(task, handle.progress().queue, error.state, "")
+        queue, state, worker = handle.progress().queue, error.state, ""
     else:
-        count.ended(task, result.queue, TaskState.SUCCEEDED, result.worker)
+        queue, state, worker = result.queue, TaskState.SUCCEEDED, result.worker
+    count.ended(task, queue, state, worker)
+    told: Any = client.ask("dead_show", task_id=task.id, timeout=120)
+    count.took(task, queue, state, told["history"])
 
 
 def counted_by_broker(client: Client) -> Any:
@@ -183,6 +200,11 @@ def test_every_counter_is_what_the_client_counted(
     assert {name: each["accepted"] for name, each in groups.items()} == {
         name: count.accepted(name) for name in groups
     }
+    assert {name: each["retries"] for name, each in groups.items()} == {
+        name: count.retries[name] for name in groups
+    }
+    assert told["retries"] == count.retries["all"] > 0
+    assert count.endings["all", "expired"] == TASKS // 7 - 1
     for name, tenant in told["tenants"].items():
         succeeded = count.endings[f"tenant {name}", "succeeded"]
         assert tenant["accepted"] == count.accepted(f"tenant {name}")
