@@ -8,10 +8,12 @@ from typing import Any
 import psycopg
 import pytest
 from tests.harness.postgres import PostgresServer
+from tests.harness.tcp_relay import TcpRelay
 
 from paintmq.errors import LeadLostError, StoreError
 from paintmq.storing import Leader
 from paintmq.testing.store_contract import OpenStore, accepted
+from paintmq_plugins.postgres import PostgresSettings
 from paintmq_plugins.postgres import writer as writer_module
 from paintmq_plugins.postgres.store import PostgresStore
 
@@ -137,3 +139,37 @@ def test_a_leader_without_its_database_falls_silent_and_then_gives_up(
             store.store.close()
     finally:
         server.start()
+
+
+@pytest.mark.slow
+def test_a_leader_that_is_cut_off_is_silent_before_another_leads_and_commits_nothing_after(
+    server: PostgresServer, make: Make, schema: str
+) -> None:
+    with TcpRelay(server.port) as network:
+        address = server.address.replace(str(server.port), str(network.port))
+        settings = PostgresSettings(schema=schema, lease=1.0, patience=60.0)
+        first, second = OpenStore(PostgresStore(address, settings)), make(lease=1.0)
+        first.write(accepted("1"))
+        first.collect_until()
+        network.cut()
+        first.write(accepted("2"))
+
+        claimed(second)
+        assert not first.store.confirm(), "it may not speak once another leads"
+        taken = OpenStore(second)
+        network.mend()
+        with pytest.raises(LeadLostError):
+            first.collect_until()
+        with pytest.raises(LeadLostError):
+            list(iter(first.store.confirm, None))
+        taken.write(accepted("3"))
+        taken.collect_until()
+
+        assert [task.request.id for task in taken.recovered.tasks] == [accepted("1").request.id]
+        second.close()
+        third = OpenStore(make())
+        ids = {task.request.id for task in third.recovered.tasks}
+        assert ids == {accepted("1").request.id, accepted("3").request.id}
+        third.store.close()
+        with pytest.raises(StoreError):
+            first.store.close()
