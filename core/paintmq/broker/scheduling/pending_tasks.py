@@ -112,7 +112,8 @@ class PendingTasks:
 
     def _rank(self, waiting: Waiting) -> float:
         """Return the task's virtual arrival time, with the router's worth of a priority level."""
-        return waiting.rank - waiting.request.priority * self.level_seconds
+        worth = waiting.request.priority * self.level_seconds
+        return waiting.rank - worth if worth else waiting.rank  # the same number, not an equal one
 
     def wake(self, *, now: float) -> None:
         """Line up the tasks whose pause has ended."""
