@@ -23,8 +23,8 @@ Record = dict[str, Any]
 class Evidence:
     """A copy of what a run left behind, to be tampered with."""
 
-    def __init__(self, run: Path, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, run: Path, folder: Path, usable: frozenset[str] = frozenset()) -> None:
+        self.folder, self.usable = folder, usable
         (folder / "journal").mkdir()
         for file in [*run.glob("*.journal"), *run.glob("owners.json"), run / "statistics.json"]:
             shutil.copy(file, folder)
@@ -45,10 +45,16 @@ class Evidence:
         )
         return [(sequence, json.loads(text)) for sequence, text in rows]
 
-    def is_kept_and_began(self, task: str) -> bool:
-        records = [record for _, record in self.records(task)]
-        began = any(record.get("event") == "start" for record in records)
-        return began and records[-1].get("record") != "TaskPurged"
+    def kept_and_began(self) -> frozenset[str]:
+        """Return the tasks that began and are still kept, in one pass: there may be thousands."""
+        began, purged = set[str](), set[str]()
+        for (text,) in self.database.execute("SELECT record FROM log"):
+            record = json.loads(text)
+            if record.get("event") == "start":
+                began.add(record["task_id"])
+            elif record.get("record") == "TaskPurged":
+                purged.add(record["task_id"])
+        return frozenset(began - purged)
 
     def rewrite(self, sequence: int, record: Record) -> None:
         text = json.dumps(record).encode()
@@ -94,7 +100,7 @@ def number_of(evidence: Evidence) -> int:
     began: with `pushpull` the result of a short one may overtake that word.
     """
     innocent = (n for n in evidence.numbers("succeeded") if not is_poison("client-a", n))
-    return next(n for n in innocent if evidence.is_kept_and_began(task_id("client-a", n)))
+    return next(n for n in innocent if task_id("client-a", n) in evidence.usable)
 
 
 def task_of(evidence: Evidence) -> str:
@@ -307,11 +313,19 @@ PLANTS: list[tuple[Callable[[Evidence], None], str]] = [
 ]
 
 
+def usable_tasks(run: Path) -> frozenset[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        evidence = Evidence(run, Path(folder))
+        usable = evidence.kept_and_began()
+        evidence.close()
+    return usable
+
+
 def main(run: Path) -> int:
-    missed = 0
+    missed, usable = 0, usable_tasks(run)
     for plant, words in PLANTS:
         with tempfile.TemporaryDirectory() as folder:
-            evidence = Evidence(run, Path(folder))
+            evidence = Evidence(run, Path(folder), usable)
             plant(evidence)
             evidence.close()
             said = io.StringIO()
