@@ -86,11 +86,11 @@ def prepare(connection: Connection, schema: str, key: int) -> None:
         StoreError: they are of another version.
         psycopg.Error: they cannot be made.
     """
-    version = _version(connection)
+    version = _version(connection, schema)
     if version is None:
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (key,))
-            version = _version(connection)
+            version = _version(connection, schema)
             if version is None:
                 _make(connection, schema)
                 return
@@ -106,11 +106,18 @@ def prepare(connection: Connection, schema: str, key: int) -> None:
         )
 
 
-def _version(connection: Connection) -> int | None:
-    found = connection.execute("SELECT to_regclass('about') IS NOT NULL").fetchone()
-    if found is None or not found[0]:
+def _version(connection: Connection, schema: str) -> int | None:
+    # By name in the catalog: where the session's search path leads, it may have looked up before
+    # another broker made the schema.
+    found = connection.execute(
+        "SELECT 1 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+        "WHERE nspname = %s AND relname = 'about'",
+        (schema,),
+    ).fetchone()
+    if found is None:
         return None
-    row = connection.execute("SELECT version FROM about").fetchone()
+    about = sql.Identifier(schema, "about")
+    row = connection.execute(sql.SQL("SELECT version FROM {}").format(about)).fetchone()
     return None if row is None else int(row[0])
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from tests.harness.broker_harness import W1, W2, BrokerHarness, fail, ready
 
+from paintmq.testing.example_tasks import make_request
 from paintmq.wire.messages import AttemptProgressed
 
 
@@ -42,3 +43,18 @@ def test_a_new_attempt_begins_with_no_progress() -> None:
 
     assert len(broker.assigned(W2)) == 1, "another worker has it now"
     assert listed(broker) == {"step": 0, "total": 0, "running_for": None}
+
+
+def test_the_progress_of_a_task_is_told_while_it_runs_alone() -> None:
+    broker = ready()
+    task = broker.submit()
+    (item,) = broker.assigned()
+    assert broker.machine.progress_of(task.id) is None
+    broker.start(item)
+    broker.receive(W1, AttemptProgressed(task_id=task.id, fence=item.fence, step=3, total=10))
+
+    told = broker.machine.progress_of(task.id)
+    assert told == (broker.machine.stored_task(task.id), 3, 10)
+    broker.succeed(item)
+    assert broker.machine.progress_of(task.id) is None
+    assert broker.machine.progress_of(make_request("2").id) is None
