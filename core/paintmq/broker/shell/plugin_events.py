@@ -27,7 +27,8 @@ from paintmq.broker.records import (
     TaskPurged,
 )
 from paintmq.statistics import ShellStatistics
-from paintmq.task import Json, TaskId
+from paintmq.task import Json, TaskId, TaskRequest
+from paintmq.task_status import TaskStatus
 
 if TYPE_CHECKING:
     from paintmq.broker.machine import Step
@@ -133,7 +134,8 @@ class ObserverThread:
             ):
                 del self._progress[task_id]  # that attempt is over
         told, self._progress = self._progress, {}
-        self._put(partial(map, _progress_event, told.values()), len(told))
+        if told:
+            self._put(partial(map, _progress_event, told.values()), len(told))
 
     def _put(self, events: Callable[[], Iterator[Event]], count: int) -> None:
         try:
@@ -201,35 +203,19 @@ def numbered_event(number: int, now: float, happening: Happening) -> Event:
         "error": told.get("error", ""),
         "priority": request.priority,
         "trace": request.trace,
-        "accepted_at": status.accepted_at,
-        "leased_at": status.leased_at,
-        "started_at": status.started_at,
-        "ended_at": status.ended_at,
+        **_times(status),
     }
 
 
 def restored_event(now: float, task: StoredTask) -> Event:
     """Return a task that a broker has begun with as plain data."""
-    request, status = task.request, task.status
     return {
         "event": "restored",
         "what": "restored",
         "kind": "task",
         "at": now,
-        "task_id": request.id,
-        "task_type": request.task_type,
-        "model": request.model,
-        "tenant": request.tenant,
-        "priority": request.priority,
-        "queue": status.queue,
-        "state": status.state.value,
-        "worker": status.worker,
-        "attempt": status.attempt,
-        "error": status.error.code if status.error is not None else "",
-        "accepted_at": status.accepted_at,
-        "leased_at": status.leased_at,
-        "started_at": status.started_at,
-        "ended_at": status.ended_at,
+        **_as_asked(task.request),
+        **_as_it_stands(task.status),
     }
 
 
@@ -257,32 +243,46 @@ def event_of(record: Record) -> Event:
         case TaskAccepted(request, status):
             return {
                 "event": "accept",
-                "task_id": request.id,
-                "task_type": request.task_type,
-                "model": request.model,
-                "tenant": request.tenant,
-                "priority": request.priority,
+                **_as_asked(request),
                 "queue": status.queue,
                 "trace": request.trace,
                 "at": status.accepted_at,
             }
         case TaskChanged(task_id, event, status):
-            return {
-                "event": event,
-                "task_id": task_id,
-                "state": status.state.value,
-                "queue": status.queue,
-                "worker": status.worker,
-                "attempt": status.attempt,
-                "accepted_at": status.accepted_at,
-                "leased_at": status.leased_at,
-                "started_at": status.started_at,
-                "ended_at": status.ended_at,
-                "error": status.error.code if status.error is not None else "",
-            }
+            return {"event": event, "task_id": task_id, **_as_it_stands(status)}
         case SettingsChanged(changes, at):
             return {"event": "settings", "changes": changes, "at": at}
         case TaskPurged(task_id):
             return {"event": "purge", "task_id": task_id}
         case _:
             assert_never(record)
+
+
+def _as_asked(request: TaskRequest) -> Event:
+    return {
+        "task_id": request.id,
+        "task_type": request.task_type,
+        "model": request.model,
+        "tenant": request.tenant,
+        "priority": request.priority,
+    }
+
+
+def _as_it_stands(status: TaskStatus) -> Event:
+    return {
+        "state": status.state.value,
+        "queue": status.queue,
+        "worker": status.worker,
+        "attempt": status.attempt,
+        **_times(status),
+        "error": status.error.code if status.error is not None else "",
+    }
+
+
+def _times(status: TaskStatus) -> Event:
+    return {
+        "accepted_at": status.accepted_at,
+        "leased_at": status.leased_at,
+        "started_at": status.started_at,
+        "ended_at": status.ended_at,
+    }
