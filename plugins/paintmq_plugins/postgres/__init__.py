@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, fields, frozen
+from attrs import field, frozen
+
+from paintmq_plugins.settings_table import at_least, check_table
 
 if TYPE_CHECKING:
     from paintmq.hookspecs import RegisterStore
@@ -24,14 +26,6 @@ MISSING = (
     "a journal in PostgreSQL needs the package psycopg: install it with "
     "pip install 'paintmq[postgres]'"
 )
-
-
-def _at_least(least: float) -> Any:
-    def check(instance: object, attribute: Any, value: float) -> None:
-        if value < least:
-            raise ValueError(f"{attribute.name} = {value!r} must be at least {least}")
-
-    return check
 
 
 @frozen(kw_only=True)
@@ -45,11 +39,11 @@ class PostgresSettings:
     payloads: str = ""
     """A folder that all these brokers share, for payloads above ``inline_bytes``; empty: all
     payloads are in the database."""
-    inline_bytes: int = field(default=256 * 1024, validator=_at_least(0))
-    lease: float = field(default=5.0, validator=_at_least(1.0))
+    inline_bytes: int = field(default=256 * 1024, validator=at_least(0))
+    lease: float = field(default=5.0, validator=at_least(1.0))
     """Seconds without a word to the database after which a broker says nothing more, and another
     takes its place."""
-    patience: float = field(default=15.0, validator=_at_least(1.0))
+    patience: float = field(default=15.0, validator=at_least(1.0))
     """Seconds that a broker waits for the database before it gives up."""
 
 
@@ -58,13 +52,7 @@ _settings = PostgresSettings()
 
 def paintmq_configure(settings: Mapping[str, Any]) -> None:
     global _settings
-    known = {each.name: type(each.default) for each in fields(PostgresSettings)}
-    for name, value in settings.items():
-        if name not in known:
-            raise ValueError(f"{name!r} is no setting of the postgres plugin: {', '.join(known)}")
-        wanted = (int, float) if known[name] is float else known[name]
-        if not isinstance(value, wanted) or isinstance(value, bool):
-            raise ValueError(f"{name} = {value!r} must be of type {known[name].__name__}")  # noqa: TRY004
+    check_table(PostgresSettings, settings, plugin="postgres")
     _settings = PostgresSettings(**settings)
 
 

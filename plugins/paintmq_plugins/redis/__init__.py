@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from attrs import Attribute, field, fields, frozen
+from attrs import field, frozen
+
+from paintmq_plugins.settings_table import at_least, check_table
 
 if TYPE_CHECKING:
     from paintmq.statistics import BrokerStatistics
@@ -23,14 +25,6 @@ if TYPE_CHECKING:
 
 MISSING = "it needs the package redis: install it with pip install 'paintmq[redis]'"
 SCHEMES = ("redis", "rediss", "unix")
-
-
-def _at_least(least: int) -> Any:
-    def check(instance: object, attribute: "Attribute[int]", value: int) -> None:
-        if value < least:
-            raise ValueError(f"{attribute.name} = {value!r} must be at least {least}")
-
-    return check
 
 
 @frozen(kw_only=True)
@@ -46,9 +40,9 @@ class RedisSettings:
     """Certificates that ``rediss://`` trusts instead of the system's."""
     prefix: str = "paintmq:"
     """What all keys and channels begin with. One for each broker or group of standbys."""
-    ttl: int = field(default=3600, validator=_at_least(60))
+    ttl: int = field(default=3600, validator=at_least(60))
     """Seconds for which a task is kept after it has ended, and all else after the broker has."""
-    stream_length: int = field(default=10_000, validator=_at_least(100))
+    stream_length: int = field(default=10_000, validator=at_least(100))
     """Events that the stream keeps, and about a hundred more."""
 
     def password(self) -> str | None:
@@ -68,12 +62,7 @@ def read_settings(table: Mapping[str, Any]) -> RedisSettings:
     Raises:
         ValueError: something is wrong with them; no password is in the message.
     """
-    known = {each.name: type(each.default) for each in fields(RedisSettings)}
-    for name, value in table.items():
-        if name not in known:
-            raise ValueError(f"{name!r} is no setting of the redis plugin: {', '.join(known)}")
-        if type(value) is not known[name]:
-            raise ValueError(f"{name} must be of type {known[name].__name__}")
+    check_table(RedisSettings, table, plugin="redis", shows_values=False)
     settings = RedisSettings(**table)
     if not settings.url:
         if table:
