@@ -8,8 +8,8 @@ import socket
 import subprocess
 import tempfile
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+
+from tests.harness.closing import ClosedAtTheEnd
 
 MISSING = "PostgreSQL is not installed (Debian: apt-get install postgresql)"
 
@@ -23,7 +23,7 @@ def binaries() -> Path | None:
     return next((each for each in folders if (each / "postgres").exists()), None)
 
 
-class PostgresServer:
+class PostgresServer(ClosedAtTheEnd):
     """Listens on a free port of 127.0.0.1 and asks for no password; gone after ``close``."""
 
     def __init__(self, *, fsync: bool = False) -> None:
@@ -47,17 +47,6 @@ class PostgresServer:
     @property
     def address(self) -> str:
         return f"postgresql://paintmq@127.0.0.1:{self.port}/postgres"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def start(self) -> None:
         """Start it, and return once it takes connections."""

@@ -5,10 +5,11 @@ import signal
 import socket
 import subprocess
 import tempfile
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import redis
+
+from tests.harness.closing import ClosedAtTheEnd
 
 MISSING = "neither redis-server nor valkey-server is installed (Debian: apt-get install redis)"
 
@@ -17,7 +18,7 @@ def binary() -> str | None:
     return shutil.which("redis-server") or shutil.which("valkey-server")
 
 
-class RedisServer:
+class RedisServer(ClosedAtTheEnd):
     """Keeps nothing on disk; gone after ``close``."""
 
     def __init__(self, *options: str) -> None:
@@ -67,14 +68,3 @@ class RedisServer:
     def close(self) -> None:
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -3,8 +3,7 @@
 import errno
 import time
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from attrs import frozen
 
@@ -26,6 +25,7 @@ from paintmq.wire.messages import (
     WorkerHello,
     WorkerWelcome,
 )
+from tests.harness.closing import ClosedAtTheEnd
 
 MessageT = TypeVar("MessageT")
 
@@ -58,7 +58,7 @@ class Job:
         return TaskId(f"{self.number:032x}"), Fence(1, 1)
 
 
-class ScriptedBroker:
+class ScriptedBroker(ClosedAtTheEnd):
     """One ROUTER on a port of the system's choice; welcomes workers and records what they say."""
 
     def __init__(self, *, heartbeat: float = 1.0, incarnation: int = 1) -> None:
@@ -153,17 +153,6 @@ class ScriptedBroker:
     def close(self) -> None:
         self._socket.close()
         self.context.term()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def make_job(number: int, model: str = "trial", *, run_limit: float = 60.0, **options: Json) -> Job:

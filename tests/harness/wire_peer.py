@@ -2,8 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import zmq
 
@@ -14,11 +13,12 @@ from paintmq.transport.pipes import Secure, WorkerConnection, no_keys, send_wait
 from paintmq.transport.sockets import Context, new_context
 from paintmq.wire.link import Delivery, Link
 from paintmq.wire.messages import ClientHello, Message, WorkerHello, WorkerWelcome
+from tests.harness.closing import ClosedAtTheEnd
 
 MessageT = TypeVar("MessageT")
 
 
-class WirePeer:
+class WirePeer(ClosedAtTheEnd):
     """One DEALER connection, driven by hand."""
 
     def __init__(
@@ -126,17 +126,6 @@ class WirePeer:
         self._connection.close()
         if self._owned is not None:
             self._owned.term()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _flush(self) -> None:
         waiting = deque(self.link.outgoing())
