@@ -4,14 +4,13 @@ import logging
 import threading
 
 import pytest
+from tests.harness.measured_system import make_system
 
 from paintmq.monitoring.system_meter import SystemMeter
 from paintmq.node.node_meter import NodeMeter
 from paintmq.statistics import SystemMetrics
 
-METRICS = SystemMetrics(
-    cpu=0.5, load=1.0, memory_used_mb=1, memory_total_mb=2, process_memory_mb=1, process_threads=1
-)
+METRICS = make_system()
 
 
 class Broken:

@@ -2,6 +2,8 @@
 
 import json
 
+from tests.harness.measured_system import make_system
+
 from paintmq.broker.accounting.node_load import (
     MOST_GPUS,
     MOST_NODES,
@@ -10,21 +12,12 @@ from paintmq.broker.accounting.node_load import (
     load_of,
     read_load,
 )
-from paintmq.statistics import GpuMetrics, NodeStatistics, SystemMetrics
+from paintmq.statistics import NodeStatistics, SystemMetrics
 
 
 def measured(cpu: float = 0.5, gpus: int = 0, **more: int) -> SystemMetrics:
-    gpu = GpuMetrics(name="H", memory_used_mb=7, memory_total_mb=9, utilisation=cpu)
-    return SystemMetrics(
-        cpu=cpu,
-        load=1.0,
-        memory_used_mb=100,
-        memory_total_mb=200,
-        process_memory_mb=1,
-        process_threads=1,
-        gpus=(gpu,) * gpus,
-        **more,
-    )
+    used = {"memory_used_mb": 100, "memory_total_mb": 200, **more}
+    return make_system(cpu=cpu, gpus=gpus, utilisation=cpu, **used)
 
 
 def test_stretches_add_up_whichever_gpus_were_there() -> None:

@@ -3,10 +3,10 @@
 from typing import Any
 
 from tests.harness.broker_harness import ALICE, W1, W2, BrokerHarness, crash, fail, ready, workers
+from tests.harness.measured_system import make_system
 
 from paintmq.broker.machine.sessions import MAX_TROUBLE
 from paintmq.config import Limits
-from paintmq.statistics import SystemMetrics
 from paintmq.task import PeerId, TaskError, TaskState
 from paintmq.testing.example_tasks import make_request
 from paintmq.wire.messages import (
@@ -23,9 +23,7 @@ from paintmq.wire.messages import (
     Rejected,
 )
 
-MEASURED = SystemMetrics(
-    cpu=0.5, load=1.0, memory_used_mb=1, memory_total_mb=2, process_memory_mb=1, process_threads=1
-)
+MEASURED = make_system()
 TROUBLE = "its model host does not start: it exited with status 127: no libx\nfirst\nno libx"
 
 

@@ -14,6 +14,7 @@ from attrs import evolve
 from cattrs import unstructure
 from tests.harness.broker_harness import make_machine
 from tests.harness.broker_process import BrokerProcess
+from tests.harness.measured_system import make_system
 from tests.harness.toy_broker import toy_client, toy_config, toy_plugins, toy_task, toy_worker
 
 from paintmq import Client
@@ -26,7 +27,7 @@ from paintmq.broker.stores.memory import MemoryStore
 from paintmq.broker.stores.statistics_file import StatisticsFile, read_books_at
 from paintmq.cli.stats_command import read_history
 from paintmq.config import MonitoringConfig
-from paintmq.statistics import BrokerStatistics, GpuMetrics, SystemMetrics
+from paintmq.statistics import BrokerStatistics
 from paintmq.wire.messages import (
     Accepted,
     Assign,
@@ -39,15 +40,7 @@ from paintmq.wire.messages import (
 )
 
 NODE = "node"
-MEASURED = SystemMetrics(
-    cpu=0.5,
-    load=1.0,
-    memory_used_mb=1,
-    memory_total_mb=2,
-    process_memory_mb=1,
-    process_threads=1,
-    gpus=(GpuMetrics(name="H", memory_used_mb=1, memory_total_mb=2, utilisation=0.9, power=200.0),),
-)
+MEASURED = make_system(gpus=1, power=200.0)
 COUNTS = ("accepted", "waiting", "running", "succeeded", "cancelled", "expired", "dead", "failed")
 
 

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 from tests.harness.broker_harness import ALICE, W1, W2, BrokerHarness
+from tests.harness.measured_system import make_system
 from tests.harness.two_owners import submit, with_two_owners
 
 from paintmq.broker.machine import Credentials
 from paintmq.broker.shell.observed import FORGET_AFTER, Observed
-from paintmq.statistics import ShellStatistics, SystemMetrics
+from paintmq.statistics import ShellStatistics
 from paintmq.task import PeerId, TaskId
 from paintmq.testing.example_tasks import make_hello
 from paintmq.wire.messages import (
@@ -20,9 +21,7 @@ from paintmq.wire.messages import (
 )
 
 ADMIN = Credentials()
-SYSTEM = SystemMetrics(
-    cpu=0.5, load=1.0, memory_used_mb=1, memory_total_mb=2, process_memory_mb=1, process_threads=1
-)
+SYSTEM = make_system()
 
 
 def texts(observed: Observed, reader: Credentials, **which: Any) -> list[str]:

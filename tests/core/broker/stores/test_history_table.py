@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+from tests.harness.measured_system import make_system
 
 from paintmq.broker.accounting.chronicle import HOUR, KEPT, MINUTE, SECOND, TOTAL, Point
 from paintmq.broker.accounting.node_load import load_of
 from paintmq.broker.accounting.sketch import Sketch
 from paintmq.broker.stores.history_table import SCHEMA, HistoryTable, Wanted
-from paintmq.statistics import GpuMetrics, SystemMetrics
+from paintmq.statistics import SystemMetrics
 
 START = 1_796_000_400.0
 """The beginning of an hour."""
@@ -32,16 +33,8 @@ def point(succeeded: int = 1) -> Point:
 
 
 def system(cpu: float, gpus: int = 1) -> SystemMetrics:
-    gpu = GpuMetrics(name="H", memory_used_mb=7, memory_total_mb=9, utilisation=cpu, power=50.0)
-    return SystemMetrics(
-        cpu=cpu,
-        load=1.0,
-        memory_used_mb=100,
-        memory_total_mb=200,
-        process_memory_mb=1,
-        process_threads=1,
-        gpus=(gpu,) * gpus,
-    )
+    used = {"memory_used_mb": 100, "memory_total_mb": 200}
+    return make_system(cpu=cpu, gpus=gpus, utilisation=cpu, **used)
 
 
 def kept(connection: sqlite3.Connection, length: int) -> dict[int, Point]:
